@@ -1,0 +1,226 @@
+"""Settings: frozen, keyword-only, validated on creation, passed whole. Presets are named starting points."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal
+
+from crm_models.errors import ConfigError
+from crm_models.schema import PRESET_NAMES, ModelName, PresetName
+
+Monitor = Literal["train", "valid"]
+Schedule = Literal["constant", "one-cycle"]
+NumericEmbedding = Literal["linear", "piecewise"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceConfig:
+    """Shape of the Sequence Transformer; the values here are those of `standard`."""
+
+    d_model: int = 64  # width; n_heads must divide it
+    n_heads: int = 2
+    n_blocks: int = 2
+    d_feedforward: int = 256
+    dropout: float = 0.1
+    max_events: int = 50  # the most recent events of a history that the model sees
+    use_profile: bool = True  # customer features (equation 8's second argument)
+    use_action_features: bool = True  # product features: rating, category, sentiment, ...
+    use_time: bool = True  # gaps between events
+    use_value: bool = True  # ratings, amounts
+    tie_weights: bool = True  # the output layer reads the action embedding
+
+    def __post_init__(self) -> None:
+        _check_shape(self.d_model, self.n_heads, self.n_blocks, self.d_feedforward, self.dropout)
+        _at_least("max_events", self.max_events, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChurnConfig:
+    """Shape of the Churn Transformer; the values here are those of `standard`."""
+
+    d_model: int = 32
+    n_heads: int = 2
+    n_blocks: int = 2
+    d_feedforward: int = 64
+    dropout: float = 0.1
+    max_events: int = 30  # 0: profile and behaviour features only
+    numeric_embedding: NumericEmbedding = "piecewise"
+    n_bins: int = 16  # quantile bins of a piecewise-linear embedding
+    use_behaviour: bool = True  # recency, frequency, monetary value and their kin, from the history
+
+    def __post_init__(self) -> None:
+        _check_shape(self.d_model, self.n_heads, self.n_blocks, self.d_feedforward, self.dropout)
+        _at_least("max_events", self.max_events, 0)
+        _at_least("n_bins", self.n_bins, 2)
+        _one_of("numeric_embedding", self.numeric_embedding, ("linear", "piecewise"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How a model is fitted; the same loop reads it for both models."""
+
+    n_epochs: int = 30
+    batch_size: int | None = 128  # customers per update; None: all of them at once, as in the paper
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2  # decoupled (AdamW), except for `l2_in_loss`
+    l2_in_loss: bool = False  # the paper's L + lambda * ||theta||^2 (equation 9)
+    schedule: Schedule = "one-cycle"
+    monitor: Monitor = "valid"  # the loss that early stopping and "best weights" look at
+    patience_epochs: int = 6
+    calibrate: bool = False  # temperature scaling on the validation split (churn)
+
+    def __post_init__(self) -> None:
+        _at_least("n_epochs", self.n_epochs, 1)
+        _at_least("patience_epochs", self.patience_epochs, 1)
+        if self.batch_size is not None:
+            _at_least("batch_size", self.batch_size, 1)
+        if not 0 < self.learning_rate < 10:
+            raise ConfigError(f"learning_rate must lie between 0 and 10, found {self.learning_rate}")
+        if not 0 <= self.weight_decay < 10:
+            raise ConfigError(f"weight_decay must lie between 0 and 10, found {self.weight_decay}")
+        _one_of("schedule", self.schedule, ("constant", "one-cycle"))
+        _one_of("monitor", self.monitor, ("train", "valid"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that decides the numbers of a run, apart from the cohort itself."""
+
+    preset: PresetName = "standard"
+    models: tuple[ModelName, ...] = ("sequence", "churn")
+    seed: int = 0
+    test_share: float = 0.2
+    valid_share: float = 0.15
+    sequence: SequenceConfig = field(default_factory=SequenceConfig)
+    churn: ChurnConfig = field(default_factory=ChurnConfig)
+    sequence_training: TrainingConfig = field(default_factory=TrainingConfig)
+    churn_training: TrainingConfig = field(default_factory=lambda: TrainingConfig(calibrate=True))
+    device: Device = "auto"
+    threads: int | None = None  # None: as many as torch finds
+
+    def __post_init__(self) -> None:
+        _one_of("preset", self.preset, PRESET_NAMES)
+        _one_of("device", self.device, ("auto", "cpu", "cuda"))
+        if not self.models or any(m not in ("sequence", "churn") for m in self.models):
+            raise ConfigError(f"models must name sequence, churn or both, found {self.models!r}")
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed must lie between 0 and {2**32 - 1}, found {self.seed}")
+        if not (0 < self.test_share < 1 and 0 <= self.valid_share < 1 - self.test_share):
+            raise ConfigError(
+                f"test_share {self.test_share} and valid_share {self.valid_share} leave nothing to train on"
+            )
+        if self.threads is not None:
+            _at_least("threads", self.threads, 1)
+
+    def training(self, model: ModelName) -> TrainingConfig:
+        """How the named model is fitted."""
+        return self.sequence_training if model == "sequence" else self.churn_training
+
+    def with_epochs(self, n_epochs: int) -> RunConfig:
+        """The same run with another number of epochs for both models."""
+        return replace(
+            self,
+            sequence_training=replace(self.sequence_training, n_epochs=n_epochs),
+            churn_training=replace(self.churn_training, n_epochs=n_epochs),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; `from_dict` is the inverse."""
+        return asdict(self) | {"models": list(self.models)}
+
+    @classmethod
+    def from_dict(cls, given: dict[str, Any]) -> RunConfig:
+        """A run configuration from plain values; an unknown setting is a `ConfigError`, not ignored."""
+        parts = {
+            "sequence": SequenceConfig,
+            "churn": ChurnConfig,
+            "sequence_training": TrainingConfig,
+            "churn_training": TrainingConfig,
+        }
+        values = {k: _from_dict(parts[k], v) if k in parts else v for k, v in given.items()}
+        if "models" in values:
+            values["models"] = tuple(values["models"])
+        return _from_dict(cls, values)
+
+
+def preset(name: str) -> RunConfig:
+    """The named starting point: `paper` (the paper as read in its Methodology), `standard`, or `strong`."""
+    _one_of("preset", name, PRESET_NAMES)
+    return {"paper": _PAPER, "standard": RunConfig(), "strong": _STRONG}[name]
+
+
+# Paper, Methodology and Experimental Setup: Adam at 1e-3, ten epochs, L2, early stopping on the training loss; one
+# update per epoch over all training customers is what reproduces Table III.
+_PAPER_TRAINING = TrainingConfig(
+    n_epochs=10,
+    batch_size=None,
+    weight_decay=1e-5,
+    l2_in_loss=True,
+    schedule="constant",
+    monitor="train",
+    patience_epochs=10,
+)
+_PAPER = RunConfig(
+    preset="paper",
+    valid_share=0.0,
+    sequence=SequenceConfig(
+        d_model=32,
+        n_heads=2,
+        n_blocks=1,
+        d_feedforward=32,
+        dropout=0.0,
+        max_events=5,
+        use_profile=False,
+        use_action_features=False,
+        use_time=False,
+        use_value=False,
+        tie_weights=False,
+    ),
+    churn=ChurnConfig(
+        d_model=16,
+        n_heads=2,
+        n_blocks=1,
+        d_feedforward=16,
+        dropout=0.0,
+        max_events=0,
+        numeric_embedding="linear",
+        use_behaviour=False,
+    ),
+    sequence_training=_PAPER_TRAINING,
+    churn_training=_PAPER_TRAINING,
+)
+_STRONG = RunConfig(
+    preset="strong",
+    sequence=SequenceConfig(d_model=128, d_feedforward=512, n_heads=4, max_events=100, dropout=0.2),
+    churn=ChurnConfig(d_model=64, d_feedforward=128, n_blocks=3, max_events=60, n_bins=32),
+    sequence_training=TrainingConfig(n_epochs=60, patience_epochs=10),
+    churn_training=TrainingConfig(n_epochs=60, patience_epochs=10, calibrate=True),
+)
+
+
+def _check_shape(d_model: int, n_heads: int, n_blocks: int, d_feedforward: int, dropout: float) -> None:
+    for name, value in (("n_heads", n_heads), ("n_blocks", n_blocks), ("d_feedforward", d_feedforward)):
+        _at_least(name, value, 1)
+    if d_model < 2 or d_model % n_heads:
+        raise ConfigError(f"d_model={d_model} is not a multiple of n_heads={n_heads}")
+    if not 0 <= dropout < 1:
+        raise ConfigError(f"dropout must lie in [0, 1), found {dropout}")
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ConfigError(f"{name} must be at least {least}, found {value}")
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{name} must be one of {', '.join(allowed)}; found {value!r}")
+
+
+def _from_dict(cls: type, given: dict[str, Any]) -> Any:
+    known = {f.name for f in fields(cls)}
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise ConfigError(f"unknown setting {unknown[0]!r}; {cls.__name__} knows {', '.join(sorted(known))}")
+    return cls(**given)
