@@ -150,6 +150,33 @@ def preset(name: str) -> RunConfig:
     return {"paper": _PAPER, "standard": RunConfig(), "strong": _STRONG}[name]
 
 
+def _check_shape(d_model: int, n_heads: int, n_blocks: int, d_feedforward: int, dropout: float) -> None:
+    for name, value in (("n_heads", n_heads), ("n_blocks", n_blocks), ("d_feedforward", d_feedforward)):
+        _at_least(name, value, 1)
+    if d_model < 2 or d_model % n_heads:
+        raise ConfigError(f"d_model={d_model} is not a multiple of n_heads={n_heads}")
+    if not 0 <= dropout < 1:
+        raise ConfigError(f"dropout must lie in [0, 1), found {dropout}")
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ConfigError(f"{name} must be at least {least}, found {value}")
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{name} must be one of {', '.join(allowed)}; found {value!r}")
+
+
+def _from_dict(cls: type, given: dict[str, Any]) -> Any:
+    known = {f.name for f in fields(cls)}
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise ConfigError(f"unknown setting {unknown[0]!r}; {cls.__name__} knows {', '.join(sorted(known))}")
+    return cls(**given)
+
+
 # Paper, Methodology and Experimental Setup: Adam at 1e-3, ten epochs, L2, early stopping on the training loss; one
 # update per epoch over all training customers is what reproduces Table III.
 _PAPER_TRAINING = TrainingConfig(
@@ -197,30 +224,3 @@ _STRONG = RunConfig(
     sequence_training=TrainingConfig(n_epochs=60, patience_epochs=10),
     churn_training=TrainingConfig(n_epochs=60, patience_epochs=10, calibrate=True),
 )
-
-
-def _check_shape(d_model: int, n_heads: int, n_blocks: int, d_feedforward: int, dropout: float) -> None:
-    for name, value in (("n_heads", n_heads), ("n_blocks", n_blocks), ("d_feedforward", d_feedforward)):
-        _at_least(name, value, 1)
-    if d_model < 2 or d_model % n_heads:
-        raise ConfigError(f"d_model={d_model} is not a multiple of n_heads={n_heads}")
-    if not 0 <= dropout < 1:
-        raise ConfigError(f"dropout must lie in [0, 1), found {dropout}")
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ConfigError(f"{name} must be at least {least}, found {value}")
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{name} must be one of {', '.join(allowed)}; found {value!r}")
-
-
-def _from_dict(cls: type, given: dict[str, Any]) -> Any:
-    known = {f.name for f in fields(cls)}
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise ConfigError(f"unknown setting {unknown[0]!r}; {cls.__name__} knows {', '.join(sorted(known))}")
-    return cls(**given)

@@ -19,6 +19,8 @@ from crm_models.errors import DataError
 def new_file(target: Path) -> Iterator[Path]:
     """A temporary path beside `target`, renamed to it on success and removed on any error."""
     target = Path(target)
+    if target.exists() and not target.is_file():
+        raise DataError(f"{target}: expected a file to write to, found something else; choose another name")
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     os.close(handle)
@@ -36,8 +38,8 @@ def new_file(target: Path) -> Iterator[Path]:
 def new_folder(target: Path) -> Iterator[Path]:
     """A temporary folder beside `target`; on success it takes the place of `target`, on any error it is removed.
 
-    An existing `target` is replaced only if it is empty or was written by us (holds a file of the same marker names);
-    otherwise `DataError`, so that a mistyped --out never deletes somebody's documents.
+    An existing `target` is replaced only if it is empty or was written by us (holds one of `OUR_MARKERS`); otherwise
+    `DataError`, so that a mistyped --out never deletes somebody's documents.
     """
     target = Path(target)
     if target.exists() and not target.is_dir():

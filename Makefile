@@ -1,0 +1,42 @@
+# Two commands matter: `make run` starts the app, `make test` runs every test. Both set up what they need, once.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PORT ?= 8501
+PYTHON ?= python3
+BIN := .venv/bin
+STAMPS := .venv/.stamps
+
+.PHONY: help run test quick check coverage screenshots benchmark clean
+
+help: ## say what can be made
+	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+
+run: $(STAMPS)/app ## set up if need be, and start the app on http://localhost:8501 (or PORT)
+	$(BIN)/python -m streamlit run dashboard/app.py --server.port $(PORT)
+
+test: $(STAMPS)/test ## set up if need be; lint, types, all tests with coverage
+	$(MAKE) --no-print-directory check
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+quick: $(STAMPS)/test ## the tests that take less than a minute
+	$(BIN)/python -m pytest -m "not slow and not browser and not data"
+
+check: $(STAMPS)/test ## formatter, linter and type checker
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# A stamp is newer than the list it was installed from, so a second call starts at once.
+$(STAMPS)/app: requirements.txt | $(STAMPS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(STAMPS)/test: tests/requirements.txt $(STAMPS)/app
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@command -v chromium >/dev/null || ./.ci/apt chromium
+	@touch $@
+
+$(STAMPS): ; @./.ci/venv $(PYTHON) && mkdir -p $@
+
+clean: ## remove what was set up
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

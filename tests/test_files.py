@@ -1,0 +1,86 @@
+"""Files and folders appear whole or not at all."""
+
+import json
+
+import pytest
+
+from crm_models.errors import DataError
+from crm_models.files import new_file, new_folder, read_json, sha256, write_json
+
+
+def test_a_file_appears_only_when_it_is_complete(tmp_path):
+    target = tmp_path / "plans.csv"
+    with new_file(target) as part:
+        part.write_text("half")
+        assert not target.exists()
+    assert target.read_text() == "half"
+
+
+def test_an_error_while_writing_leaves_the_old_file_and_no_rubbish(tmp_path):
+    target = tmp_path / "plans.csv"
+    target.write_text("old")
+    with pytest.raises(OSError, match="disk full"), new_file(target) as part:
+        part.write_text("new")
+        raise OSError("disk full")
+    assert target.read_text() == "old"
+    assert [f.name for f in tmp_path.iterdir()] == ["plans.csv"]
+
+
+def test_a_device_or_folder_is_never_replaced_by_a_file(tmp_path):
+    with pytest.raises(DataError, match="expected a file"), new_file(tmp_path) as part:
+        part.write_text("x")
+    assert tmp_path.is_dir()
+
+
+def test_a_folder_with_other_peoples_files_is_never_replaced(tmp_path):
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    (documents / "letter.txt").write_text("dear")
+    with pytest.raises(DataError, match="holds other files"), new_folder(documents):
+        pass
+    assert (documents / "letter.txt").read_text() == "dear"
+
+
+def test_a_folder_of_ours_is_replaced_whole(tmp_path):
+    ours = tmp_path / "cohort"
+    for content in ("1", "2"):
+        with new_folder(ours) as part:
+            (part / "cohort.json").write_text(content)
+            (part / f"only_{content}").write_text("")
+    assert sorted(f.name for f in ours.iterdir()) == ["cohort.json", "only_2"]
+    assert [f.name for f in tmp_path.iterdir()] == ["cohort"]
+
+
+def test_an_error_while_writing_a_folder_leaves_the_old_one(tmp_path):
+    ours = tmp_path / "cohort"
+    with new_folder(ours) as part:
+        (part / "cohort.json").write_text("old")
+    with pytest.raises(ValueError, match="no"), new_folder(ours) as part:
+        (part / "cohort.json").write_text("new")
+        raise ValueError("no")
+    assert (ours / "cohort.json").read_text() == "old"
+
+
+def test_json_refuses_nan_instead_of_writing_what_no_reader_takes(tmp_path):
+    with pytest.raises(ValueError, match="Out of range"):
+        write_json(tmp_path / "report.json", {"auc": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_round_trip_and_its_errors(tmp_path):
+    file = tmp_path / "a.json"
+    write_json(file, {"ü": [1, None]})
+    assert read_json(file) == {"ü": [1, None]} == json.loads(file.read_text(encoding="utf-8"))
+    file.write_bytes(b"\xff\x00")
+    with pytest.raises(DataError, match="expected JSON"):
+        read_json(file)
+    with pytest.raises(DataError, match="found none"):
+        read_json(tmp_path / "b.json")
+
+
+def test_the_hash_tells_where_one_file_ends_and_the_next_begins(tmp_path):
+    a, b = tmp_path / "a", tmp_path / "b"
+    a.write_text("12"), b.write_text("3")
+    first = sha256(a, b)
+    a.write_text("1"), b.write_text("23")
+    assert sha256(a, b) != first
