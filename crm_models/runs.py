@@ -144,9 +144,14 @@ class RunFolder:
 
     def record(self, event: str, **facts: Any) -> None:
         """Append one line to `events.jsonl`."""
-        line = json.dumps({"event": event, "at": now()} | facts, allow_nan=False)
-        with (self.folder / "events.jsonl").open("a", encoding="utf-8") as handle:
-            handle.write(line + "\n")
+        line = json.dumps({"event": event, "at": now()} | facts, allow_nan=False) + "\n"
+        with (self.folder / "events.jsonl").open("a+b") as handle:
+            # A crash may have cut the last line off; the next one must not be glued to it.
+            if handle.tell() > 0:
+                handle.seek(-1, 2)
+                if handle.read(1) != b"\n":
+                    line = "\n" + line
+            handle.write(line.encode())
 
     @contextmanager
     def locked(self) -> Iterator[IO[bytes]]:

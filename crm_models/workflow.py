@@ -1,0 +1,234 @@
+"""The verbs of the product as functions: generate, import, check, train, evaluate, plan, and the paper's re-run.
+
+The command line, the app and notebooks all come through here. Heavy imports happen inside the functions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from crm_models.cohort import describe, digest, load_cohort, parts, planning_moment, save_cohort
+from crm_models.config import RunConfig, preset
+from crm_models.errors import ConfigError, DataError
+from crm_models.records import Cohort, CustomerScores, EpochEnd, Moment
+from crm_models.runs import RunFolder
+from crm_models.schema import MODEL_NAMES, ModelName, PlanLayout
+
+if TYPE_CHECKING:
+    from crm_models.checks import Finding
+    from crm_models.planning import Policy
+
+Progress = Callable[[int, int], None]
+"""Called with customers done and customers in all."""
+
+
+# ---- cohorts ---------------------------------------------------------------------------------------------------------
+
+
+def generate(
+    out: Path, *, scenario: str, customers: int | None = None, signal: float = 1.0, seed: int = 0
+) -> Cohort:
+    """Draw a synthetic cohort (`paper` or `lifelike`) and save it, with its truth, as the folder `out`."""
+    from crm_models.sources.synthetic import ScenarioSettings
+    from crm_models.sources.synthetic import generate as draw
+
+    cohort, truth = draw(ScenarioSettings(scenario=scenario, customers=customers, signal=signal, seed=seed))  # type: ignore[arg-type]  # the settings check it
+    save_cohort(cohort, out, extra={"truth.json": truth.to_json()})
+    return cohort
+
+
+def import_files(out: Path, form: str, sources: Sequence[Path], **options: Any) -> Cohort:
+    """Read files of a known form (see `crm_models.sources.IMPORTERS`) and save them as the cohort folder `out`."""
+    from crm_models.sources import import_cohort
+
+    cohort = import_cohort(form, [Path(s) for s in sources], **{k: v for k, v in options.items() if v})
+    save_cohort(cohort, out)
+    return cohort
+
+
+def check(folder: Path) -> list[Finding]:
+    """What in a cohort will hurt, before anything is trained on it."""
+    from crm_models.checks import check_cohort
+
+    return check_cohort(load_cohort(folder))
+
+
+# ---- training --------------------------------------------------------------------------------------------------------
+
+
+def run_config(
+    *,
+    preset: str = "standard",
+    model: str | None = None,
+    epochs: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    threads: int | None = None,
+    settings: Sequence[str] = (),
+) -> RunConfig:
+    """A preset with what the caller wants otherwise. settings: `name=value` texts such as `sequence.d_model=32`."""
+    models: tuple[ModelName, ...] = MODEL_NAMES if model in (None, "both") else (model,)  # type: ignore[assignment]  # RunConfig checks it
+    config = replace(_preset(preset), models=models, seed=seed, device=device, threads=threads)  # type: ignore[arg-type]  # RunConfig checks it
+    for setting in settings:
+        config = _with_setting(config, setting)
+    return config if epochs is None else config.with_epochs(epochs)
+
+
+_preset = preset
+
+
+def _with_setting(config: RunConfig, setting: str) -> RunConfig:
+    """The configuration with one `part.name=value` changed; the value takes the type that the setting has now."""
+    match = re.fullmatch(r"(?:(\w+)\.)?(\w+)=(.*)", setting)
+    if match is None:
+        raise ConfigError(f"--set expects NAME=VALUE, as in sequence.d_model=32; found {setting!r}")
+    part, name, text = match.groups()
+    owner = config if part is None else getattr(config, part, None)
+    if owner is None or name not in {f.name for f in fields(owner)} or (part is None and name in ("models", "preset")):
+        raise ConfigError(f"--set: there is no setting {setting.partition('=')[0]!r}")
+    changed = replace(owner, **{name: _typed(text, getattr(owner, name), setting)})
+    return changed if part is None else replace(config, **{part: changed})
+
+
+def _typed(text: str, now: Any, setting: str) -> Any:
+    if text.lower() == "none":
+        return None
+    try:
+        if isinstance(now, bool):
+            return {"true": True, "false": False}[text.lower()]
+        if isinstance(now, int) or now is None:
+            return int(text)
+        return float(text) if isinstance(now, float) else text
+    except (KeyError, ValueError):
+        kind = "true or false" if isinstance(now, bool) else "a whole number" if not isinstance(now, float) else "a number"
+        raise ConfigError(f"--set {setting}: expected {kind}, found {text!r}") from None
+
+
+def train(
+    cohort: Path, out: Path, config: RunConfig, *, chosen: bool = False, overwrite: bool = False
+) -> Iterator[EpochEnd]:
+    """Train the configured models on a cohort folder into the run folder `out`; yields every epoch as it ends.
+
+    chosen: the caller named the models, so that one the data cannot train is an error; otherwise it is left out.
+    """
+    from crm_models.fitting import fit, start_run
+
+    run = start_run(Path(cohort), Path(out), config, chosen=chosen, overwrite=overwrite)
+    yield from fit(run)
+
+
+def resume(out: Path, *, device: str = "auto", threads: int | None = None) -> Iterator[EpochEnd]:
+    """Go on with a run that was killed or stopped, from the epoch it had reached, to the same numbers."""
+    from crm_models.fitting import fit, reopen
+
+    yield from fit(reopen(RunFolder(out)), device=device, threads=threads)
+
+
+def run_summary(out: Path) -> str:
+    """One line on how a run ended."""
+    run = RunFolder(out)
+    status, result = run.status(), run.result() or {"models": {}}
+    said = "; ".join(
+        f"{name}: best epoch {facts['best_epoch']} of {facts['epochs']}, loss {facts['best_loss']:.4f}"
+        for name, facts in result["models"].items()
+    )
+    return f"{out}: {status.state} after {status.seconds:.1f} s; {said or 'no model was trained'}"
+
+
+# ---- scores and plans ------------------------------------------------------------------------------------------------
+
+
+def evaluate(
+    run_folder: Path, *, cohort: Path | None = None, device: str = "auto", threads: int | None = None
+) -> dict[str, Any]:
+    """The report on the run's own held-out customers (`report.json` of the contract)."""
+    from crm_models.fitting import evaluate_run
+
+    return evaluate_run(RunFolder(run_folder), cohort=cohort, device=device, threads=threads)
+
+
+def report_summary(report: dict[str, Any]) -> str:
+    """The headline scores of a report in one line."""
+    said = []
+    if report["sequence"]:
+        scores = report["sequence"]
+        said.append(f"step accuracy {scores['step_accuracy']:.3f} (chance {scores['chance']['step_accuracy']:.3f})")
+    if report["churn"]:
+        scores = report["churn"]
+        auc = "unknown" if scores["auc"] is None else f"{scores['auc']:.3f}"
+        said.append(f"churn AUC {auc} (chance 0.5)")
+    return ", ".join(said) or "no model was trained"
+
+
+def plan(
+    run_folder: Path,
+    out: Path,
+    policy: Policy,
+    *,
+    cohort: Path | None = None,
+    layout: PlanLayout = "wide",
+    as_of: str | None = None,
+    api_exact: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Score every customer of a cohort and write the plans as CSV with a manifest beside it; returns the manifest.
+
+    Customers stream through part by part: memory does not grow with the cohort. as_of: `cohort`, `latest` or a date.
+    """
+    from crm_models.export import write_plans
+    from crm_models.planning import make_plans
+
+    run = RunFolder(run_folder)
+    run.need_weights()
+    folder = Path(cohort or run.about()["cohort"])
+    scores = score_stream(run, folder, as_of=as_of, device=device, threads=threads, progress=progress)
+    raise NotImplementedError((write_plans, make_plans, scores, layout, api_exact, out, policy, digest))
+
+
+def score_stream(
+    run: RunFolder,
+    folder: Path,
+    *,
+    as_of: str | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[CustomerScores]:
+    """Churn probability and best plan of every customer of a cohort folder, one part of the cohort at a time."""
+    from crm_models.fitting import load_models
+
+    about = describe(folder)
+    models = load_models(run, device=device, threads=threads)
+    total, done = about["customers"], 0
+    for part in parts(folder):
+        moment = _moment(part, as_of)
+        yield models.score(part, moment, _now_days(about, moment))
+        done += part.n_customers
+        if progress is not None:
+            progress(done, total)
+
+
+def _moment(part: Cohort, as_of: str | None) -> Moment | None:
+    """The moment that plans are made at, from what the caller said."""
+    if as_of is None:
+        return planning_moment(part)
+    if as_of == "latest":
+        return None
+    if as_of == "cohort":
+        return part.as_of
+    try:
+        return pd.Timestamp(as_of) if part.is_dated else float(as_of)
+    except ValueError:
+        raise ConfigError(f"--as-of expects cohort, latest or a date such as 2026-01-31; found {as_of!r}") from None
+
+
+def _now_days(about: dict[str, Any], moment: Moment | None) -> float | None:
+    raise DataError("later")
