@@ -215,7 +215,7 @@ def _train(given: argparse.Namespace) -> None:
         if given.cohort is None:
             raise ConfigError("train needs a COHORT folder; make one with `generate` or `import`")
         config = workflow.run_config(
-            preset=given.preset or "standard",
+            preset_name=given.preset or "standard",
             model=given.model,
             epochs=given.epochs,
             seed=given.seed or 0,

@@ -23,6 +23,7 @@ class SequenceConfig:
     n_blocks: int = 2
     d_feedforward: int = 256
     dropout: float = 0.1
+    norm_first: bool = True  # False: layer norm after each part, as in the paper
     max_events: int = 50  # the most recent events of a history that the model sees
     use_profile: bool = True  # customer features (equation 8's second argument)
     use_action_features: bool = True  # product features: rating, category, sentiment, ...
@@ -44,6 +45,7 @@ class ChurnConfig:
     n_blocks: int = 2
     d_feedforward: int = 64
     dropout: float = 0.1
+    norm_first: bool = True
     max_events: int = 30  # 0: profile and behaviour features only
     numeric_embedding: NumericEmbedding = "piecewise"
     n_bins: int = 16  # quantile bins of a piecewise-linear embedding
@@ -68,6 +70,8 @@ class TrainingConfig:
     schedule: Schedule = "one-cycle"
     monitor: Monitor = "valid"  # the loss that early stopping and "best weights" look at
     patience_epochs: int = 6
+    all_positions: bool = True  # sequence: every event is a target; False: only the three steps of the outcome
+    hide_context: float = 0.3  # sequence: share of events whose gap and value are hidden while training
     calibrate: bool = False  # temperature scaling on the validation split (churn)
 
     def __post_init__(self) -> None:
@@ -187,6 +191,8 @@ _PAPER_TRAINING = TrainingConfig(
     schedule="constant",
     monitor="train",
     patience_epochs=10,
+    all_positions=False,
+    hide_context=0.0,
 )
 _PAPER = RunConfig(
     preset="paper",
@@ -197,6 +203,7 @@ _PAPER = RunConfig(
         n_blocks=1,
         d_feedforward=32,
         dropout=0.0,
+        norm_first=False,
         max_events=5,
         use_profile=False,
         use_action_features=False,
@@ -210,6 +217,7 @@ _PAPER = RunConfig(
         n_blocks=1,
         d_feedforward=16,
         dropout=0.0,
+        norm_first=False,
         max_events=0,
         numeric_embedding="linear",
         use_behaviour=False,

@@ -142,11 +142,13 @@ class FeatureEncoder:
     """How a cohort becomes arrays. Fitted once, on training customers; the same for training, scoring and planning.
 
     actions: names in the order of their ids 1..A. action_features: (A + 1, K) numbers in [0, 1], row 0 for padding,
-    with action_feature_names (K,). repeatable: (A,) whether an action may be proposed again.
+    with action_feature_names (K,). kinds: (A,) engagement or retention. repeatable: (A,) whether an action may be
+    proposed again.
     """
 
     actions: tuple[str, ...]
     action_labels: tuple[str, ...]
+    kinds: tuple[str, ...]
     repeatable: tuple[bool, ...]
     action_feature_names: tuple[str, ...]
     action_features: tuple[tuple[float, ...], ...]
@@ -181,6 +183,7 @@ class FeatureEncoder:
         return cls(
             actions=tuple(cohort.actions[ACTION]),
             action_labels=tuple(cohort.actions[LABEL]),
+            kinds=tuple(cohort.actions[KIND]),
             repeatable=tuple(bool(r) for r in cohort.actions[REPEATABLE]),
             action_feature_names=feature_names,
             action_features=feature_rows,
@@ -238,7 +241,7 @@ class FeatureEncoder:
     def from_dict(cls, given: dict[str, Any]) -> FeatureEncoder:
         """The encoder that `to_dict` wrote."""
         return cls(
-            **{k: tuple(given[k]) for k in ("actions", "action_labels", "repeatable", "action_feature_names")},
+            **{k: tuple(given[k]) for k in ("actions", "action_labels", "kinds", "repeatable", "action_feature_names")},
             value_range=(given["value_range"][0], given["value_range"][1]),
             action_features=tuple(tuple(row) for row in given["action_features"]),
             numeric=_numbers_from(given["numeric"]),

@@ -29,7 +29,7 @@ from crm_models.schema import CUSTOMER_ID, ModelName
 if TYPE_CHECKING:
     from crm_models.models.churn import ChurnTransformer
     from crm_models.models.sequence import SequenceTransformer
-    from crm_models.training import TrainingState
+    from crm_models.training import Material, TrainingState
 
 MIN_CUSTOMERS = 20
 """Fewer customers than this leave nothing that could be called a test: four of them at 80/20."""
@@ -172,25 +172,27 @@ class _Fit:
         self.cohort = load_cohort(folder)
         self.encoder = run.encoder()
         self.split = rows_of(self.cohort, run.split())
-        self.arrays = self.encoder.encode(self.cohort, self.cohort.as_of)
-        self.outcomes = outcomes(self.cohort)
-        self.began = time.monotonic()
         self.saved = 0.0
 
     def run(self) -> Iterator[EpochEnd]:
         from crm_models.prediction import use_threads
+        from crm_models.training import Material
 
         use_threads(self.config.threads)
+        arrays = self.encoder.encode(self.cohort, self.cohort.as_of)
+        found = outcomes(self.cohort)
+        material = Material(arrays=arrays, labels=self.cohort.labels, split=self.split, outcomes=found)
         states = self._restored()
         self.record("started", models=list(self.config.models), resumed=bool(states))
         for model in self.config.models:
-            states.setdefault(model, self._fresh(model))
-            yield from self._fit_one(states, model)
+            if model not in states:
+                states[model] = self._fresh(model)
+            yield from self._fit_one(states, model, material)
             if self.stop_requested():
                 break
         self._save_weights(states)
         state = "stopped" if self.stop_requested() else "finished"
-        facts = {model: _facts(s) for model, s in states.items() if s.epoch > 0}
+        facts: dict[str, Any] = {model: _facts(s) for model, s in states.items() if s.epoch > 0}
         seconds = sum(s.seconds for s in states.values())
         self.record(state)
         _end(self.folder, state, facts, seconds, "" if state == "finished" else "stopped on request")
@@ -202,12 +204,13 @@ class _Fit:
 
         return TrainingState.start(model, self.config, self.encoder)
 
-    def _fit_one(self, states: dict[ModelName, TrainingState], model: ModelName) -> Iterator[EpochEnd]:
+    def _fit_one(
+        self, states: dict[ModelName, TrainingState], model: ModelName, material: Material
+    ) -> Iterator[EpochEnd]:
         from crm_models.training import train
 
         state = states[model]
-        events = train(state, self.arrays, self.cohort.labels, self.split, self.outcomes, self.stop_requested)
-        for event in events:
+        for event in train(state, material, self.stop_requested):
             self.record("epoch", **asdict(event))
             if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
                 self._checkpoint(states)
@@ -219,7 +222,7 @@ class _Fit:
         from safetensors.torch import save_file
 
         tensors = {f"{m}.{k}": v.contiguous() for m, s in states.items() for k, v in s.tensors().items()}
-        meta = {m: json.dumps(s.meta()) for m, s in states.items()}
+        meta = {str(m): json.dumps(s.meta()) for m, s in states.items()}
         with new_file(self.folder.folder / "checkpoint.safetensors") as part:
             save_file(tensors, part, metadata=meta)
             _sync(part)
@@ -251,7 +254,8 @@ class _Fit:
         tensors = {
             f"{model}.{name}": value.detach().cpu().contiguous()
             for model, state in states.items()
-            for name, value in state.best_weights().items()
+            if state.epoch > 0
+            for name, value in state.best.items()
         }
         with new_file(self.folder.folder / "weights.safetensors") as part:
             save_file(tensors, part)
@@ -265,12 +269,8 @@ def rows_of(cohort: Cohort, table: pd.DataFrame) -> Split:
 
 
 def _facts(state: TrainingState) -> dict[str, Any]:
-    return {
-        "epochs": state.epoch,
-        "best_epoch": state.best_epoch,
-        "best_loss": state.best_loss,
-        "seconds": state.seconds,
-    }
+    numbers = {"best_loss": state.best_loss, "seconds": round(state.seconds, 3), **state.facts}
+    return {"epochs": state.epoch, "best_epoch": state.best_epoch, **numbers}
 
 
 def _end(run: RunFolder, state: str, models: dict[str, Any], seconds: float, reason: str) -> None:
@@ -301,7 +301,7 @@ class Models:
         """Churn probability and best plan of every customer of the cohort, seen at `moment`."""
         from crm_models.prediction import score_customers
 
-        return score_customers(self.sequence, self.churn, self.encoder.encode(cohort, moment, now_days))
+        return score_customers(self.sequence, self.churn, self.encoder.encode(cohort, moment, now_days), self.encoder)
 
 
 def load_models(run: RunFolder, *, device: str | None = None, threads: int | None = None) -> Models:

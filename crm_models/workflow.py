@@ -31,9 +31,7 @@ Progress = Callable[[int, int], None]
 # ---- cohorts ---------------------------------------------------------------------------------------------------------
 
 
-def generate(
-    out: Path, *, scenario: str, customers: int | None = None, signal: float = 1.0, seed: int = 0
-) -> Cohort:
+def generate(out: Path, *, scenario: str, customers: int | None = None, signal: float = 1.0, seed: int = 0) -> Cohort:
     """Draw a synthetic cohort (`paper` or `lifelike`) and save it, with its truth, as the folder `out`."""
     from crm_models.sources.synthetic import ScenarioSettings
     from crm_models.sources.synthetic import generate as draw
@@ -64,7 +62,7 @@ def check(folder: Path) -> list[Finding]:
 
 def run_config(
     *,
-    preset: str = "standard",
+    preset_name: str = "standard",
     model: str | None = None,
     epochs: int | None = None,
     seed: int = 0,
@@ -74,13 +72,10 @@ def run_config(
 ) -> RunConfig:
     """A preset with what the caller wants otherwise. settings: `name=value` texts such as `sequence.d_model=32`."""
     models: tuple[ModelName, ...] = MODEL_NAMES if model in (None, "both") else (model,)  # type: ignore[assignment]  # RunConfig checks it
-    config = replace(_preset(preset), models=models, seed=seed, device=device, threads=threads)  # type: ignore[arg-type]  # RunConfig checks it
+    config = replace(preset(preset_name), models=models, seed=seed, device=device, threads=threads)  # type: ignore[arg-type]  # RunConfig checks it
     for setting in settings:
         config = _with_setting(config, setting)
     return config if epochs is None else config.with_epochs(epochs)
-
-
-_preset = preset
 
 
 def _with_setting(config: RunConfig, setting: str) -> RunConfig:
@@ -106,7 +101,9 @@ def _typed(text: str, now: Any, setting: str) -> Any:
             return int(text)
         return float(text) if isinstance(now, float) else text
     except (KeyError, ValueError):
-        kind = "true or false" if isinstance(now, bool) else "a whole number" if not isinstance(now, float) else "a number"
+        kind = (
+            "true or false" if isinstance(now, bool) else "a whole number" if not isinstance(now, float) else "a number"
+        )
         raise ConfigError(f"--set {setting}: expected {kind}, found {text!r}") from None
 
 

@@ -1,0 +1,136 @@
+"""The parts both Transformers are made of: attention that can show its weights, and the block around it.
+
+Letters: B batch, T positions, P positions already computed, H heads, D width.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class KeyValue(NamedTuple):
+    """Keys and values of positions that later ones look back on. Both (B, H, P, D / H)."""
+
+    key: Tensor
+    value: Tensor
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention (Paper, equations 3 and 12, and MultiHead in Core Transformer Architecture)."""
+
+    def __init__(self, d_model: int, n_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.dropout = dropout
+        self.project_in = nn.Linear(d_model, 3 * d_model)
+        self.project_out = nn.Linear(d_model, d_model)
+
+    def forward(
+        self, x: Tensor, mask: Tensor, past: KeyValue | None = None, need_weights: bool = False
+    ) -> tuple[Tensor, KeyValue, Tensor | None]:
+        """Mix positions of x (B, T, D) with each other and with `past`.
+
+        mask: boolean, broadcastable to (B, H, T, P + T); True where a position (row) may look at another (column).
+        Returns the mixture (B, T, D), keys and values of past and present, and with `need_weights` the attention
+        weights (B, H, T, P + T), whose rows sum to one.
+        """
+        query, key, value = (self._heads(part) for part in self.project_in(x).chunk(3, dim=-1))
+        if past is not None:
+            key, value = torch.cat([past.key, key], dim=2), torch.cat([past.value, value], dim=2)
+        dropout = self.dropout if self.training else 0.0
+        weights = None
+        if need_weights:
+            # The fused kernel below never writes the weights down, so they are computed the long way when asked for.
+            scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
+            weights = scores.masked_fill(~mask, -torch.inf).softmax(dim=-1)
+            mixed = F.dropout(weights, dropout) @ value
+        else:
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+        batch, _, n_positions, _ = mixed.shape
+        out = self.project_out(mixed.transpose(1, 2).reshape(batch, n_positions, -1))
+        return out, KeyValue(key, value), weights
+
+    def _heads(self, x: Tensor) -> Tensor:
+        batch, n_positions, width = x.shape
+        return x.view(batch, n_positions, self.n_heads, width // self.n_heads).transpose(1, 2)
+
+
+class Block(nn.Module):
+    """Attention, then a feed-forward network, each added to its input and normalised.
+
+    norm_first: normalise what goes into each part (trains stably when stacked); otherwise what comes out of it, as the
+    paper and the original Transformer have it.
+    """
+
+    def __init__(self, d_model: int, n_heads: int, d_feedforward: int, dropout: float, norm_first: bool) -> None:
+        super().__init__()
+        self.norm_first = norm_first
+        self.attention = SelfAttention(d_model, n_heads, dropout)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(d_model, d_feedforward),
+            nn.GELU() if norm_first else nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(d_feedforward, d_model),
+        )
+        self.norm_attention = nn.LayerNorm(d_model)
+        self.norm_feed_forward = nn.LayerNorm(d_model)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Tensor, mask: Tensor, past: KeyValue | None = None, need_weights: bool = False
+    ) -> tuple[Tensor, KeyValue, Tensor | None]:
+        """One layer over x (B, T, D); arguments and results as in `SelfAttention.forward`."""
+        if self.norm_first:
+            mixed, present, weights = self.attention(self.norm_attention(x), mask, past, need_weights)
+            x = x + self.drop(mixed)
+            return x + self.drop(self.feed_forward(self.norm_feed_forward(x))), present, weights
+        mixed, present, weights = self.attention(x, mask, past, need_weights)
+        x = self.norm_attention(x + self.drop(mixed))
+        return self.norm_feed_forward(x + self.drop(self.feed_forward(x))), present, weights
+
+
+class FeatureTokens(nn.Module):
+    """One token per feature: numbers by pieces of lines, levels by a lookup, blanks by a vector of their own.
+
+    Sources: Gorishniy et al., "Revisiting Deep Learning Models for Tabular Data" (2021), for one token per feature;
+    "On Embeddings for Numerical Features" (2022), equation 1, for the piecewise-linear encoding.
+    """
+
+    start: Tensor
+    end: Tensor
+    first_level: Tensor
+
+    def __init__(self, edges: list[tuple[float, ...]], level_counts: list[int], d_model: int) -> None:
+        super().__init__()
+        self.n_numeric, self.n_categorical = len(edges), len(level_counts)
+        n_bins = max([len(e) - 1 for e in edges], default=1)
+        # Features with fewer distinct quantiles have fewer bins; the unused ones are empty (start = end beyond 1).
+        start, end = torch.full((self.n_numeric, n_bins), 2.0), torch.full((self.n_numeric, n_bins), 3.0)
+        for k, own in enumerate(edges):
+            start[k, : len(own) - 1], end[k, : len(own) - 1] = torch.tensor(own[:-1]), torch.tensor(own[1:])
+        self.register_buffer("start", start)
+        self.register_buffer("end", end)
+        bound = 1 / math.sqrt(d_model)
+        self.slope = nn.Parameter(torch.empty(self.n_numeric, n_bins, d_model).uniform_(-bound, bound))
+        self.offset = nn.Parameter(torch.empty(self.n_numeric + self.n_categorical, d_model).uniform_(-bound, bound))
+        self.blank = nn.Parameter(torch.empty(self.n_numeric, d_model).uniform_(-bound, bound))
+        self.level = nn.Embedding(max(sum(level_counts), 1), d_model)
+        nn.init.uniform_(self.level.weight, -bound, bound)
+        first = torch.tensor([0, *level_counts[:-1]] if level_counts else [], dtype=torch.long).cumsum(0)
+        self.register_buffer("first_level", first)
+
+    def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        """numeric (B, F) in [0, 1] with NaN where missing, categorical (B, C) level codes; result (B, F + C, D)."""
+        known = torch.isfinite(numeric)
+        filled = torch.where(known, numeric, 0.0)
+        # How far the number reaches into each bin: 1 for bins below it, 0 for bins above it, a share in its own.
+        reach = ((filled[..., None] - self.start) / (self.end - self.start)).clamp(0, 1)
+        numbers = torch.einsum("bfk,fkd->bfd", reach, self.slope)
+        numbers = torch.where(known[..., None], numbers, self.blank)
+        levels = self.level(categorical + self.first_level)
+        return torch.cat([numbers, levels], dim=1) + self.offset

@@ -1,0 +1,96 @@
+"""The Churn Transformer: how likely a customer is to leave, from profile, behaviour and history.
+
+BERT-like (Paper, Variants Used): bidirectional over one token per feature and one per recent event. A [CLS] token in
+front gathers what matters; its output goes through the sigmoid unit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from crm_models.config import ChurnConfig
+from crm_models.features import FeatureEncoder
+from crm_models.models.blocks import Block, FeatureTokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChurnBatch:
+    """B customers: numeric (B, F) with NaN, categorical (B, C), and their latest events right-padded.
+
+    numeric holds profile and behaviour features, in this order. action (B, T) ids, 0 = padding; age, gap, value (B, T).
+    """
+
+    numeric: Tensor
+    categorical: Tensor
+    action: Tensor
+    age: Tensor
+    gap: Tensor
+    value: Tensor
+
+    def to(self, device: torch.device) -> ChurnBatch:
+        """The same batch on another device."""
+        return ChurnBatch(**{name: value.to(device) for name, value in vars(self).items()})
+
+
+class ChurnTransformer(nn.Module):
+    """Predicts the log-odds of churn."""
+
+    temperature: Tensor
+
+    def __init__(self, config: ChurnConfig, encoder: FeatureEncoder) -> None:
+        super().__init__()
+        self.config = config
+        width = config.d_model
+        numeric = [*encoder.numeric, *(encoder.behaviour if config.use_behaviour else ())]
+        piecewise = config.numeric_embedding == "piecewise"
+        edges = [f.edges if piecewise else (0.0, 1.0) for f in numeric]
+        self.features = FeatureTokens(edges, [f.n_codes for f in encoder.categorical], width)
+        self.feature_names = tuple(f.name for f in numeric) + tuple(f.name for f in encoder.categorical)
+        self.action_labels = encoder.action_labels
+        self.reader = nn.Parameter(torch.zeros(width))
+        nn.init.normal_(self.reader, std=width**-0.5)
+        self.use_events = config.max_events > 0
+        if self.use_events:
+            self.action = nn.Embedding(encoder.n_actions + 1, width)
+            nn.init.normal_(self.action.weight, std=width**-0.5)
+            self.from_context = nn.Linear(4, width)
+        self.drop = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(
+            Block(width, config.n_heads, config.d_feedforward, config.dropout, config.norm_first)
+            for _ in range(config.n_blocks)
+        )
+        self.norm = nn.LayerNorm(width) if config.norm_first else nn.Identity()
+        self.output = nn.Linear(width, 1)
+        # Temperature scaling (Guo et al., 2017): fitted on validation customers after training; 1 until then.
+        self.register_buffer("temperature", torch.ones(()))
+
+    def forward(self, batch: ChurnBatch, need_weights: bool = False) -> tuple[Tensor, list[Tensor]]:
+        """Log-odds of churn (B,), and with `need_weights` the attention per block (B, H, T', T').
+
+        T' counts [CLS], then features, then events: see `token_names`.
+        """
+        x = self.features(batch.numeric, batch.categorical)
+        seen = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+        if self.use_events:
+            x = torch.cat([x, self._event_tokens(batch)], dim=1)
+            seen = torch.cat([seen, batch.action > 0], dim=1)
+        x = torch.cat([self.reader.expand(len(x), 1, -1), x], dim=1)
+        seen = torch.cat([seen.new_ones(len(x), 1), seen], dim=1)
+        x, mask, all_weights = self.drop(x), seen[:, None, None, :], []
+        for block in self.blocks:
+            x, _, weights = block(x, mask, None, need_weights)
+            if weights is not None:
+                all_weights.append(weights)
+        return self.output(self.norm(x[:, 0])).squeeze(-1) / self.temperature, all_weights
+
+    def _event_tokens(self, batch: ChurnBatch) -> Tensor:
+        known = torch.isfinite(batch.value)
+        context = [batch.age, batch.gap, torch.where(known, batch.value, 0.0), known.float()]
+        return self.action(batch.action) + self.from_context(torch.stack(context, dim=-1))
+
+    def token_names(self, events: list[int]) -> list[str]:
+        """What stands on the axes of the attention map: [CLS], the features, and the events with these action ids."""
+        return ["[CLS]", *self.feature_names, *(self.action_labels[a - 1] for a in events)]

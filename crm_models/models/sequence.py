@@ -1,0 +1,143 @@
+"""The Sequence Transformer: which action comes next, given the customer and everything that came before.
+
+GPT-like (Paper, Variants Used): causal and autoregressive over the three steps. Equation 8 gives it two arguments, the
+engagement history and the customer's features; the second is the token in front of the history.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from crm_models.config import SequenceConfig
+from crm_models.features import FeatureEncoder
+from crm_models.models.blocks import Block, FeatureTokens, KeyValue
+from crm_models.schema import N_STEPS, PADDING
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceBatch:
+    """Histories of B customers, right-padded, and their profiles.
+
+    action (B, T) ids, 0 = padding; gap and value (B, T), NaN where unknown (a planned step has neither yet).
+    numeric (B, F) with NaN, categorical (B, C): the profile.
+    """
+
+    action: Tensor
+    gap: Tensor
+    value: Tensor
+    numeric: Tensor
+    categorical: Tensor
+
+    def to(self, device: torch.device) -> SequenceBatch:
+        """The same batch on another device."""
+        return SequenceBatch(**{name: value.to(device) for name, value in vars(self).items()})
+
+
+class SequenceOutput(NamedTuple):
+    """hidden (B, T', D): position t says what follows event t; T' has the profile token in front where there is one.
+
+    past: keys and values per block; weights: attention per block (B, H, T', T'), empty unless asked for.
+    """
+
+    hidden: Tensor
+    past: list[KeyValue]
+    weights: list[Tensor]
+
+
+class SequenceTransformer(nn.Module):
+    """Predicts a distribution over the A actions at every position of a history."""
+
+    action_features: Tensor
+
+    def __init__(self, config: SequenceConfig, encoder: FeatureEncoder) -> None:
+        super().__init__()
+        self.config = config
+        self.n_actions = encoder.n_actions
+        width = config.d_model
+        self.action = nn.Embedding(self.n_actions + 1, width)
+        # Two planned steps follow the longest history while the third is predicted.
+        self.position = nn.Embedding(config.max_events + N_STEPS, width)
+        features = torch.tensor(encoder.action_features, dtype=torch.float32).reshape(self.n_actions + 1, -1)
+        self.register_buffer("action_features", features, persistent=False)
+        self.use_action_features = config.use_action_features and features.shape[1] > 0
+        if self.use_action_features:
+            self.from_features = nn.Linear(features.shape[1], width, bias=False)
+        self.n_context = 2 * (int(config.use_time) + int(config.use_value))
+        if self.n_context:
+            self.from_context = nn.Linear(self.n_context, width)
+        self.has_profile = config.use_profile
+        if self.has_profile:
+            self.profile = FeatureTokens(
+                [f.edges for f in encoder.numeric], [f.n_codes for f in encoder.categorical], width
+            )
+            self.start = nn.Parameter(torch.zeros(width))
+        self.drop = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(
+            Block(width, config.n_heads, config.d_feedforward, config.dropout, config.norm_first)
+            for _ in range(config.n_blocks)
+        )
+        self.norm = nn.LayerNorm(width) if config.norm_first else nn.Identity()
+        self.output = None if config.tie_weights else nn.Linear(width, self.n_actions)
+        if config.tie_weights:
+            self.bias = nn.Parameter(torch.zeros(self.n_actions))
+            # With shared weights PyTorch's default (variance 1) would make the first logits huge.
+            nn.init.normal_(self.action.weight, std=width**-0.5)
+            nn.init.normal_(self.position.weight, std=width**-0.5)
+
+    @property
+    def n_front(self) -> int:
+        """Positions in front of the first event: 1 with a profile token, else 0."""
+        return int(self.has_profile)
+
+    def forward(self, batch: SequenceBatch, need_weights: bool = False) -> SequenceOutput:
+        """Hidden states of a batch of histories; see `logits`."""
+        n_events = batch.action.shape[1]
+        x = self.embed(batch.action, batch.gap, batch.value, torch.arange(n_events, device=batch.action.device))
+        if self.has_profile:
+            x = torch.cat([self.profile_token(batch)[:, None], x], dim=1)
+        # Right padding: the causal mask alone already hides every PAD from every real event, so there is no second mask
+        # to get wrong.
+        n_positions = x.shape[1]
+        mask = torch.ones(n_positions, n_positions, dtype=torch.bool, device=x.device).tril()
+        return self.run_blocks(self.drop(x), mask, None, need_weights)
+
+    def embed(self, action: Tensor, gap: Tensor, value: Tensor, position: Tensor) -> Tensor:
+        """Event tokens (B, T, D) from ids, gaps, values (B, T) and positions broadcastable to (B, T)."""
+        x = self.action(action) + self.position(position)
+        if self.use_action_features:
+            x = x + self.from_features(self.action_features[action])
+        if self.n_context:
+            used = ([gap] if self.config.use_time else []) + ([value] if self.config.use_value else [])
+            known = [torch.isfinite(c) for c in used]
+            parts = [torch.where(k, c, 0.0) for c, k in zip(used, known, strict=True)] + [k.float() for k in known]
+            x = x + self.from_context(torch.stack(parts, dim=-1))
+        return x
+
+    def profile_token(self, batch: SequenceBatch) -> Tensor:
+        """The customer as one token (B, D): the sum of the feature tokens."""
+        return self.start + self.profile(batch.numeric, batch.categorical).sum(dim=1)
+
+    def run_blocks(
+        self, x: Tensor, mask: Tensor, past: list[KeyValue] | None, need_weights: bool = False
+    ) -> SequenceOutput:
+        """All blocks over new positions x (B, T, D) that look back on `past`; mask as in `SelfAttention.forward`."""
+        presents, weights = [], []
+        for k, block in enumerate(self.blocks):
+            x, present, own = block(x, mask, None if past is None else past[k], need_weights)
+            presents.append(present)
+            if own is not None:
+                weights.append(own)
+        return SequenceOutput(self.norm(x), presents, weights)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores (..., A) of actions 1..A, in this order, from hidden states (..., D)."""
+        if self.output is not None:
+            return self.output(hidden)
+        table = self.action.weight[PADDING + 1 :]
+        if self.use_action_features:
+            table = table + self.from_features(self.action_features[PADDING + 1 :])
+        return hidden @ table.T + self.bias

@@ -1,0 +1,296 @@
+"""Trained models and arrays to probabilities and plans; every customer's numbers are independent of the batch's others.
+
+Letters: N customers, B batch, A actions, W candidate plans kept (the beam), P positions of the encoded history.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crm_models.cohort import Outcomes
+from crm_models.features import CohortArrays, FeatureEncoder
+from crm_models.models.blocks import KeyValue
+from crm_models.models.churn import ChurnTransformer
+from crm_models.models.sequence import SequenceBatch, SequenceTransformer
+from crm_models.records import CustomerScores, DecodedPlans, SequencePredictions
+from crm_models.schema import N_STEPS
+from crm_models.training import churn_batch, history_batch, outcome_log_p, true_steps
+
+SCORING_BATCH = 1024
+BEAM = 16
+"""Candidates kept per step. Up to this many actions the search tries every first and the sixteen best first pairs."""
+
+
+def use_threads(threads: int | None) -> None:
+    """Let torch compute with so many threads; None leaves its own choice."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+# ---- churn -----------------------------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def churn_probabilities(model: ChurnTransformer, arrays: CohortArrays, rows: np.ndarray | None = None) -> np.ndarray:
+    """(N,) float64 churn probabilities of the customers `rows` (None: all), in their order."""
+    rows = np.arange(len(arrays)) if rows is None else rows
+    device = model.output.weight.device
+    out = np.empty(len(rows))
+    for at in _by_length(arrays.n_history[rows]):
+        logits, _ = model(churn_batch(arrays, rows[at], model).to(device))
+        out[at] = torch.sigmoid(logits.double()).cpu().numpy()
+    return out
+
+
+# ---- sequences -------------------------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def sequence_predictions(model: SequenceTransformer, arrays: CohortArrays, found: Outcomes) -> SequencePredictions:
+    """How the model does on customers whose outcome is known; plans are decoded with repeats allowed.
+
+    rank counts the actions that score higher than the true next one, and those that score the same but have a lower id.
+    """
+    n = len(found.rows)
+    log_p, rank = np.zeros((n, N_STEPS)), np.zeros(n, np.int64)
+    plans = np.zeros((n, N_STEPS), np.int64)
+    plan_p = np.zeros(n)
+    steps = true_steps(arrays, found, np.arange(n))
+    for at in _by_length(found.n_history):
+        scores, own = outcome_log_p(model, arrays, found, at)
+        target = (own - 1).clamp(min=0)[..., None]
+        log_p[at] = torch.where(own > 0, scores.gather(2, target).squeeze(-1), 0.0).double().cpu().numpy()
+        first, true = scores[:, 0], target[:, 0]
+        value = first.gather(1, true)
+        ties = (first == value) & (torch.arange(model.n_actions, device=first.device) < true)
+        rank[at] = ((first > value) | ties).sum(dim=1).cpu().numpy()
+        batch = history_batch(arrays, found.rows[at], found.n_history[at], model.config.max_events)
+        decoded = _decode(model, batch, torch.from_numpy(found.n_history[at]), _Allowed.everything(len(at), model))
+        plans[at], plan_p[at] = decoded.actions, decoded.plan_p
+    return SequencePredictions(
+        customer_id=arrays.customer_id[found.rows],
+        n_events=found.n_history,
+        actual=steps,
+        plan=plans,
+        plan_p=plan_p,
+        actual_log_p=log_p,
+        rank=rank,
+    )
+
+
+@torch.inference_mode()
+def decode_plans(
+    model: SequenceTransformer, arrays: CohortArrays, encoder: FeatureEncoder, rows: np.ndarray | None = None
+) -> DecodedPlans:
+    """The most probable plan for use of each customer: no action twice, none had already that cannot be repeated.
+
+    Retention actions are not proposed either: whether they are due is the policy's decision, not the model's.
+    """
+    rows = np.arange(len(arrays)) if rows is None else rows
+    made: list[tuple[np.ndarray, DecodedPlans]] = []
+    for at in _by_length(arrays.n_history[rows]):
+        chosen, stops = rows[at], arrays.n_history[rows[at]]
+        batch = history_batch(arrays, chosen, stops, model.config.max_events)
+        allowed = _Allowed.for_use(model, arrays, encoder, chosen)
+        made.append((at, _decode(model, batch, torch.from_numpy(stops), allowed)))
+    return _in_order(made, len(rows))
+
+
+def score_customers(
+    sequence: SequenceTransformer | None, churn: ChurnTransformer | None, arrays: CohortArrays, encoder: FeatureEncoder
+) -> CustomerScores:
+    """Churn probability and plan for use of every customer; what the run has no model for is NaN or None."""
+    n = len(arrays)
+    return CustomerScores(
+        customer_id=arrays.customer_id,
+        churn_p=np.full(n, np.nan) if churn is None else churn_probabilities(churn, arrays),
+        n_events=arrays.n_history,
+        plans=None if sequence is None else decode_plans(sequence, arrays, encoder),
+    )
+
+
+def _by_length(lengths: np.ndarray) -> list[np.ndarray]:
+    """Positions cut into batches of like length, so that little of a batch is padding."""
+    order = np.argsort(lengths, kind="stable")
+    return [order[k : k + SCORING_BATCH] for k in range(0, len(order), SCORING_BATCH)]
+
+
+def _in_order(made: list[tuple[np.ndarray, DecodedPlans]], n: int) -> DecodedPlans:
+    """Batches of decoded plans put back into the order of the customers."""
+    place = np.empty(n, np.int64)
+    if made:
+        place[np.concatenate([at for at, _ in made])] = np.arange(n)
+    fields = {}
+    for name, shape in (
+        ("actions", (0, 3)),
+        ("step_p", (0, 3)),
+        ("plan_p", (0,)),
+        ("runner_up", (0, 3)),
+        ("runner_up_p", (0, 3)),
+    ):
+        fields[name] = np.concatenate([getattr(plans, name) for _, plans in made] or [np.zeros(shape)])[place]
+    return DecodedPlans(**fields)
+
+
+# ---- decoding --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Allowed:
+    """Which actions may stand in a plan. first: (B, A) bool; repeats: whether one may stand there twice."""
+
+    first: Tensor
+    repeats: bool
+
+    @classmethod
+    def everything(cls, n: int, model: SequenceTransformer) -> _Allowed:
+        device = model.action.weight.device
+        return cls(first=torch.ones(n, model.n_actions, dtype=torch.bool, device=device), repeats=True)
+
+    @classmethod
+    def for_use(
+        cls, model: SequenceTransformer, arrays: CohortArrays, encoder: FeatureEncoder, rows: np.ndarray
+    ) -> _Allowed:
+        allowed = np.tile(np.array([kind != "retention" for kind in encoder.kinds]), (len(rows), 1))
+        once = ~np.array(encoder.repeatable)
+        if once.any():
+            # All of the history counts, not only the window that the model sees.
+            counts = arrays.n_history[rows]
+            ends = np.cumsum(counts)
+            at = np.arange(ends[-1] if len(ends) else 0) + np.repeat(
+                arrays.events.starts[rows] - (ends - counts), counts
+            )
+            had = arrays.events.action[at] - 1
+            who = np.repeat(np.arange(len(rows)), counts)
+            allowed[who[once[had]], had[once[had]]] = False
+        return cls(first=torch.from_numpy(allowed).to(model.action.weight.device), repeats=False)
+
+
+def _decode(model: SequenceTransformer, batch: SequenceBatch, n_history: Tensor, allowed: _Allowed) -> DecodedPlans:
+    """The most probable three steps by beam search over one encoded history.
+
+    The history is encoded once. Then the W candidates of a step are appended as W positions that see the history, their
+    own forerunners and themselves, but not each other: one small pass per step instead of W passes over everything.
+    """
+    device = model.action.weight.device
+    batch = batch.to(device)
+    length = n_history.clamp(max=model.config.max_events).to(device)
+    encoded = model(batch)
+    last = length - 1 + model.n_front
+    hidden = encoded.hidden.gather(1, last.clamp(min=0)[:, None, None].expand(-1, 1, encoded.hidden.shape[-1]))
+    # Without a profile token there is nothing to look at before the first event; such customers get a fallback plan.
+    n_positions = encoded.hidden.shape[1]
+    seen = torch.arange(n_positions, device=device) <= last[:, None]
+    beam = _Beam.start(model.logits(hidden[:, 0]), allowed)
+    past, ancestors = encoded.past, None
+    for step in range(1, N_STEPS):
+        seen, ancestors = beam.visible(seen, ancestors)
+        log_p, past = _advance(model, beam.actions[:, :, -1], length + step - 1, past, seen)
+        beam = beam.extend(log_p, allowed)
+    return beam.result()
+
+
+def _advance(
+    model: SequenceTransformer, actions: Tensor, position: Tensor, past: list[KeyValue], seen: Tensor
+) -> tuple[Tensor, list[KeyValue]]:
+    """Logits (B, W, A) after one more event per candidate; actions (B, W), position (B,), seen (B, W, P + W)."""
+    unknown = torch.full(actions.shape, torch.nan, device=actions.device)
+    x = model.embed(actions, unknown, unknown, position[:, None].expand_as(actions))
+    out = model.run_blocks(x, seen[:, None], past)
+    return model.logits(out.hidden), out.past
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Beam:
+    """The W best partial plans per customer, best first.
+
+    actions (B, W, s) ids; step_log_p (B, W, s); total (B, W) log-probability of the plan so far; parent (B, W) place in
+    the previous beam; runner_up (B, W, s) and its log-probability.
+    """
+
+    actions: Tensor
+    step_log_p: Tensor
+    total: Tensor
+    parent: Tensor
+    runner_up: Tensor
+    runner_up_log_p: Tensor
+
+    @classmethod
+    def start(cls, logits: Tensor, allowed: _Allowed) -> _Beam:
+        """The best first steps from logits (B, A)."""
+        n = len(logits)
+        nothing = torch.zeros(n, 1, 0, device=logits.device)
+        empty = cls(
+            actions=nothing.long(),
+            step_log_p=nothing,
+            total=torch.zeros(n, 1, device=logits.device),
+            parent=torch.zeros(n, 1, dtype=torch.long, device=logits.device),
+            runner_up=nothing.long(),
+            runner_up_log_p=nothing,
+        )
+        return empty.extend(logits[:, None], allowed)
+
+    def extend(self, logits: Tensor, allowed: _Allowed) -> _Beam:
+        """The best plans that are one step longer, from logits (B, W, A) after each candidate."""
+        n, width, n_actions = logits.shape
+        log_p = logits.log_softmax(dim=-1)
+        open_ = allowed.first[:, None].expand(n, width, n_actions)
+        if not allowed.repeats and self.actions.shape[2]:
+            # Id 0 (no action was left) falls on a column of its own, which is cut off again.
+            had = torch.zeros(n, width, n_actions + 1, dtype=torch.bool, device=logits.device).scatter(
+                2, self.actions, True
+            )
+            open_ = open_ & ~had[..., 1:]
+        usable = log_p.masked_fill(~open_, -torch.inf)
+        total = (self.total[..., None] + usable).flatten(1)
+        keep = min(BEAM, total.shape[1])
+        best, index = total.topk(keep, dim=1)
+        parent, action = index // n_actions, index % n_actions
+        rows = torch.arange(n, device=logits.device)[:, None]
+        second, second_p = _second(usable[rows, parent], action)
+        alive = torch.isfinite(best)
+        grow = lambda old, new: torch.cat([old[rows, parent], new[..., None]], dim=2)  # noqa: E731
+        return _Beam(
+            actions=grow(self.actions, torch.where(alive, action + 1, 0)),
+            step_log_p=grow(self.step_log_p, torch.where(alive, log_p[rows, parent, action], -torch.inf)),
+            # A plan that ran out of actions stays, behind all complete ones, so that its first steps are not lost.
+            total=torch.where(alive, best, self.total[rows, parent] - 1e3),
+            parent=parent,
+            runner_up=grow(self.runner_up, second),
+            runner_up_log_p=grow(self.runner_up_log_p, second_p),
+        )
+
+    def visible(self, seen: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What each candidate may look at: what its forerunner saw, and itself. Returns (B, W, P + W), twice."""
+        n, width = self.parent.shape
+        rows = torch.arange(n, device=seen.device)[:, None]
+        old = seen[:, None].expand(n, width, -1) if before is None else before[rows, self.parent]
+        own = torch.eye(width, dtype=torch.bool, device=seen.device).expand(n, -1, -1)
+        now = torch.cat([old, own], dim=2)
+        return now, now
+
+    def result(self) -> DecodedPlans:
+        """The best plan of each customer as numpy arrays."""
+        first = {
+            name: getattr(self, name)[:, 0].cpu().numpy()
+            for name in ("actions", "step_log_p", "runner_up", "runner_up_log_p")
+        }
+        step_p = np.exp(first["step_log_p"].astype(np.float64))
+        return DecodedPlans(
+            actions=first["actions"],
+            step_p=step_p,
+            plan_p=step_p.prod(axis=1),
+            runner_up=first["runner_up"],
+            runner_up_p=np.exp(first["runner_up_log_p"].astype(np.float64)),
+        )
+
+
+def _second(usable: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+    """The best other action (B, W) at the same place, and its log-probability; id 0 and -inf where there is none."""
+    others = usable.scatter(2, action[..., None], -torch.inf)
+    log_p, index = others.max(dim=2)
+    return torch.where(torch.isfinite(log_p), index + 1, 0), log_p
