@@ -8,7 +8,7 @@ from typing import Any, Literal
 from crm_models.errors import ConfigError
 from crm_models.schema import PRESET_NAMES, ModelName, PresetName
 
-Monitor = Literal["train", "valid"]
+Monitor = Literal["train", "valid", "last"]
 Schedule = Literal["constant", "one-cycle"]
 NumericEmbedding = Literal["linear", "piecewise"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -68,7 +68,7 @@ class TrainingConfig:
     weight_decay: float = 1e-2  # decoupled (AdamW), except for `l2_in_loss`
     l2_in_loss: bool = False  # the paper's L + lambda * ||theta||^2 (equation 9)
     schedule: Schedule = "one-cycle"
-    monitor: Monitor = "valid"  # the loss that early stopping and "best weights" look at
+    monitor: Monitor = "valid"  # the loss that early stopping and "best weights" look at; last: every epoch is best
     patience_epochs: int = 6
     all_positions: bool = True  # sequence: every event is a target; False: only the three steps of the outcome
     hide_context: float = 0.3  # sequence: share of events whose gap and value are hidden while training
@@ -84,7 +84,7 @@ class TrainingConfig:
         if not 0 <= self.weight_decay < 10:
             raise ConfigError(f"weight_decay must lie between 0 and 10, found {self.weight_decay}")
         _one_of("schedule", self.schedule, ("constant", "one-cycle"))
-        _one_of("monitor", self.monitor, ("train", "valid"))
+        _one_of("monitor", self.monitor, ("train", "valid", "last"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import fcntl
 import json
 import platform
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -129,7 +130,7 @@ class RunFolder:
             return False
         with file.open("rb") as handle:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return True
         return False
@@ -157,10 +158,16 @@ class RunFolder:
     def locked(self) -> Iterator[IO[bytes]]:
         """Hold the lock that says a process is training here. `RunError` where another one holds it."""
         with (self.folder / "lock").open("wb") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(f"{self.folder}: another process is training in this folder; stop it first") from None
+            # Somebody who asks `is_alive` holds the lock for a moment, so one refusal says nothing.
+            for attempt in range(20):
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if attempt == 19:
+                        what = "another process is training in this folder; stop it first"
+                        raise RunError(f"{self.folder}: {what}") from None
+                    time.sleep(0.01)
             yield handle
 
     def need_weights(self) -> Path:

@@ -418,7 +418,7 @@ def _end_of_epoch(
     """Keep the best weights, decide whether patience has run out, and say what happened."""
     state.epoch += 1
     monitored = valid_loss if config.monitor == "valid" and valid_loss is not None else train_loss
-    best = monitored < state.best_loss
+    best = monitored < state.best_loss or config.monitor == "last"
     if best:
         state.best_loss, state.best_epoch, state.best = monitored, state.epoch, _copy(state.module)
     state.is_over = state.epoch - state.best_epoch >= config.patience_epochs

@@ -1,0 +1,374 @@
+"""Data in, Plotly figure out: one look, one palette with fixed meanings. No streamlit here, no arithmetic on the data.
+
+Every figure starts from `figure(...)`. Text from a cohort (names, actions, file values) goes through `plain`, because
+Plotly reads some HTML in labels and hovers. Fonts, grid and background come from the theme in .streamlit/config.toml.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+# One colour, one meaning, on every page. Each has a contrast of 3 or more against the light and the dark background,
+# and any two stay apart (0.09 or more in OKLab) for the three common kinds of colour blindness: tests/dashboard checks.
+MODEL = "#2A62F0"  # ours: what the Transformers say
+RETENTION = "#0A9F98"  # retention actions, customers kept
+AT_RISK = "#C62F14"  # at risk, churned
+CHANCE = "#666B70"  # what guessing reaches
+BASELINE = "#D17D2E"  # what a simple method reaches
+CEILING = "#A233B5"  # the best any model could do
+DATA = "#5B7FB0"  # counts of a cohort: no model involved
+
+SERIES = (MODEL, BASELINE, RETENTION, CEILING, AT_RISK, CHANCE)
+"""For things without a fixed meaning (runs beside each other); the dash changes as well, so colour is never alone."""
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+
+FAINT = "rgba(128, 138, 155, 0.28)"  # tracks, bands: visible on light and dark
+
+HEIGHT = 320
+CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"], "responsive": True}
+"""For `st.plotly_chart(config=...)`: zoom, pan, picture; nothing that does nothing here."""
+
+
+def plain(text: object, limit: int = 32) -> str:
+    """Text that Plotly shows as it is: markup escaped, line breaks gone, at most `limit` characters."""
+    flat = " ".join(str(text).split())
+    short = flat if len(flat) <= limit else flat[: limit - 1].rstrip() + "…"
+    return html.escape(short, quote=False)
+
+
+def figure(title: str, *, x: str = "", y: str = "", height: int = HEIGHT, legend: bool = False) -> go.Figure:
+    """An empty figure in the house look; x and y are axis titles with their units."""
+    fig = go.Figure()
+    fig.update_layout(
+        title={"text": title, "x": 0, "xanchor": "left", "y": 0.98, "yanchor": "top", "font": {"size": 16}},
+        height=height,
+        margin={"l": 8, "r": 16, "t": 72 if legend else 44, "b": 8},
+        showlegend=legend,
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "title": {"text": ""}},
+        hoverlabel={"align": "left"},
+        bargap=0.25,
+        barcornerradius=3,
+        uirevision="keep",  # a rerun with new data keeps the zoom
+        dragmode=False,  # a swipe or a scroll over a chart must not zoom it
+    )
+    fig.update_xaxes(title={"text": x}, automargin=True, zeroline=False)
+    fig.update_yaxes(title={"text": y}, automargin=True, zeroline=False)
+    return fig
+
+
+# ---- scores on a ruler -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One headline number between chance and ceiling.
+
+    low, high: ends of the 95 % interval of `ours`; None where unknown, as are the others that do not apply.
+    lower_is_better: losses, calibration errors.
+    """
+
+    label: str
+    ours: float
+    chance: float | None = None
+    baseline: float | None = None
+    baseline_name: str = "simple method"
+    ceiling: float | None = None
+    low: float | None = None
+    high: float | None = None
+    lower_is_better: bool = False
+    digits: int = 3
+
+    @property
+    def marks(self) -> list[tuple[str, float, str, str]]:
+        """(name, value, colour, symbol) of the marks beside ours, as far as they are known."""
+        known = [
+            ("Chance", self.chance, CHANCE, "line-ns"),
+            (f"Baseline: {self.baseline_name}", self.baseline, BASELINE, "diamond"),
+            ("Ceiling", self.ceiling, CEILING, "triangle-down"),
+        ]
+        return [(name, value, colour, symbol) for name, value, colour, symbol in known if value is not None]
+
+
+def rulers(scores: Sequence[Score], title: str = "From chance to ceiling") -> go.Figure:
+    """One line per score: chance at the left end, the ceiling at the right; ours, its interval and a simple method between.
+
+    So scores of different size share one figure, and "is 0.28 good?" is answered by how far along the line it lies.
+    Where no ceiling is known (real data) the right end is a perfect score, without a mark.
+    """
+    fig = figure(title, height=70 + _ROW * len(scores), legend=True)
+    shown: set[str] = set()
+    for row, score in enumerate(reversed(scores)):
+        fig.add_shape(type="line", x0=0, x1=1, y0=row, y1=row, line={"color": FAINT, "width": 6}, layer="below")
+        if score.low is not None and score.high is not None:
+            ends = [_place(score, score.low), _place(score, score.high)]
+            band = {"color": MODEL, "width": 6}
+            fig.add_trace(
+                go.Scatter(
+                    x=ends, y=[row, row], mode="lines", line=band, opacity=0.4, hoverinfo="skip", showlegend=False
+                )
+            )
+        left = -1.0
+        for name, value, color, symbol in sorted(score.marks, key=lambda mark: _place(score, mark[1])):
+            x = _place(score, value)
+            side = "bottom center" if x - left > 0.09 else "bottom right"
+            _mark(fig, score, (x, row), (name, value, color, symbol), side, shown)
+            left = x
+        _mark(fig, score, (_place(score, score.ours), row), ("Ours", score.ours, MODEL, "circle"), "top center", shown)
+        label = f"<b>{plain(score.label, 60)}</b>"
+        fig.add_annotation(x=0, y=row, yshift=34, xanchor="left", showarrow=False, text=label, align="left")
+    fig.update_xaxes(visible=False, range=[-0.09, 1.09], fixedrange=True)
+    fig.update_yaxes(visible=False, range=[-0.5, len(scores) - 0.4], fixedrange=True)
+    fig.update_layout(hovermode="closest", margin={"l": 8, "r": 8, "t": 72, "b": 4})
+    return fig
+
+
+_ROW = 88  # pixels of one ruler
+
+
+def _place(score: Score, value: float) -> float:
+    """How far along its ruler (0 chance, 1 ceiling) a value lies; what is beyond the ends is drawn just outside."""
+    others = [value for _, value, _, _ in score.marks] + [score.ours]
+    left = score.chance if score.chance is not None else (max(others) if score.lower_is_better else min(others))
+    right = score.ceiling if score.ceiling is not None else (0.0 if score.lower_is_better else 1.0)
+    if left == right:
+        return 0.5
+    return min(max((value - left) / (right - left), -0.06), 1.06)
+
+
+def _mark(
+    fig: go.Figure,
+    score: Score,
+    at: tuple[float, int],
+    mark: tuple[str, float, str, str],
+    side: str,
+    shown: set[str],
+) -> None:
+    """One mark with its number; the first of each name brings the legend entry."""
+    name, value, color, symbol = mark
+    group, ours = name.split(":")[0], name == "Ours"
+    hover = f"{plain(score.label, 60)}<br>{plain(name, 60)}: {value:.{score.digits}f}"
+    if ours and score.low is not None and score.high is not None:
+        hover += f"<br>95 % interval {score.low:.{score.digits}f} to {score.high:.{score.digits}f}"
+    line = {"color": color, "width": 4 if symbol == "line-ns" else 0}
+    fig.add_trace(
+        go.Scatter(
+            x=[at[0]],
+            y=[at[1]],
+            mode="markers+text",
+            name=group,
+            legendgroup=group,
+            showlegend=group not in shown,
+            marker={"symbol": symbol, "size": 17 if ours else 14, "color": color, "line": line},
+            text=[f"{value:.{score.digits}f}"],
+            textposition=side,
+            textfont={"size": 14 if ours else 12},
+            hovertemplate=hover + "<extra></extra>",
+        )
+    )
+    shown.add(group)
+
+
+# ---- counts of a cohort ----------------------------------------------------------------------------------------------
+
+
+def bars(
+    labels: Sequence[object],
+    counts: Sequence[float],
+    *,
+    title: str,
+    unit: str,
+    total: float | None = None,
+    color: str = DATA,
+    hover: Sequence[str] | None = None,
+) -> go.Figure:
+    """Lying bars, first label on top. unit: what is counted ("customers"); total: for shares in the hover."""
+    n = len(labels)
+    fig = figure(title, x=unit, height=max(170, 84 + 26 * n))
+    names = [plain(label) for label in labels]
+    shares = ["" if not total else f" ({count / total:.1%})" for count in counts]
+    extra = [f"<br>{line}" for line in hover] if hover is not None else [""] * n
+    fig.add_trace(
+        go.Bar(
+            x=list(counts),
+            y=list(range(n)),
+            orientation="h",
+            marker={"color": color},
+            customdata=[[plain(label, 120), s, e] for label, s, e in zip(labels, shares, extra, strict=True)],
+            hovertemplate=f"%{{customdata[0]}}<br>%{{x:,}} {unit}%{{customdata[1]}}%{{customdata[2]}}<extra></extra>",
+        )
+    )
+    # Positions are numbers and names only their ticks: two names that look alike when cut stay two bars.
+    fig.update_yaxes(tickmode="array", tickvals=list(range(n)), ticktext=names, range=[n - 0.4, -0.6], showgrid=False)
+    return fig
+
+
+def columns(
+    labels: Sequence[object],
+    counts: Sequence[float],
+    *,
+    title: str,
+    x: str,
+    unit: str,
+    rate: Sequence[float] | None = None,
+    rate_name: str = "Churn rate",
+) -> go.Figure:
+    """Standing bars over ranges in their order; `rate` (in [0, 1], NaN: unknown) as a line on an axis of its own."""
+    n, total = len(labels), max(float(np.sum(counts)), 1.0)
+    has_rate = rate is not None and not np.isnan(np.asarray(rate, dtype=float)).all()
+    fig = figure(title, x=x, y=unit, legend=has_rate)
+    fig.add_trace(
+        go.Bar(
+            x=list(range(n)),
+            y=list(counts),
+            name=unit.capitalize(),
+            marker={"color": DATA},
+            customdata=[[plain(label, 60), count / total] for label, count in zip(labels, counts, strict=True)],
+            hovertemplate=f"{x}: %{{customdata[0]}}<br>%{{y:,}} {unit} (%{{customdata[1]:.1%}})<extra></extra>",
+        )
+    )
+    if has_rate:
+        fig.add_trace(
+            go.Scatter(
+                x=list(range(n)),
+                y=list(rate),  # type: ignore[arg-type]  # has_rate says that it is there
+                name=rate_name,
+                yaxis="y2",
+                mode="lines+markers",
+                line={"color": AT_RISK, "width": 2},
+                marker={"size": 8},
+                customdata=[plain(label, 60) for label in labels],
+                hovertemplate=f"{x}: %{{customdata}}<br>{rate_name} %{{y:.1%}}<extra></extra>",
+            )
+        )
+        right = {"overlaying": "y", "side": "right", "tickformat": ".0%", "rangemode": "tozero", "showgrid": False}
+        fig.update_layout(yaxis2=right | {"title": {"text": rate_name}, "automargin": True, "zeroline": False})
+    fig.update_xaxes(tickmode="array", tickvals=list(range(n)), ticktext=[plain(label) for label in labels])
+    return fig
+
+
+def churn_by_group(groups: pd.DataFrame, *, feature: str, mean: float | None) -> go.Figure:
+    """Churn rate per group of one feature, with the mean of the cohort as a line; `groups` as in `profile.features`."""
+    n = len(groups)
+    fig = figure(f"{plain(feature)}", x="churn rate", height=max(170, 92 + 26 * n))
+    names = [plain(group) for group in groups["group"]]
+    fig.add_trace(
+        go.Bar(
+            x=groups["churn_rate"].tolist(),
+            y=list(range(n)),
+            orientation="h",
+            marker={"color": AT_RISK},
+            customdata=[[plain(g, 120), c] for g, c in zip(groups["group"], groups["customers"], strict=True)],
+            hovertemplate="%{customdata[0]}<br>churn rate %{x:.1%} of %{customdata[1]:,} customers<extra></extra>",
+        )
+    )
+    if mean is not None:
+        fig.add_vline(x=mean, line={"color": CHANCE, "dash": "dot", "width": 2})
+        fig.add_annotation(
+            x=mean,
+            y=1,
+            yref="paper",
+            yanchor="bottom",
+            showarrow=False,
+            text=f"all customers {mean:.1%}",
+            font={"size": 12},
+        )
+    fig.update_xaxes(tickformat=".0%", rangemode="tozero")
+    fig.update_yaxes(tickmode="array", tickvals=list(range(n)), ticktext=names, range=[n - 0.4, -0.6], showgrid=False)
+    return fig
+
+
+# ---- training --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Loss per epoch of one model of one run, in nats; `valid` holds None where nothing was held back."""
+
+    name: str
+    epochs: Sequence[int]
+    train: Sequence[float]
+    valid: Sequence[float | None]
+    best_epoch: int | None = None
+
+
+def losses(
+    curve: Curve, *, title: str, chance: float | None, chance_name: str, n_epochs: int, printed: Sequence[float] = ()
+) -> go.Figure:
+    """Training and validation loss of one model while it learns; `printed`: the paper's Table III, epochs 1 to 10."""
+    fig = figure(title, x="epoch (one pass over the training customers)", y="loss (nats, lower is better)", legend=True)
+    _line(fig, "Training", curve.epochs, curve.train, MODEL, dash="dot")
+    if any(v is not None for v in curve.valid):
+        _line(fig, "Validation", curve.epochs, curve.valid, MODEL, dash="solid")
+    if printed:
+        _line(fig, "Paper, Table III", list(range(1, len(printed) + 1)), printed, BASELINE, dash="dash")
+    if chance is not None:
+        end = max(n_epochs, 2)
+        _line(fig, chance_name, [1, end], [chance, chance], CHANCE, dash="longdash", markers=False)
+    if curve.best_epoch is not None:
+        fig.add_vline(x=curve.best_epoch, line={"color": MODEL, "width": 1, "dash": "dot"})
+        fig.add_annotation(
+            x=curve.best_epoch,
+            y=1,
+            yref="paper",
+            yanchor="top",
+            showarrow=False,
+            text="best",
+            font={"size": 12},
+            xshift=16,
+        )
+    fig.update_xaxes(range=[0.5, max(n_epochs, 2) + 0.5], dtick=max(1, math.ceil(n_epochs / 12)), tick0=1)
+    fig.update_layout(hovermode="x unified")
+    return fig
+
+
+def compared_losses(curves: Sequence[Curve], *, title: str, chance: float | None) -> go.Figure:
+    """The curves of several runs over each other: validation loss where there is one, else training loss."""
+    fig = figure(title, x="epoch", y="loss (nats, lower is better)", legend=True)
+    for k, curve in enumerate(curves):
+        has_valid = any(v is not None for v in curve.valid)
+        name = f"{plain(curve.name)} ({'validation' if has_valid else 'training'})"
+        values = curve.valid if has_valid else curve.train
+        _line(fig, name, curve.epochs, values, SERIES[k % len(SERIES)], dash=DASHES[k % len(DASHES)])
+    if chance is not None and curves:
+        last = max((max(c.epochs, default=1) for c in curves), default=1)
+        _line(fig, "Chance", [1, max(last, 2)], [chance, chance], CHANCE, dash="longdash", markers=False)
+    fig.update_layout(hovermode="x unified")
+    return fig
+
+
+def _line(
+    fig: go.Figure,
+    name: str,
+    x: Sequence[int],
+    y: Sequence[float | None],
+    color: str,
+    *,
+    dash: str,
+    markers: bool = True,
+) -> None:
+    # One epoch alone is a point, not a line, so few epochs show their markers.
+    mode = "lines+markers" if markers and len(x) <= 40 else "lines"
+    fig.add_trace(
+        go.Scatter(
+            x=list(x),
+            y=list(y),
+            name=name,
+            mode=mode,
+            line={"color": color, "width": 2, "dash": dash},
+            marker={"size": 6},
+            hovertemplate="%{y:.4f}",
+        )
+    )
+
+
+def table_of(columns_of: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """The numbers of a chart as the table that stands beside it."""
+    return pd.DataFrame(dict(columns_of))

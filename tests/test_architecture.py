@@ -20,6 +20,8 @@ STAGES = [
     "sources",
     "checks",
     "cohort",
+    "profile",
+    "scores",
     "features",
     "baselines",
     "models",

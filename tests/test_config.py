@@ -38,7 +38,7 @@ def test_the_paper_preset_is_the_papers_methodology():
         (lambda: ChurnConfig(dropout=1.0), "dropout must lie in"),
         (lambda: TrainingConfig(n_epochs=0), "n_epochs must be at least 1"),
         (lambda: TrainingConfig(learning_rate=float("nan")), "learning_rate must lie between"),
-        (lambda: TrainingConfig(monitor="test"), "monitor must be one of train, valid"),
+        (lambda: TrainingConfig(monitor="test"), "monitor must be one of train, valid, last"),
         (lambda: RunConfig(models=()), "models must name"),
         (lambda: RunConfig(seed=-1), "seed must lie between"),
         (lambda: RunConfig(test_share=0.9, valid_share=0.2), "leave nothing to train on"),

@@ -1,0 +1,127 @@
+"""Measurements on fixed splits, made to be repeated beside other tools on the very same rows."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import StratifiedKFold, train_test_split
+
+from crm_models.baselines import majority, popular
+from crm_models.cohort import Outcomes, Split
+from crm_models.config import RunConfig
+from crm_models.errors import DataError
+from crm_models.evaluation import churn_scores, sequence_scores
+from crm_models.features import CohortArrays, FeatureEncoder
+from crm_models.records import ChurnPredictions, Cohort, SequencePredictions
+from crm_models.schema import N_STEPS, ModelName
+
+
+def sequence(cohort: Cohort, config: RunConfig, holdout: int = 1) -> dict[str, Any]:
+    """Hold out every customer's last `holdout` events, train on all the rest, rank all actions for the next event.
+
+    Customers with `holdout + 1` events or fewer are left out. Nothing is chosen by looking at what is held out:
+    training runs for the epochs configured, and the weights of the last one count.
+    """
+    starts = cohort.starts
+    total = np.diff(starts)
+    rows = np.flatnonzero(total > holdout + 1)
+    if not len(rows):
+        raise DataError(f"benchmark sequence needs customers with more than {holdout + 1} events, found none")
+    found = Outcomes(
+        rows=rows, n_history=total[rows] - holdout, n_outcome=np.full(len(rows), min(holdout, N_STEPS), np.int64)
+    )
+    keep = np.arange(len(cohort.interactions)) < np.repeat(starts[1:] - holdout, total)
+    keep &= np.isin(cohort.event_customers, rows)
+    past = replace(cohort, interactions=cohort.interactions[keep].reset_index(drop=True))
+    encoder = FeatureEncoder.fit(past, rows, None)
+    fit_arrays, arrays = encoder.encode(past), encoder.encode(cohort)
+    split = Split(train=rows, valid=rows[:0], test=rows)
+    training = replace(config.sequence_training, monitor="last", patience_epochs=config.sequence_training.n_epochs)
+    config = replace(config, models=("sequence",), sequence_training=training)
+    module, fit_s = _fitted("sequence", config, encoder, fit_arrays, np.full(len(fit_arrays), np.nan), split, found)
+
+    from crm_models.prediction import sequence_predictions
+
+    began = time.perf_counter()
+    predictions = sequence_predictions(module, arrays, found)
+    predict_s = time.perf_counter() - began
+    return {
+        **sequence_scores(_seen(predictions, holdout), encoder.n_actions),
+        "fit_s": round(fit_s, 2),
+        "predict_s": round(predict_s, 2),
+        "epochs": config.sequence_training.n_epochs,
+        "baselines": {
+            "popular": sequence_scores(popular(fit_arrays, split.train, arrays, found, encoder), encoder.n_actions)
+        },
+    }
+
+
+def churn(cohort: Cohort, config: RunConfig, folds: int = 5, seed: int = 0) -> dict[str, Any]:
+    """Stratified cross-validation over labelled customers in file order; means and standard deviations over folds.
+
+    Early stopping and calibration look at a seventh of each fold's training customers, never at its test customers.
+    """
+    known = np.flatnonzero(~np.isnan(cohort.labels))
+    labels = cohort.labels[known]
+    if min(labels.sum(), (1 - labels).sum()) < folds:
+        raise DataError(f"benchmark churn needs at least {folds} churned and {folds} staying customers")
+
+    from crm_models.prediction import churn_probabilities
+
+    rows_of_scores: list[dict[str, Any]] = []
+    chance: list[dict[str, Any]] = []
+    for train, test in StratifiedKFold(folds, shuffle=True, random_state=seed).split(known, labels):
+        fit, valid = train_test_split(train, test_size=config.valid_share, stratify=labels[train], random_state=seed)
+        split = Split(train=np.sort(known[fit]), valid=np.sort(known[valid]), test=known[test])
+        encoder = FeatureEncoder.fit(cohort, split.train, cohort.as_of, config.churn.n_bins)
+        arrays = encoder.encode(cohort, cohort.as_of)
+        nothing = Outcomes(rows=known[:0], n_history=known[:0], n_outcome=known[:0])
+        module, fit_s = _fitted("churn", config, encoder, arrays, cohort.labels, split, nothing)
+        began = time.perf_counter()
+        p = churn_probabilities(module, arrays, split.test)
+        predict_s = time.perf_counter() - began
+        own = ChurnPredictions(customer_id=arrays.customer_id[split.test], churned=labels[test], churn_p=p)
+        rows_of_scores.append(churn_scores(own) | {"fit_s": fit_s, "predict_s": predict_s})
+        chance.append(churn_scores(majority(arrays, cohort.labels, split)))
+    return _mean_and_sd(rows_of_scores) | {"folds": folds, "baselines": {"majority": _mean_and_sd(chance)}}
+
+
+def _fitted(
+    model: ModelName,
+    config: RunConfig,
+    encoder: FeatureEncoder,
+    arrays: CohortArrays,
+    labels: np.ndarray,
+    split: Split,
+    found: Outcomes,
+) -> tuple[Any, float]:
+    """The trained module and the seconds it took."""
+    from crm_models.prediction import use_threads
+    from crm_models.training import Material, TrainingState, train
+
+    use_threads(config.threads)
+    began = time.perf_counter()
+    state = TrainingState.start(model, config, encoder)
+    for _ in train(state, Material(arrays=arrays, labels=labels, split=split, outcomes=found)):
+        pass
+    return state.module, time.perf_counter() - began
+
+
+def _seen(predictions: SequencePredictions, holdout: int) -> SequencePredictions:
+    """Only the steps that were held out count: a plan has three, a holdout of one tells about the first."""
+    if holdout >= N_STEPS:
+        return predictions
+    return replace(predictions, actual=np.where(np.arange(N_STEPS) < holdout, predictions.actual, 0))
+
+
+def _mean_and_sd(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The mean of every plain number over folds, and beside it `<name>_sd`; customers are counted together."""
+    out: dict[str, Any] = {"customers": sum(row["customers"] for row in rows)}
+    for name in rows[0]:
+        values = [row[name] for row in rows]
+        if name != "customers" and all(isinstance(v, (int, float)) for v in values):
+            out[name], out[f"{name}_sd"] = round(float(np.mean(values)), 6), round(float(np.std(values)), 6)
+    return out

@@ -1,0 +1,1 @@
+"""Where cohorts come from: generators and importers."""

@@ -1,0 +1,306 @@
+"""The queue of trainings: files in the workspace, and one runner process that works them off, one at a time.
+
+`add` writes a job file and starts the runner where none is at work; everything is on disk, so a refresh, a second
+viewer, a restart of the server or a kill of any of the processes loses nothing: whoever looks next calls `keep_going`,
+which starts a runner again. Started as `python -m dashboard.jobs WORKSPACE`; no streamlit, no pandas, so that a click
+turns into a training at once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+ROOT = Path(__file__).resolve().parents[1]
+NICENESS = 10
+"""Training yields to the page: at this priority the app answers as fast as on an idle machine where it can."""
+WATCH_SECONDS = 0.1
+"""How often the runner looks for a request to stop."""
+
+JobState = Literal["waiting", "training", "scoring"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One thing to do for one run folder.
+
+    task: `train` (then score), `resume` (then score) or `score`. arguments: options of `train`, as on the command line.
+    """
+
+    run: str
+    cohort: str
+    task: Literal["train", "resume", "score"] = "train"
+    arguments: tuple[str, ...] = ()
+    about: str = ""  # for the screen: preset and what was changed
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobAtWork:
+    """A job with its place in the queue: waiting ones count from 1, the one at work is 0. since: seconds since 1970."""
+
+    job: Job
+    state: JobState
+    place: int
+    since: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedJob:
+    """A training that did not get as far as a run folder, or scores that could not be computed, and why."""
+
+    job: Job
+    reason: str
+    at: float
+
+
+class JobFolder:
+    """The files of the queue of one workspace. Cheap to make; holds no state of its own."""
+
+    def __init__(self, workspace: Path) -> None:
+        self.workspace = Path(workspace)
+        self.folder = self.workspace / "jobs"
+        self.runs = self.workspace / "runs"
+
+    # ---- what pages ask and do -----------------------------------------------------------------------------------
+
+    def add(self, job: Job) -> None:
+        """Put a job at the end of the queue and see that somebody works."""
+        (self.folder / "failed" / f"{job.run}.json").unlink(missing_ok=True)
+        (self.folder / "stop" / job.run).unlink(missing_ok=True)
+        _write(self.folder / "queue" / f"{time.time_ns():020d}-{job.run}.json", asdict(job))
+        self.keep_going()
+
+    def keep_going(self) -> None:
+        """Start a runner where jobs wait, or were left half done, and nobody works on them."""
+        if (self._queued() or (self.folder / "now.json").exists()) and not self.is_working():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with (self.folder / "runner.log").open("ab") as log:
+                subprocess.Popen(
+                    [sys.executable, "-m", "dashboard.jobs", str(self.workspace.resolve())],
+                    cwd=ROOT,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+
+    def jobs(self) -> list[JobAtWork]:
+        """The job at work first, then those that wait, in their order."""
+        found = []
+        now = _read(self.folder / "now.json")
+        if now is not None:
+            found.append(JobAtWork(job=_job(now["job"]), state=now["state"], place=0, since=now["since"]))
+        for place, file in enumerate(self._queued(), start=1):
+            content = _read(file)
+            if content is not None:
+                since = int(file.name[:20]) / 1e9
+                found.append(JobAtWork(job=_job(content), state="waiting", place=place, since=since))
+        return found
+
+    def failures(self) -> list[FailedJob]:
+        """Jobs that ended before there was a run folder, newest first."""
+        contents = [_read(file) for file in (self.folder / "failed").glob("*.json")]
+        failed = [FailedJob(job=_job(c["job"]), reason=c["reason"], at=c["at"]) for c in contents if c is not None]
+        return sorted(failed, key=lambda f: -f.at)
+
+    def forget(self, run: str) -> None:
+        """Take a run out of the queue and out of the list of failures."""
+        for file in self._queued():
+            if _run_of(file) == run:
+                file.unlink(missing_ok=True)
+        (self.folder / "failed" / f"{run}.json").unlink(missing_ok=True)
+
+    def stop(self, run: str) -> None:
+        """Take the run out of the queue, or ask its training to stop; it ends within a batch."""
+        self.forget(run)
+        _write(self.folder / "stop" / run, {})
+        self.ask_to_stop(run)
+
+    def ask_to_stop(self, run: str) -> None:
+        """Leave the request in the run folder, where the training loop looks for it."""
+        if (self.runs / run / "config.json").exists():
+            (self.runs / run / "stop").touch()
+
+    def is_working(self) -> bool:
+        """Whether a runner is at work in this workspace."""
+        return _is_locked(self.folder / "lock")
+
+    def log(self, run: str) -> Path:
+        """What the processes of a run said."""
+        return self.runs / f"{run}.log"
+
+    # ---- what the runner does ------------------------------------------------------------------------------------
+
+    def work(self) -> None:
+        """Work off the queue until it is empty; returns at once where another runner is at it."""
+        with _locked(self.folder / "lock") as mine:
+            if not mine:
+                return
+            left = _read(self.folder / "now.json")
+            if left is not None:
+                self._take_over(_job(left["job"]))
+            while queued := self._queued():
+                content = _read(queued[0])
+                queued[0].unlink(missing_ok=True)
+                if content is not None:
+                    self._do(_job(content))
+
+    def _take_over(self, job: Job) -> None:
+        """Finish what a killed runner left: its training may still go on by itself, and its scores may be missing."""
+        while _is_locked(self.runs / job.run / "lock"):
+            self._note(job, "training")
+            time.sleep(WATCH_SECONDS)
+        self._score(job)
+        (self.folder / "now.json").unlink(missing_ok=True)
+
+    def _do(self, job: Job) -> None:
+        try:
+            self._note(job, "scoring" if job.task == "score" else "training")
+            if job.task == "score" or self._train(job):
+                self._score(job)
+        finally:
+            (self.folder / "now.json").unlink(missing_ok=True)
+
+    def _train(self, job: Job) -> bool:
+        """Train as the command line does; whether there is something to score."""
+        out = self.runs / job.run
+        threads = str(max(1, (os.cpu_count() or 2) - 1))
+        if job.task == "resume":
+            what = ["train", "--resume", "--out", str(out), "--threads", threads]
+        else:
+            cohort = self.workspace / "cohorts" / job.cohort
+            what = ["train", str(cohort), "--out", str(out), "--threads", threads, *job.arguments]
+        return self._call(job, [*what, "--quiet"]) == 0
+
+    def _score(self, job: Job) -> None:
+        """Write the report on the held-out customers and the scores of all customers beside the weights."""
+        out = self.runs / job.run
+        if not (out / "result.json").exists() or not (out / "weights.safetensors").exists():
+            return
+        self._note(job, "scoring")
+        if not (out / "report.json").exists():
+            self._call(job, ["evaluate", str(out), "--out", str(out / "report.json"), "--threads", "1"])
+        self._call(job, [str(self.workspace), job.run, job.cohort], module="dashboard.scoring")
+
+    def _call(self, job: Job, arguments: list[str], module: str = "crm_models") -> int:
+        """Run one command, its output into the run's log; returns its exit status, files the reason of a failure."""
+        self.runs.mkdir(parents=True, exist_ok=True)
+        with self.log(job.run).open("ab") as log:
+            begin = log.tell()
+            child = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+            killed = self._watch(job, child)
+        # A training that got as far as its run folder tells there itself how it ended.
+        told = arguments[0] == "train" and (self.runs / job.run / "config.json").exists()
+        if child.returncode != 0 and not killed and not told:
+            reason = last_error(self.log(job.run), begin) or f"the process ended with status {child.returncode}"
+            _write(
+                self.folder / "failed" / f"{job.run}.json", {"job": asdict(job), "reason": reason, "at": time.time()}
+            )
+        return child.returncode
+
+    def _watch(self, job: Job, child: subprocess.Popen[bytes]) -> bool:
+        """Wait for a child; a request to stop is passed on, or kills it where no run folder is there to take it."""
+        request, run_lock = self.folder / "stop" / job.run, self.runs / job.run / "lock"
+        killed = False
+        while child.poll() is None:
+            if request.exists():
+                if _is_locked(run_lock):
+                    self.ask_to_stop(job.run)
+                elif not run_lock.exists():
+                    child.terminate()
+                    killed = True
+            time.sleep(WATCH_SECONDS)
+        request.unlink(missing_ok=True)
+        return killed
+
+    def _queued(self) -> list[Path]:
+        return sorted((self.folder / "queue").glob("*.json"))
+
+    def _note(self, job: Job, state: JobState) -> None:
+        _write(self.folder / "now.json", {"job": asdict(job), "state": state, "since": time.time()})
+
+
+def last_error(log: Path, begin: int = 0) -> str:
+    """The last `error: ` line of a log, without that word; else its last line; "" where it is empty."""
+    if not log.exists():
+        return ""
+    with log.open("rb") as handle:
+        handle.seek(begin)
+        lines = [line for line in handle.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return errors[-1] if errors else lines[-1] if lines else ""
+
+
+def _run_of(file: Path) -> str:
+    return re.sub(r"^\d{20}-", "", file.stem)
+
+
+def _job(content: dict[str, object]) -> Job:
+    return Job(**content | {"arguments": tuple(content["arguments"])})  # type: ignore[arg-type, call-overload]
+
+
+def _write(file: Path, content: dict[str, object]) -> None:
+    """Whole or not at all: to a temporary name, then renamed."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.parent / f".{file.name}.{os.getpid()}.part"
+    part.write_text(json.dumps(content), encoding="utf-8")
+    part.replace(file)
+
+
+def _read(file: Path) -> dict | None:
+    """The content of a job file; None where it is gone (somebody took it) or damaged."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[bool]:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("ab") as handle:
+        yield _take(handle)
+
+
+def _take(handle: IO[bytes]) -> bool:
+    """Whether the lock became ours. A page that looks holds it for a moment, so one refusal says nothing."""
+    for _ in range(20):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(0.01)
+    return False
+
+
+def _is_locked(file: Path) -> bool:
+    if not file.exists():
+        return False
+    with file.open("rb") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+if __name__ == "__main__":
+    os.nice(NICENESS)
+    JobFolder(Path(sys.argv[1])).work()

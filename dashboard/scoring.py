@@ -1,0 +1,44 @@
+"""Scores every customer of a cohort with a run and keeps them beside its weights: `python -m dashboard.scoring ...`.
+
+The runner of the queue calls it after each training, so that pages only read; a page calls `keep` itself where nobody
+did, for instance for a run that was trained on the command line.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from crm_models import workflow
+from crm_models.cohort import digest
+from crm_models.errors import CrmError
+from crm_models.runs import RunFolder
+from crm_models.scores import scores_key, write_scores
+
+
+def scores_file(run: RunFolder, cohort: Path) -> Path:
+    """Where the scores of this cohort lie in the run folder."""
+    return run.folder / "scores" / f"{cohort.name}.parquet"
+
+
+def key_of(run: RunFolder, cohort: Path) -> str:
+    """Names the exact weights and tables that scores belong to; another key means that they must be made again."""
+    weights = (run.folder / "weights.safetensors").stat()
+    return f"{weights.st_mtime_ns}-{weights.st_size}-{digest(cohort)}"
+
+
+def keep(run: RunFolder, cohort: Path, progress: Callable[[int, int], None] | None = None) -> Path:
+    """The file with everybody's scores; made first where it is missing or belongs to other weights or tables."""
+    file, key = scores_file(run, cohort), key_of(run, cohort)
+    if scores_key(file) != key:
+        write_scores(file, workflow.score_stream(run, cohort, threads=1, progress=progress), key=key)
+    return file
+
+
+if __name__ == "__main__":
+    workspace, run_id, cohort_name = sys.argv[1:4]
+    try:
+        keep(RunFolder(Path(workspace) / "runs" / run_id), Path(workspace) / "cohorts" / cohort_name)
+    except (CrmError, OSError) as error:
+        sys.exit("error: " + " ".join(str(error).split()))

@@ -1,0 +1,446 @@
+"""The only place that knows session keys, caches and the workspace.
+
+A session holds plain ids (`cohort`, `run`, `customer`, `threshold`), which are in the address as well, so that a link
+reopens the same view; everything else is on disk and read through bounded caches whose keys change when the files do.
+What caches hand out as resources (cohorts, scores, models) is shared by all viewers: read it, never change it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+import unicodedata
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from crm_models import workflow
+from crm_models.cohort import describe, load_cohort
+from crm_models.config import RunConfig
+from crm_models.errors import CrmError, DataError
+from crm_models.files import read_json
+from crm_models.profile import CohortProfile, Headline, headline, profile
+from crm_models.records import Cohort, CustomerScores, EpochEnd
+from crm_models.runs import RunFolder, RunStatus
+from crm_models.scores import read_scores
+from dashboard import scoring
+from dashboard.jobs import FailedJob, Job, JobAtWork, JobFolder
+
+# Session keys. The first four are names in the address too.
+COHORT = "cohort"
+RUN = "run"
+CUSTOMER = "customer"
+THRESHOLD = "threshold"
+_CHOSEN = "run_was_chosen"  # whether this viewer picked the run, or follows the newest one
+_SAID = "messages_for_the_next_page"
+
+MAX_UPLOAD_MB = 300
+MAX_UPLOAD_ROWS = 5_000_000
+"""Uploads beyond this are for the command line, which streams; a browser tab is not the place."""
+MAX_GENERATED = 1_000_000
+
+DEMO = "demo"
+DEMO_CUSTOMERS = 2_000
+
+
+# ---- workspace -------------------------------------------------------------------------------------------------------
+
+
+def workspace() -> Path:
+    """The folder of cohorts, runs and exports: `CRM_WORKSPACE`, or `workspace` where the app was started."""
+    return Path(os.environ.get("CRM_WORKSPACE") or "workspace").resolve()
+
+
+def cohorts_folder() -> Path:
+    """Where cohort folders lie."""
+    return workspace() / "cohorts"
+
+
+def runs_folder() -> Path:
+    """Where run folders lie."""
+    return workspace() / "runs"
+
+
+def exports_folder() -> Path:
+    """Where plans for download are written."""
+    return workspace() / "exports"
+
+
+def jobs() -> JobFolder:
+    """The queue of trainings."""
+    return JobFolder(workspace())
+
+
+def new_name(wish: str, folder: Path) -> str:
+    """A folder name made of what the user typed: safe in a path and in an address, and not taken yet."""
+    flat = unicodedata.normalize("NFKD", wish).encode("ascii", "ignore").decode().lower()
+    name = re.sub(r"[^a-z0-9]+", "-", flat).strip("-")[:48] or "cohort"
+    taken, k = name, 2
+    while (folder / taken).exists():
+        taken, k = f"{name}-{k}", k + 1
+    return taken
+
+
+def prepare() -> None:
+    """On the first start, draw the demo cohort and queue its trainings; afterwards, see that waiting jobs go on."""
+    if not (workspace() / "prepared").exists() and not cohort_names():
+        cohorts_folder().mkdir(parents=True, exist_ok=True)
+        workflow.generate(cohorts_folder() / DEMO, scenario="lifelike", customers=DEMO_CUSTOMERS)
+        # The paper's small models take seconds, so that every page has something to show; the real ones follow.
+        jobs().add(Job(run="demo-quick", cohort=DEMO, arguments=("--preset", "paper"), about="paper preset"))
+        jobs().add(Job(run="demo-standard", cohort=DEMO, arguments=("--preset", "standard"), about="standard preset"))
+        (workspace() / "prepared").touch()
+    jobs().keep_going()
+
+
+# ---- cohorts ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class CohortCard:
+    """What a page needs of a cohort without loading it. about: `cohort.json`."""
+
+    name: str
+    folder: Path
+    about: dict[str, Any]
+    facts: Headline
+
+
+def cohort_names() -> list[str]:
+    """Saved cohorts, newest first."""
+    return _newest_first(cohorts_folder(), "cohort.json")
+
+
+def cohort_card(name: str) -> CohortCard:
+    """The card of a saved cohort. `DataError` where it is missing or damaged."""
+    folder = cohorts_folder() / name
+    about, facts = _cohort_facts(str(folder), stamp(folder))
+    return CohortCard(name=name, folder=folder, about=about, facts=facts)
+
+
+def cohort(name: str) -> Cohort:
+    """The whole cohort in memory, shared by all viewers: read it, never change it."""
+    folder = cohorts_folder() / name
+    return _cohort(str(folder), stamp(folder))
+
+
+def cohort_profile(name: str) -> CohortProfile:
+    """The profile of a cohort: action mix, history lengths, recency, features by churn, segments."""
+    folder = cohorts_folder() / name
+    return _profile(str(folder), stamp(folder))
+
+
+def delete_cohort(name: str) -> None:
+    """Remove a cohort folder for good. Runs trained on it stay; they cannot be evaluated any more."""
+    _remove(cohorts_folder() / name)
+
+
+def stamp(folder: Path) -> str:
+    """Changes whenever one of the tables of a cohort does; cheap, unlike a digest of a gigabyte."""
+    marks = []
+    for name in ("cohort.json", "customers.parquet", "interactions.parquet", "actions.parquet"):
+        try:
+            facts = (folder / name).stat()
+        except OSError:
+            continue
+        marks.append(f"{facts.st_mtime_ns}-{facts.st_size}")
+    return "/".join(marks)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _cohort_facts(folder: str, stamp: str) -> tuple[dict[str, Any], Headline]:
+    return describe(Path(folder)), headline(Path(folder))
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _cohort(folder: str, stamp: str) -> Cohort:
+    return load_cohort(Path(folder))
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _profile(folder: str, stamp: str) -> CohortProfile:
+    return profile(_cohort(folder, stamp))
+
+
+# ---- runs ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunCard:
+    """A run as pages see it. about: `config.json`; result: `result.json` or None.
+
+    state: that of `RunStatus`, and `scoring` while the runner computes report and scores after training.
+    """
+
+    run_id: str
+    folder: RunFolder
+    about: dict[str, Any]
+    status: RunStatus
+    result: dict[str, Any] | None
+    state: str
+
+    @property
+    def cohort(self) -> str:
+        """Name of the cohort folder it was trained on."""
+        return Path(self.about["cohort"]).name
+
+    @property
+    def config(self) -> RunConfig:
+        """Its settings."""
+        return RunConfig.from_dict(self.about["config"])
+
+    @property
+    def preset(self) -> str:
+        """The starting point of its settings."""
+        return str(self.about["config"]["preset"])
+
+    @property
+    def created(self) -> datetime:
+        """When it began (UTC)."""
+        return datetime.fromisoformat(self.about["created_at"])
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can be evaluated and planned with."""
+        return self.status.has_weights and bool((self.result or {}).get("models"))
+
+    def epochs(self, model: str) -> list[EpochEnd]:
+        """The epochs of one of its models so far."""
+        return [epoch for epoch in self.status.epochs if epoch.model == model]
+
+
+def run_names() -> list[str]:
+    """Run folders, newest first."""
+    return _newest_first(runs_folder(), "config.json")
+
+
+def run_card(run_id: str) -> RunCard | None:
+    """The card of a run; None where the folder is none, or damaged."""
+    folder = RunFolder(runs_folder() / run_id)
+    try:
+        ended = _mark(folder.folder / "result.json")
+        about = _about(str(folder.folder), _mark(folder.folder / "config.json"))
+        # A run that ended changes no more, unless it is resumed, which removes its result first.
+        status = _ended(str(folder.folder), ended) if ended and not folder.is_alive() else folder.status()
+        result = folder.result()
+    except (CrmError, KeyError, ValueError):
+        return None
+    return RunCard(
+        run_id=run_id, folder=folder, about=about, status=status, result=result, state=_state(run_id, status)
+    )
+
+
+def run_cards(cohort: str | None = None) -> list[RunCard]:
+    """All runs, or those of one cohort, newest first."""
+    cards = [card for name in run_names() if (card := run_card(name)) is not None]
+    return [card for card in cards if cohort is None or card.cohort == cohort]
+
+
+def start_run(cohort: str, *, arguments: list[str], about: str, wish: str) -> str:
+    """Queue a training of a cohort; returns the name of the run. arguments: options of the `train` command."""
+    queued = {job.job.run for job in jobs().jobs()}
+    name = new_name(wish, runs_folder())
+    while name in queued:
+        name = f"{name}-b"
+    jobs().add(Job(run=name, cohort=cohort, arguments=tuple(arguments), about=about))
+    return name
+
+
+def resume_run(card: RunCard) -> None:
+    """Queue an interrupted or stopped run to go on from where it was."""
+    for old in ("report.json", "result.json"):
+        (card.folder.folder / old).unlink(missing_ok=True)
+    jobs().add(Job(run=card.run_id, cohort=card.cohort, task="resume", about="resumed"))
+
+
+def delete_run(run_id: str) -> None:
+    """Remove a run folder and its log for good."""
+    jobs().stop(run_id)
+    _remove(runs_folder() / run_id)
+    jobs().log(run_id).unlink(missing_ok=True)
+
+
+def report(card: RunCard) -> dict[str, Any] | None:
+    """The scores on the run's held-out customers (`report.json`), or None while they are not there."""
+    file = card.folder.folder / "report.json"
+    mark = _mark(file)
+    return _json(str(file), mark) if mark else None
+
+
+def scores(card: RunCard, cohort_name: str | None = None) -> CustomerScores | None:
+    """Everybody's churn probability and best plan, or None while they are not there; shared, read-only."""
+    file = scoring.scores_file(card.folder, cohorts_folder() / (cohort_name or card.cohort))
+    mark = _mark(file)
+    return _scores(str(file), mark) if mark else None
+
+
+def ask_for_scores(card: RunCard) -> None:
+    """See that report and scores of a usable run come into being, in the background."""
+    here = (cohorts_folder() / card.cohort / "cohort.json").exists()
+    failed = any(failure.job.run == card.run_id for failure in jobs().failures())
+    queued = any(job.job.run == card.run_id for job in jobs().jobs())
+    if card.usable and here and not queued and not failed:
+        jobs().add(Job(run=card.run_id, cohort=card.cohort, task="score", about="scores"))
+
+
+def work() -> list[JobAtWork]:
+    """The job at work and those that wait."""
+    return jobs().jobs()
+
+
+def failures() -> list[FailedJob]:
+    """Jobs that left no run behind, newest first."""
+    return jobs().failures()
+
+
+def _state(run_id: str, status: RunStatus) -> str:
+    """What to show: between two files of a run that is under way, its folder alone looks interrupted."""
+    now = [job for job in jobs().jobs() if job.job.run == run_id]
+    if now and now[0].state == "scoring" and status.is_over:
+        return "scoring"
+    if now and now[0].state == "training" and status.state == "interrupted" and jobs().is_working():
+        return "running"
+    if now and now[0].state == "waiting":
+        return "waiting"
+    return status.state
+
+
+def _mark(file: Path) -> str:
+    """Changes whenever the file does; "" where there is none."""
+    try:
+        facts = file.stat()
+    except OSError:
+        return ""
+    return f"{facts.st_mtime_ns}-{facts.st_size}"
+
+
+def _newest_first(folder: Path, marker: str) -> list[str]:
+    found = [(child / marker) for child in folder.iterdir() if child.is_dir()] if folder.is_dir() else []
+    there = [(file.stat().st_mtime_ns, file.parent.name) for file in found if file.exists()]
+    return [name for _, name in sorted(there, reverse=True) if not name.startswith(".")]
+
+
+def _remove(folder: Path) -> None:
+    """Rename first, so that a half-deleted folder is never taken for a whole one."""
+    if folder.exists():
+        doomed = folder.parent / f".{folder.name}.{time.time_ns()}.old"
+        folder.replace(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _about(folder: str, mark: str) -> dict[str, Any]:
+    return RunFolder(Path(folder)).about()
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _ended(folder: str, mark: str) -> RunStatus:
+    return RunFolder(Path(folder)).status()
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _json(file: str, mark: str) -> Any:
+    return read_json(Path(file))
+
+
+@st.cache_resource(max_entries=3, show_spinner=False)
+def _scores(file: str, mark: str) -> CustomerScores:
+    return read_scores(Path(file))
+
+
+# ---- the viewer's choice ---------------------------------------------------------------------------------------------
+
+
+def choose_cohort(name: str) -> None:
+    """Make a cohort the current one; only before the selectors are drawn, or in a callback."""
+    st.session_state[COHORT] = name
+    st.session_state[_CHOSEN] = False
+
+
+def choose_run(run_id: str) -> None:
+    """Make a run the current one, and its cohort with it."""
+    card = run_card(run_id)
+    if card is not None and card.cohort in cohort_names():
+        st.session_state[COHORT] = card.cohort
+    st.session_state[RUN] = run_id
+    st.session_state[_CHOSEN] = True
+
+
+def settle_choice() -> tuple[list[str], list[str]]:
+    """Before the selectors are drawn: the options of both, with the session set to a value that exists.
+
+    A viewer who has not picked a run follows the newest usable one of the cohort, so that a training that ends while
+    the page is open is what the pages show next; a run in the address counts as picked.
+    """
+    names = cohort_names()
+    state = st.session_state
+    if _CHOSEN not in state:
+        state[_CHOSEN] = RUN in st.query_params
+    if state.get(COHORT, st.query_params.get(COHORT)) not in names:
+        state[COHORT] = names[0] if names else None
+    chosen = state.get(COHORT) or st.query_params.get(COHORT)
+    cards = [card for card in run_cards(chosen) if card.usable] if chosen else []
+    runs = [card.run_id for card in cards]
+    wanted = state.get(RUN, st.query_params.get(RUN))
+    if not state[_CHOSEN] or wanted not in runs:
+        state[RUN] = _best(cards)
+    return names, runs
+
+
+def _best(cards: list[RunCard]) -> str | None:
+    """The run to show when nobody chose: the newest, but a quick look with the paper's preset only where it is alone."""
+    real = [card for card in cards if card.preset != "paper"]
+    return (real or cards)[0].run_id if cards else None
+
+
+def mark_chosen() -> None:
+    """Callback of the run selector: from now on this viewer stays with the run they picked."""
+    st.session_state[_CHOSEN] = True
+
+
+def follow_newest() -> None:
+    """Callback of the cohort selector: with another cohort, its newest run."""
+    st.session_state[_CHOSEN] = False
+
+
+def current_cohort() -> CohortCard | None:
+    """The cohort chosen in the sidebar, or None where there is none or it cannot be read."""
+    name = st.session_state.get(COHORT)
+    try:
+        return cohort_card(name) if name else None
+    except DataError:
+        return None
+
+
+def current_run() -> RunCard | None:
+    """The run chosen in the sidebar, or None."""
+    run_id = st.session_state.get(RUN)
+    return run_card(run_id) if run_id else None
+
+
+# ---- messages that outlive a rerun -----------------------------------------------------------------------------------
+
+
+def say(message: str, icon: str = ":material/check_circle:") -> None:
+    """Leave a short message for the next time a page is drawn (a rerun or a page change would swallow it)."""
+    st.session_state.setdefault(_SAID, []).append((message, icon))
+
+
+def said() -> list[tuple[str, str]]:
+    """The messages left, once."""
+    return st.session_state.pop(_SAID, [])
+
+
+def ago(moment: datetime) -> str:
+    """How long ago a moment was, in words."""
+    seconds = (datetime.now(UTC) - moment).total_seconds()
+    for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= size:
+            n = int(seconds // size)
+            return f"{n} {unit}{'s' if n > 1 else ''} ago"
+    return "just now"

@@ -1,0 +1,318 @@
+"""The command line: every command on good input, and one clear line with exit 2 on bad input, nothing half-written."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from crm_models.__main__ import main
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def small_cohort(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("cohorts") / "small"
+    assert main(["generate", "--scenario", "lifelike", "--customers", "300", "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_run(small_cohort, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    assert main(["train", str(small_cohort), "--out", str(folder), "--epochs", "2", "--quiet"]) == 0
+    return folder
+
+
+def refused(capsys, *arguments: object) -> str:
+    """The one line that the command prints when it refuses; checks the exit status and the form."""
+    try:
+        status = main([str(a) for a in arguments])
+    except SystemExit as stop:
+        status = stop.code
+    printed = capsys.readouterr()
+    lines = printed.err.strip().splitlines()
+    assert status == 2
+    assert len(lines) == 1, printed.err
+    assert lines[0].startswith("error: ")
+    assert "Traceback" not in lines[0]
+    assert "unexpected" not in lines[0]
+    return lines[0]
+
+
+# ---- good input ------------------------------------------------------------------------------------------------------
+
+
+def test_generating_twice_with_one_seed_gives_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        main(["generate", "--scenario", "lifelike", "--customers", "50", "--seed", "7", "--out", str(tmp_path / name)])
+    for file in ("customers.parquet", "interactions.parquet", "actions.parquet", "truth.json"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_evaluate_prints_or_writes_the_contracts_report(small_run, tmp_path, capsys):
+    assert main(["evaluate", str(small_run), "--out", str(tmp_path / "report.json")]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(small_run)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report == json.loads((tmp_path / "report.json").read_text())
+    sequence = {"customers", "step_accuracy", "plan_accuracy", "loss", "hr_at_10", "ndcg_at_10"}
+    churn = {"customers", "churn_rate", "accuracy", "auc", "average_precision", "log_loss", "brier", "ece"}
+    assert sequence | {"chance", "baselines", "ceiling"} <= set(report["sequence"])
+    assert churn | {"chance", "baselines", "ceiling"} <= set(report["churn"])
+    assert {"popular", "markov"} <= set(report["sequence"]["baselines"])
+    assert {"majority", "logistic"} <= set(report["churn"]["baselines"])
+
+
+def test_plan_writes_one_row_per_customer_in_cohort_order(small_cohort, small_run, tmp_path):
+    out = tmp_path / "plans.csv"
+    assert main(["plan", str(small_run), "--threshold", "0.4", "--out", str(out), "--quiet"]) == 0
+    plans = pd.read_csv(out, dtype={"customer_id": str})
+    customers = pd.read_parquet(small_cohort / "customers.parquet")
+    assert list(plans["customer_id"]) == list(customers["customer_id"])
+    assert list(plans.columns[:7]) == [
+        "customer_id",
+        "churn_probability",
+        "at_risk",
+        "plan_source",
+        "step_1_action",
+        "step_1_source",
+        "step_1_probability",
+    ]
+    assert (plans["at_risk"] == (plans["churn_probability"] > 0.4)).all()
+    manifest = json.loads((tmp_path / "plans.manifest.json").read_text())
+    assert manifest["counts"]["customers"] == 300
+    assert manifest["counts"]["at_risk"] == int(plans["at_risk"].sum())
+
+
+def test_deleting_the_truth_changes_no_plan(small_cohort, small_run, tmp_path):
+    for name in ("with", "without"):
+        assert (
+            main(["plan", str(small_run), "--cohort", str(small_cohort), "--out", str(tmp_path / f"{name}.csv")]) == 0
+        )
+        (small_cohort / "truth.json").rename(tmp_path / "truth.json") if name == "with" else None
+    (tmp_path / "truth.json").rename(small_cohort / "truth.json")
+    columns = ["customer_id", "churn_probability", "step_1_action", "step_2_action", "step_3_action"]
+    one, two = (pd.read_csv(tmp_path / f"{name}.csv")[columns] for name in ("with", "without"))
+    pd.testing.assert_frame_equal(one, two)
+
+
+def test_permuting_the_customers_permutes_the_plans(small_cohort, small_run, tmp_path):
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for file in small_cohort.iterdir():
+        (moved / file.name).write_bytes(file.read_bytes())
+    table = pd.read_parquet(moved / "customers.parquet").sample(frac=1, random_state=1)
+    table.to_parquet(moved / "customers.parquet", index=False)
+    for cohort, name in ((small_cohort, "plain"), (moved, "moved")):
+        assert main(["plan", str(small_run), "--cohort", str(cohort), "--out", str(tmp_path / f"{name}.csv")]) == 0
+    plain, other = (
+        pd.read_csv(tmp_path / f"{n}.csv").set_index("customer_id").drop(columns="scored_at")
+        for n in ("plain", "moved")
+    )
+    assert list(other.index) == list(table["customer_id"])
+    pd.testing.assert_frame_equal(other.loc[plain.index], plain, atol=1e-6)
+
+
+def test_the_same_seed_trains_the_same_numbers(small_cohort, tmp_path):
+    losses = []
+    for name in ("a", "b"):
+        main(["train", str(small_cohort), "--out", str(tmp_path / name), "--epochs", "1", "--quiet", "--seed", "5"])
+        lines = (tmp_path / name / "events.jsonl").read_text().splitlines()
+        losses.append([json.loads(line)["train_loss"] for line in lines if '"epoch"' in line and "train_loss" in line])
+    assert losses[0] == losses[1]
+    assert len(losses[0]) == 2
+    assert (tmp_path / "a" / "weights.safetensors").read_bytes() == (
+        tmp_path / "b" / "weights.safetensors"
+    ).read_bytes()
+
+
+def test_a_setting_can_be_changed_by_name(small_cohort, tmp_path):
+    out = tmp_path / "run"
+    arguments = ["--set", "sequence.d_model=16", "--set", "churn_training.learning_rate=0.01", "--epochs", "1"]
+    assert main(["train", str(small_cohort), "--out", str(out), "--quiet", *arguments]) == 0
+    config = json.loads((out / "config.json").read_text())["config"]
+    assert (config["sequence"]["d_model"], config["churn_training"]["learning_rate"]) == (16, 0.01)
+
+
+# ---- bad usage -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ([], "COMMAND"),
+        (["fly"], "invalid choice"),
+        (["generate", "--scenario", "lifelike"], "--out"),
+        (["generate", "--scenario", "real", "--out", "x"], "invalid choice"),
+        (["generate", "--scenario", "paper", "--signal", "2", "--out", "x"], "from 0 to 1"),
+        (["generate", "--scenario", "paper", "--signal", "nan", "--out", "x"], "from 0 to 1"),
+        (["generate", "--scenario", "paper", "--customers", "0", "--out", "x"], "from 1 up"),
+        (["generate", "--scenario", "paper", "--customers", "many", "--out", "x"], "whole number"),
+        (["import", "excel", "x", "--out", "y"], "invalid choice"),
+        (["train", "--out", "x"], "COHORT"),
+        (["train", "x"], "--out"),
+        (["plan", "x", "--threshold", "1.5", "--out", "y"], "from 0 to 1"),
+        (["plan", "x", "--mode", "nudge", "--out", "y"], "invalid choice"),
+        (["plan", "x", "--mode", "graded", "--intensity", "nan", "--out", "y"], "intensity"),
+        (["plan", "x", "--retention", "Call", "--out", "y"], "retention"),
+        (["benchmark", "clicks", "x"], "invalid choice"),
+        (["benchmark", "churn", "x", "--folds", "1"], "from 2 up"),
+        (["paper", "--seeds", "0", "--out", "x"], "from 1 up"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
+)
+def test_wrong_usage_is_one_line_and_exit_2(capsys, tmp_path, monkeypatch, arguments, word):
+    monkeypatch.chdir(tmp_path)
+    assert word in refused(capsys, *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- bad input -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["train", "check", "benchmark churn", "benchmark sequence"])
+def test_a_cohort_that_is_not_there_is_named(capsys, tmp_path, command):
+    out = ["--out", tmp_path / "out"] if command != "check" else []
+    assert "none" in refused(capsys, *command.split(), tmp_path / "none", *out)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["evaluate", "plan"])
+def test_a_run_that_is_not_there_is_named(capsys, tmp_path, command):
+    assert "run folder" in refused(capsys, command, tmp_path / "none", "--out", tmp_path / "out.csv")
+    assert list(tmp_path.iterdir()) == []
+
+
+BAD_TABLES = {
+    "empty file": b"",
+    "header only": b"customer_id,churned,age\n",
+    "binary garbage": bytes(range(256)) * 20,
+    "missing column": b"name,churned\nann,1\n",
+    "doubled column": b"customer_id,churned,churned\na,1,1\n",
+    "label with three values": b"customer_id,churned,age\na,yes,1\nb,no,2\nc,maybe,3\n",
+    "doubled customer": b"customer_id,churned,age\na,1,1\na,0,2\n",
+}
+
+
+@pytest.mark.parametrize("name", BAD_TABLES)
+def test_a_bad_customer_table_is_refused_in_one_line_and_leaves_nothing(capsys, tmp_path, name):
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "customers.csv").write_bytes(BAD_TABLES[name])
+    assert "customers.csv" in refused(capsys, "import", "tables", source, "--out", tmp_path / "out")
+    assert [f.name for f in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.parametrize("stamp", ["soon", "nan", "inf", "2026-02-30", ""])
+def test_a_date_that_is_none_is_refused_by_file_row_and_column(capsys, tmp_path, stamp):
+    (tmp_path / "interactions.csv").write_text(
+        f"customer_id,action,timestamp\na,call,2026-01-01\nb,mail,{stamp}\nc,mail,2026-01-03\n"
+    )
+    line = refused(capsys, "import", "tables", tmp_path, "--out", tmp_path / "out")
+    assert "interactions.csv" in line
+    assert "timestamp" in line
+    assert not (tmp_path / "out").exists()
+
+
+def labelled(tmp_path: Path, n: int, churned: list[int]) -> Path:
+    """A folder with n customers whose labels repeat `churned`."""
+    rows = "".join(f"c{i},{churned[i % len(churned)]},{i}\n" for i in range(n))
+    (tmp_path / "customers.csv").write_text("customer_id,churned,age\n" + rows)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("n", "churned", "word"), [(1, [1], "at least 20"), (10, [0, 1], "at least 20"), (60, [1], "one class only")]
+)
+def test_too_few_customers_or_one_class_cannot_be_trained(capsys, tmp_path, n, churned, word):
+    cohort = tmp_path / "cohort"
+    assert main(["import", "tables", str(labelled(tmp_path, n, churned)), "--out", str(cohort), "--quiet"]) == 0
+    capsys.readouterr()
+    assert word in refused(capsys, "train", cohort, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_the_data_cannot_train_is_refused_when_asked_for_and_left_out_otherwise(capsys, tmp_path):
+    cohort = tmp_path / "cohort"
+    main(["import", "tables", str(labelled(tmp_path, 120, [0, 1, 0])), "--out", str(cohort), "--quiet"])
+    capsys.readouterr()
+    line = refused(capsys, "train", cohort, "--out", tmp_path / "run", "--model", "sequence")
+    assert "needs interactions" in line
+    assert main(["train", str(cohort), "--out", str(tmp_path / "run"), "--epochs", "1", "--quiet"]) == 0
+    report = tmp_path / "report.json"
+    assert main(["evaluate", str(tmp_path / "run"), "--out", str(report)]) == 0
+    assert json.loads(report.read_text())["sequence"] is None
+    assert main(["plan", str(tmp_path / "run"), "--out", str(tmp_path / "plans.csv"), "--quiet"]) == 0
+    assert set(pd.read_csv(tmp_path / "plans.csv")["plan_source"]) <= {"fallback", "override"}
+
+
+def test_an_existing_run_is_not_overwritten_by_accident(capsys, small_cohort, small_run):
+    assert "holds a run already" in refused(capsys, "train", small_cohort, "--out", small_run)
+    assert "nothing to resume" in refused(capsys, "train", "--resume", "--out", small_run)
+
+
+def test_a_folder_with_other_files_is_never_replaced(capsys, tmp_path):
+    (tmp_path / "letter.txt").write_text("dear")
+    assert "holds other files" in refused(capsys, "generate", "--scenario", "paper", "--out", tmp_path)
+    assert (tmp_path / "letter.txt").exists()
+
+
+def test_a_path_that_cannot_be_written_is_named(capsys, tmp_path, small_run):
+    (tmp_path / "file").write_text("")
+    assert "file" in refused(capsys, "generate", "--scenario", "paper", "--out", tmp_path / "file" / "cohort")
+    assert "file" in refused(capsys, "plan", small_run, "--quiet", "--out", tmp_path / "file" / "plans.csv")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_device_is_not_replaced_by_plans(capsys, small_run):
+    assert "expected a file" in refused(capsys, "plan", small_run, "--quiet", "--out", "/dev/full")
+    assert not Path("/dev/full").is_file()
+
+
+@pytest.mark.slow
+def test_a_full_disk_leaves_nothing_half_written(small_cohort, tmp_path):
+    """A file-size limit stands in for a full disk: the kernel refuses the write in the same place."""
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))\n"
+        "from crm_models.__main__ import main\n"
+        f"sys.exit(main(['generate', '--scenario', 'lifelike', '--customers', '5000', '--out', {str(tmp_path / 'c')!r}]))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("error: ")
+    assert len(ran.stderr.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_killed_training_is_told_from_a_running_one_and_resumes_to_the_same_numbers(small_cohort, tmp_path):
+    def arguments(out: Path) -> list[str]:
+        own = [sys.executable, "-m", "crm_models", "train", str(small_cohort), "--out", str(out), "--epochs", "6"]
+        return [*own, "--set", "sequence_training.patience_epochs=99", "--set", "churn_training.patience_epochs=99"]
+
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "CRM_CHECKPOINT_SECONDS": "0"}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run([*arguments(whole), "--quiet"], check=True, cwd=tmp_path, env=environment)
+    with subprocess.Popen(
+        arguments(killed), stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment
+    ) as process:
+        for line in process.stderr:
+            if line.startswith("churn") and "2/6" in line:
+                process.kill()
+                break
+    from crm_models.runs import RunFolder
+
+    assert RunFolder(killed).status().state == "interrupted"
+    assert main(["evaluate", str(killed)]) == 2
+    assert main(["train", "--resume", "--out", str(killed), "--quiet"]) == 0
+    one, two = RunFolder(whole).status(), RunFolder(killed).status()
+    assert two.state == "finished"
+    key = lambda e: (e.model, e.epoch, e.train_loss, e.valid_loss, e.best)  # noqa: E731
+    assert sorted(map(key, one.epochs)) == sorted(map(key, two.epochs))
+    assert (whole / "weights.safetensors").read_bytes() == (killed / "weights.safetensors").read_bytes()
