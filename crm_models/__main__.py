@@ -215,7 +215,7 @@ def _train(given: argparse.Namespace) -> None:
         if given.cohort is None:
             raise ConfigError("train needs a COHORT folder; make one with `generate` or `import`")
         config = workflow.run_config(
-            preset_name=given.preset or "standard",
+            preset=given.preset or "standard",
             model=given.model,
             epochs=given.epochs,
             seed=given.seed or 0,
@@ -343,7 +343,7 @@ def _benchmark(given: argparse.Namespace) -> None:
     scores = workflow.benchmark(
         given.task,
         given.cohort,
-        preset_name=given.preset,
+        preset=given.preset,
         holdout=given.holdout,
         folds=given.folds,
         seed=given.seed,

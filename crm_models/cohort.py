@@ -94,6 +94,12 @@ def describe(folder: Path) -> dict[str, Any]:
     return _open(folder)[1]
 
 
+def last_moment_days(about: dict[str, Any]) -> float:
+    """The time of the last event, in days, from what `cohort.json` says; 0 where there are no events."""
+    last = about["last_timestamp"]
+    return 0.0 if last is None else moment_days(pd.Timestamp(last) if isinstance(last, str) else float(last))
+
+
 def digest(folder: Path) -> str:
     """SHA-256 over the three tables: names the data a run was trained on. `truth` does not enter."""
     return sha256(*(Path(folder) / name for name in _TABLES))
@@ -131,14 +137,13 @@ def _read(file: Path) -> pa.Table:
 
 
 def _build(about: dict[str, Any], customers: pd.DataFrame, events: pd.DataFrame | None, deeds: pd.DataFrame) -> Cohort:
-    dated = events is not None and pd.api.types.is_datetime64_any_dtype(events[TIMESTAMP])
     return Cohort.build(
         name=about["name"],
         source=about["source"],
         customers=customers,
         interactions=events,
         actions=deeds,
-        as_of=_moment_in(about["as_of"], dated),
+        as_of=_moment_in(about["as_of"]),
         outcome=about["outcome"],
         notes=about["notes"],
         settings=about["settings"],
@@ -197,7 +202,7 @@ def _moment_out(moment: Moment | None) -> str | float | None:
     return moment.isoformat() if isinstance(moment, pd.Timestamp) else float(moment)
 
 
-def _moment_in(text: str | float | None, dated: bool) -> Moment | None:
+def _moment_in(text: str | float | None) -> Moment | None:
     if text is None:
         return None
     return pd.Timestamp(text) if isinstance(text, str) else float(text)

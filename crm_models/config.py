@@ -200,7 +200,9 @@ _PAPER = RunConfig(
     sequence=SequenceConfig(
         d_model=32,
         n_heads=2,
-        n_blocks=1,
+        # The paper does not say how many blocks. Over 20 seeds the loss falls by 0.263 in ten epochs with two, as
+        # printed (0.262), and by 0.197 with one.
+        n_blocks=2,
         d_feedforward=32,
         dropout=0.0,
         norm_first=False,

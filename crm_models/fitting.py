@@ -22,7 +22,7 @@ from crm_models.config import RunConfig
 from crm_models.errors import CrmError, DataError, RunError
 from crm_models.features import CohortArrays, FeatureEncoder
 from crm_models.files import new_file, new_folder, write_json
-from crm_models.records import Cohort, CustomerScores, EpochEnd, Moment
+from crm_models.records import ChurnPredictions, Cohort, CustomerScores, EpochEnd, Moment, SequencePredictions
 from crm_models.runs import RunFolder, now, versions
 from crm_models.schema import CUSTOMER_ID, ModelName
 
@@ -356,3 +356,17 @@ def held_out(run: RunFolder, encoder: FeatureEncoder, cohort: Path | None = None
     test = np.isin(found.rows, split.test)
     chosen = Outcomes(rows=found.rows[test], n_history=found.n_history[test], n_outcome=found.n_outcome[test])
     return HeldOut(cohort=whole, arrays=encoder.encode(whole, whole.as_of), split=split, outcomes=chosen)
+
+
+def predict_held_out(models: Models, held: HeldOut) -> tuple[SequencePredictions | None, ChurnPredictions | None]:
+    """What the models say about the run's test customers, for evaluation; None where there is no model or no case."""
+    from crm_models.prediction import churn_probabilities, sequence_predictions
+
+    sequence, churn, labels = None, None, held.cohort.labels
+    if models.sequence is not None and len(held.outcomes.rows):
+        sequence = sequence_predictions(models.sequence, held.arrays, held.outcomes)
+    test = held.split.test[~np.isnan(labels[held.split.test])]
+    if models.churn is not None and len(test):
+        p = churn_probabilities(models.churn, held.arrays, test)
+        churn = ChurnPredictions(customer_id=held.arrays.customer_id[test], churned=labels[test], churn_p=p)
+    return sequence, churn

@@ -213,7 +213,7 @@ def _value_text(value: object) -> str:
 def _number_text(value: float) -> str:
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}" if abs(value) >= 10_000 else str(int(value))  # 2024 may be a year
-    return f"{value:,.2f}" if abs(value) >= 1 else f"{value:.3g}"
+    return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.3g}"
 
 
 def _spread(groups: pd.DataFrame) -> pd.DataFrame:

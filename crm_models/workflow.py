@@ -13,12 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from crm_models.cohort import describe, digest, load_cohort, parts, planning_moment, save_cohort
-from crm_models.config import RunConfig, preset
-from crm_models.errors import ConfigError, DataError
+from crm_models.cohort import (
+    describe,
+    digest,
+    last_moment_days,
+    load_cohort,
+    parts,
+    planning_moment,
+    save_cohort,
+)
+from crm_models.config import RunConfig
+from crm_models.config import preset as preset_config
+from crm_models.errors import ConfigError
 from crm_models.records import Cohort, CustomerScores, EpochEnd, Moment
-from crm_models.runs import RunFolder
-from crm_models.schema import MODEL_NAMES, ModelName, PlanLayout
+from crm_models.runs import RunFolder, now
+from crm_models.schema import ModelName, PlanLayout
 
 if TYPE_CHECKING:
     from crm_models.checks import Finding
@@ -62,7 +71,7 @@ def check(folder: Path) -> list[Finding]:
 
 def run_config(
     *,
-    preset_name: str = "standard",
+    preset: str = "standard",
     model: str | None = None,
     epochs: int | None = None,
     seed: int = 0,
@@ -71,8 +80,10 @@ def run_config(
     settings: Sequence[str] = (),
 ) -> RunConfig:
     """A preset with what the caller wants otherwise. settings: `name=value` texts such as `sequence.d_model=32`."""
-    models: tuple[ModelName, ...] = MODEL_NAMES if model in (None, "both") else (model,)  # type: ignore[assignment]  # RunConfig checks it
-    config = replace(preset(preset_name), models=models, seed=seed, device=device, threads=threads)  # type: ignore[arg-type]  # RunConfig checks it
+    changes: dict[str, Any] = {"seed": seed, "device": device, "threads": threads}
+    if model not in (None, "both"):
+        changes["models"] = (model,)
+    config = replace(preset_config(preset), **changes)
     for setting in settings:
         config = _with_setting(config, setting)
     return config if epochs is None else config.with_epochs(epochs)
@@ -87,8 +98,9 @@ def _with_setting(config: RunConfig, setting: str) -> RunConfig:
     owner = config if part is None else getattr(config, part, None)
     if owner is None or name not in {f.name for f in fields(owner)} or (part is None and name in ("models", "preset")):
         raise ConfigError(f"--set: there is no setting {setting.partition('=')[0]!r}")
-    changed = replace(owner, **{name: _typed(text, getattr(owner, name), setting)})
-    return changed if part is None else replace(config, **{part: changed})
+    changed: Any = replace(owner, **{name: _typed(text, getattr(owner, name), setting)})
+    parts_of: dict[str, Any] = {} if part is None else {part: changed}
+    return changed if part is None else replace(config, **parts_of)
 
 
 def _typed(text: str, now: Any, setting: str) -> Any:
@@ -145,9 +157,17 @@ def evaluate(
     run_folder: Path, *, cohort: Path | None = None, device: str = "auto", threads: int | None = None
 ) -> dict[str, Any]:
     """The report on the run's own held-out customers (`report.json` of the contract)."""
-    from crm_models.fitting import evaluate_run
+    from crm_models.evaluation import build_report
+    from crm_models.fitting import held_out, load_models, predict_held_out
+    from crm_models.truth import load_truth
 
-    return evaluate_run(RunFolder(run_folder), cohort=cohort, device=device, threads=threads)
+    run = RunFolder(run_folder)
+    models = load_models(run, device=device, threads=threads)
+    folder = Path(cohort or run.about()["cohort"])
+    held = held_out(run, models.encoder, folder)
+    sequence, churn = predict_held_out(models, held)
+    truth = load_truth(folder)
+    return build_report(held.cohort, held.arrays, held.split, held.outcomes, models.encoder, sequence, churn, truth)
 
 
 def report_summary(report: dict[str, Any]) -> str:
@@ -180,14 +200,23 @@ def plan(
 
     Customers stream through part by part: memory does not grow with the cohort. as_of: `cohort`, `latest` or a date.
     """
-    from crm_models.export import write_plans
-    from crm_models.planning import make_plans
+    from crm_models.export import ExportSettings, write_plans
+    from crm_models.planning import Catalogue, make_plans
 
     run = RunFolder(run_folder)
     run.need_weights()
     folder = Path(cohort or run.about()["cohort"])
+    catalogue = Catalogue.of(run.encoder(), run.about()["popular"], policy)
     scores = score_stream(run, folder, as_of=as_of, device=device, threads=threads, progress=progress)
-    raise NotImplementedError((write_plans, make_plans, scores, layout, api_exact, out, policy, digest))
+    settings = ExportSettings(run_id=run.run_id, scored_at=now(), layout=layout, api_exact=api_exact)
+    about = {
+        "cohort": describe(folder)["name"],
+        "cohort_hash": digest(folder),
+        "trained_on_cohort_hash": run.about()["cohort_hash"],
+        "policy": policy.to_dict(),
+        "as_of": as_of or "default",
+    }
+    return write_plans((make_plans(s, catalogue, policy) for s in scores), Path(out), settings, about)
 
 
 def score_stream(
@@ -207,7 +236,7 @@ def score_stream(
     total, done = about["customers"], 0
     for part in parts(folder):
         moment = _moment(part, as_of)
-        yield models.score(part, moment, _now_days(about, moment))
+        yield models.score(part, moment, last_moment_days(about) if moment is None else None)
         done += part.n_customers
         if progress is not None:
             progress(done, total)
@@ -227,5 +256,56 @@ def _moment(part: Cohort, as_of: str | None) -> Moment | None:
         raise ConfigError(f"--as-of expects cohort, latest or a date such as 2026-01-31; found {as_of!r}") from None
 
 
-def _now_days(about: dict[str, Any], moment: Moment | None) -> float | None:
-    raise DataError("later")
+# ---- paper, benchmark ------------------------------------------------------------------------------------------------
+
+
+def paper(
+    out: Path,
+    *,
+    seeds: int = 20,
+    device: str = "auto",
+    threads: int | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> str:
+    """Re-run the paper, write `paper.json`, `report.md` and `report.html` into `out`; returns one line on it."""
+    from crm_models.paper import rerun, verdict
+    from crm_models.paper_report import write_report
+    from crm_models.prediction import use_threads
+
+    use_threads(threads)
+    result = rerun(seeds, device=device, say=progress)
+    write_report(result, Path(out))
+    return f"{out}: {verdict(result)}"
+
+
+def benchmark(
+    task: str,
+    folder: Path,
+    *,
+    preset: str = "standard",
+    holdout: int = 1,
+    folds: int = 5,
+    seed: int = 0,
+    shape: dict[str, int] | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """Scores of one model on fixed splits of a cohort folder, with seconds; see `crm_models.benchmark`.
+
+    shape: any of `epochs`, `width`, `blocks`, `heads`, `max_len`, `batch`, in place of the preset's.
+    """
+    from crm_models import benchmark as measure
+
+    config = run_config(preset=preset, seed=seed, device=device, threads=threads)
+    names = {"width": "d_model", "blocks": "n_blocks", "heads": "n_heads", "max_len": "max_events"}
+    own: ModelName = "sequence" if task == "sequence" else "churn"
+    given = shape or {}
+    model = replace(getattr(config, own), **{names[k]: v for k, v in given.items() if k in names})
+    fitting = {"epochs": "n_epochs", "batch": "batch_size"}
+    changes: dict[str, Any] = {fitting[k]: v for k, v in given.items() if k in fitting}
+    parts_of: dict[str, Any] = {own: model, f"{own}_training": replace(config.training(own), **changes)}
+    config = replace(config, **parts_of)
+    cohort = load_cohort(folder)
+    if own == "sequence":
+        return measure.sequence(cohort, config, holdout)
+    return measure.churn(cohort, config, folds, seed)

@@ -98,7 +98,7 @@ class Score:
 
 
 def rulers(scores: Sequence[Score], title: str = "From chance to ceiling") -> go.Figure:
-    """One line per score: chance at the left end, the ceiling at the right; ours, its interval and a simple method between.
+    """One line per score: chance at the left end, the ceiling at the right, and ours with its interval between them.
 
     So scores of different size share one figure, and "is 0.28 good?" is answered by how far along the line it lies.
     Where no ceiling is known (real data) the right end is a perfect score, without a mark.
@@ -248,7 +248,16 @@ def columns(
                 hovertemplate=f"{x}: %{{customdata}}<br>{rate_name} %{{y:.1%}}<extra></extra>",
             )
         )
-        right = {"overlaying": "y", "side": "right", "tickformat": ".0%", "rangemode": "tozero", "showgrid": False}
+        top = min(1.0, 1.15 * float(np.nanmax(np.asarray(rate, dtype=float))) + 0.01)
+        right = {
+            "range": [0, top],
+            "tickmode": "auto",
+            "nticks": 5,
+            "overlaying": "y",
+            "side": "right",
+            "tickformat": ".0%",
+            "showgrid": False,
+        }
         fig.update_layout(yaxis2=right | {"title": {"text": rate_name}, "automargin": True, "zeroline": False})
     fig.update_xaxes(tickmode="array", tickvals=list(range(n)), ticktext=[plain(label) for label in labels])
     return fig
@@ -257,7 +266,7 @@ def columns(
 def churn_by_group(groups: pd.DataFrame, *, feature: str, mean: float | None) -> go.Figure:
     """Churn rate per group of one feature, with the mean of the cohort as a line; `groups` as in `profile.features`."""
     n = len(groups)
-    fig = figure(f"{plain(feature)}", x="churn rate", height=max(170, 92 + 26 * n))
+    fig = figure(f"Churn rate by {plain(feature)}", x="churn rate", height=max(170, 92 + 26 * n))
     names = [plain(group) for group in groups["group"]]
     fig.add_trace(
         go.Bar(
@@ -322,7 +331,7 @@ def losses(
             showarrow=False,
             text="best",
             font={"size": 12},
-            xshift=16,
+            xshift=-16,
         )
     fig.update_xaxes(range=[0.5, max(n_epochs, 2) + 0.5], dtick=max(1, math.ceil(n_epochs / 12)), tick0=1)
     fig.update_layout(hovermode="x unified")

@@ -126,6 +126,10 @@ class JobFolder:
         _write(self.folder / "stop" / run, {})
         self.ask_to_stop(run)
 
+    def stop_is_asked(self, run: str) -> bool:
+        """Whether somebody asked this run to stop and it has not ended yet."""
+        return (self.folder / "stop" / run).exists() or (self.runs / run / "stop").exists()
+
     def ask_to_stop(self, run: str) -> None:
         """Leave the request in the run folder, where the training loop looks for it."""
         if (self.runs / run / "config.json").exists():
@@ -133,7 +137,7 @@ class JobFolder:
 
     def is_working(self) -> bool:
         """Whether a runner is at work in this workspace."""
-        return _is_locked(self.folder / "lock")
+        return is_locked(self.folder / "lock")
 
     def log(self, run: str) -> Path:
         """What the processes of a run said."""
@@ -143,7 +147,7 @@ class JobFolder:
 
     def work(self) -> None:
         """Work off the queue until it is empty; returns at once where another runner is at it."""
-        with _locked(self.folder / "lock") as mine:
+        with locked(self.folder / "lock") as mine:
             if not mine:
                 return
             left = _read(self.folder / "now.json")
@@ -157,7 +161,7 @@ class JobFolder:
 
     def _take_over(self, job: Job) -> None:
         """Finish what a killed runner left: its training may still go on by itself, and its scores may be missing."""
-        while _is_locked(self.runs / job.run / "lock"):
+        while is_locked(self.runs / job.run / "lock"):
             self._note(job, "training")
             time.sleep(WATCH_SECONDS)
         self._score(job)
@@ -220,7 +224,7 @@ class JobFolder:
         killed = False
         while child.poll() is None:
             if request.exists():
-                if _is_locked(run_lock):
+                if is_locked(run_lock):
                     self.ask_to_stop(job.run)
                 elif not run_lock.exists():
                     child.terminate()
@@ -273,7 +277,8 @@ def _read(file: Path) -> dict | None:
 
 
 @contextmanager
-def _locked(file: Path) -> Iterator[bool]:
+def locked(file: Path) -> Iterator[bool]:
+    """Whether the lock on this file is ours; it is let go of at the end, however the process ends."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("ab") as handle:
         yield _take(handle)
@@ -290,7 +295,8 @@ def _take(handle: IO[bytes]) -> bool:
     return False
 
 
-def _is_locked(file: Path) -> bool:
+def is_locked(file: Path) -> bool:
+    """Whether a process holds the lock on this file."""
     if not file.exists():
         return False
     with file.open("rb") as handle:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import streamlit as st
 
 from crm_models import workflow
@@ -24,19 +25,22 @@ from crm_models.cohort import describe, load_cohort
 from crm_models.config import RunConfig
 from crm_models.errors import CrmError, DataError
 from crm_models.files import read_json
+from crm_models.planning import Catalogue, Plans, Policy, RiskIndex, make_plans
 from crm_models.profile import CohortProfile, Headline, headline, profile
-from crm_models.records import Cohort, CustomerScores, EpochEnd
+from crm_models.records import Cohort, CustomerScores, DecodedPlans, EpochEnd
 from crm_models.runs import RunFolder, RunStatus
 from crm_models.scores import read_scores
 from dashboard import scoring
-from dashboard.jobs import FailedJob, Job, JobAtWork, JobFolder
+from dashboard.jobs import FailedJob, Job, JobAtWork, JobFolder, locked
 
 # Session keys. The first four are names in the address too.
 COHORT = "cohort"
 RUN = "run"
 CUSTOMER = "customer"
 THRESHOLD = "threshold"
+PULSE = "pulse"
 _CHOSEN = "run_was_chosen"  # whether this viewer picked the run, or follows the newest one
+_NEXT_COHORT = "cohort_from_the_next_run_on"
 _SAID = "messages_for_the_next_page"
 
 MAX_UPLOAD_MB = 300
@@ -88,14 +92,21 @@ def new_name(wish: str, folder: Path) -> str:
 
 def prepare() -> None:
     """On the first start, draw the demo cohort and queue its trainings; afterwards, see that waiting jobs go on."""
-    if not (workspace() / "prepared").exists() and not cohort_names():
+    if not (workspace() / "prepared").exists():
+        with locked(workspace() / "prepare.lock") as mine:
+            if mine and not (workspace() / "prepared").exists():
+                _make_demo()
+    jobs().keep_going()
+
+
+def _make_demo() -> None:
+    if not cohort_names():
         cohorts_folder().mkdir(parents=True, exist_ok=True)
         workflow.generate(cohorts_folder() / DEMO, scenario="lifelike", customers=DEMO_CUSTOMERS)
         # The paper's small models take seconds, so that every page has something to show; the real ones follow.
         jobs().add(Job(run="demo-quick", cohort=DEMO, arguments=("--preset", "paper"), about="paper preset"))
         jobs().add(Job(run="demo-standard", cohort=DEMO, arguments=("--preset", "standard"), about="standard preset"))
-        (workspace() / "prepared").touch()
-    jobs().keep_going()
+    (workspace() / "prepared").touch()
 
 
 # ---- cohorts ---------------------------------------------------------------------------------------------------------
@@ -279,6 +290,32 @@ def scores(card: RunCard, cohort_name: str | None = None) -> CustomerScores | No
     return _scores(str(file), mark) if mark else None
 
 
+def risk_index(card: RunCard, cohort_name: str | None = None) -> RiskIndex | None:
+    """Everybody's churn probability in order, for thresholds; None while there are no scores."""
+    file = scoring.scores_file(card.folder, cohorts_folder() / (cohort_name or card.cohort))
+    mark = _mark(file)
+    return _risk_index(str(file), mark) if mark else None
+
+
+def plans_of(card: RunCard, rows: np.ndarray, policy: Policy, cohort_name: str | None = None) -> Plans | None:
+    """The plans of some customers (rows of the cohort) under a policy; None while there are no scores."""
+    everybody = scores(card, cohort_name)
+    if everybody is None:
+        return None
+    catalogue = Catalogue.of(card.folder.encoder(), card.about["popular"], policy)
+    return make_plans(_of_rows(everybody, rows), catalogue, policy)
+
+
+def _of_rows(everybody: CustomerScores, rows: np.ndarray) -> CustomerScores:
+    plans = everybody.plans
+    return CustomerScores(
+        customer_id=everybody.customer_id[rows],
+        churn_p=everybody.churn_p[rows],
+        n_events=everybody.n_events[rows],
+        plans=None if plans is None else DecodedPlans(**{name: values[rows] for name, values in vars(plans).items()}),
+    )
+
+
 def ask_for_scores(card: RunCard) -> None:
     """See that report and scores of a usable run come into being, in the background."""
     here = (cohorts_folder() / card.cohort / "cohort.json").exists()
@@ -353,6 +390,11 @@ def _scores(file: str, mark: str) -> CustomerScores:
     return read_scores(Path(file))
 
 
+@st.cache_resource(max_entries=3, show_spinner=False)
+def _risk_index(file: str, mark: str) -> RiskIndex:
+    return RiskIndex(_scores(file, mark).churn_p)
+
+
 # ---- the viewer's choice ---------------------------------------------------------------------------------------------
 
 
@@ -360,6 +402,11 @@ def choose_cohort(name: str) -> None:
     """Make a cohort the current one; only before the selectors are drawn, or in a callback."""
     st.session_state[COHORT] = name
     st.session_state[_CHOSEN] = False
+
+
+def choose_next(name: str) -> None:
+    """Make a cohort the current one from the next run of the script on; for after the selectors are drawn."""
+    st.session_state[_NEXT_COHORT] = name
 
 
 def choose_run(run_id: str) -> None:
@@ -379,6 +426,8 @@ def settle_choice() -> tuple[list[str], list[str]]:
     """
     names = cohort_names()
     state = st.session_state
+    if _NEXT_COHORT in state:
+        choose_cohort(state.pop(_NEXT_COHORT))
     if _CHOSEN not in state:
         state[_CHOSEN] = RUN in st.query_params
     if state.get(COHORT, st.query_params.get(COHORT)) not in names:
@@ -393,7 +442,7 @@ def settle_choice() -> tuple[list[str], list[str]]:
 
 
 def _best(cards: list[RunCard]) -> str | None:
-    """The run to show when nobody chose: the newest, but a quick look with the paper's preset only where it is alone."""
+    """The run to show when nobody chose: the newest, one with the paper's tiny models only where there is no other."""
     real = [card for card in cards if card.preset != "paper"]
     return (real or cards)[0].run_id if cards else None
 
@@ -444,3 +493,9 @@ def ago(moment: datetime) -> str:
             n = int(seconds // size)
             return f"{n} {unit}{'s' if n > 1 else ''} ago"
     return "just now"
+
+
+def pulse() -> str:
+    """Changes whenever a job begins, ends or moves on: what a waiting page looks at, cheap enough for every second."""
+    jobs().keep_going()
+    return " ".join(f"{job.job.run}:{job.state}:{job.place}" for job in work()) + f" {len(failures())}"

@@ -28,6 +28,7 @@ STAGES = [
     "training",
     "prediction",
     "runs",
+    "estimate",
     "fitting",
     "evaluation",
     "curves",

@@ -20,8 +20,8 @@ def test_a_preset_survives_json(name):
 def test_the_paper_preset_is_the_papers_methodology():
     config = preset("paper")
     sequence, churn = config.sequence, config.churn
-    assert (sequence.d_model, sequence.n_heads, sequence.d_feedforward, sequence.n_blocks) == (32, 2, 32, 1)
-    assert (churn.d_model, churn.n_heads, churn.d_feedforward, churn.n_blocks) == (16, 2, 16, 1)
+    assert (sequence.d_model, sequence.n_heads, sequence.d_feedforward) == (32, 2, 32)
+    assert (churn.d_model, churn.n_heads, churn.d_feedforward) == (16, 2, 16)
     for model in ("sequence", "churn"):
         training = config.training(model)
         assert (training.n_epochs, training.learning_rate, training.batch_size) == (10, 1e-3, None)

@@ -105,7 +105,10 @@ class FeatureTokens(nn.Module):
     end: Tensor
     first_level: Tensor
 
-    def __init__(self, edges: list[tuple[float, ...]], level_counts: list[int], d_model: int) -> None:
+    def __init__(
+        self, edges: list[tuple[float, ...]], level_counts: list[int], d_model: int, bound: float | None = None
+    ) -> None:
+        """edges: per numeric feature; level_counts: codes per categorical feature; bound: of the first weights."""
         super().__init__()
         self.n_numeric, self.n_categorical = len(edges), len(level_counts)
         n_bins = max([len(e) - 1 for e in edges], default=1)
@@ -115,7 +118,7 @@ class FeatureTokens(nn.Module):
             start[k, : len(own) - 1], end[k, : len(own) - 1] = torch.tensor(own[:-1]), torch.tensor(own[1:])
         self.register_buffer("start", start)
         self.register_buffer("end", end)
-        bound = 1 / math.sqrt(d_model)
+        bound = 1 / math.sqrt(d_model) if bound is None else bound
         self.slope = nn.Parameter(torch.empty(self.n_numeric, n_bins, d_model).uniform_(-bound, bound))
         self.offset = nn.Parameter(torch.empty(self.n_numeric + self.n_categorical, d_model).uniform_(-bound, bound))
         self.blank = nn.Parameter(torch.empty(self.n_numeric, d_model).uniform_(-bound, bound))

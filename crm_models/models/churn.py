@@ -47,11 +47,13 @@ class ChurnTransformer(nn.Module):
         numeric = [*encoder.numeric, *(encoder.behaviour if config.use_behaviour else ())]
         piecewise = config.numeric_embedding == "piecewise"
         edges = [f.edges if piecewise else (0.0, 1.0) for f in numeric]
-        self.features = FeatureTokens(edges, [f.n_codes for f in encoder.categorical], width)
+        # One line per feature is a Linear(1, D), whose first weights PyTorch draws from [-1, 1]; many pieces start smaller.
+        bound = None if piecewise else 1.0
+        self.features = FeatureTokens(edges, [f.n_codes for f in encoder.categorical], width, bound)
         self.feature_names = tuple(f.name for f in numeric) + tuple(f.name for f in encoder.categorical)
         self.action_labels = encoder.action_labels
         self.reader = nn.Parameter(torch.zeros(width))
-        nn.init.normal_(self.reader, std=width**-0.5)
+        nn.init.normal_(self.reader, std=width**-0.5 if piecewise else 1.0)
         self.use_events = config.max_events > 0
         if self.use_events:
             self.action = nn.Embedding(encoder.n_actions + 1, width)

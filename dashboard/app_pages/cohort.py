@@ -1,0 +1,34 @@
+"""Cohort: get customers (generate, own files, known formats), look them over, choose and delete."""
+
+import streamlit as st
+
+from dashboard import cohort_panels, store, widgets
+
+widgets.title("Cohort", "Who are the customers, what happened to them, and what in the data will hurt?")
+
+WAYS = {"generate": "Generate", "own": "Bring your own files", "known": "A known public format"}
+with st.container(border=True):
+    way = st.segmented_control(
+        "A new cohort",
+        list(WAYS),
+        format_func=WAYS.__getitem__,
+        default="generate",
+        required=True,
+        key="cohort_way",
+        persist_state="session",
+    )
+    if way == "own":
+        cohort_panels.bring_your_own()
+    elif way == "known":
+        cohort_panels.known_format()
+    else:
+        cohort_panels.generate()
+
+cohort = store.current_cohort()
+if cohort is None:
+    widgets.empty_state("groups", "No customers yet", "Generate a cohort above, or bring your own files.")
+    st.stop()
+cohort_panels.about(cohort)
+cohort_panels.profile(cohort)
+cohort_panels.data_check(cohort)
+cohort_panels.saved(cohort)

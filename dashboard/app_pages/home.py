@@ -1,0 +1,17 @@
+"""Home: what this is, how things stand, and the next sensible step."""
+
+import streamlit as st
+
+from dashboard import home_panels, widgets
+
+widgets.title("CRM Transformers", "Which three actions come next for each customer, and who is about to leave?")
+st.markdown(
+    "Two small Transformers learn from your customers' history: one plans the **next three actions**, one gives the "
+    "**churn risk**. Above a risk that you choose, the plan turns to keeping the customer."
+)
+cohort = widgets.need_cohort()
+home_panels.under_way()
+home_panels.next_step(cohort)
+home_panels.figures(cohort)
+home_panels.scores()
+home_panels.most_at_risk()
