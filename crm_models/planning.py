@@ -8,7 +8,7 @@ V entries of the plan vocabulary.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -136,8 +136,8 @@ class Plans:
 
     def take(self, rows: np.ndarray) -> Plans:
         """The plans of these customers, in the order given."""
-        shared = {"policy": self.policy, "catalogue": self.catalogue}
-        return Plans(**shared, **{k: v[rows] for k, v in vars(self).items() if k not in shared})
+        chosen = {k: v[rows] for k, v in vars(self).items() if isinstance(v, np.ndarray)}
+        return replace(self, **chosen)
 
     def counts(self) -> dict[str, Any]:
         """Customers, customers at risk, and plans by source."""

@@ -50,7 +50,7 @@ def figure(title: str, *, x: str = "", y: str = "", height: int = HEIGHT, legend
     fig.update_layout(
         title={"text": title, "x": 0, "xanchor": "left", "y": 0.98, "yanchor": "top", "font": {"size": 16}},
         height=height,
-        margin={"l": 8, "r": 16, "t": 72 if legend else 44, "b": 8},
+        margin={"l": 8, "r": 16, "t": 72 if legend else 44, "b": 4},
         showlegend=legend,
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "title": {"text": ""}},
         hoverlabel={"align": "left"},
@@ -59,7 +59,7 @@ def figure(title: str, *, x: str = "", y: str = "", height: int = HEIGHT, legend
         uirevision="keep",  # a rerun with new data keeps the zoom
         dragmode=False,  # a swipe or a scroll over a chart must not zoom it
     )
-    fig.update_xaxes(title={"text": x}, automargin=True, zeroline=False)
+    fig.update_xaxes(title={"text": x, "standoff": 8}, automargin=True, zeroline=False)
     fig.update_yaxes(title={"text": y}, automargin=True, zeroline=False)
     return fig
 
@@ -325,9 +325,9 @@ def losses(
         fig.add_vline(x=curve.best_epoch, line={"color": MODEL, "width": 1, "dash": "dot"})
         fig.add_annotation(
             x=curve.best_epoch,
-            y=1,
+            y=0,
             yref="paper",
-            yanchor="top",
+            yanchor="bottom",
             showarrow=False,
             text="best",
             font={"size": 12},

@@ -2,8 +2,11 @@
 
 `add` writes a job file and starts the runner where none is at work; everything is on disk, so a refresh, a second
 viewer, a restart of the server or a kill of any of the processes loses nothing: whoever looks next calls `keep_going`,
-which starts a runner again. Started as `python -m dashboard.jobs WORKSPACE`; no streamlit, no pandas, so that a click
-turns into a training at once.
+which starts a runner again.
+
+The runner is `python -m dashboard.jobs WORKSPACE`. It loads torch once and forks a process for each command, which is
+the very `python -m crm_models train ...` of the command line, less the two to three seconds that its imports take; the
+training page starts it ahead of the click. It uses no torch itself, so there are no threads to lose in a fork.
 """
 
 from __future__ import annotations
@@ -12,20 +15,24 @@ import fcntl
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 NICENESS = 10
 """Training yields to the page: at this priority the app answers as fast as on an idle machine where it can."""
-WATCH_SECONDS = 0.1
-"""How often the runner looks for a request to stop."""
+WATCH_SECONDS = 0.05
+"""How often the runner looks for a job, for the end of one, and for a request to stop."""
+WARM_SECONDS = 150.0
+"""How long an idle runner stays, its libraries loaded, after a training page was last seen."""
 
 JobState = Literal["waiting", "training", "scoring"]
 
@@ -64,12 +71,13 @@ class FailedJob:
 
 
 class JobFolder:
-    """The files of the queue of one workspace. Cheap to make; holds no state of its own."""
+    """The files of the queue of one workspace. Cheap to make; what there is to know is on disk."""
 
     def __init__(self, workspace: Path) -> None:
         self.workspace = Path(workspace)
         self.folder = self.workspace / "jobs"
         self.runs = self.workspace / "runs"
+        self._held: IO[bytes] | None = None  # the runner's lock, in the runner
 
     # ---- what pages ask and do -----------------------------------------------------------------------------------
 
@@ -83,16 +91,26 @@ class JobFolder:
     def keep_going(self) -> None:
         """Start a runner where jobs wait, or were left half done, and nobody works on them."""
         if (self._queued() or (self.folder / "now.json").exists()) and not self.is_working():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with (self.folder / "runner.log").open("ab") as log:
-                subprocess.Popen(
-                    [sys.executable, "-m", "dashboard.jobs", str(self.workspace.resolve())],
-                    cwd=ROOT,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
+            self._start_runner()
+
+    def warm_up(self) -> None:
+        """Have a runner ready, its libraries loaded, for a training that may be asked for soon."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "wanted").touch()
+        if not self.is_working():
+            self._start_runner()
+
+    def _start_runner(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "runner.log").open("ab") as log:
+            subprocess.Popen(
+                [sys.executable, "-m", "dashboard.jobs", str(self.workspace.resolve())],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
 
     def jobs(self) -> list[JobAtWork]:
         """The job at work first, then those that wait, in their order."""
@@ -146,18 +164,30 @@ class JobFolder:
     # ---- what the runner does ------------------------------------------------------------------------------------
 
     def work(self) -> None:
-        """Work off the queue until it is empty; returns at once where another runner is at it."""
-        with locked(self.folder / "lock") as mine:
-            if not mine:
+        """Work off the queue, and go when it has been empty for a while; at once where another runner is at it."""
+        with locked(self.folder / "lock") as self._held:
+            if self._held is None:
                 return
+            load_libraries()
             left = _read(self.folder / "now.json")
             if left is not None:
                 self._take_over(_job(left["job"]))
-            while queued := self._queued():
-                content = _read(queued[0])
-                queued[0].unlink(missing_ok=True)
-                if content is not None:
-                    self._do(_job(content))
+            while True:
+                if queued := self._queued():
+                    content = _read(queued[0])
+                    if content is not None:
+                        self._do(_job(content), queued[0])
+                    queued[0].unlink(missing_ok=True)
+                elif self._is_wanted():
+                    time.sleep(WATCH_SECONDS)
+                else:
+                    return
+
+    def _is_wanted(self) -> bool:
+        try:
+            return time.time() - (self.folder / "wanted").stat().st_mtime < WARM_SECONDS
+        except OSError:
+            return False
 
     def _take_over(self, job: Job) -> None:
         """Finish what a killed runner left: its training may still go on by itself, and its scores may be missing."""
@@ -167,9 +197,11 @@ class JobFolder:
         self._score(job)
         (self.folder / "now.json").unlink(missing_ok=True)
 
-    def _do(self, job: Job) -> None:
+    def _do(self, job: Job, file: Path) -> None:
         try:
+            # Noted as under way before it leaves the queue: whoever looks in between sees it twice, never not at all.
             self._note(job, "scoring" if job.task == "score" else "training")
+            file.unlink(missing_ok=True)
             if job.task == "score" or self._train(job):
                 self._score(job)
         finally:
@@ -194,50 +226,96 @@ class JobFolder:
         self._note(job, "scoring")
         if not (out / "report.json").exists():
             self._call(job, ["evaluate", str(out), "--out", str(out / "report.json"), "--threads", "1"])
-        self._call(job, [str(self.workspace), job.run, job.cohort], module="dashboard.scoring")
+        self._call(job, ["score", str(out), str(self.workspace / "cohorts" / job.cohort)])
 
-    def _call(self, job: Job, arguments: list[str], module: str = "crm_models") -> int:
+    def _call(self, job: Job, arguments: list[str]) -> int:
         """Run one command, its output into the run's log; returns its exit status, files the reason of a failure."""
         self.runs.mkdir(parents=True, exist_ok=True)
-        with self.log(job.run).open("ab") as log:
-            begin = log.tell()
-            child = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-            killed = self._watch(job, child)
+        log = self.log(job.run)
+        begin = log.stat().st_size if log.exists() else 0
+        child = os.fork()
+        if child == 0:
+            if self._held is not None:
+                self._held.close()  # the lock says that the runner is alive, and must not outlive it in a child
+            _become(arguments, log)
+        status, killed = self._watch(job, child)
         # A training that got as far as its run folder tells there itself how it ended.
         told = arguments[0] == "train" and (self.runs / job.run / "config.json").exists()
-        if child.returncode != 0 and not killed and not told:
-            reason = last_error(self.log(job.run), begin) or f"the process ended with status {child.returncode}"
+        if status != 0 and not killed and not told:
+            reason = last_error(log, begin) or f"the process ended with status {status}"
             _write(
                 self.folder / "failed" / f"{job.run}.json", {"job": asdict(job), "reason": reason, "at": time.time()}
             )
-        return child.returncode
+        return status
 
-    def _watch(self, job: Job, child: subprocess.Popen[bytes]) -> bool:
-        """Wait for a child; a request to stop is passed on, or kills it where no run folder is there to take it."""
+    def _watch(self, job: Job, child: int) -> tuple[int, bool]:
+        """Wait for a child: its exit status (minus a signal), and whether we ended it.
+
+        A request to stop is passed on to the training, or kills it where there is no run folder yet to take it.
+        """
         request, run_lock = self.folder / "stop" / job.run, self.runs / job.run / "lock"
         killed = False
-        while child.poll() is None:
+        while True:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                request.unlink(missing_ok=True)
+                return os.waitstatus_to_exitcode(status), killed
             if request.exists():
                 if is_locked(run_lock):
                     self.ask_to_stop(job.run)
                 elif not run_lock.exists():
-                    child.terminate()
+                    os.kill(child, signal.SIGTERM)
                     killed = True
             time.sleep(WATCH_SECONDS)
-        request.unlink(missing_ok=True)
-        return killed
 
     def _queued(self) -> list[Path]:
         return sorted((self.folder / "queue").glob("*.json"))
 
     def _note(self, job: Job, state: JobState) -> None:
         _write(self.folder / "now.json", {"job": asdict(job), "state": state, "since": time.time()})
+
+
+def load_libraries() -> None:
+    """Import what a training imports; its optimizer reaches for torch's compiler, which takes a second of its own."""
+    for name in ("workflow", "fitting", "training", "evaluation"):
+        import_module(f"crm_models.{name}")
+    import_module("torch._dynamo")
+
+
+def _become(arguments: list[str], log: Path) -> NoReturn:
+    """In a forked child: be `python -m crm_models ARGUMENTS` (or `score RUN COHORT`), and end."""
+    status = 1
+    try:
+        out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        os.dup2(out, 1)
+        os.dup2(out, 2)
+        status = _score_everybody(*arguments[1:]) if arguments[0] == "score" else _command_line(arguments)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
+
+
+def _command_line(arguments: list[str]) -> int:
+    from crm_models.__main__ import main
+
+    try:
+        return main(arguments)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 1
+
+
+def _score_everybody(run: str, cohort: str) -> int:
+    from crm_models.errors import CrmError
+    from crm_models.runs import RunFolder
+    from dashboard.scoring import keep
+
+    try:
+        keep(RunFolder(Path(run)), Path(cohort))
+    except (CrmError, OSError, MemoryError) as error:
+        print("error: " + " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    return 0
 
 
 def last_error(log: Path, begin: int = 0) -> str:
@@ -277,11 +355,11 @@ def _read(file: Path) -> dict | None:
 
 
 @contextmanager
-def locked(file: Path) -> Iterator[bool]:
-    """Whether the lock on this file is ours; it is let go of at the end, however the process ends."""
+def locked(file: Path) -> Iterator[IO[bytes] | None]:
+    """The file, locked until the end of the block or of the process; None where another process holds the lock."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("ab") as handle:
-        yield _take(handle)
+        yield handle if _take(handle) else None
 
 
 def _take(handle: IO[bytes]) -> bool:

@@ -1,18 +1,16 @@
-"""Scores every customer of a cohort with a run and keeps them beside its weights: `python -m dashboard.scoring ...`.
+"""Scores every customer of a cohort with a run and keeps them beside its weights.
 
-The runner of the queue calls it after each training, so that pages only read; a page calls `keep` itself where nobody
-did, for instance for a run that was trained on the command line.
+The runner of the queue does it after each training, and for runs that were trained on the command line when a page
+first asks for them; pages only read.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from crm_models import workflow
 from crm_models.cohort import digest
-from crm_models.errors import CrmError
 from crm_models.runs import RunFolder
 from crm_models.scores import scores_key, write_scores
 
@@ -34,11 +32,3 @@ def keep(run: RunFolder, cohort: Path, progress: Callable[[int, int], None] | No
     if scores_key(file) != key:
         write_scores(file, workflow.score_stream(run, cohort, threads=1, progress=progress), key=key)
     return file
-
-
-if __name__ == "__main__":
-    workspace, run_id, cohort_name = sys.argv[1:4]
-    try:
-        keep(RunFolder(Path(workspace) / "runs" / run_id), Path(workspace) / "cohorts" / cohort_name)
-    except (CrmError, OSError) as error:
-        sys.exit("error: " + " ".join(str(error).split()))

@@ -94,7 +94,7 @@ def prepare() -> None:
     """On the first start, draw the demo cohort and queue its trainings; afterwards, see that waiting jobs go on."""
     if not (workspace() / "prepared").exists():
         with locked(workspace() / "prepare.lock") as mine:
-            if mine and not (workspace() / "prepared").exists():
+            if mine is not None and not (workspace() / "prepared").exists():
                 _make_demo()
     jobs().keep_going()
 

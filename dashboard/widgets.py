@@ -35,10 +35,10 @@ def plain(text: object, limit: int | None = None) -> str:
     flat = " ".join(str(text).split())
     if limit is not None and len(flat) > limit:
         flat = flat[: limit - 1].rstrip() + "…"
-    escaped = re.sub(r"([\\`*_{}\[\]()#+\-.!|~<>$&=^\"'@/])", r"\\\1", flat)
-    # A colon opens Streamlit's own marks (":red[", ":material/", ":smile:") even where it is escaped; a joiner of no
-    # width behind it ends them.
-    return escaped.replace(":", ":\u2060")
+    # A joiner of no width breaks what a backslash cannot: addresses that become links, arrows that become glyphs, and
+    # the colon that opens Streamlit's own marks (":red[", ":material/", ":smile:").
+    broken = re.sub(r"(?i)www(?=\.)|@|-(?=>)|<(?=-)|:", "\\g<0>\u2060", flat)
+    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~<>$&=^\"'@/])", r"\\\1", broken)
 
 
 def title(heading: str, question: str) -> None:
@@ -71,19 +71,20 @@ def duration(seconds: float) -> str:
 
 def chart(fig: go.Figure, *, key: str, alt: str, table: pd.DataFrame | None = None, note: str | None = None) -> None:
     """A figure with its table at hand and, folded beside it, how to read it. alt: what it shows, for screen readers."""
-    st.plotly_chart(fig, key=key, alt=alt, config=charts.CONFIG, width="stretch")
-    if table is None and note is None:
-        return
-    with st.container(horizontal=True, gap="small"):
-        if note is not None:
-            with st.popover("How to read this", icon=":material/help:", type="tertiary"):
-                st.markdown(note)
-        if table is not None:
-            numbers = st.popover(
-                "Numbers", icon=":material/table:", type="tertiary", on_change="rerun", key=f"{key}_numbers"
-            )
-            if numbers.open:
-                numbers.dataframe(table, hide_index=True, alt=f"The numbers of the chart: {alt}")
+    with st.container(gap="xxsmall"):
+        st.plotly_chart(fig, key=key, alt=alt, config=charts.CONFIG, width="stretch")
+        if table is None and note is None:
+            return
+        with st.container(horizontal=True, gap="small"):
+            if note is not None:
+                with st.popover("How to read this", icon=":material/help:", type="tertiary"):
+                    st.markdown(note)
+            if table is not None:
+                numbers = st.popover(
+                    "Numbers", icon=":material/table:", type="tertiary", on_change="rerun", key=f"{key}_numbers"
+                )
+                if numbers.open:
+                    numbers.dataframe(table, hide_index=True, alt=f"The numbers of the chart: {alt}")
 
 
 def rulers(scores: list[charts.Score], *, key: str) -> None:

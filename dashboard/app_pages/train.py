@@ -8,6 +8,7 @@ from dashboard import store, train_form, train_panels, widgets
 widgets.title("Train", "How much can the models learn from these customers?")
 cohort = widgets.need_cohort()
 
+train_panels.be_ready()
 train_panels.live(cohort)
 
 with st.container(border=True):

@@ -1,0 +1,67 @@
+"""Churn where nobody wrote it down: a customer who does nothing for so many days has churned.
+
+The cut-off lies that many days before the last event of all. Who was active before it and not after has churned; who
+was first seen after it is unlabelled, because nothing is known of them before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from crm_models.errors import ConfigError, DataError
+from crm_models.records import Cohort, Moment, moment_days
+from crm_models.schema import CHURNED, TIMESTAMP
+
+
+def label_by_inactivity(cohort: Cohort, churn_days: float, activity: list[str] | None = None) -> Cohort:
+    """The cohort with `churned` by inactivity, `as_of` at the cut-off and an observed outcome.
+
+    churn_days: the length of the silence that counts as churn. activity: actions that count as activity (None: all).
+    Raises `DataError` where the events do not reach back beyond the cut-off, or where labels are there already.
+    """
+    if not 0 < churn_days < 1e6:
+        raise ConfigError(f"churn_days must be a positive number of days, found {churn_days}")
+    if cohort.has_labels:
+        raise DataError("the customers have churn labels already; leave --churn-days out, or drop the label column")
+    if not cohort.has_events:
+        raise DataError("churn by inactivity needs interactions, found none; leave --churn-days out")
+    days = cohort.event_days
+    cut = float(days.max()) - churn_days
+    if cut <= float(days.min()):
+        raise DataError(
+            f"churn by inactivity over {churn_days:g} days needs a longer history, found events over "
+            f"{days.max() - days.min():.1f} days; use a smaller --churn-days"
+        )
+    as_of: Moment = cut
+    if cohort.is_dated:
+        # To the second, so that the moment written to disk is the moment that decided.
+        as_of = (pd.Timestamp(0) + pd.Timedelta(days=cut)).floor("s")
+    counts = np.ones(len(days), dtype=bool)
+    if activity is not None:
+        places = np.flatnonzero(cohort.actions["action"].isin(activity).to_numpy())
+        counts = np.isin(cohort.event_actions, places)
+    before = days < moment_days(as_of)
+    customer, n = cohort.event_customers, cohort.n_customers
+    known = np.bincount(customer[before & counts], minlength=n) > 0
+    active = np.bincount(customer[~before & counts], minlength=n) > 0
+    churned = pd.Series(~active).astype("boolean").where(pd.Series(known))
+    rate = float((~active)[known].mean()) if known.any() else 0.0
+    note = (
+        f"Churn by inactivity: no activity in the {churn_days:g} days from {_text(as_of)} on. {rate:.1%} of "
+        f"{int(known.sum()):,} customers churned; {int((~known).sum()):,} were not active before and are unlabelled."
+    )
+    return replace(
+        cohort,
+        customers=cohort.customers.assign(**{CHURNED: churned.to_numpy()}).astype({CHURNED: "boolean"}),
+        as_of=as_of,
+        outcome="observed",
+        notes=(*cohort.notes, note),
+        settings=cohort.settings | {"churn_days": churn_days},
+    )
+
+
+def _text(moment: Moment) -> str:
+    return moment.isoformat(sep=" ") if isinstance(moment, pd.Timestamp) else f"{TIMESTAMP} {moment:g}"

@@ -1,0 +1,84 @@
+"""A workspace with a small cohort and two trained runs, made once; each test works on a copy of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from crm_models import workflow
+from crm_models.files import write_json
+from crm_models.runs import RunFolder
+from dashboard import jobs, scoring
+
+ENTRY = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
+
+
+@pytest.fixture(scope="session")
+def made_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Cohort `small` (lifelike, 120 customers) with the runs `first` and `second`, reports and scores."""
+    root = tmp_path_factory.mktemp("made") / "workspace"
+    cohort = root / "cohorts" / "small"
+    workflow.generate(cohort, scenario="lifelike", customers=120, seed=1)
+    for name, seed in (("first", 0), ("second", 1)):
+        config = workflow.run_config(preset="paper", epochs=3, seed=seed, threads=1)
+        run = root / "runs" / name
+        list(workflow.train(cohort, run, config))
+        write_json(run / "report.json", workflow.evaluate(run, threads=1))
+        scoring.keep(RunFolder(run), cohort)
+    (root / "prepared").touch()
+    return root
+
+
+@pytest.fixture
+def nobody_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs stay in the queue: no runner is started."""
+    monkeypatch.setattr(jobs.JobFolder, "_start_runner", lambda self: None)
+
+
+@pytest.fixture
+def workspace(
+    made_workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nobody_works: None
+) -> Path:
+    """A copy of the made workspace that the app sees as its own; jobs stay in the queue."""
+    own = tmp_path / "workspace"
+    shutil.copytree(made_workspace, own)
+    for file in own.glob("runs/*/config.json"):
+        text = file.read_text(encoding="utf-8")
+        file.write_text(text.replace(str(made_workspace), str(own)), encoding="utf-8")
+    monkeypatch.setenv("CRM_WORKSPACE", str(own))
+    return own
+
+
+@pytest.fixture
+def empty_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nobody_works: None) -> Path:
+    """A workspace whose demo cohort was deleted."""
+    (tmp_path / "workspace").mkdir()
+    (tmp_path / "workspace" / "prepared").touch()
+    monkeypatch.setenv("CRM_WORKSPACE", str(tmp_path / "workspace"))
+    return tmp_path / "workspace"
+
+
+@pytest.fixture
+def open_page() -> Callable[..., AppTest]:
+    """Opens a page of the app by its name, with what stands in the address."""
+
+    def open_it(name: str, **address: str) -> AppTest:
+        app = AppTest.from_file(str(ENTRY), default_timeout=20)
+        for key, value in address.items():
+            app.query_params[key] = value
+        app.run()
+        if name != "home":
+            app.switch_page(f"app_pages/{name}.py").run()
+        return app
+
+    return open_it
+
+
+def texts(app: AppTest) -> str:
+    """Everything that the page says, as one text."""
+    kinds = (app.title, app.header, app.subheader, app.markdown, app.caption, app.error, app.warning, app.info)
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
