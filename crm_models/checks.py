@@ -86,7 +86,8 @@ def _labels(cohort: Cohort) -> Iterator[Finding]:
         yield Finding(
             level="warning",
             title="Few of one class",
-            detail=f"Only {fewer:,} of {len(known):,} labelled customers {'churned' if churned == fewer else 'stayed'}.",
+            detail=f"Only {fewer:,} of {len(known):,} labelled customers "
+            f"{'churned' if churned == fewer else 'stayed'}.",
             advice="Expect wide intervals; gather more history before trusting the threshold.",
             count=fewer,
         )
@@ -127,7 +128,7 @@ def _events(cohort: Cohort) -> Iterator[Finding]:
             yield Finding(
                 level="warning",
                 title="Events at the same moment",
-                detail=f"{ties / n:.1%} of events share customer and time with the one before; the file's order decides.",
+                detail=f"{ties / n:.1%} of events share customer and time with the one before; the file decides.",
                 advice="Bring finer timestamps if you have them: the order of ties is what a model is tested on.",
                 count=ties,
             )

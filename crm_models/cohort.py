@@ -8,7 +8,7 @@ through `parts`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ def parts(folder: Path) -> Iterator[Cohort]:
     folder, about = _open(folder)
     actions = _read(folder / "actions.parquet").to_pandas()
     people, events = _parquet(folder / "customers.parquet"), _parquet(folder / "interactions.parquet")
-    if not _aligned(people, events):
+    if not _aligned(people, events, range(people.num_row_groups)):
         whole = load_cohort(folder)
         for first in range(0, whole.n_customers, PART_CUSTOMERS):
             yield select(whole, np.arange(first, min(first + PART_CUSTOMERS, whole.n_customers)))
@@ -87,6 +87,25 @@ def parts(folder: Path) -> Iterator[Cohort]:
         customers = people.read_row_group(k).to_pandas()
         interactions = events.read_row_group(k).to_pandas() if k < events.num_row_groups else None
         yield _build(about, customers, interactions, actions)
+
+
+def part_starts(folder: Path) -> np.ndarray:
+    """(K + 1,) int64: part k of a cohort folder holds the customers of rows starts[k] to starts[k + 1]."""
+    people = _parquet(_open(folder)[0] / "customers.parquet").metadata
+    counts = [people.row_group(k).num_rows for k in range(people.num_row_groups)]
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def part(folder: Path, k: int) -> Cohort:
+    """Part k of a cohort folder alone, whatever the size of the rest; see `part_starts`."""
+    folder, about = _open(folder)
+    people, events = _parquet(folder / "customers.parquet"), _parquet(folder / "interactions.parquet")
+    if not _aligned(people, events, [k]):
+        starts = part_starts(folder)
+        return select(load_cohort(folder), np.arange(starts[k], starts[k + 1]))
+    actions = _read(folder / "actions.parquet").to_pandas()
+    interactions = events.read_row_group(k).to_pandas() if k < events.num_row_groups else None
+    return _build(about, people.read_row_group(k).to_pandas(), interactions, actions)
 
 
 def describe(folder: Path) -> dict[str, Any]:
@@ -184,11 +203,11 @@ def _write_interactions(cohort: Cohort, file: Path) -> None:
             writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=max(1, len(codes)))
 
 
-def _aligned(people: pq.ParquetFile, events: pq.ParquetFile) -> bool:
-    """Whether row group k of the events names exactly the customers of row group k, in their order."""
+def _aligned(people: pq.ParquetFile, events: pq.ParquetFile, groups: Iterable[int]) -> bool:
+    """Whether these row groups of the events name exactly the customers of the same row groups, in their order."""
     if people.num_row_groups != events.num_row_groups:
         return events.metadata.num_rows == 0
-    for k in range(people.num_row_groups):
+    for k in groups:
         ids = people.read_row_group(k, columns=[CUSTOMER_ID]).column(0).combine_chunks()
         column = events.read_row_group(k, columns=[CUSTOMER_ID]).column(0).combine_chunks()
         if not isinstance(column, pa.DictionaryArray) or not column.dictionary.equals(ids.cast(pa.string())):

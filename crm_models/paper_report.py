@@ -135,7 +135,7 @@ def _claim_table(result: dict[str, Any]) -> list[list[str]]:
 def _signal_words(result: dict[str, Any]) -> str:
     found = result["lifelike"]
     return (
-        f"The same tiny models (width {found['sequence_width']} and {found['churn_width']}, the same blocks, two heads) on a "
+        f"The same tiny models (width {found['sequence_width']} and {found['churn_width']}, two heads) on a "
         f"generated cohort in which there is something to learn: {found['customers']:,} customers, up to "
         f"{found['max_events']} events each, {found['sequence_epochs']} and {found['churn_epochs']} epochs in batches "
         f"of {found['batch_size']}, {found['seconds']:.0f} seconds. What it took was data with a pattern in them, and "

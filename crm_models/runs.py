@@ -172,6 +172,7 @@ class RunFolder:
 
     def need_weights(self) -> Path:
         """The file of best weights; `RunError` saying what to do where the run has none."""
+        self.about()
         status = self.status()
         if not status.has_weights:
             what = {

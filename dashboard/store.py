@@ -23,12 +23,13 @@ import streamlit as st
 from crm_models import workflow
 from crm_models.cohort import describe, load_cohort
 from crm_models.config import RunConfig
-from crm_models.errors import CrmError, DataError
+from crm_models.errors import ConfigError, CrmError, DataError
 from crm_models.files import read_json
 from crm_models.planning import Catalogue, Plans, Policy, RiskIndex, make_plans
 from crm_models.profile import CohortProfile, Headline, headline, profile
 from crm_models.records import Cohort, CustomerScores, DecodedPlans, EpochEnd
 from crm_models.runs import RunFolder, RunStatus
+from crm_models.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD, PlanMode
 from crm_models.scores import read_scores
 from dashboard import scoring
 from dashboard.jobs import FailedJob, Job, JobAtWork, JobFolder, locked
@@ -303,10 +304,11 @@ def plans_of(card: RunCard, rows: np.ndarray, policy: Policy, cohort_name: str |
     if everybody is None:
         return None
     catalogue = Catalogue.of(card.folder.encoder(), card.about["popular"], policy)
-    return make_plans(_of_rows(everybody, rows), catalogue, policy)
+    return make_plans(of_rows(everybody, rows), catalogue, policy)
 
 
-def _of_rows(everybody: CustomerScores, rows: np.ndarray) -> CustomerScores:
+def of_rows(everybody: CustomerScores, rows: np.ndarray) -> CustomerScores:
+    """The scores of some customers (rows of the cohort), in the order given."""
     plans = everybody.plans
     return CustomerScores(
         customer_id=everybody.customer_id[rows],
@@ -499,3 +501,47 @@ def pulse() -> str:
     """Changes whenever a job begins, ends or moves on: what a waiting page looks at, cheap enough for every second."""
     jobs().keep_going()
     return " ".join(f"{job.job.run}:{job.state}:{job.place}" for job in work()) + f" {len(failures())}"
+
+
+# ---- the viewer's policy ---------------------------------------------------------------------------------------------
+
+MODE = "mode"
+INTENSITY = "intensity"
+RETENTION = ("retention_1", "retention_2", "retention_3")
+"""Session keys of the policy; names in the address too, like the threshold."""
+
+
+def threshold() -> float:
+    """The churn threshold of this viewer, also where its slider is not drawn."""
+    return float(st.session_state.get(THRESHOLD, _in_address(THRESHOLD, DEFAULT_THRESHOLD)))
+
+
+def mode() -> PlanMode:
+    """What the viewer wants done above the threshold."""
+    found = st.session_state.get(MODE) or st.query_params.get(MODE)
+    return "graded" if found == "graded" else "override"
+
+
+def intensity() -> float:
+    """How fast the retention steps of a graded plan grow with the risk."""
+    return float(st.session_state.get(INTENSITY, _in_address(INTENSITY, 1.0)))
+
+
+def policy() -> Policy:
+    """The policy of this viewer; with the usual retention actions where theirs are blank or equal."""
+    state, actions = st.session_state, []
+    for key, default in zip(RETENTION, DEFAULT_RETENTION_ACTIONS, strict=True):
+        named = state.get(key, st.query_params.get(key))
+        actions.append(default if named is None else str(named))
+    known: dict[str, Any] = {"threshold": threshold(), "mode": mode(), "intensity": intensity()}
+    try:
+        return Policy(**known, retention_actions=tuple(actions))
+    except ConfigError:
+        return Policy(**known)
+
+
+def _in_address(name: str, default: float) -> float:
+    try:
+        return min(max(float(st.query_params.get(name, default)), 0.0), 1.0 if name == THRESHOLD else 10.0)
+    except ValueError:
+        return default

@@ -38,19 +38,17 @@ def be_ready() -> None:
 # ---- under way -------------------------------------------------------------------------------------------------------
 
 
-def live(cohort: store.CohortCard) -> None:
+def live() -> None:
     """The training under way and those that wait, of any cohort; polls only while there is one."""
-    busy = bool(store.work())
-    with st.container():
-        st.fragment(run_every="0.5s" if busy else None)(_live)(cohort.name)
+    st.session_state[store.PULSE] = store.pulse()
+    st.fragment(run_every="0.5s" if store.work() else None)(_live)()
 
 
-def _live(cohort_name: str) -> None:
+def _live() -> None:
     now = store.pulse()
-    if st.session_state.get(store.PULSE, now) != now:
+    if st.session_state.get(store.PULSE) != now:
         st.session_state[store.PULSE] = now
-        st.rerun()
-    st.session_state[store.PULSE] = now
+        st.rerun()  # something began or ended: the whole page changes
     for job in store.work():
         if job.state == "waiting":
             with st.container(border=True, horizontal=True, vertical_alignment="center"):
@@ -211,7 +209,7 @@ def start(cohort: store.CohortCard, wanted: Wanted) -> None:
         about=wanted.about,
         wish=wanted.name or f"{cohort.name}-{wanted.config.preset}",
     )
-    store.say(f"{widgets.plain(name)} is on its way", ":material/play_arrow:")
+    st.toast(f"{widgets.plain(name)} is on its way", icon=":material/play_arrow:")
 
 
 def _events_each(cohort_name: str) -> float:
@@ -245,8 +243,14 @@ def failures(cohort: store.CohortCard) -> None:
 # ---- after -----------------------------------------------------------------------------------------------------------
 
 
-def history(runs: list[store.RunCard]) -> None:
+def history(cohort: store.CohortCard) -> None:
     """The list of runs; one of them in detail, or several beside each other."""
+    st.subheader("Runs on this cohort", anchor=False)
+    runs = store.run_cards(cohort.name)
+    if not runs:
+        said = "Each training becomes a run: its settings, curves, scores and plans."
+        widgets.empty_state("history", "No runs yet", said)
+        return
     st.dataframe(
         _runs_table(runs),
         hide_index=True,

@@ -30,6 +30,7 @@ STAGES = [
     "runs",
     "estimate",
     "fitting",
+    "intervals",
     "evaluation",
     "curves",
     "explanation",

@@ -47,7 +47,7 @@ class ChurnTransformer(nn.Module):
         numeric = [*encoder.numeric, *(encoder.behaviour if config.use_behaviour else ())]
         piecewise = config.numeric_embedding == "piecewise"
         edges = [f.edges if piecewise else (0.0, 1.0) for f in numeric]
-        # One line per feature is a Linear(1, D), whose first weights PyTorch draws from [-1, 1]; many pieces start smaller.
+        # One line per feature is a Linear(1, D), whose first weights PyTorch draws from [-1, 1]; pieces start smaller.
         bound = None if piecewise else 1.0
         self.features = FeatureTokens(edges, [f.n_codes for f in encoder.categorical], width, bound)
         self.feature_names = tuple(f.name for f in numeric) + tuple(f.name for f in encoder.categorical)

@@ -25,6 +25,9 @@ from crm_models.sources.reading import (
 TABLES = ("interactions", "customers", "actions")
 SUFFIXES = (".csv", ".parquet", ".csv.gz", ".tsv", ".txt")
 
+ROW = "ROW"
+"""Mapped to customer_id, this numbers the customers by their row: for tables that name nobody."""
+
 USUAL_NAMES = {
     CUSTOMER_ID: ("customer_id", "customerid", "customer", "user_id", "userid", "user", "client_id", "client", "id"),
     ACTION: ("action", "item", "item_id", "itemid", "product", "product_id", "event", "event_type", "sku", "movieid"),
@@ -100,10 +103,14 @@ def cohort_from_tables(
 ) -> Cohort:
     """The same from tables in memory: kind (`interactions`, `customers`, `actions`) to a table and its file's name."""
     notes: list[str] = []
-    mapped = {kind: (_renamed(table, columns or {}), file) for kind, (table, file) in tables.items()}
-    _check_mapping(mapped, columns or {}, drop)
+    columns = dict(columns or {})
+    number_rows = columns.get(CUSTOMER_ID) == ROW
+    if number_rows:
+        del columns[CUSTOMER_ID]
+    mapped = {kind: (_renamed(table, columns), file) for kind, (table, file) in tables.items()}
+    _check_mapping(mapped, columns, drop)
     events = _interactions(*mapped["interactions"], notes) if "interactions" in mapped else None
-    people = _customers(*mapped["customers"], drop, positive, notes) if "customers" in mapped else None
+    people = _customers(*mapped["customers"], drop, positive, number_rows, notes) if "customers" in mapped else None
     deeds = _actions(*mapped["actions"]) if "actions" in mapped else None
     cohort = Cohort.build(name=name, source="tables", customers=people, interactions=events, actions=deeds, notes=notes)
     return label_by_inactivity(cohort, churn_days) if churn_days else cohort
@@ -146,7 +153,7 @@ def _interactions(table: pd.DataFrame, file: str, notes: list[str]) -> pd.DataFr
         # A plain list of purchases has one kind of event only.
         table = table.assign(**{ACTION: "purchase"})
         notes.append(f"{file}: no column tells actions apart; every row counts as the action 'purchase'.")
-    need_columns(table, file, CUSTOMER_ID, ACTION, TIMESTAMP)
+    _need(table, file, CUSTOMER_ID, ACTION, TIMESTAMP)
     return pd.DataFrame(
         {
             CUSTOMER_ID: names_of(table, file, CUSTOMER_ID),
@@ -158,14 +165,14 @@ def _interactions(table: pd.DataFrame, file: str, notes: list[str]) -> pd.DataFr
 
 
 def _customers(
-    table: pd.DataFrame, file: str, drop: Sequence[str], positive: str | None, notes: list[str]
+    table: pd.DataFrame, file: str, drop: Sequence[str], positive: str | None, number_rows: bool, notes: list[str]
 ) -> pd.DataFrame:
-    if CUSTOMER_ID not in table and CHURNED in table and len(table):
+    if number_rows:
         width = len(str(len(table)))
         ids = pd.Series(range(1, len(table) + 1), index=table.index).astype("str").str.zfill(width)
         table = table.assign(**{CUSTOMER_ID: "row " + ids})
-        notes.append(f"{file}: no customer_id; customers are named by their row.")
-    need_columns(table, file, CUSTOMER_ID)
+        notes.append(f"{file}: customers are named by their row.")
+    _need(table, file, CUSTOMER_ID)
     ids = names_of(table, file, CUSTOMER_ID)
     doubled = ids.duplicated()
     if doubled.any():
@@ -179,6 +186,23 @@ def _customers(
         columns[CHURNED] = labels_of(table, file, CHURNED, positive)
     others = [c for c in table.columns if c not in (CUSTOMER_ID, CHURNED) and c not in drop]
     return pd.DataFrame(columns | {str(c): feature_of(table[c]) for c in others})
+
+
+def _need(table: pd.DataFrame, file: str, *columns: str) -> None:
+    """`need_columns`, with a guess at what the missing one is called here."""
+    guessed = guess_columns(table)
+    for column in columns:
+        if column not in table and guessed.get(column) in table:
+            raise DataError(
+                f"{file}: expected the column {column!r}, found {', '.join(map(str, table.columns[:12]))}; "
+                f"perhaps --column {column}={guessed[column]}"
+            )
+        if column == CUSTOMER_ID and column not in table:
+            raise DataError(
+                f"{file}: expected the column {column!r}, found {', '.join(map(str, table.columns[:12]))}; map it with "
+                f"--column, or number the rows with --column {CUSTOMER_ID}={ROW}"
+            )
+    need_columns(table, file, *columns)
 
 
 def _actions(table: pd.DataFrame, file: str) -> pd.DataFrame:

@@ -25,7 +25,7 @@ TELLS_THE_LABEL = (
 
 
 def import_telco(sources: Sequence[Path]) -> Cohort:
-    """Profiles with churn labels. `TotalCharges` is blank for customers of no month's standing: missing, not an error."""
+    """Profiles with churn labels; `TotalCharges` is blank for customers of no month's standing: missing, no error."""
     file = _file(sources)
     table = read_file(file)
     customer = next((c for c in ("customerID", "CustomerID", "Customer ID", "customer_id") if c in table), None)

@@ -3,14 +3,14 @@
 import streamlit as st
 
 from crm_models.errors import CrmError
-from dashboard import store, train_form, train_panels, widgets
+from dashboard import train_form, train_panels, widgets
 
 widgets.title("Train", "How much can the models learn from these customers?")
 cohort = widgets.need_cohort()
-
 train_panels.be_ready()
-train_panels.live(cohort)
 
+# The place is kept, and filled after the form: a click then shows its training in the same run of this script.
+under_way = st.container()
 with st.container(border=True):
     st.subheader("New training", anchor=False)
     try:
@@ -19,19 +19,13 @@ with st.container(border=True):
         widgets.error_box(error, "These settings do not go together:")
         wanted = None
     train_panels.what_can_be_trained(cohort)
-    if st.button("Train both models", type="primary", icon=":material/play_arrow:", disabled=wanted is None):
-        train_panels.start(cohort, wanted)
-        st.rerun()
+    clicked = st.button("Train both models", type="primary", icon=":material/play_arrow:", disabled=wanted is None)
     if wanted is not None:
         train_panels.time_it_takes(cohort, wanted)
+if clicked and wanted is not None:
+    train_panels.start(cohort, wanted)
+with under_way:
+    train_panels.live()
 
 train_panels.failures(cohort)
-
-st.subheader("Runs on this cohort", anchor=False)
-runs = store.run_cards(cohort.name)
-if not runs:
-    widgets.empty_state(
-        "history", "No runs yet", "Each training becomes a run: its settings, curves, scores and plans."
-    )
-    st.stop()
-train_panels.history(runs)
+train_panels.history(cohort)

@@ -1,0 +1,120 @@
+"""Figures of the pages that decide and explain, in the house look of `charts`. No streamlit here, no arithmetic on the data.
+
+Text from a cohort goes through `charts.plain`, because Plotly reads some HTML in labels and hovers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.charts import (
+    AT_RISK,
+    CHANCE,
+    DATA,
+    MODEL,
+    RETENTION,
+    figure,
+    plain,
+)
+
+PALE = 0.4
+"""Opacity of what was, beside what is."""
+
+
+# ---- thresholds ------------------------------------------------------------------------------------------------------
+
+
+def risk_histogram(counts: np.ndarray, threshold: float, height: int = 230) -> go.Figure:
+    """Customers by churn probability, those above the threshold in the colour of risk. counts: (B,) over 0 to 1."""
+    n, total = len(counts), max(int(counts.sum()), 1)
+    low = np.arange(n) / n
+    middle = low + 0.5 / n
+    fig = figure("Customers by churn probability", x="churn probability", y="customers", height=height)
+    fig.add_trace(
+        go.Bar(
+            x=middle.round(4).tolist(),
+            y=counts.tolist(),
+            width=1 / n,
+            marker={"color": [AT_RISK if at > threshold else DATA for at in middle]},
+            customdata=[[f"{a:.2f} to {a + 1 / n:.2f}", f"{c / total:.1%}"] for a, c in zip(low, counts, strict=True)],
+            hovertemplate="%{customdata[0]}<br>%{y:,} customers (%{customdata[1]})<extra></extra>",
+        )
+    )
+    fig.add_vline(x=threshold, line={"color": AT_RISK, "width": 2, "dash": "dot"})
+    fig.update_xaxes(range=[0, 1], dtick=0.1, tickformat=".1f", fixedrange=True)
+    fig.update_yaxes(fixedrange=True)
+    return fig.update_layout(bargap=0.08, barcornerradius=2, hovermode="closest")
+
+
+def expected_value(table: pd.DataFrame, threshold: float, unit: str) -> go.Figure:
+    """Value of contacting everybody above each threshold, the best one and the current one marked.
+
+    table: as `RiskIndex.expected_value` gives it. unit: the currency, in words.
+    """
+    fig = figure("What contacting everybody at risk is worth", x="churn threshold", y=f"expected value ({unit})")
+    hover = "threshold %{x:.2f}<br>value %{y:,.0f}<br>%{customdata[0]:,} contacted, %{customdata[1]:,.0f} kept"
+    fig.add_trace(
+        go.Scatter(
+            x=table["threshold"].tolist(),
+            y=table["value"].tolist(),
+            customdata=table[["contacted", "kept"]].to_numpy().tolist(),
+            mode="lines",
+            line={"color": MODEL, "width": 2},
+            hovertemplate=hover + "<extra></extra>",
+        )
+    )
+    best = table[table["best"]].iloc[0]
+    for x, color, text, anchor in (
+        (float(best["threshold"]), RETENTION, f"best: {best['threshold']:.2f}", "bottom"),
+        (threshold, AT_RISK, f"now: {threshold:.2f}", "top"),
+    ):
+        y = float(np.interp(x, table["threshold"], table["value"]))
+        fig.add_trace(
+            go.Scatter(
+                x=[x],
+                y=[y],
+                mode="markers+text",
+                marker={"color": color, "size": 12, "symbol": "star" if anchor == "bottom" else "circle"},
+                text=[text],
+                textposition=f"{'top' if anchor == 'bottom' else 'bottom'} center",
+                hovertemplate=f"{text}<br>value %{{y:,.0f}}<extra></extra>",
+            )
+        )
+    fig.add_hline(y=0, line={"color": CHANCE, "width": 1, "dash": "dash"})
+    room = max(float(table["value"].max() - table["value"].min()), 1e-9) * 0.14
+    fig.update_yaxes(range=[float(min(table["value"].min(), 0)) - room, float(max(table["value"].max(), 0)) + room])
+    return fig.update_xaxes(range=[-0.04, 1.04], dtick=0.1)
+
+
+def before_after(table: pd.DataFrame, retention: Sequence[str], top: int = 15) -> go.Figure:
+    """How often each action stands in a plan, before and after the policy. table: `action`, `before`, `after`."""
+    size = np.maximum(table["before"].to_numpy(), table["after"].to_numpy())
+    shown = table.iloc[np.sort(np.argsort(-size, kind="stable")[:top])].reset_index(drop=True)
+    left = len(table) - len(shown)
+    title = "Steps of all plans by action" + (f" (top {len(shown)} of {len(table):,})" if left else "")
+    n = len(shown)
+    fig = figure(title, x="plan steps", height=max(220, 110 + 34 * n), legend=True)
+    color = [RETENTION if action in retention else MODEL for action in shown["action"]]
+    names = [[plain(action, 120)] for action in shown["action"]]
+    for column, name, opacity in (("before", "Before the policy", PALE), ("after", "After the policy", 1.0)):
+        fig.add_trace(
+            go.Bar(
+                x=shown[column].tolist(),
+                y=list(range(n)),
+                orientation="h",
+                name=name,
+                marker={"color": color, "opacity": opacity},
+                customdata=names,
+                hovertemplate=f"%{{customdata[0]}}<br>%{{x:,}} steps, {name.lower()}<extra></extra>",
+            )
+        )
+    ticks = {"tickvals": list(range(n)), "ticktext": [plain(action) for action in shown["action"]]}
+    fig.update_yaxes(tickmode="array", range=[n - 0.4, -0.6], showgrid=False, **ticks)
+    # Bars of one group are stacked from the bottom up, and the axis is turned over: the first trace stays on top.
+    return fig.update_layout(barmode="group", bargap=0.3, legend={"traceorder": "normal"})
+
+
