@@ -38,5 +38,8 @@ $(STAMPS)/test: tests/requirements.txt $(STAMPS)/app
 
 $(STAMPS): ; @./.ci/venv $(PYTHON) && mkdir -p $@
 
+benchmark: $(STAMPS)/app ## how fast and in how much memory: a million customers generated, 100,000 planned
+	$(BIN)/python -m crm_models.speed
+
 clean: ## remove what was set up
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

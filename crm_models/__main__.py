@@ -96,6 +96,7 @@ def _add_generate(commands: Any) -> None:
     parser.add_argument("--customers", type=_whole(1), help="default: 100 for paper, 5000 for lifelike")
     parser.add_argument("--signal", type=_share, default=1.0, help="0: nothing to learn; 1: as much as the truth holds")
     parser.add_argument("--seed", type=_whole(0), default=0)
+    parser.add_argument("--events", type=_whole(0), help="lifelike: give every customer a history of so many events")
     parser.add_argument("--out", type=Path, required=True, metavar="COHORT")
 
 
@@ -103,7 +104,12 @@ def _generate(given: argparse.Namespace) -> None:
     from crm_models import workflow
 
     cohort = workflow.generate(
-        given.out, scenario=given.scenario, customers=given.customers, signal=given.signal, seed=given.seed
+        given.out,
+        scenario=given.scenario,
+        customers=given.customers,
+        signal=given.signal,
+        seed=given.seed,
+        events=given.events,
     )
     _summarise(cohort, given)
 

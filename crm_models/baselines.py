@@ -1,4 +1,4 @@
-"""What simple rules reach: popularity, repeat-last, Markov; majority, recency, logistic regression. A model must beat it.
+"""What simple rules reach: popularity, repeat-last, Markov; majority, recency, logistic regression.
 
 Every baseline answers in the same records as the Transformers do, so that the same code scores them. It is fitted on
 the training and validation customers together, because it needs no early stopping; test customers are never looked at.

@@ -1,36 +1,45 @@
 """Scores with 95 % intervals, each beside chance, baselines and ceiling: the report. The one stage that reads truth.
 
-Scores are means over customers wherever that is possible, so that their intervals follow from the central limit theorem
-and a million customers cost no more than a sort. Letters: M scored customers, A actions.
+Letters: M scored customers, A actions.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import average_precision_score
 
 from crm_models.baselines import churn_baselines, sequence_baselines
 from crm_models.cohort import Outcomes, Split
 from crm_models.features import CohortArrays, FeatureEncoder
+from crm_models.intervals import (
+    Estimate,
+    Z,
+    auc_difference,
+    auc_with_interval,
+    bootstrapped,
+    difference_interval,
+    mean,
+    share,
+)
 from crm_models.records import ChurnPredictions, Cohort, SequencePredictions
-from crm_models.schema import KIND, N_STEPS
+from crm_models.schema import DEFAULT_THRESHOLD, KIND, N_STEPS
 from crm_models.truth import Truth, churn_ceiling, churn_p, sequence_ceiling
-
-Z = 1.959964
-"""Half-width of a 95 % interval in standard errors."""
 
 ECE_BINS = 10
 TOP = 10
-N_RESAMPLES = 200
-RESAMPLE_LIMIT = 20_000
 
 SUSPICIOUS_AUC = 0.97
 """Above this on real data, a column that knows the answer is likelier than a good model."""
+
+ALARM = 3.29 / Z
+"""How many half-intervals above the ceiling raise an alarm: luck goes that far in one of a thousand evaluations."""
+
+FEWEST_COMPARED = 10
+"""With fewer customers than this no model is said to be better than another."""
+
+LOWER_IS_BETTER = frozenset({"loss", "log_loss", "brier", "ece"})
 
 
 # ---- sequence --------------------------------------------------------------------------------------------------------
@@ -39,22 +48,21 @@ SUSPICIOUS_AUC = 0.97
 def sequence_scores(predictions: SequencePredictions, n_actions: int) -> dict[str, Any]:
     """The sequence part of the report for one model or baseline, with `intervals` (95 %) beside it.
 
-    step_accuracy: share of (customer, step) pairs whose planned action is the true one. plan_accuracy: share of
-    customers with three known steps whose whole plan is right. loss: mean cross-entropy per known step in nats.
-    hr_at_10 and ndcg_at_10: the true next action among all `n_actions`.
+    step_accuracy: share of (customer, step) pairs whose planned action is the true one, over the steps that are known.
+    plan_accuracy: share of customers with three known steps whose whole plan is right. loss: mean cross-entropy per
+    known step in nats. hr_at_10 and ndcg_at_10: the true next action in the ranking of all actions; with `n_actions`
+    below ten, all of them are the top.
     """
     known = predictions.actual > 0
     steps = known.sum(axis=1)
     right = ((predictions.plan == predictions.actual) & known).sum(axis=1)
-    whole = steps == N_STEPS
     hit = predictions.rank < min(TOP, n_actions)
-    gain = np.where(hit, 1 / np.log2(predictions.rank + 2.0), 0.0)
     parts = {
-        "step_accuracy": _ratio(right, steps, (0, 1)),
-        "plan_accuracy": _ratio((right == N_STEPS)[whole], np.ones(int(whole.sum())), (0, 1)),
-        "loss": _ratio(-(predictions.actual_log_p * known).sum(axis=1), steps, (0, math.inf)),
-        "hr_at_10": _ratio(hit, np.ones(len(hit)), (0, 1)),
-        "ndcg_at_10": _ratio(gain, np.ones(len(gain)), (0, 1)),
+        "step_accuracy": share(right, steps),
+        "plan_accuracy": share((right == N_STEPS)[steps == N_STEPS]),
+        "loss": mean(-(predictions.actual_log_p * known).sum(axis=1), steps, low=0.0),
+        "hr_at_10": share(hit),
+        "ndcg_at_10": share(np.where(hit, 1 / np.log2(predictions.rank + 2.0), 0.0)),
     }
     return {"customers": len(steps)} | _with_intervals(parts)
 
@@ -77,28 +85,34 @@ def possible_actions(cohort: Cohort) -> int:
     return int(((cohort.actions[KIND] == "engagement").to_numpy() | occurs).sum())
 
 
+def right_per_customer(predictions: SequencePredictions) -> np.ndarray:
+    """(M,) share of known steps that the plan has right."""
+    known = predictions.actual > 0
+    return ((predictions.plan == predictions.actual) & known).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+
+
 # ---- churn -----------------------------------------------------------------------------------------------------------
 
 
-def churn_scores(predictions: ChurnPredictions, threshold: float = 0.5) -> dict[str, Any]:
+def churn_scores(predictions: ChurnPredictions, threshold: float = DEFAULT_THRESHOLD) -> dict[str, Any]:
     """The churn part of the report for one model or baseline, with `intervals` (95 %) beside it.
 
     accuracy counts a customer as a churner strictly above `threshold`. auc and average_precision are None where only
-    one class is present. ece: expected calibration error over ten bins of equally many customers.
+    one class is present. ece: see `calibration_error`. log_loss in nats, probabilities kept 1e-7 away from 0 and 1.
     """
     y, p = predictions.churned.astype(np.float64), predictions.churn_p
-    one = np.ones(len(y))
-    safe = np.clip(p, 1e-7, 1 - 1e-7)
-    parts = {
-        "churn_rate": _ratio(y, one, (0, 1)),
-        "accuracy": _ratio((p > threshold) == (y > 0.5), one, (0, 1)),
-        "log_loss": _ratio(-(y * np.log(safe) + (1 - y) * np.log(1 - safe)), one, (0, math.inf)),
-        "brier": _ratio((p - y) ** 2, one, (0, 1)),
-    }
     both = 0 < y.sum() < len(y)
-    parts["auc"] = auc_with_interval(y, p) if both else None
-    parts["average_precision"] = _resampled(y, p, average_precision_score) if both else None
-    parts["ece"] = _resampled(y, p, calibration_error) if len(y) else None
+    wanted = {"ece": _sorted_calibration_error} | ({"average_precision": average_precision} if both else {})
+    resampled = bootstrapped(y, p, wanted)
+    parts = {
+        "churn_rate": share(y),
+        "accuracy": share((p > threshold) == (y > 0.5)),
+        "auc": auc_with_interval(y, p) if both else None,
+        "average_precision": resampled.get("average_precision"),
+        "log_loss": mean(log_loss_per_customer(predictions), low=0.0),
+        "brier": share((p - y) ** 2),
+        "ece": resampled.get("ece"),
+    }
     return {"customers": len(y)} | _with_intervals(parts)
 
 
@@ -116,114 +130,53 @@ def churn_chance(churn_rate: float) -> dict[str, Any]:
     }
 
 
-def calibration_error(churned: np.ndarray, p: np.ndarray) -> float:
-    """Mean distance between the predicted and the observed churn rate over ten bins of equally many customers."""
-    order = np.argsort(p, kind="stable")
-    bins = np.array_split(order, min(ECE_BINS, len(order)))
-    return float(sum(abs(churned[b].mean() - p[b].mean()) * len(b) for b in bins) / len(order))
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A score and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-def auc_with_interval(churned: np.ndarray, p: np.ndarray) -> Estimate:
-    """Area under the ROC curve with DeLong's interval (DeLong et al., 1988), computed from ranks in O(n log n)."""
-    positive, negative = p[churned > 0.5], p[churned <= 0.5]
-    # Placement of each churner among the stayers, and the other way round; ties count half.
-    above = _placement(positive, negative)
-    below = 1 - _placement(negative, positive)
-    value = float(above.mean())
-    spread = 0.0
-    for values in (above, below):
-        spread += float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.25
-    half = Z * math.sqrt(spread)
-    return Estimate(value, max(value - half, 0.0), min(value + half, 1.0))
-
-
-def _placement(values: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Share of `others` below each value, ties half."""
-    ranked = np.sort(others)
-    left, right = np.searchsorted(ranked, values, "left"), np.searchsorted(ranked, values, "right")
-    return (left + right) / (2 * len(others))
-
-
-def _ratio(top: np.ndarray, bottom: np.ndarray, limits: tuple[float, float]) -> Estimate | None:
-    """Sum over customers divided by sum over customers, with the delta method's interval; Wilson's for plain shares."""
-    top, bottom = np.asarray(top, np.float64), np.asarray(bottom, np.float64)
-    n, total = len(top), bottom.sum()
-    if total == 0:
-        return None
-    value = float(top.sum() / total)
-    if (bottom == 1).all() and ((top == 0) | (top == 1)).all():
-        return Estimate(value, *wilson(value, n))
-    error = math.sqrt(float(((top - value * bottom) ** 2).sum())) / total * math.sqrt(n / max(n - 1, 1))
-    return Estimate(value, max(value - Z * error, limits[0]), min(value + Z * error, limits[1]))
-
-
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share observed among n."""
-    centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
-    return max(centre - half, 0.0), min(centre + half, 1.0)
-
-
-def _resampled(y: np.ndarray, p: np.ndarray, score: Callable[[np.ndarray, np.ndarray], float]) -> Estimate:
-    """A score with a bootstrap interval over customers, the seed fixed.
-
-    Of more than 20,000 customers the resamples draw 20,000, and the interval is narrowed by the square root of the
-    ratio.
-    """
-    rng = np.random.default_rng(0)
-    value, n = float(score(y, p)), len(y)
-    size = min(n, RESAMPLE_LIMIT)
-    found = []
-    for _ in range(N_RESAMPLES):
-        at = rng.integers(0, n, size)
-        if 0 < y[at].sum() < size:
-            found.append(score(y[at], p[at]))
-    if len(found) < 2:
-        return Estimate(value, 0.0, 1.0)
-    half = Z * float(np.std(found, ddof=1)) * math.sqrt(size / n)
-    return Estimate(value, max(value - half, 0.0), min(value + half, 1.0))
-
-
-def _with_intervals(parts: dict[str, Estimate | None]) -> dict[str, Any]:
-    scores: dict[str, Any] = {name: None if e is None else _rounded(e.value) for name, e in parts.items()}
-    intervals = {name: [_rounded(e.low), _rounded(e.high)] for name, e in parts.items() if e is not None}
-    return scores | {"intervals": intervals}
-
-
-def _rounded(value: float) -> float:
-    return round(float(value), 8)
-
-
-# ---- two models on the same customers --------------------------------------------------------------------------------
-
-
-def difference_interval(ours: np.ndarray, theirs: np.ndarray) -> Estimate:
-    """Mean of the paired differences of a score per customer (M,), with its 95 % interval."""
-    gap = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)
-    half = Z * float(gap.std(ddof=1)) / math.sqrt(len(gap)) if len(gap) > 1 else math.inf
-    value = float(gap.mean()) if len(gap) else 0.0
-    return Estimate(value, value - half, value + half)
-
-
-def right_per_customer(predictions: SequencePredictions) -> np.ndarray:
-    """(M,) share of known steps that the plan has right."""
-    known = predictions.actual > 0
-    return ((predictions.plan == predictions.actual) & known).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-
-
 def log_loss_per_customer(predictions: ChurnPredictions) -> np.ndarray:
     """(M,) cross-entropy of each customer's churn probability, in nats."""
     p = np.clip(predictions.churn_p, 1e-7, 1 - 1e-7)
     return -np.where(predictions.churned > 0.5, np.log(p), np.log(1 - p))
+
+
+def average_precision(churned: np.ndarray, p: np.ndarray) -> float:
+    """Precision averaged over the churners found, going down from the highest p; p (M,) must rise.
+
+    Customers with the same p are found together.
+    """
+    y = churned[::-1]
+    ends = np.append(np.flatnonzero(np.diff(p[::-1])), len(p) - 1)
+    found = np.cumsum(y)[ends]
+    return float((np.diff(found, prepend=0.0) * found / (ends + 1)).sum() / found[-1])
+
+
+def calibration_error(churned: np.ndarray, p: np.ndarray) -> float:
+    """Mean distance between predicted and observed churn rate over ten bins, each customer counting the same.
+
+    The bins hold equally many customers, as far as those with the same p stay together. Even a perfect model has an
+    error above 0 in a finite sample: on 1,000 customers about 0.03.
+    """
+    order = np.argsort(p, kind="stable")
+    return _sorted_calibration_error(churned[order], p[order])
+
+
+def calibration_bins(p: np.ndarray, n_bins: int = ECE_BINS) -> np.ndarray:
+    """Where each bin of the rising p (M,) begins, and M at the end; no two customers with the same p are parted."""
+    cuts = np.rint(np.linspace(0, len(p), n_bins + 1)[1:-1]).astype(np.int64)
+    cuts = np.searchsorted(p, p[cuts.clip(max=len(p) - 1)], "left") if len(p) else cuts[:0]
+    return np.unique(np.concatenate([[0], cuts, [len(p)]]))
+
+
+def _sorted_calibration_error(churned: np.ndarray, p: np.ndarray) -> float:
+    return float(np.abs(np.add.reduceat(churned - p, calibration_bins(p)[:-1])).sum() / len(p))
+
+
+def _with_intervals(parts: dict[str, Estimate | None]) -> dict[str, Any]:
+    """Plain numbers by name, and `intervals` with those whose ends are finite."""
+    scores: dict[str, Any] = {name: None if e is None else _rounded(e.value) for name, e in parts.items()}
+    finite = {name: e for name, e in parts.items() if e is not None and math.isfinite(e.high)}
+    return scores | {"intervals": {name: [_rounded(e.low), _rounded(e.high)] for name, e in finite.items()}}
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), 8)
 
 
 # ---- the report ------------------------------------------------------------------------------------------------------
@@ -241,14 +194,15 @@ def build_report(
 ) -> dict[str, Any]:
     """The content of `report.json`: each part null where its model could not be trained, with `notes` in sentences.
 
-    arrays: the cohort at its `as_of`. found: the test outcomes that `sequence` answers.
+    arrays: the cohort at its `as_of`. found: the test outcomes that `sequence` answers. Each part has the model's
+    scores and their `intervals`, `chance`, `baselines`, `ceiling` (null without truth), `comparisons` with the best
+    baseline (see `_compared`), and the first of them again as `over_best_baseline`.
     """
-    parts = {
-        "sequence": None
-        if sequence is None
-        else _sequence_part(cohort, arrays, split, found, encoder, sequence, truth),
-        "churn": None if churn is None else _churn_part(cohort, arrays, split, encoder, churn, truth),
-    }
+    parts: dict[str, dict[str, Any] | None] = {"sequence": None, "churn": None}
+    if sequence is not None and len(sequence.rank):
+        parts["sequence"] = _sequence_part(cohort, arrays, split, found, encoder, sequence, truth)
+    if churn is not None and len(churn.churn_p):
+        parts["churn"] = _churn_part(cohort, arrays, split, encoder, churn, truth)
     return parts | {"notes": _notes(parts)}
 
 
@@ -262,21 +216,30 @@ def _sequence_part(
     truth: Truth | None,
 ) -> dict[str, Any]:
     n_actions = possible_actions(cohort)
-    fitted = np.concatenate([split.train, split.valid])
-    others = sequence_baselines(arrays, fitted, arrays, found, encoder)
+    others = sequence_baselines(arrays, np.concatenate([split.train, split.valid]), arrays, found, encoder)
     baselines = {name: sequence_scores(theirs, n_actions) for name, theirs in others.items()}
-    best = max(baselines, key=lambda name: baselines[name]["step_accuracy"] or 0.0)
-    gap = difference_interval(right_per_customer(ours), right_per_customer(others[best]))
+    steps = (ours.actual > 0).sum(axis=1)
+
+    def gap(score: str, best: str) -> Estimate:
+        if score == "loss":
+            mine, other = (-p.actual_log_p.sum(axis=1) / steps for p in (ours, others[best]))
+            return difference_interval(other, mine, steps)
+        return difference_interval(right_per_customer(ours), right_per_customer(others[best]), steps)
+
     ceiling = None
     if truth is not None:
         n_history = np.zeros(cohort.n_customers, np.int64)
         n_history[found.rows] = found.n_history
         ceiling = sequence_ceiling(truth, cohort, rows=found.rows, n_history=n_history)
+    comparisons = [
+        _compared(score, best, gap(score, best)) for score, best in _best(baselines, "step_accuracy", "loss")
+    ]
     return sequence_scores(ours, n_actions) | {
         "chance": sequence_chance(n_actions),
         "baselines": baselines,
         "ceiling": ceiling,
-        "over_best_baseline": {"score": "step_accuracy", "baseline": best, **vars(gap)},
+        "comparisons": comparisons,
+        "over_best_baseline": comparisons[0],
     }
 
 
@@ -288,44 +251,108 @@ def _churn_part(
     ours: ChurnPredictions,
     truth: Truth | None,
 ) -> dict[str, Any]:
-    labels = cohort.labels
-    others = churn_baselines(arrays, labels, split, encoder)
+    others = churn_baselines(arrays, cohort.labels, split, encoder)
     baselines = {name: churn_scores(theirs) for name, theirs in others.items()}
-    best = min(baselines, key=lambda name: baselines[name]["log_loss"])
-    gap = difference_interval(log_loss_per_customer(others[best]), log_loss_per_customer(ours))
+
+    def gap(score: str, best: str) -> Estimate:
+        if score == "auc":
+            return auc_difference(ours.churned, ours.churn_p, others[best].churn_p)
+        return difference_interval(log_loss_per_customer(others[best]), log_loss_per_customer(ours))
+
     ceiling = None
     if truth is not None:
-        test = split.test[~np.isnan(labels[split.test])]
+        test = split.test[~np.isnan(cohort.labels[split.test])]
         ceiling = churn_ceiling(churn_p(truth, cohort)[test])
+    comparisons = [_compared(score, best, gap(score, best)) for score, best in _best(baselines, "log_loss", "auc")]
     return churn_scores(ours) | {
         "chance": churn_chance(float(ours.churned.mean())),
         "baselines": baselines,
         "ceiling": ceiling,
-        "over_best_baseline": {"score": "log_loss", "baseline": best, **vars(gap)},
+        "comparisons": comparisons,
+        "over_best_baseline": comparisons[0],
     }
 
 
-def _notes(parts: dict[str, Any]) -> list[str]:
+def _best(baselines: dict[str, dict[str, Any]], *scores: str) -> list[tuple[str, str]]:
+    """Each of the scores with the name of the baseline that is best in it; scores that cannot be told are left out."""
+    told = []
+    for score in scores:
+        known = {name: own[score] for name, own in baselines.items() if own[score] is not None}
+        if known:
+            told.append((score, (min if score in LOWER_IS_BETTER else max)(known, key=known.__getitem__)))
+    return told
+
+
+def _compared(score: str, baseline: str, gap: Estimate) -> dict[str, Any]:
+    """Ours against a baseline on the same customers: `value` is positive where ours is better, whatever the score.
+
+    low and high: its 95 % interval, None where too few customers tell.
+    """
+    known = math.isfinite(gap.low)
+    ends = {"low": _rounded(gap.low) if known else None, "high": _rounded(gap.high) if known else None}
+    return {"score": score, "baseline": baseline, "value": _rounded(gap.value), **ends}
+
+
+# ---- in words --------------------------------------------------------------------------------------------------------
+
+_IN_WORDS = {"step_accuracy": "step accuracy", "loss": "loss", "log_loss": "log loss", "auc": "AUC"}
+
+
+def verdict(name: str, part: dict[str, Any], score: str | None = None) -> str:
+    """Whether a part of a report (`sequence` or `churn`) beats its best baseline, in one sentence.
+
+    score: one of those in `comparisons`; the first of them if None.
+    """
+    told = {comparison["score"]: comparison for comparison in part["comparisons"]}
+    gap = part["over_best_baseline"] if score is None else told[score]
+    other, what = gap["baseline"].replace("_", " "), _IN_WORDS[gap["score"]]
+    if part["customers"] < FEWEST_COMPARED or gap["low"] is None:
+        return f"{part['customers']} held-out customers are too few to compare the {name} model with the baselines."
+    better, worse = ("lower", "higher") if gap["score"] in LOWER_IS_BETTER else ("higher", "lower")
+    size = abs(gap["value"])
+    ends = sorted(abs(gap[end]) for end in ("low", "high"))
+    figures = f"{what} {{}} by {size:.3f}, 95 % interval {ends[0]:.3f} to {ends[1]:.3f}"
+    if gap["low"] > 0:
+        return f"The {name} model beats the best baseline ({other}): {figures.format(better)}."
+    if gap["high"] < 0:
+        return f"The {name} model is worse than the best baseline ({other}): {figures.format(worse)}."
+    return (
+        f"The {name} model and the best baseline ({other}) differ by no more than sampling error: {what} "
+        f"{better if gap['value'] >= 0 else worse} by {size:.3f}."
+    )
+
+
+def _notes(parts: dict[str, dict[str, Any] | None]) -> list[str]:
     """Plain sentences on what the scores mean, and warnings where they are too good to be true."""
     said = []
     for name, part in parts.items():
         if part is None:
-            said.append(f"There is no {name} model in this run: the data could not train it, or it was not asked for.")
-            continue
-        gap = part["over_best_baseline"]
-        other = gap["baseline"].replace("_", " ")
-        if gap["low"] > 0:
-            said.append(f"The {name} model beats the best baseline ({other}) by more than sampling error.")
-        elif gap["high"] < 0:
-            said.append(f"The {name} model is worse than the best baseline ({other}): prefer the baseline.")
+            said.append(
+                f"There are no {name} scores: the run has no {name} model, or no held-out customer has a known outcome."
+            )
         else:
-            said.append(f"The {name} model and the best baseline ({other}) differ by no more than sampling error.")
+            said.append(verdict(name, part))
+            said += _above_ceiling(name, part)
     churn = parts["churn"]
-    if churn and churn["auc"] is not None and churn["ceiling"] is None and churn["auc"] > SUSPICIOUS_AUC:
+    if churn is not None and churn["auc"] is None:
+        said.append("The churn AUC is unknown: the test customers are all of one class.")
+    elif churn is not None and churn["ceiling"] is None and churn["auc"] > SUSPICIOUS_AUC:
         said.append(
             f"The churn AUC of {churn['auc']:.3f} is suspiciously high: look for a column that is known only after the "
             "customer has left."
         )
-    if churn and churn["auc"] is None:
-        said.append("The churn AUC is unknown: the test customers are all of one class.")
     return said
+
+
+def _above_ceiling(name: str, part: dict[str, Any]) -> list[str]:
+    """A warning where the headline score lies above the ceiling by more than luck explains: the answer has leaked."""
+    score = "step_accuracy" if name == "sequence" else "auc"
+    ours, ceiling = part[score], (part["ceiling"] or {}).get(score)
+    if ours is None or ceiling is None or score not in part["intervals"]:
+        return []
+    if ours - ALARM * (ours - part["intervals"][score][0]) <= ceiling:
+        return []
+    return [
+        f"The {name} model's {_IN_WORDS[score]} of {ours:.3f} is above the ceiling of {ceiling:.3f} by more than luck "
+        "explains: the answer must have leaked into what it reads."
+    ]

@@ -7,7 +7,7 @@ Letters: M customers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -136,23 +136,30 @@ def _delong_error(parts: tuple[np.ndarray, np.ndarray]) -> float:
 
 
 def bootstrapped(
-    churned: np.ndarray, p: np.ndarray, score: Callable[[np.ndarray, np.ndarray], float], *, both_classes: bool
-) -> Estimate:
-    """A score in [0, 1] of labels and probabilities, with a bootstrap interval over customers, the seed fixed.
+    churned: np.ndarray, p: np.ndarray, scores: Mapping[str, Callable[[np.ndarray, np.ndarray], float]]
+) -> dict[str, Estimate]:
+    """Scores in [0, 1] of labels and probabilities, each with a bootstrap interval over customers, the seed fixed.
 
-    score: is given both arrays sorted by rising probability. both_classes: resamples of one class are left out. Of
-    more than 20,000 customers a resample draws 20,000, and the interval is narrowed by the square root of the ratio.
+    scores: are given labels and probabilities (M,) sorted by rising probability. Resamples that lose one of two classes
+    are left out. Of more than 20,000 customers a resample draws 20,000, and the interval is narrowed by the square root
+    of the ratio.
     """
-    # Ties by label: what is drawn must not hang on the order of the customers.
+    n = len(p)
+    if n == 0:
+        return {}
+    # Ties by label: what a resample draws must not hang on the order of the customers.
     order = np.lexsort((churned, p))
     y, p = churned[order], p[order]
-    value, n = float(score(y, p)), len(y)
-    rng, size, found = np.random.default_rng(0), min(n, RESAMPLE_LIMIT), []
+    both, size, rng = 0 < y.sum() < n, min(n, RESAMPLE_LIMIT), np.random.default_rng(0)
+    drawn: dict[str, list[float]] = {name: [] for name in scores}
     for _ in range(N_RESAMPLES):
         at = np.sort(rng.integers(0, n, size))
-        if not both_classes or 0 < y[at].sum() < size:
-            found.append(score(y[at], p[at]))
-    if len(found) < 2 or n < 2:
-        return Estimate(value, 0.0, 1.0)
-    half = Z * float(np.std(found, ddof=1)) * math.sqrt(size / n)
-    return Estimate(value, max(value - half, 0.0), min(value + half, 1.0))
+        labels, probabilities = y[at], p[at]
+        if not both or 0 < labels.sum() < size:
+            for name, score in scores.items():
+                drawn[name].append(score(labels, probabilities))
+    spread = {name: float(np.std(values, ddof=1)) if len(values) > 1 else 0.0 for name, values in drawn.items()}
+    n_least = min(y.sum(), n - y.sum()) if both else n
+    return {
+        name: bounded(float(score(y, p)), spread[name] * math.sqrt(size / n), n_least) for name, score in scores.items()
+    }

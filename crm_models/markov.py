@@ -1,4 +1,4 @@
-"""What follows an action, or two: transition tables with back-off, their most probable plans exactly, and their rankings.
+"""What follows an action, or two: transition tables with back-off, their most probable plans, their rankings.
 
 Actions are places 0 to A - 1 here (id - 1). Letters: A actions, P pairs of successive actions, M questions.
 """
@@ -126,7 +126,7 @@ class Chain:
 
 @dataclass(frozen=True, kw_only=True)
 class LongChain:
-    """The last two actions decide. table: (A + 1, A, A) p of the next after [before, last]; [A]: nothing came before."""
+    """The last two actions decide. table: (A + 1, A, A) p of the next after [before, last]; [A]: nothing before."""
 
     table: np.ndarray
 

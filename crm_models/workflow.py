@@ -40,12 +40,21 @@ Progress = Callable[[int, int], None]
 # ---- cohorts ---------------------------------------------------------------------------------------------------------
 
 
-def generate(out: Path, *, scenario: str, customers: int | None = None, signal: float = 1.0, seed: int = 0) -> Cohort:
+def generate(
+    out: Path,
+    *,
+    scenario: str,
+    customers: int | None = None,
+    signal: float = 1.0,
+    seed: int = 0,
+    events: int | None = None,
+) -> Cohort:
     """Draw a synthetic cohort (`paper` or `lifelike`) and save it, with its truth, as the folder `out`."""
     from crm_models.sources.synthetic import ScenarioSettings
     from crm_models.sources.synthetic import generate as draw
 
-    cohort, truth = draw(ScenarioSettings(scenario=scenario, customers=customers, signal=signal, seed=seed))  # type: ignore[arg-type]  # the settings check it
+    given: dict[str, Any] = {"scenario": scenario, "customers": customers, "signal": signal, "seed": seed}
+    cohort, truth = draw(ScenarioSettings(**given, events=events))
     save_cohort(cohort, out, extra={"truth.json": truth.to_json()})
     return cohort
 

@@ -248,7 +248,7 @@ def columns(
                 hovertemplate=f"{x}: %{{customdata}}<br>{rate_name} %{{y:.1%}}<extra></extra>",
             )
         )
-        top = min(1.0, 1.15 * float(np.nanmax(np.asarray(rate, dtype=float))) + 0.01)
+        top = min(1.06, 1.15 * float(np.nanmax(np.asarray(rate, dtype=float))) + 0.01)
         right = {
             "range": [0, top],
             "tickmode": "auto",

@@ -1,4 +1,4 @@
-"""What the cohort page shows: the three ways to a cohort, its profile, the data check, and the saved cohorts."""
+"""What the cohort page shows: a generator, the profile of the current cohort, its data check, the saved cohorts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import streamlit as st
 
 from crm_models import workflow
 from dashboard import charts, store, widgets
+from dashboard.upload_panels import findings, take
 
 SCENARIOS = {
     "lifelike": "Customers in hidden segments, with profiles, histories and churn that follow from them. The best "
@@ -65,25 +66,7 @@ def generate() -> None:
                 signal=0.0 if scenario == "paper" else float(signal),
                 seed=int(seed),
             )
-            _take(made)
-
-
-def bring_your_own() -> None:
-    """Upload, preview, map, check, keep."""
-    st.caption("Not here yet.")
-
-
-def known_format() -> None:
-    """Files of a known public data set."""
-    st.caption("Not here yet.")
-
-
-def _take(name: str) -> None:
-    """Make a new cohort the current one, and draw the page anew."""
-    facts = store.cohort_card(name).facts
-    store.say(f"{widgets.plain(name)}: {facts.customers:,} customers, {facts.interactions:,} interactions")
-    store.choose_next(name)
-    st.rerun()
+            take(made)
 
 
 # ---- the current cohort ----------------------------------------------------------------------------------------------
@@ -241,6 +224,11 @@ def _features(cohort: store.CohortCard, facts: Any) -> None:
 
 def data_check(cohort: store.CohortCard) -> None:
     """What will hurt before anything is trained."""
+    slot = st.container()
+    with slot.skeleton(height=80):
+        found = store.findings(cohort.name)
+    with slot:
+        findings(found)
 
 
 def saved(cohort: store.CohortCard) -> None:

@@ -168,6 +168,7 @@ class JobFolder:
         with locked(self.folder / "lock") as self._held:
             if self._held is None:
                 return
+            (self.folder / "runner.pid").write_text(str(os.getpid()), encoding="utf-8")
             load_libraries()
             left = _read(self.folder / "now.json")
             if left is not None:
@@ -238,6 +239,7 @@ class JobFolder:
             if self._held is not None:
                 self._held.close()  # the lock says that the runner is alive, and must not outlive it in a child
             _become(arguments, log)
+        (self.folder / "child.pid").write_text(str(child), encoding="utf-8")  # for a person who must end it by hand
         status, killed = self._watch(job, child)
         # A training that got as far as its run folder tells there itself how it ended.
         told = arguments[0] == "train" and (self.runs / job.run / "config.json").exists()

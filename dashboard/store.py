@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
 from crm_models import workflow
+from crm_models.checks import Finding, check_cohort
 from crm_models.cohort import describe, load_cohort
 from crm_models.config import RunConfig
 from crm_models.errors import ConfigError, CrmError, DataError
@@ -33,6 +35,7 @@ from crm_models.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD, Plan
 from crm_models.scores import read_scores
 from dashboard import scoring
 from dashboard.jobs import FailedJob, Job, JobAtWork, JobFolder, locked
+from dashboard.uploads import Mapped, build, read_upload
 
 # Session keys. The first four are names in the address too.
 COHORT = "cohort"
@@ -44,9 +47,6 @@ _CHOSEN = "run_was_chosen"  # whether this viewer picked the run, or follows the
 _NEXT_COHORT = "cohort_from_the_next_run_on"
 _SAID = "messages_for_the_next_page"
 
-MAX_UPLOAD_MB = 300
-MAX_UPLOAD_ROWS = 5_000_000
-"""Uploads beyond this are for the command line, which streams; a browser tab is not the place."""
 MAX_GENERATED = 1_000_000
 
 DEMO = "demo"
@@ -147,6 +147,12 @@ def cohort_profile(name: str) -> CohortProfile:
     return _profile(str(folder), stamp(folder))
 
 
+def findings(name: str) -> list[Finding]:
+    """What the data check says of a saved cohort."""
+    folder = cohorts_folder() / name
+    return _findings(str(folder), stamp(folder))
+
+
 def delete_cohort(name: str) -> None:
     """Remove a cohort folder for good. Runs trained on it stay; they cannot be evaluated any more."""
     _remove(cohorts_folder() / name)
@@ -175,8 +181,45 @@ def _cohort(folder: str, stamp: str) -> Cohort:
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
+def _findings(folder: str, stamp: str) -> list[Finding]:
+    return check_cohort(_cohort(folder, stamp))
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
 def _profile(folder: str, stamp: str) -> CohortProfile:
     return profile(_cohort(folder, stamp))
+
+
+# ---- uploads ---------------------------------------------------------------------------------------------------------
+
+# Kept for half an hour, and few of them: an upload is looked at again with every click on the page.
+
+
+@st.cache_resource(max_entries=6, ttl="30m", show_spinner="Reading the file")
+def uploaded_table(file_id: str, name: str, _file: Any) -> pd.DataFrame:
+    """The table in an uploaded file; `file_id` is Streamlit's own, unique to the upload."""
+    return read_upload(name, _file.getvalue())
+
+
+def built_cohort(tables: list[Mapped], name: str, churn_days: float | None) -> Cohort:
+    """The cohort of mapped uploads, built once for each way of mapping them."""
+    return _built(_mapping_key(tables, name, churn_days), tables, name, churn_days)[0]
+
+
+def checked(tables: list[Mapped], name: str, churn_days: float | None) -> list[Finding]:
+    """What the data check says of it."""
+    return _built(_mapping_key(tables, name, churn_days), tables, name, churn_days)[1]
+
+
+def _mapping_key(tables: list[Mapped], name: str, churn_days: float | None) -> str:
+    parts = [(t.upload, t.file, t.kind, sorted(t.columns.items()), t.drop, t.positive) for t in tables]
+    return repr((parts, name, churn_days))
+
+
+@st.cache_resource(max_entries=2, ttl="30m", show_spinner=False)
+def _built(key: str, _tables: list[Mapped], _name: str, _churn_days: float | None) -> tuple[Cohort, list[Finding]]:
+    cohort = build(_tables, name=_name, churn_days=_churn_days)
+    return cohort, check_cohort(cohort)
 
 
 # ---- runs ------------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ STAGES = [
     "profile",
     "scores",
     "features",
+    "markov",
     "baselines",
     "models",
     "training",
@@ -40,6 +41,7 @@ STAGES = [
     "paper_report",
     "benchmark",
     "workflow",
+    "speed",
     "__main__",
 ]
 TORCH_STAGES = {"models", "training", "prediction"}

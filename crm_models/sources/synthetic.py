@@ -47,12 +47,15 @@ class ScenarioSettings:
     customers: int | None = None
     signal: float = 1.0
     seed: int = 0
+    events: int | None = None
 
     def __post_init__(self) -> None:
         if self.scenario not in get_args(Scenario):
             raise ConfigError(f"scenario must be paper or lifelike, found {self.scenario!r}")
         if self.customers is not None and not 1 <= self.customers <= 50_000_000:
             raise ConfigError(f"customers must lie between 1 and 50,000,000, found {self.customers}")
+        if self.events is not None and not (self.scenario == "lifelike" and 0 <= self.events <= 1000):
+            raise ConfigError(f"events must lie between 0 and 1000 and goes with lifelike, found {self.events}")
         if not 0 <= self.signal <= 1:
             raise ConfigError(f"signal must lie between 0 and 1, found {self.signal}")
         if not 0 <= self.seed < 2**32:
@@ -212,6 +215,8 @@ def _lifelike(settings: ScenarioSettings) -> tuple[Cohort, Truth]:
     lengths = settings.rng("lengths")
     n_history = np.minimum(SHORTEST + lengths.geometric(1 / MEAN_LENGTH, n) - 1, LONGEST)
     n_history[lengths.random(n) < NO_HISTORY_SHARE] = 0
+    if settings.events is not None:
+        n_history[:] = settings.events
     total = n_history + N_STEPS
     action = _walks(truth, segment, total, settings.rng("actions"))
     customer = np.repeat(np.arange(n, dtype=np.int32), total)

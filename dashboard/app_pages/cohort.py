@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import cohort_panels, store, widgets
+from dashboard import cohort_panels, store, upload_panels, widgets
 
 widgets.title("Cohort", "Who are the customers, what happened to them, and what in the data will hurt?")
 
@@ -18,9 +18,9 @@ with st.container(border=True):
         persist_state="session",
     )
     if way == "own":
-        cohort_panels.bring_your_own()
+        upload_panels.bring_your_own()
     elif way == "known":
-        cohort_panels.known_format()
+        upload_panels.known_format()
     else:
         cohort_panels.generate()
 
@@ -29,6 +29,6 @@ if cohort is None:
     widgets.empty_state("groups", "No customers yet", "Generate a cohort above, or bring your own files.")
     st.stop()
 cohort_panels.about(cohort)
-cohort_panels.profile(cohort)
 cohort_panels.data_check(cohort)
+cohort_panels.profile(cohort)
 cohort_panels.saved(cohort)

@@ -1,7 +1,21 @@
-"""Plans: Who is at risk, and what do we do for whom?"""
+"""Plans: the churn threshold and what it does; who is at risk, what changes, the best threshold, plans to download."""
 
-from dashboard import widgets
+import streamlit as st
+
+from dashboard import plans_panels, policy_panels, widgets
 
 widgets.title("Plans", "Who is at risk, and what do we do for whom?")
-widgets.need_run()
-widgets.empty_state("construction", "This page is being built", "Nothing to see here yet.")
+run = widgets.need_run()
+if not widgets.need_scores(run):
+    st.stop()
+trained = run.folder.trained()
+if "churn" not in trained:
+    st.info(
+        "This run has no churn model, so nobody counts as at risk and no plan is changed.", icon=":material/info:"
+    )
+if "sequence" not in trained:
+    st.info(
+        "This run has no sequence model, so plans hold the most popular actions.", icon=":material/info:"
+    )
+policy_panels.policy_row()
+plans_panels.decide(run)

@@ -40,9 +40,7 @@ def nobody_works(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def workspace(
-    made_workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nobody_works: None
-) -> Path:
+def workspace(made_workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nobody_works: None) -> Path:
     """A copy of the made workspace that the app sees as its own; jobs stay in the queue."""
     own = tmp_path / "workspace"
     shutil.copytree(made_workspace, own)

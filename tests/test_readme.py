@@ -1,0 +1,70 @@
+"""Every command and every line of Python that the README shows runs as it stands there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    """The code blocks of the README in one language."""
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """An empty folder with a `python` that is this one."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "bin").mkdir()
+    (folder / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (folder / "bin" / "python").chmod(0o755)
+    return folder
+
+
+def run(command: list[str], place: Path) -> subprocess.CompletedProcess:
+    path = f"{place / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, cwd=place, env=environment)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", blocks("bash"), ids=lambda block: block.split("--")[0].strip()[:40])
+def test_a_shell_block_runs_to_its_end(block, place):
+    ran = run(["bash", "-euo", "pipefail", "-c", block], place)
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", blocks("python"), ids=["python"])
+def test_the_python_example_runs_and_writes_what_it_says(block, place):
+    ran = run([sys.executable, "-c", block], place)
+    assert ran.returncode == 0, ran.stderr
+    assert "of at most" in ran.stdout
+    assert (place / "workspace" / "python.csv").exists()
+    assert len([line for line in block.splitlines() if line.strip()]) <= 12
+
+
+def test_every_make_target_that_the_readme_names_exists():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    named = set(re.findall(r"make ([a-z]+)", README))
+    assert {"run", "test"} <= named
+    assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in named)
+
+
+def test_every_module_that_the_map_names_exists():
+    table = README.split("## A map of the code")[1].split("`dashboard/`")[0]
+    for line in table.splitlines()[4:]:
+        if line.startswith("| `"):
+            for name in re.findall(r"`([a-z_]+/?)`", line.split("|")[1]):
+                assert (ROOT / "crm_models" / name).exists() or (ROOT / "crm_models" / f"{name}.py").exists(), name
+
+
+def test_every_picture_that_the_readme_shows_exists():
+    for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README):
+        assert (ROOT / picture).exists(), picture
