@@ -1,8 +1,8 @@
 """Curves and tables of the evaluation, ready to plot: every row is a point, every column says what it is.
 
-A threshold means the same everywhere: customers with a churn probability strictly above it are flagged, as in the plans.
-Customers with the same probability are flagged together, so the order of the customers changes nothing. All of it is
-O(M log M) in the M customers.
+A threshold flags the customers with a churn probability strictly above it, as it does in the plans. Customers with the
+same probability are flagged together, so the order of the customers changes nothing. All of it is O(M log M) in the M
+customers.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def roc_table(predictions: ChurnPredictions) -> pd.DataFrame:
 
 
 def roc_point(predictions: ChurnPredictions, threshold: float) -> dict[str, float | None]:
-    """Where one threshold stands on the ROC curve: `threshold`, `fpr`, `tpr` (None without such customers), `flagged`."""
+    """Where a threshold stands on the ROC curve: `threshold`, `fpr`, `tpr` (None without such customers), `flagged`."""
     (hit, missed), (false, clear) = confusion_table(predictions, threshold).to_numpy().tolist()
     return {
         "threshold": threshold,
@@ -140,30 +140,28 @@ def _cuts(predictions: ChurnPredictions) -> tuple[np.ndarray, np.ndarray, np.nda
 
     The first flags nobody, the last everybody.
     """
+    if not len(predictions.churn_p):
+        return np.zeros(1), np.zeros(1, np.int64), np.zeros(1, np.int64)
     order = np.argsort(-predictions.churn_p, kind="stable")
     p, y = predictions.churn_p[order], predictions.churned[order] > 0.5
-    # What is flagged strictly above a threshold ends where the next lower probability begins.
+    # What lies strictly above a threshold ends where the next lower probability begins.
     ends = np.flatnonzero(np.diff(p)) + 1
-    flagged = np.concatenate([[0], ends, [len(p)]]).astype(np.int64)
+    flagged = np.concatenate([[0], ends, [len(p)]])
     caught = np.concatenate([[0], np.cumsum(y)])[flagged]
-    below_all = 0.0 if len(p) and p[-1] > 0 else float(np.nextafter(0.0, -1.0))
-    return np.concatenate([p[:1], p[ends], [below_all]])[-len(flagged) :], flagged, caught
+    below_all = 0.0 if p[-1] > 0 else np.nextafter(0.0, -1.0)
+    return np.concatenate([p[:1], p[ends], [below_all]]), flagged, caught
 
 
 def _hull(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Positions of the corners of the upper hull of a rising curve (x and y whole numbers, never falling)."""
-    # Only where a rise gives way to a flat stretch can the hull have a corner: that leaves few to walk over.
-    dx, dy = np.diff(x), np.diff(y)
-    turn = np.flatnonzero((dy[:-1] > 0) & (dy[:-1] * dx[1:] > dy[1:] * dx[:-1])) + 1
-    kept: list[int] = [0]
-    for at in [*turn.tolist(), len(x) - 1]:
-        while len(kept) > 1:
-            a, b = kept[-2], kept[-1]
-            if (x[b] - x[a]) * (y[at] - y[a]) < (y[b] - y[a]) * (x[at] - x[a]):
-                break
-            kept.pop()
-        kept.append(at)
-    return np.array(kept)
+    kept = np.arange(len(x))
+    while True:
+        # A point below the line between its neighbours is no corner; when none is left, the rest is the hull.
+        dx, dy = np.diff(x[kept]), np.diff(y[kept])
+        corner = dy[:-1] * dx[1:] > dy[1:] * dx[:-1]
+        if corner.all():
+            return kept
+        kept = np.concatenate([kept[:1], kept[1:-1][corner], kept[-1:]])
 
 
 def _thinned(length: np.ndarray, wanted: np.ndarray | None = None) -> np.ndarray:

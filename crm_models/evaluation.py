@@ -316,10 +316,8 @@ def verdict(name: str, part: dict[str, Any], score: str | None = None) -> str:
         return f"The {name} model beats the best baseline ({other}): {figures.format(better)}."
     if gap["high"] < 0:
         return f"The {name} model is worse than the best baseline ({other}): {figures.format(worse)}."
-    return (
-        f"The {name} model and the best baseline ({other}) differ by no more than sampling error: {what} "
-        f"{better if gap['value'] >= 0 else worse} by {size:.3f}."
-    )
+    how = "equal" if size < 0.0005 else f"{better if gap['value'] > 0 else worse} by {size:.3f}"
+    return f"The {name} model and the best baseline ({other}) differ by no more than sampling error: {what} {how}."
 
 
 def _notes(parts: dict[str, dict[str, Any] | None]) -> list[str]:

@@ -33,7 +33,7 @@ def generate() -> None:
             "Customers",
             min_value=20,
             max_value=store.MAX_GENERATED,
-            value=5000 if scenario == "lifelike" else 100,
+            value=min(5000 if scenario == "lifelike" else 100, store.MAX_GENERATED),
             step=1000 if scenario == "lifelike" else 10,
             key=f"generate_customers_{scenario}",
             persist_state="session",

@@ -1,6 +1,7 @@
-"""Figures of the pages that decide and explain, in the house look of `charts`. No streamlit here, no arithmetic on the data.
+"""Figures of the pages that decide and explain, in the house look of `charts`.
 
-Text from a cohort goes through `charts.plain`, because Plotly reads some HTML in labels and hovers.
+No streamlit here, no arithmetic on the data. Text from a cohort goes through `charts.plain`, because Plotly reads some
+HTML in labels and hovers.
 """
 
 from __future__ import annotations
@@ -116,5 +117,3 @@ def before_after(table: pd.DataFrame, retention: Sequence[str], top: int = 15) -
     fig.update_yaxes(tickmode="array", range=[n - 0.4, -0.6], showgrid=False, **ticks)
     # Bars of one group are stacked from the bottom up, and the axis is turned over: the first trace stays on top.
     return fig.update_layout(barmode="group", bargap=0.3, legend={"traceorder": "normal"})
-
-

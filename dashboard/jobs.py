@@ -101,15 +101,18 @@ class JobFolder:
             self._start_runner()
 
     def _start_runner(self) -> None:
+        """Start it through a shell that ends at once: the runner is nobody's child, and outlives the server."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        runner = [sys.executable, "-m", "dashboard.jobs", str(self.workspace.resolve())]
         with (self.folder / "runner.log").open("ab") as log:
-            subprocess.Popen(
-                [sys.executable, "-m", "dashboard.jobs", str(self.workspace.resolve())],
+            subprocess.run(
+                ["/bin/sh", "-c", '"$@" &', "sh", *runner],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                check=False,
             )
 
     def jobs(self) -> list[JobAtWork]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,9 +74,7 @@ def filter_row() -> Filter:
             live="250ms",
             width=230,
         )
-        st.segmented_control(
-            "Show", WHO_OPTIONS, default="everybody", required=True, key=WHO, persist_state="session"
-        )
+        st.segmented_control("Show", WHO_OPTIONS, default="everybody", required=True, key=WHO, persist_state="session")
         st.selectbox(
             "Plan",
             list(PLAN_SOURCES),
@@ -158,7 +157,7 @@ def table(plans: Plans, *, has_churn: bool = True) -> pd.DataFrame:
     return shown if has_churn else shown.drop(columns="churn probability")
 
 
-def column_config(plans: Plans) -> dict[str, object]:
+def column_config(plans: Plans) -> dict[str, Any]:
     """How the columns of `table` look: a bar for the risk, chips for the plan, retention actions in their colour."""
     labels, retention = plans.catalogue.labels, plans.policy.retention_actions[:N_STEPS]
     used = sorted({int(a) for a in plans.action.ravel() if a >= 0})

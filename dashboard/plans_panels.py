@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from crm_models.cohort import digest
-from crm_models.errors import CrmError
 from crm_models.export import ExportSettings, manifest_path, write_plans
 from crm_models.planning import Policy, RiskIndex
 from crm_models.records import CustomerScores
-from crm_models.schema import N_STEPS
+from crm_models.schema import PlanLayout
 from dashboard import charts, decision_charts, list_panels, policy_panels, predictions, store, widgets
 
 TABS = ("Who is at risk", "What changes", "Best threshold", "The plans")
@@ -27,23 +26,39 @@ KEPT_EXPORTS = 24
 """Files of plans that stay in the workspace; older ones make room."""
 
 
+@dataclass
+class Bound:
+    """What the buttons outside the fragment of the slider must know: the slider moves without drawing them anew."""
+
+    policy: Policy
+    filter: list_panels.Filter
+
+
 @st.fragment
-def decide(card: store.RunCard) -> None:
+def decide(card: store.RunCard, bound: Bound) -> None:
     """The slider and everything that follows from it. A move reruns this and nothing else of the page."""
     everybody, risk = store.scores(card), store.risk_index(card)
     assert everybody is not None and risk is not None  # the page asked for them first
     threshold = policy_panels.threshold_slider()
-    policy = store.policy()
+    policy = bound.policy = store.policy()
     n, at_risk = len(everybody.customer_id), risk.n_at_risk(threshold)
     steps = predictions.steps_by_risk(policy, risk.n_at_risk)
     with st.container(horizontal=True):
-        st.metric("Customers at risk", f"{at_risk:,}", border=True)
-        st.metric("Share of all customers", widgets.share(at_risk / max(n, 1)), border=True)
         st.metric(
-            "Plans changed", f"{steps[0]:,}", border=True, help="Plans with at least one step to keep the customer."
+            "Customers at risk",
+            f"{at_risk:,}",
+            border=True,
+            delta=f"{widgets.share(at_risk / max(n, 1))} of all",
+            delta_color="off",
+            delta_arrow="off",
         )
         st.metric(
-            "Retention steps", f"{sum(steps):,}", border=True, help="Steps of all plans that serve to keep a customer."
+            "Plans changed",
+            f"{steps[0]:,}",
+            border=True,
+            delta=f"{sum(steps):,} steps to keep a customer",
+            delta_color="off",
+            delta_arrow="off",
         )
     at_risk_tab, changes, best, listed = st.tabs(TABS, key="plans_tab", on_change="rerun")
     if changes.open:
@@ -54,21 +69,21 @@ def decide(card: store.RunCard) -> None:
             _best_threshold(risk, threshold)
     elif listed.open:
         with listed:
-            _list(card, everybody, policy)
+            _list(card, everybody, policy, bound)
     else:
         with at_risk_tab:
-            _who(card, everybody, threshold)
-    _download(card, everybody, risk, policy)
+            st.plotly_chart(
+                _histogram(predictions.scores_mark(card), threshold, everybody.churn_p),
+                key="risk_histogram",
+                alt="Customers by churn probability, with the threshold",
+                config=charts.CONFIG,
+            )
 
 
-def _who(card: store.RunCard, everybody: CustomerScores, threshold: float) -> None:
-    counts = predictions.risk_counts(predictions.scores_mark(card), everybody.churn_p)
-    st.plotly_chart(
-        decision_charts.risk_histogram(counts, threshold),
-        key="risk_histogram",
-        alt="Customers by churn probability, with the threshold",
-        config=charts.CONFIG,
-    )
+@st.cache_resource(max_entries=512, show_spinner=False)
+def _histogram(mark: str, threshold: float, _churn_p: np.ndarray) -> go.Figure:
+    """Kept for each of the slider's 101 places: building a figure takes longer than everything else a move does."""
+    return decision_charts.risk_histogram(predictions.risk_counts(mark, _churn_p), threshold)
 
 
 # ---- what changes ----------------------------------------------------------------------------------------------------
@@ -88,9 +103,7 @@ def _what_changes(card: store.RunCard, everybody: CustomerScores, risk: RiskInde
         "plans of customers at risk turned to retention. Green: the retention actions; blue: all others.",
     )
     st.subheader("Who flips between two thresholds", anchor=False)
-    other = st.slider(
-        "Compare with threshold", 0.0, 1.0, 0.6, 0.01, key="other_threshold", bind="query-params"
-    )
+    other = st.slider("Compare with threshold", 0.0, 1.0, 0.6, 0.01, key="other_threshold", bind="query-params")
     rows = risk.flips(policy.threshold, other)
     low, high = sorted((policy.threshold, other))
     if not len(rows):
@@ -101,10 +114,7 @@ def _what_changes(card: store.RunCard, everybody: CustomerScores, risk: RiskInde
         f"risk at {low:.2f} and not at {high:.2f}."
     )
     flipped = rows[::-1][:SHOWN]
-    plans = [
-        predictions.plans(card, everybody, flipped, Policy(**policy.to_dict() | {"threshold": at, "retention_actions": policy.retention_actions}))
-        for at in (low, high)
-    ]
+    plans = [predictions.plans(card, everybody, flipped, replace(policy, threshold=at)) for at in (low, high)]
     labels = np.array([*plans[0].catalogue.labels, ""], dtype=object)
     table = pd.DataFrame(
         {
@@ -188,8 +198,8 @@ def _use(threshold: float) -> None:
 # ---- the list --------------------------------------------------------------------------------------------------------
 
 
-def _list(card: store.RunCard, everybody: CustomerScores, policy: Policy) -> None:
-    wanted = list_panels.filter_row()
+def _list(card: store.RunCard, everybody: CustomerScores, policy: Policy, bound: Bound) -> None:
+    wanted = bound.filter = list_panels.filter_row()
     rows = list_panels.filtered(card, everybody, policy, wanted)
     if not len(rows):
         list_panels.nobody()
@@ -213,31 +223,28 @@ def _list(card: store.RunCard, everybody: CustomerScores, policy: Policy) -> Non
 
 # ---- download --------------------------------------------------------------------------------------------------------
 
-SCOPES = {"all": "All customers", "risk": "Customers at risk", "filter": "The list's filter"}
-LAYOUTS = {"wide": "One row per customer", "long": "One row per step"}
+SCOPES = {"all": "All customers", "risk": "Customers at risk", "filter": "The filter of the list"}
+LAYOUTS: dict[PlanLayout, str] = {"wide": "One row per customer", "long": "One row per step"}
 
 
-def _download(card: store.RunCard, everybody: CustomerScores, risk: RiskIndex, policy: Policy) -> None:
-    """Files are made when they are asked for, on a thread of their own: what goes in is bound here, not looked up there."""
-    state = st.session_state
-    scope, layout = state.get("download_scope") or "all", state.get("download_layout") or "wide"
-    wanted = list_panels.current_filter()
-
-    def rows() -> np.ndarray:
-        if scope == "risk":
-            return np.sort(risk.rows_at_risk(policy.threshold))
-        if scope == "filter":
-            return np.sort(list_panels.filtered(card, everybody, policy, wanted))
-        return np.arange(len(everybody.customer_id))
-
-    name = f"plans-{card.cohort}-{scope}" + ("-long" if layout == "long" else "")
-    request = {"policy": policy.to_dict(), "scope": scope, "layout": layout, "filter": vars(wanted)}
-    make = _maker(card, everybody, policy, rows, request)
-    with st.container(horizontal=True, vertical_alignment="center"):
+def download(card: store.RunCard, bound: Bound) -> None:
+    """The plans as a file, made when it is asked for, on a thread of its own, with the policy of that moment."""
+    everybody, risk = store.scores(card), store.risk_index(card)
+    assert everybody is not None and risk is not None  # the page asked for them first
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        scope = st.selectbox(
+            "Download", list(SCOPES), format_func=SCOPES.__getitem__, key="download_scope", persist_state="session",
+            width=220,
+        )  # fmt: skip
+        layout = st.selectbox(
+            "Layout", list(LAYOUTS), format_func=LAYOUTS.__getitem__, key="download_layout", persist_state="session",
+            width=220,
+        )  # fmt: skip
+        make = Export(card, everybody, risk, bound, scope=scope, layout=layout)
         st.download_button(
             "Download plans (CSV)",
-            data=lambda: make().open("rb"),
-            file_name=f"{name}.csv",
+            data=lambda: make.file().open("rb"),
+            file_name=f"{make.name}.csv",
             mime="text/csv",
             type="primary",
             icon=":material/download:",
@@ -246,58 +253,65 @@ def _download(card: store.RunCard, everybody: CustomerScores, risk: RiskIndex, p
         )
         st.download_button(
             "Manifest",
-            data=lambda: manifest_path(make()).open("rb"),
-            file_name=f"{name}.manifest.json",
+            data=lambda: manifest_path(make.file()).open("rb"),
+            file_name=f"{make.name}.manifest.json",
             mime="application/json",
             icon=":material/description:",
             on_click="ignore",
             key="download_manifest",
             help="What the plans rest on: run, cohort, policy, counts, versions, checksum.",
         )
-        what = st.popover("What is in it", icon=":material/tune:", on_change="rerun", key="download_what")
-        if what.open:
-            with what:
-                st.radio(
-                    "Which customers", list(SCOPES), format_func=SCOPES.__getitem__, key="download_scope",
-                    persist_state="session",
-                )  # fmt: skip
-                st.radio(
-                    "Layout", list(LAYOUTS), format_func=LAYOUTS.__getitem__, key="download_layout",
-                    persist_state="session",
-                )  # fmt: skip
-        st.caption(f"{SCOPES[scope]}, {LAYOUTS[layout].lower()}.")
 
 
-def _maker(
-    card: store.RunCard,
-    everybody: CustomerScores,
-    policy: Policy,
-    rows: Callable[[], np.ndarray],
-    request: dict[str, Any],
-) -> Callable[[], Path]:
-    """What makes the file of plans, or finds it where the same one was made before."""
-    folder, mark, words = store.exports_folder(), predictions.scores_mark(card), predictions.catalogue(card, policy)
-    key = hashlib.sha256(json.dumps([mark, request], sort_keys=True).encode()).hexdigest()[:16]
-    out = folder / f"plans-{key}.csv"
-    settings = ExportSettings(run_id=card.run_id, scored_at=predictions.scored_at(card), layout=request["layout"])
+class Export:
+    """A file of plans to be made, or found where the same one was made before."""
 
-    def make() -> Path:
+    def __init__(
+        self,
+        card: store.RunCard,
+        everybody: CustomerScores,
+        risk: RiskIndex,
+        bound: Bound,
+        *,
+        scope: str,
+        layout: PlanLayout,
+    ) -> None:
+        self.card, self.everybody, self.risk, self.bound = card, everybody, risk, bound
+        self.scope, self.layout = scope, layout
+        # All that hangs on the session and its caches is taken here: on the download's thread there is no session.
+        self.mark, self.scored_at = predictions.scores_mark(card), predictions.scored_at(card)
+        self.folder, self.cohort = store.exports_folder(), store.cohorts_folder() / card.cohort
+        self.name = f"plans-{card.cohort}" + {"all": "", "risk": "-at-risk", "filter": "-filtered"}[scope]
+        self.name += "-long" if layout == "long" else ""
+
+    def rows(self, policy: Policy) -> np.ndarray:
+        """Rows of the cohort that go in, in its order."""
+        if self.scope == "risk":
+            return np.sort(self.risk.rows_at_risk(policy.threshold))
+        if self.scope == "filter":
+            return np.sort(list_panels.filtered(self.card, self.everybody, policy, self.bound.filter))
+        return np.arange(len(self.everybody.customer_id))
+
+    def file(self) -> Path:
+        """The CSV, with its manifest beside it; the same request finds the same file."""
+        policy = self.bound.policy
+        about = {"policy": policy.to_dict(), "selection": SCOPES[self.scope]}
+        if self.scope == "filter":
+            about["filter"] = vars(self.bound.filter)
+        key = json.dumps([self.mark, self.layout, about], sort_keys=True)
+        out = self.folder / f"plans-{hashlib.sha256(key.encode()).hexdigest()[:16]}.csv"
         if not (out.exists() and manifest_path(out).exists()):
-            folder.mkdir(parents=True, exist_ok=True)
-            _make_room(folder)
-            about = {
-                "cohort": card.cohort,
-                "cohort_hash": digest(store.cohorts_folder() / card.cohort),
-                "trained_on_cohort_hash": card.about["cohort_hash"],
-                "customers": request["scope"],
-                "policy": policy.to_dict(),
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _make_room(self.folder)
+            about |= {
+                "cohort": self.card.cohort,
+                "cohort_hash": digest(self.cohort),
+                "trained_on_cohort_hash": self.card.about["cohort_hash"],
             }
-            if request["scope"] == "filter":
-                about["filter"] = request["filter"]
-            write_plans(predictions.chunks(everybody, rows(), words, policy), out, settings, about)
+            settings = ExportSettings(run_id=self.card.run_id, scored_at=self.scored_at, layout=self.layout)
+            words = predictions.catalogue(self.card, policy)
+            write_plans(predictions.chunks(self.everybody, self.rows(policy), words, policy), out, settings, about)
         return out
-
-    return make
 
 
 def _make_room(folder: Path) -> None:

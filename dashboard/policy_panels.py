@@ -1,4 +1,4 @@
-"""The viewer's policy, shared by the pages that act: threshold, mode, intensity, retention actions; all in the address."""
+"""The viewer's policy, shared by the pages that act and kept in the address: threshold, mode, intensity, actions."""
 
 from __future__ import annotations
 
@@ -8,13 +8,9 @@ from crm_models.planning import Policy
 from crm_models.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD, PLAN_MODES
 from dashboard import store
 
-MODES = {
-    "override": "Override: all three steps",
-    "graded": "Graded: the higher the risk, the more steps",
-}
 ABOUT = (
-    "**Override** replaces the whole plan of a customer at risk by the three retention actions. **Graded** puts in one, "
-    "two or three of them, the more the further the risk lies above the threshold; the model's best steps follow. "
+    "**Override** replaces the whole plan of a customer at risk by the three retention actions. **Graded** puts in "
+    "one, two or three of them, the more the further the risk lies above the threshold; the model's best steps follow. "
     "**Intensity** says how fast it grows: at 0 nothing changes, at 1 a certain churner gets three."
 )
 
@@ -37,9 +33,8 @@ def policy_row() -> Policy:
     """Mode, intensity and retention actions in a row; and the policy they make."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         mode = st.segmented_control(
-            "Where the risk is above the threshold",
+            "Above the threshold",
             list(PLAN_MODES),
-            format_func=MODES.__getitem__,
             default="override",
             required=True,
             key=store.MODE,

@@ -1,11 +1,12 @@
-"""What the current run says, ready for the pages that decide and explain: bounded caches over scores, models, one customer.
+"""What the current run says, ready for the pages that decide and explain.
 
-Like those of `store`, what these functions hand out is shared by all viewers: read it, never change it. Whatever moves
-with a slider is a look-up in arrays that were put in order once.
+Bounded caches over scores, models and single customers. Like those of `store`, what these functions hand out is shared
+by all viewers: read it, never change it. Whatever moves with a slider is a look-up in arrays put in order once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,8 +99,8 @@ def mix(
     return used.sort_values("after", ascending=False, kind="stable").reset_index(drop=True)
 
 
-def chunks(everybody: CustomerScores, rows: np.ndarray, words: Catalogue, policy: Policy) -> Any:
-    """The plans of these customers (rows of the cohort), a stretch at a time: memory does not grow with their number."""
+def chunks(everybody: CustomerScores, rows: np.ndarray, words: Catalogue, policy: Policy) -> Iterator[Plans]:
+    """The plans of these customers (rows of the cohort), a stretch at a time, so that memory stays small."""
     for first in range(0, len(rows), CHUNK):
         yield make_plans(store.of_rows(everybody, rows[first : first + CHUNK]), words, policy)
 

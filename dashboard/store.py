@@ -12,6 +12,7 @@ import re
 import shutil
 import time
 import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,14 +82,14 @@ def jobs() -> JobFolder:
     return JobFolder(workspace())
 
 
-def new_name(wish: str, folder: Path) -> str:
-    """A folder name made of what the user typed: safe in a path and in an address, and not taken yet."""
+def new_name(wish: str, folder: Path, taken: Collection[str] = ()) -> str:
+    """A folder name made of what the user typed: safe in a path and in an address, neither taken nor there yet."""
     flat = unicodedata.normalize("NFKD", wish).encode("ascii", "ignore").decode().lower()
     name = re.sub(r"[^a-z0-9]+", "-", flat).strip("-")[:48] or "cohort"
-    taken, k = name, 2
-    while (folder / taken).exists():
-        taken, k = f"{name}-{k}", k + 1
-    return taken
+    free, k = name, 2
+    while free in taken or (folder / free).exists():
+        free, k = f"{name}-{k}", k + 1
+    return free
 
 
 def prepare() -> None:
@@ -299,9 +300,7 @@ def run_cards(cohort: str | None = None) -> list[RunCard]:
 def start_run(cohort: str, *, arguments: list[str], about: str, wish: str) -> str:
     """Queue a training of a cohort; returns the name of the run. arguments: options of the `train` command."""
     queued = {job.job.run for job in jobs().jobs()}
-    name = new_name(wish, runs_folder())
-    while name in queued:
-        name = f"{name}-b"
+    name = new_name(wish, runs_folder(), queued)
     jobs().add(Job(run=name, cohort=cohort, arguments=tuple(arguments), about=about))
     return name
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -144,22 +145,25 @@ def sniff_delimiter(text: str) -> str:
 
 def _parse(text: str, name: str, delimiter: str, header: list[str] | None) -> pd.DataFrame:
     try:
-        table: pd.DataFrame = pd.read_csv(
-            io.StringIO(text),
-            header=None if header else 0,
-            names=header,
-            sep=delimiter,
-            dtype=str,
-            keep_default_na=False,
-            skipinitialspace=True,
-            skip_blank_lines=True,
-            index_col=False,
-            on_bad_lines="error",
-            engine="c",
-        )
+        with warnings.catch_warnings():
+            # Rows longer than the header would lose their last cells with no more than a warning.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table: pd.DataFrame = pd.read_csv(
+                io.StringIO(text),
+                header=None if header else 0,
+                names=header,
+                sep=delimiter,
+                dtype=str,
+                keep_default_na=False,
+                skipinitialspace=True,
+                skip_blank_lines=True,
+                index_col=False,
+                on_bad_lines="error",
+                engine="c",
+            )
     except pd.errors.EmptyDataError:
         raise DataError(f"{name}: expected a table, found an empty file") from None
-    except (pd.errors.ParserError, ValueError, OverflowError, csv.Error) as error:
+    except (pd.errors.ParserError, pd.errors.ParserWarning, ValueError, OverflowError, csv.Error) as error:
         raise DataError(f"{name}: expected every row to have the same columns, found {_tidy(error)}") from None
     # A header cell read twice is renamed by pandas ("churned.1"), so the raw header is looked at for doubles.
     if not header:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import plans_panels, policy_panels, widgets
+from dashboard import list_panels, plans_panels, policy_panels, widgets
 
 widgets.title("Plans", "Who is at risk, and what do we do for whom?")
 run = widgets.need_run()
@@ -10,12 +10,9 @@ if not widgets.need_scores(run):
     st.stop()
 trained = run.folder.trained()
 if "churn" not in trained:
-    st.info(
-        "This run has no churn model, so nobody counts as at risk and no plan is changed.", icon=":material/info:"
-    )
+    st.info("This run has no churn model, so nobody counts as at risk and no plan is changed.", icon=":material/info:")
 if "sequence" not in trained:
-    st.info(
-        "This run has no sequence model, so plans hold the most popular actions.", icon=":material/info:"
-    )
-policy_panels.policy_row()
-plans_panels.decide(run)
+    st.info("This run has no sequence model, so plans hold the most popular actions.", icon=":material/info:")
+bound = plans_panels.Bound(policy=policy_panels.policy_row(), filter=list_panels.current_filter())
+plans_panels.decide(run, bound)
+plans_panels.download(run, bound)

@@ -76,7 +76,13 @@ def open_page() -> Callable[..., AppTest]:
     return open_it
 
 
-def texts(app: AppTest) -> str:
-    """Everything that the page says, as one text."""
-    kinds = (app.title, app.header, app.subheader, app.markdown, app.caption, app.error, app.warning, app.info)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
+@pytest.fixture
+def texts() -> Callable[[AppTest], str]:
+    """Everything that a page says, as one text, without bold marks and what keeps data from being markup."""
+
+    def read(app: AppTest) -> str:
+        kinds = (app.title, app.header, app.subheader, app.markdown, app.caption, app.error, app.warning, app.info)
+        said = "\n".join(str(element.value) for kind in (*kinds, app.success) for element in kind)
+        return said.replace("\u2060", "").replace("\\", "").replace("**", "")
+
+    return read

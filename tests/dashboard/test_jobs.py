@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from crm_models import workflow
 from crm_models.runs import RunFolder
-from dashboard import jobs
 from dashboard.jobs import Job, JobFolder, last_error
 
 
@@ -29,15 +29,16 @@ def idle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JobFolder:
     return JobFolder(tmp_path / "workspace")
 
 
-@pytest.fixture
-def busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JobFolder:
-    """A queue with a real runner, over a small cohort `c`; the runner goes as soon as it has nothing to do."""
-    folder = JobFolder(tmp_path / "workspace")
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobFolder]:
+    """A queue with a real, warm runner, over a small cohort `c`; one for all tests here, since it takes seconds."""
+    folder = JobFolder(tmp_path_factory.mktemp("busy") / "workspace")
     workflow.generate(folder.workspace / "cohorts" / "c", scenario="lifelike", customers=150)
-    monkeypatch.setattr(jobs, "WARM_SECONDS", 0.0)
+    folder.warm_up()
     yield folder
     for job in folder.jobs():
         folder.stop(job.job.run)
+    (folder.folder / "wanted").unlink()
     wait_until(lambda: not folder.is_working())
 
 

@@ -1,0 +1,151 @@
+"""Train: settings become the options of the command line; the training under way, failures, history, comparison."""
+
+import json
+import shutil
+
+import pytest
+
+from crm_models import workflow
+from crm_models.runs import RunFolder
+from dashboard.jobs import Job, JobFolder
+
+
+def train_button(app):
+    return next(b for b in app.button if b.label == "Train both models")
+
+
+def test_train_both_models_queues_what_was_set(workspace, open_page, texts):
+    app = open_page("train")
+    app.number_input("train_epochs_standard").set_value(7)
+    app.number_input("train_seed").set_value(3)
+    app.text_input("train_name").set_value("My run")
+    app.number_input("set_standard_sequence.d_model").set_value(48)
+    app.checkbox("set_standard_churn.use_behaviour").uncheck()
+    app.run()
+    train_button(app).click().run()
+    assert not app.exception
+    (waiting,) = JobFolder(workspace).jobs()
+    assert (waiting.job.run, waiting.job.cohort, waiting.job.about) == (
+        "my-run",
+        "small",
+        "standard preset, 2 settings changed",
+    )
+    assert waiting.job.arguments == (
+        *("--preset", "standard", "--model", "both", "--seed", "3", "--epochs", "7"),
+        *("--set", "sequence.d_model=48", "--set", "churn.use_behaviour=false"),
+    )
+    assert "waiting, number 1 in the queue" in texts(app)
+
+
+def test_the_options_are_understood_by_the_command_line(workspace, open_page):
+    app = open_page("train")
+    app.get_by_key("train_preset").set_value("strong").run()
+    train_button(app).click().run()
+    (waiting,) = JobFolder(workspace).jobs()
+    options = dict(zip(waiting.job.arguments[::2], waiting.job.arguments[1::2], strict=True))
+    assert options == {"--preset": "strong", "--model": "both", "--seed": "0"}
+    assert workflow.run_config(preset="strong").preset == "strong"
+
+
+def test_settings_that_do_not_go_together_say_so_and_start_nothing(workspace, open_page, texts):
+    app = open_page("train")
+    app.number_input("set_standard_sequence.n_heads").set_value(7).run()
+    assert "is not a multiple of n_heads=7" in texts(app)
+    assert train_button(app).disabled
+
+
+def test_several_trainings_queue_up_and_one_can_be_removed(workspace, open_page):
+    app = open_page("train")
+    for _ in range(3):
+        train_button(app).click().run()
+    names = [j.job.run for j in JobFolder(workspace).jobs()]
+    assert names == ["small-standard", "small-standard-2", "small-standard-3"]
+    app.button("remove_small-standard-2").click().run()
+    assert [j.job.run for j in JobFolder(workspace).jobs()] == ["small-standard", "small-standard-3"]
+
+
+def test_a_training_under_way_shows_its_curves_and_can_be_stopped(workspace, open_page, texts):
+    live = workspace / "runs" / "live"
+    shutil.copytree(workspace / "runs" / "first", live)
+    for file in ("result.json", "report.json"):
+        (live / file).unlink()
+    jobs = JobFolder(workspace)
+    jobs._note(Job(run="live", cohort="small", about="paper preset"), "training")
+    with RunFolder(live).locked():
+        app = open_page("train")
+        assert not app.exception
+        assert "Training: live" in texts(app)
+        assert "Table III" in app.get("plotly_chart")[0].proto.spec
+        assert app.get("progress")[0].value > 0
+        app.button("stop").click().run()
+        assert jobs.stop_is_asked("live")
+        assert RunFolder(live).stop_requested()
+
+
+def test_a_failed_training_shows_its_reason(workspace, open_page, texts):
+    result = workspace / "runs" / "second" / "result.json"
+    result.write_text(json.dumps(json.loads(result.read_text()) | {"state": "failed", "reason": "<b>loss</b> was NaN"}))
+    app = open_page("train")
+    assert not app.exception
+    assert "The training failed: <b>loss</b> was NaN" in texts(app)
+    assert app.selectbox("run").value == "first"
+
+
+def test_a_training_that_never_began_shows_its_reason_until_dismissed(workspace, open_page, texts):
+    jobs = JobFolder(workspace)
+    failed = {"job": {"run": "x", "cohort": "small", "task": "train", "arguments": [], "about": ""}, "at": 1.0}
+    (jobs.folder / "failed").mkdir(parents=True)
+    (jobs.folder / "failed" / "x.json").write_text(json.dumps(failed | {"reason": "expected labels, found none"}))
+    app = open_page("train")
+    assert "x did not start: expected labels, found none" in texts(app)
+    app.button("dismiss_x").click().run()
+    assert jobs.failures() == []
+
+
+def test_an_interrupted_run_can_go_on(workspace, open_page, texts):
+    (workspace / "runs" / "second" / "result.json").unlink()
+    app = open_page("train")
+    assert "cut off" in texts(app)
+    next(b for b in app.button if b.label == "Go on training").click().run()
+    assert [(j.job.run, j.job.task) for j in JobFolder(workspace).jobs()] == [("second", "resume")]
+
+
+def test_two_runs_are_compared_by_what_differs(workspace, open_page):
+    app = open_page("train")
+    app.multiselect("compare_runs").set_value(["first", "second"]).run()
+    assert not app.exception
+    differ = next(d.value for d in app.dataframe if "setting" in d.value)
+    assert differ["setting"].tolist() == ["seed"]
+    assert differ[["second", "first"]].values.tolist() == [["1", "0"]]
+    scores = next(d.value for d in app.dataframe if "score" in d.value)
+    assert {"chance", "first", "second", "ceiling"} <= set(scores.columns)
+
+
+def test_a_run_is_deleted_with_its_log_after_a_second_click(workspace, open_page):
+    (workspace / "runs" / "second.log").write_text("said")
+    app = open_page("train")
+    app.button("delete_run").click().run()
+    assert not app.exception
+    assert not (workspace / "runs" / "second").exists()
+    assert not (workspace / "runs" / "second.log").exists()
+    assert app.selectbox("run").value == "first"
+
+
+@pytest.mark.parametrize(("keep", "said"), [("customers", "no interactions"), ("interactions", "Churn is not known")])
+def test_what_a_cohort_cannot_train_is_said_before(workspace, open_page, texts, keep, said):
+    from crm_models.cohort import load_cohort, save_cohort
+    from crm_models.records import Cohort
+
+    whole = load_cohort(workspace / "cohorts" / "small")
+    part = Cohort.build(
+        name="part",
+        source="test",
+        customers=whole.customers if keep == "customers" else None,
+        interactions=whole.interactions if keep == "interactions" else None,
+    )
+    save_cohort(part, workspace / "cohorts" / "part")
+    app = open_page("train", cohort="part")
+    assert not app.exception
+    assert said in texts(app)
+    assert not open_page("cohort", cohort="part").exception
+    assert not open_page("home", cohort="part").exception
