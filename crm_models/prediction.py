@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from crm_models.cohort import Outcomes
 from crm_models.features import CohortArrays, FeatureEncoder
@@ -20,9 +21,14 @@ from crm_models.records import CustomerScores, DecodedPlans, SequencePredictions
 from crm_models.schema import N_STEPS
 from crm_models.training import churn_batch, history_batch, outcome_log_p, true_steps
 
-SCORING_BATCH = 1024
+SCORING_BATCH = 128
+"""Customers at a time: what a batch needs stays in the processor's cache; 1024 took half as long again."""
+
 BEAM = 16
 """Candidates kept per step. Up to this many actions the search tries every first and the sixteen best first pairs."""
+
+SCORES_AT_ONCE = 8_000_000
+"""Scores (customers x candidates x actions) held at once while decoding, 32 MB: many actions mean smaller batches."""
 
 
 def use_threads(threads: int | None) -> None:
@@ -60,7 +66,7 @@ def sequence_predictions(model: SequenceTransformer, arrays: CohortArrays, found
     plans = np.zeros((n, N_STEPS), np.int64)
     plan_p = np.zeros(n)
     steps = true_steps(arrays, found, np.arange(n))
-    for at in _by_length(found.n_history):
+    for at in _by_length(found.n_history, model.n_actions):
         scores, own = outcome_log_p(model, arrays, found, at)
         target = (own - 1).clamp(min=0)[..., None]
         log_p[at] = torch.where(own > 0, scores.gather(2, target).squeeze(-1), 0.0).double().cpu().numpy()
@@ -92,7 +98,7 @@ def decode_plans(
     """
     rows = np.arange(len(arrays)) if rows is None else rows
     made: list[tuple[np.ndarray, DecodedPlans]] = []
-    for at in _by_length(arrays.n_history[rows]):
+    for at in _by_length(arrays.n_history[rows], model.n_actions):
         chosen, stops = rows[at], arrays.n_history[rows[at]]
         batch = history_batch(arrays, chosen, stops, model.config.max_events)
         allowed = _Allowed.for_use(model, arrays, encoder, chosen)
@@ -113,10 +119,11 @@ def score_customers(
     )
 
 
-def _by_length(lengths: np.ndarray) -> list[np.ndarray]:
+def _by_length(lengths: np.ndarray, n_actions: int = 1) -> list[np.ndarray]:
     """Positions cut into batches of like length, so that little of a batch is padding."""
     order = np.argsort(lengths, kind="stable")
-    return [order[k : k + SCORING_BATCH] for k in range(0, len(order), SCORING_BATCH)]
+    size = max(1, min(SCORING_BATCH, SCORES_AT_ONCE // (BEAM * n_actions)))
+    return [order[k : k + size] for k in range(0, len(order), size)]
 
 
 def _in_order(made: list[tuple[np.ndarray, DecodedPlans]], n: int) -> DecodedPlans:
@@ -236,33 +243,38 @@ class _Beam:
 
     def extend(self, logits: Tensor, allowed: _Allowed) -> _Beam:
         """The best plans that are one step longer, from logits (B, W, A) after each candidate."""
-        n, width, n_actions = logits.shape
-        log_p = logits.log_softmax(dim=-1)
-        open_ = allowed.first[:, None].expand(n, width, n_actions)
-        if not allowed.repeats and self.actions.shape[2]:
-            # Id 0 (no action was left) falls on a column of its own, which is cut off again.
-            had = torch.zeros(n, width, n_actions + 1, dtype=torch.bool, device=logits.device).scatter(
-                2, self.actions, True
-            )
-            open_ = open_ & ~had[..., 1:]
-        usable = log_p.masked_fill(~open_, -torch.inf)
-        total = (self.total[..., None] + usable).flatten(1)
-        keep = min(BEAM, total.shape[1])
-        best, index = total.topk(keep, dim=1)
-        parent, action = index // n_actions, index % n_actions
+        action, log_p = self._best_next(logits, allowed)
+        n, width, n_next = log_p.shape
+        # Where no action is left, "none" (id 0) follows at no cost, so that the steps before it still count.
+        used_up = ~torch.isfinite(log_p[..., :1])
+        cost = torch.cat([log_p[..., :1].masked_fill(used_up, 0.0), log_p[..., 1:]], dim=2)
+        total, index = (self.total[..., None] + cost).flatten(1).topk(min(BEAM, width * n_next), dim=1)
         rows = torch.arange(n, device=logits.device)[:, None]
-        second, second_p = _second(usable[rows, parent], action)
-        alive = torch.isfinite(best)
-        grow = lambda old, new: torch.cat([old[rows, parent], new[..., None]], dim=2)  # noqa: E731
+        parent, place = index // n_next, index % n_next
+        # The best action that was not chosen: the second where the best was, else the best.
+        other = (place == 0).long()
+        grow = lambda old, table, at: torch.cat([old[rows, parent], table[rows, parent, at][..., None]], dim=2)  # noqa: E731
         return _Beam(
-            actions=grow(self.actions, torch.where(alive, action + 1, 0)),
-            step_log_p=grow(self.step_log_p, torch.where(alive, log_p[rows, parent, action], -torch.inf)),
-            # A plan that ran out of actions stays, behind all complete ones, so that its first steps are not lost.
-            total=torch.where(alive, best, self.total[rows, parent] - 1e3),
+            actions=grow(self.actions, action, place),
+            step_log_p=grow(self.step_log_p, log_p, place),
+            total=total,
             parent=parent,
-            runner_up=grow(self.runner_up, second),
-            runner_up_log_p=grow(self.runner_up_log_p, second_p),
+            runner_up=grow(self.runner_up, action, other),
+            runner_up_log_p=grow(self.runner_up_log_p, log_p, other),
         )
+
+    def _best_next(self, logits: Tensor, allowed: _Allowed) -> tuple[Tensor, Tensor]:
+        """Ids and log-probabilities (B, W, K) of each candidate's best next actions, best first; id 0 and -inf after
+        the last one that is allowed. More than K cannot enter the beam, so the rest is not looked at again."""
+        log_sum = logits.logsumexp(dim=-1, keepdim=True)
+        usable = logits.masked_fill(~allowed.first[:, None], -torch.inf)
+        if not allowed.repeats and self.actions.shape[2]:
+            # Where a step is 0 nothing was left anyway: it does no harm that this closes action 1.
+            usable.scatter_(2, (self.actions - 1).clamp(min=0), -torch.inf)
+        best, index = usable.topk(min(BEAM + 1, usable.shape[2]), dim=2)
+        action = torch.where(torch.isfinite(best), index + 1, 0)
+        # A last column of none: with a single action, the runner-up must still be somewhere.
+        return F.pad(action, (0, 1)), F.pad(best - log_sum, (0, 1), value=-torch.inf)
 
     def visible(self, seen: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
         """What each candidate may look at: what its forerunner saw, and itself. Returns (B, W, P + W), twice."""
@@ -287,10 +299,3 @@ class _Beam:
             runner_up=first["runner_up"],
             runner_up_p=np.exp(first["runner_up_log_p"].astype(np.float64)),
         )
-
-
-def _second(usable: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-    """The best other action (B, W) at the same place, and its log-probability; id 0 and -inf where there is none."""
-    others = usable.scatter(2, action[..., None], -torch.inf)
-    log_p, index = others.max(dim=2)
-    return torch.where(torch.isfinite(log_p), index + 1, 0), log_p

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from crm_models.cohort import Outcomes, Split
 from crm_models.config import RunConfig, TrainingConfig
@@ -30,6 +31,9 @@ STREAMS = ("weights", "order", "windows", "dropout")
 """One random stream per purpose, so that a draw more in one changes nothing in another."""
 
 SCORING_BATCH = 512
+
+SCORES_AT_ONCE = 50_000_000
+"""Scores (targets x actions) that the loss holds at once, 200 MB: bounds memory where there are many actions."""
 
 
 def never() -> bool:
@@ -158,7 +162,8 @@ class SequenceTask:
             return self._outcome_loss(chosen)
         arrays, model = self.material.arrays, self.model
         n_events = np.diff(arrays.events.starts)[chosen]
-        window = model.config.max_events + 1
+        # As long as a full history and the steps planned after it, so that the positions of those are learned as well.
+        window = model.config.max_events + N_STEPS
         # A history longer than the window gives another stretch of it in every epoch.
         stops = rng.integers(np.minimum(window, n_events), n_events + 1)
         whole = history_batch(arrays, chosen, stops, window)
@@ -174,7 +179,7 @@ class SequenceTask:
         targets = whole.action if model.has_profile else whole.action[:, 1:]
         real = targets > 0
         hidden = model(batch.to(device)).hidden[real.to(device)]
-        return F.cross_entropy(model.logits(hidden), targets[real].to(device) - 1), int(real.sum())
+        return next_action_loss(model, hidden, targets[real].to(device) - 1), int(real.sum())
 
     def valid_loss(self) -> float | None:
         """Mean cross-entropy per true step of validation customers."""
@@ -192,6 +197,23 @@ class SequenceTask:
     def finish(self) -> dict[str, Any]:
         """Nothing is fitted after the epochs."""
         return {}
+
+
+def next_action_loss(model: SequenceTransformer, hidden: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy in nats of targets (M,), places 0 to A - 1, given hidden states (M, D).
+
+    With many actions the scores come in pieces, which are computed again on the way back instead of being kept.
+    """
+    size = max(1, SCORES_AT_ONCE // model.n_actions)
+    if len(targets) <= size:
+        return F.cross_entropy(model.logits(hidden), targets)
+
+    def total(part: Tensor, own: Tensor) -> Tensor:
+        return F.cross_entropy(model.logits(part), own, reduction="sum")
+
+    pieces = zip(hidden.split(size), targets.split(size), strict=True)
+    totals = [checkpoint(total, h, t, use_reentrant=False, preserve_rng_state=False) for h, t in pieces]
+    return torch.stack(totals).sum() / len(targets)
 
 
 def outcome_log_p(
@@ -237,6 +259,8 @@ class ChurnTask:
         """Temperature scaling: one number, fitted on validation customers, that makes probabilities honest."""
         if not self.config.calibrate or len(self.valid) < 50:
             return {}
+        # Fitted on log-odds as they were trained, whatever an earlier call has set.
+        self.model.temperature = torch.ones_like(self.model.temperature)
         with torch.no_grad():
             logits, labels = self._all_logits(self.valid)
         grid = torch.logspace(-1, 1, 201, dtype=torch.float64)
@@ -275,7 +299,7 @@ class TrainingState:
     seconds: float = 0.0
     is_over: bool = False
     facts: dict[str, Any] = field(default_factory=dict)  # what was fitted after the epochs: the temperature
-    snapshot: dict[str, Tensor] = field(default_factory=dict)  # as `tensors` returns it, taken when an epoch ended
+    snapshot: dict[str, Tensor] = field(default_factory=dict)  # as `tensors` returns it, taken when an epoch ends
 
     @classmethod
     def start(cls, model: ModelName, config: RunConfig, encoder: FeatureEncoder) -> TrainingState:
@@ -289,16 +313,18 @@ class TrainingState:
                 else ChurnTransformer(config.churn, encoder)
             )
         module = module.to(resolve_device(config.device))
-        return cls(
-            model=model, config=config, module=module, optimizer=_optimizer(module, training), best=_copy(module)
-        )
+        optimizer = _optimizer(module, training)
+        state = cls(model=model, config=config, module=module, optimizer=optimizer, best=_copy(module))
+        # Taken now, so that a stop within the very first epoch has something to go back to.
+        state.snapshot = state._now()
+        return state
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights, best weights and the optimiser's memory as they were when the latest epoch ended.
 
         Not as they are: a stop cuts an epoch in two, and going on from the middle of it would give other numbers.
         """
-        return self.snapshot or self._now()
+        return self.snapshot
 
     def _now(self) -> dict[str, Tensor]:
         out = {f"now.{k}": v for k, v in self.module.state_dict().items()}
@@ -323,18 +349,23 @@ class TrainingState:
     ) -> TrainingState:
         """The state that `tensors` and `meta` were taken from."""
         state = cls.start(model, config, encoder)
-        state.module.load_state_dict(_under("now.", tensors))
-        state.best = _under("best.", tensors)
-        memory: dict[int, dict[str, Tensor]] = {}
-        for key, value in _under("optimizer.", tensors).items():
-            k, name = key.split(".", 1)
-            memory.setdefault(int(k), {})[name] = value
-        groups = state.optimizer.state_dict()["param_groups"]
-        state.optimizer.load_state_dict({"state": memory, "param_groups": groups})
         for name, value in meta.items():
             setattr(state, name, value)
         state.snapshot = tensors
+        state.rewind()
         return state
+
+    def rewind(self) -> None:
+        """Back to the end of the latest epoch, undoing half an epoch and the return to the best weights."""
+        self.module.load_state_dict(_under("now.", self.snapshot))
+        self.best = _under("best.", self.snapshot)
+        memory: dict[int, dict[str, Tensor]] = {}
+        for key, value in _under("optimizer.", self.snapshot).items():
+            k, name = key.split(".", 1)
+            # A copy: the optimiser changes its memory in place, and would change the snapshot with it.
+            memory.setdefault(int(k), {})[name] = value.clone()
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": memory, "param_groups": groups})
 
 
 def _optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
@@ -358,10 +389,12 @@ def train(state: TrainingState, material: Material, should_stop: Callable[[], bo
     """Train until the epochs or the patience run out, or `should_stop()` is true before a batch; yields each epoch.
 
     However it ends (also when the caller closes the iterator), the module holds the best weights and is in evaluation
-    mode. A stop within an epoch discards that epoch. Raises `RunError` where the loss stops being a finite number.
+    mode. A stop within an epoch discards that epoch; called again, training goes on after the latest whole one. Raises
+    `RunError` where the loss stops being a finite number.
     """
     config = state.config.training(state.model)
     task: Any = (SequenceTask if state.model == "sequence" else ChurnTask)(state.module, config, material)
+    state.rewind()
     try:
         while state.epoch < config.n_epochs and not state.is_over:
             began = time.perf_counter()

@@ -123,14 +123,14 @@ def rulers(scores: Sequence[Score], title: str = "From chance to ceiling") -> go
             left = x
         _mark(fig, score, (_place(score, score.ours), row), ("Ours", score.ours, MODEL, "circle"), "top center", shown)
         label = f"<b>{plain(score.label, 60)}</b>"
-        fig.add_annotation(x=0, y=row, yshift=34, xanchor="left", showarrow=False, text=label, align="left")
+        fig.add_annotation(x=0, y=row, yshift=40, xanchor="left", showarrow=False, text=label, align="left")
     fig.update_xaxes(visible=False, range=[-0.09, 1.09], fixedrange=True)
     fig.update_yaxes(visible=False, range=[-0.5, len(scores) - 0.4], fixedrange=True)
     fig.update_layout(hovermode="closest", margin={"l": 8, "r": 8, "t": 72, "b": 4})
     return fig
 
 
-_ROW = 88  # pixels of one ruler
+_ROW = 94  # pixels of one ruler
 
 
 def _place(score: Score, value: float) -> float:
@@ -312,7 +312,7 @@ def losses(
     curve: Curve, *, title: str, chance: float | None, chance_name: str, n_epochs: int, printed: Sequence[float] = ()
 ) -> go.Figure:
     """Training and validation loss of one model while it learns; `printed`: the paper's Table III, epochs 1 to 10."""
-    fig = figure(title, x="epoch (one pass over the training customers)", y="loss (nats, lower is better)", legend=True)
+    fig = figure(title, x="epoch", y="loss in nats", legend=True)
     _line(fig, "Training", curve.epochs, curve.train, MODEL, dash="dot")
     if any(v is not None for v in curve.valid):
         _line(fig, "Validation", curve.epochs, curve.valid, MODEL, dash="solid")
@@ -340,7 +340,7 @@ def losses(
 
 def compared_losses(curves: Sequence[Curve], *, title: str, chance: float | None) -> go.Figure:
     """The curves of several runs over each other: validation loss where there is one, else training loss."""
-    fig = figure(title, x="epoch", y="loss (nats, lower is better)", legend=True)
+    fig = figure(title, x="epoch", y="loss in nats", legend=True)
     for k, curve in enumerate(curves):
         has_valid = any(v is not None for v in curve.valid)
         name = f"{plain(curve.name)} ({'validation' if has_valid else 'training'})"

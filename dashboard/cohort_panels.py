@@ -37,7 +37,7 @@ def generate() -> None:
             step=1000 if scenario == "lifelike" else 10,
             key=f"generate_customers_{scenario}",
             persist_state="session",
-            width=140,
+            width=130,
         )
         signal = st.slider(
             "Signal",
@@ -49,7 +49,7 @@ def generate() -> None:
             persist_state="session",
             disabled=scenario == "paper",
             help="How much there is to learn: 0 is pure chance, 1 is all that the scenario holds.",
-            width=170,
+            width=150,
         )
         seed = st.number_input(
             "Seed", min_value=0, max_value=2**32 - 1, value=0, key="generate_seed", persist_state="session", width=120
@@ -98,16 +98,16 @@ def profile(cohort: store.CohortCard) -> None:
     with slot.skeleton(height=320):
         facts = store.cohort_profile(cohort.name)
     with slot:
-        left, right = st.columns(2)
-        with left:
+        grid = st.grid(2, min_column_width=widgets.CHART_WIDTH)
+        with grid.cell():
             _action_mix(facts.actions)
-        with right:
+        with grid.cell():
             _history(facts)
-        left, right = st.columns(2)
-        with left:
-            _recency(facts)
-        with right:
-            _segments(facts)
+        if facts.recency["customers"].sum():
+            with grid.cell():
+                _recency(facts)
+            with grid.cell():
+                _segments(facts)
         _features(cohort, facts)
 
 
@@ -153,8 +153,6 @@ def _history(facts: Any) -> None:
 
 def _recency(facts: Any) -> None:
     table = facts.recency
-    if table["customers"].sum() == 0:
-        return
     widgets.chart(
         charts.columns(
             table["since"],
@@ -174,8 +172,6 @@ def _recency(facts: Any) -> None:
 
 def _segments(facts: Any) -> None:
     table = facts.segments
-    if table.empty:
-        return
     widgets.chart(
         charts.bars(
             table["segment"],
@@ -203,7 +199,7 @@ def _features(cohort: store.CohortCard, facts: Any) -> None:
     order = facts.spread["feature"].tolist()
     if not order:
         return
-    st.subheader("Features by churn" if cohort.facts.labelled else "Features", anchor=False)
+    st.header("Features by churn" if cohort.facts.labelled else "Features", anchor=False)
     picked = st.multiselect(
         "Features shown",
         order,
@@ -211,7 +207,7 @@ def _features(cohort: store.CohortCard, facts: Any) -> None:
         key=f"features_{cohort.name}",
         help="Those whose groups differ most in churn come first.",
     )
-    grid = st.grid(2, min_column_width=340)
+    grid = st.grid(2, min_column_width=widgets.CHART_WIDTH)
     for k, feature in enumerate(picked):
         table = facts.features[facts.features["feature"] == feature]
         with grid.cell():
@@ -233,7 +229,7 @@ def data_check(cohort: store.CohortCard) -> None:
 
 def saved(cohort: store.CohortCard) -> None:
     """All cohorts, with the choice between them and a way to delete the current one."""
-    st.subheader("Saved cohorts", anchor=False)
+    st.header("Saved cohorts", anchor=False)
     rows = []
     for name in store.cohort_names():
         with widgets.guarded(f"{widgets.plain(name)} cannot be read:"):

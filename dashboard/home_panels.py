@@ -133,7 +133,7 @@ def most_at_risk() -> None:
     plans = store.plans_of(run, list(rows), Policy())
     if plans is None:
         return
-    st.subheader("Most likely to leave, and what comes next" if has_churn else "What comes next", anchor=False)
+    st.header("Most likely to leave, and what comes next" if has_churn else "What comes next", anchor=False)
     labels = plans.catalogue.labels
     table = pd.DataFrame(
         {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from dashboard import charts, decision_charts, list_panels, policy_panels, predi
 TABS = ("Who is at risk", "What changes", "Best threshold", "The plans")
 SHOWN = 200
 """Customers that flip, at most this many in the table."""
+PAINT_SECONDS = 0.015
 KEPT_EXPORTS = 24
 """Files of plans that stay in the workspace; older ones make room."""
 
@@ -60,6 +62,8 @@ def decide(card: store.RunCard, bound: Bound) -> None:
             delta_color="off",
             delta_arrow="off",
         )
+    # The browser paints together what arrives within 10 ms, and a chart takes it long: the numbers go first.
+    time.sleep(PAINT_SECONDS)
     at_risk_tab, changes, best, listed = st.tabs(TABS, key="plans_tab", on_change="rerun")
     if changes.open:
         with changes:

@@ -87,10 +87,14 @@ class Wanted:
 
 def training_form() -> Wanted:
     """Draw the settings; `ConfigError` where they do not go together."""
-    chosen = st.segmented_control(
-        "Preset", PRESET_NAMES, default="standard", key="train_preset", persist_state="session", required=True
+    name = st.radio(
+        "Preset",
+        PRESET_NAMES,
+        index=PRESET_NAMES.index("standard"),
+        horizontal=True,
+        key="train_preset",
+        persist_state="session",
     )
-    name = chosen if chosen in PRESET_NAMES else "standard"
     base = preset(name)
     st.caption(PRESETS[name])
     with st.container(horizontal=True, vertical_alignment="bottom"):

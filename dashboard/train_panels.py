@@ -17,7 +17,7 @@ from dashboard import charts, store, widgets
 from dashboard.charts import Curve
 from dashboard.train_form import Wanted
 
-MODEL_TITLES = {"sequence": "Sequence Transformer: the next action", "churn": "Churn Transformer: the risk to leave"}
+MODEL_TITLES = {"sequence": "Sequence model: the next action", "churn": "Churn model: the risk to leave"}
 STATES = {
     "running": "training",
     "scoring": "scoring",
@@ -107,10 +107,11 @@ def _expected(run: store.RunCard) -> Estimate:
 
 def curves(run: store.RunCard, place: str) -> None:
     """The loss curves of the models of a run, side by side; place: keeps apart what is drawn twice on a page."""
-    models = run.config.models
-    for model, column in zip(models, st.columns(len(models)), strict=True):
-        with column:
-            _curve_chart(run, model, place)
+    grid = st.grid(2, min_column_width=widgets.CHART_WIDTH)
+    for model in run.config.models:
+        if run.epochs(model) or not run.status.is_over:
+            with grid.cell():
+                _curve_chart(run, model, place)
 
 
 def _curve_chart(run: store.RunCard, model: Any, place: str) -> None:
@@ -245,7 +246,7 @@ def failures(cohort: store.CohortCard) -> None:
 
 def history(cohort: store.CohortCard) -> None:
     """The list of runs; one of them in detail, or several beside each other."""
-    st.subheader("Runs on this cohort", anchor=False)
+    st.header("Runs on this cohort", anchor=False)
     runs = store.run_cards(cohort.name)
     if not runs:
         said = "Each training becomes a run: its settings, curves, scores and plans."
@@ -345,8 +346,9 @@ def _several_runs(runs: list[store.RunCard]) -> None:
         else:
             st.dataframe(differ, hide_index=True, alt="Settings that differ between the runs")
         models = [m for m in MODEL_NAMES if any(run.epochs(m) for run in runs)]
-        for model, column in zip(models, st.columns(max(len(models), 1)), strict=False):
-            with column:
+        grid = st.grid(2, min_column_width=widgets.CHART_WIDTH)
+        for model in models:
+            with grid.cell():
                 drawn = [curve_of(run, model) for run in runs if run.epochs(model)]
                 widgets.chart(
                     charts.compared_losses(drawn, title=MODEL_TITLES[model], chance=chance_loss(runs[0], model)),

@@ -27,6 +27,10 @@ PAGES = {
 """Name of a page to its file; the name is its address as well (home: /)."""
 
 
+CHART_WIDTH = 330
+"""Pixels below which charts in a grid stand below each other instead of side by side."""
+
+
 # ---- text ------------------------------------------------------------------------------------------------------------
 
 
@@ -124,7 +128,7 @@ def empty_state(icon: str, heading: str, text: str, *, page: str | None = None, 
     """What a page shows instead of itself: why it is empty, and the one step that changes that."""
     with st.container(border=True, horizontal_alignment="center"):
         st.space("small")
-        st.subheader(heading, icon=f":material/{icon}:", text_alignment="center", anchor=False)
+        st.header(heading, icon=f":material/{icon}:", text_alignment="center", anchor=False)
         st.markdown(text, text_alignment="center")
         if page is not None and st.button(label, type="primary", key=f"empty_{page}"):
             st.switch_page(PAGES[page])

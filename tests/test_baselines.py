@@ -116,6 +116,13 @@ def test_a_first_event_alone_is_enough_to_be_asked():
     assert told["markov_2"].n_events.tolist() == [1] * 30
 
 
+def test_with_one_event_of_history_both_markov_rules_say_the_same_of_the_next():
+    cohort = cohort_of(["aaba", "abba", "aabb", "baab"] * 8, actions="ab")  # (a, a) is always followed by b, a is not
+    told = answers(cohort, range(32))
+    np.testing.assert_allclose(told["markov_2"].actual_log_p[:, 0], told["markov"].actual_log_p[:, 0])
+    assert np.abs(told["markov_2"].actual_log_p - told["markov"].actual_log_p)[:, 1:].max() > 0.1
+
+
 @pytest.mark.parametrize("name", ["popular", "recent", "repeat_last", "markov", "markov_2"])
 def test_the_probabilities_of_all_next_actions_add_up_to_one(name):
     rng = np.random.default_rng(0)

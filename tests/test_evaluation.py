@@ -344,6 +344,18 @@ def test_a_model_that_knows_nothing_is_said_to_be_worse(bench):
     )
 
 
+def test_with_test_customers_of_one_class_the_report_says_that_the_auc_is_unknown(bench):
+    people = bench.cohort.customers.copy()
+    people.loc[bench.split.test, "churned"] = False
+    one = Bench.__new__(Bench)
+    vars(one).update(vars(bench) | {"cohort": replace(bench.cohort, customers=people)})
+    told = one.report(None, one.churn(np.full(3000, 0.3)))
+    assert told["churn"]["auc"] is None
+    assert [comparison["score"] for comparison in told["churn"]["comparisons"]] == ["log_loss"]
+    assert told["notes"][-1] == "The churn AUC is unknown: the test customers are all of one class."
+    json.dumps(told, allow_nan=False)
+
+
 def test_without_signal_nothing_beats_chance_and_no_alarm_is_raised():
     bench = Bench(signal=0.0, customers=2000, seed=1)
     told = bench.report(bench.sequence_oracle(), bench.churn_oracle())

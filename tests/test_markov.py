@@ -4,6 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from crm_models.baselines import rank_of
 from crm_models.markov import BACK_OFF, Chain, LongChain, Pairs, places
@@ -67,6 +68,20 @@ def test_among_equal_plans_the_lower_ids_win():
     chain = Chain.fit(pairs_of([0, 0], [1, 1], [2, 2]), np.full(4, 0.25))
     # After 3, which nothing followed, all four are equal: the plan begins with 0, which is followed by itself.
     assert chain.plans()[0].tolist() == [[0, 0, 0], [1, 1, 1], [2, 2, 2], [0, 0, 0]]
+
+
+@pytest.mark.parametrize(("popular", "seen"), [([0.25, 0.75], 0), ([0.75, 0.25], 1)])
+def test_what_was_seen_and_what_is_popular_tie_in_favour_of_the_lower_id(popular, seen):
+    # One event and 2 x 0.25 beside 2 x 0.75: both score 1.5 after action 0.
+    follows = np.zeros((2, 2))
+    follows[0, seen] = 1
+    chain = Chain(follows=sparse.csr_array(follows), popular=np.array(popular), weight=2.0)
+    assert chain.dense()[0].tolist() == [0.5, 0.5]
+    assert chain.ranks(np.array([0, 0]), np.array([0, 1])).tolist() == [0, 1]
+    p = chain.dense()
+    every = {(a, b, c): p[0, a] * p[a, b] * p[b, c] for a, b, c in product(range(2), repeat=3)}
+    assert tuple(chain.plans()[0][0]) == max(every, key=every.__getitem__)
+    assert chain._best_next(np.ones(2))[1][0] == 0
 
 
 @pytest.mark.parametrize("equal_popularity", [False, True])

@@ -8,12 +8,11 @@ widgets.title("Cohort", "Who are the customers, what happened to them, and what 
 
 WAYS = {"generate": "Generate", "own": "Bring your own files", "known": "A known public format"}
 with st.container(border=True):
-    way = st.segmented_control(
+    way = st.radio(
         "A new cohort",
         list(WAYS),
         format_func=WAYS.__getitem__,
-        default="generate",
-        required=True,
+        horizontal=True,
         key="cohort_way",
         persist_state="session",
     )

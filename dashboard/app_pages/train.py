@@ -12,7 +12,7 @@ train_panels.be_ready()
 # The place is kept, and filled after the form: a click then shows its training in the same run of this script.
 under_way = st.container()
 with st.container(border=True):
-    st.subheader("New training", anchor=False)
+    st.header("New training", anchor=False)
     try:
         wanted = train_form.training_form()
     except CrmError as error:
