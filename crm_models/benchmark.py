@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from crm_models.baselines import majority, popular
+from crm_models.baselines import churn_baselines, sequence_baselines
 from crm_models.cohort import Outcomes, Split
 from crm_models.config import RunConfig
 from crm_models.errors import DataError
@@ -48,14 +48,13 @@ def sequence(cohort: Cohort, config: RunConfig, holdout: int = 1) -> dict[str, A
     began = time.perf_counter()
     predictions = sequence_predictions(module, arrays, found)
     predict_s = time.perf_counter() - began
+    others = sequence_baselines(fit_arrays, split.train, arrays, found, encoder)
     return {
         **sequence_scores(_seen(predictions, holdout), encoder.n_actions),
         "fit_s": round(fit_s, 2),
         "predict_s": round(predict_s, 2),
         "epochs": config.sequence_training.n_epochs,
-        "baselines": {
-            "popular": sequence_scores(popular(fit_arrays, split.train, arrays, found, encoder), encoder.n_actions)
-        },
+        "baselines": {name: sequence_scores(_seen(p, holdout), encoder.n_actions) for name, p in others.items()},
     }
 
 
@@ -72,7 +71,7 @@ def churn(cohort: Cohort, config: RunConfig, folds: int = 5, seed: int = 0) -> d
     from crm_models.prediction import churn_probabilities
 
     rows_of_scores: list[dict[str, Any]] = []
-    chance: list[dict[str, Any]] = []
+    baselines: dict[str, list[dict[str, Any]]] = {}
     for train, test in StratifiedKFold(folds, shuffle=True, random_state=seed).split(known, labels):
         fit, valid = train_test_split(train, test_size=config.valid_share, stratify=labels[train], random_state=seed)
         split = Split(train=np.sort(known[fit]), valid=np.sort(known[valid]), test=known[test])
@@ -85,8 +84,10 @@ def churn(cohort: Cohort, config: RunConfig, folds: int = 5, seed: int = 0) -> d
         predict_s = time.perf_counter() - began
         own = ChurnPredictions(customer_id=arrays.customer_id[split.test], churned=labels[test], churn_p=p)
         rows_of_scores.append(churn_scores(own) | {"fit_s": fit_s, "predict_s": predict_s})
-        chance.append(churn_scores(majority(arrays, cohort.labels, split)))
-    return _mean_and_sd(rows_of_scores) | {"folds": folds, "baselines": {"majority": _mean_and_sd(chance)}}
+        for name, theirs in churn_baselines(arrays, cohort.labels, split, encoder).items():
+            baselines.setdefault(name, []).append(churn_scores(theirs))
+    beside = {name: _mean_and_sd(rows) for name, rows in baselines.items()}
+    return _mean_and_sd(rows_of_scores) | {"folds": folds, "baselines": beside}
 
 
 def _fitted(
