@@ -195,9 +195,11 @@ def _decode(model: SequenceTransformer, batch: SequenceBatch, n_history: Tensor,
     beam = _Beam.start(model.logits(hidden[:, 0]), allowed)
     past, ancestors = encoded.past, None
     for step in range(1, N_STEPS):
+        # After the last step only the best plan is asked for.
+        keep = BEAM if step < N_STEPS - 1 else 1
         seen, ancestors = beam.visible(seen, ancestors)
-        log_p, past = _advance(model, beam.actions[:, :, -1], length + step - 1, past, seen)
-        beam = beam.extend(log_p, allowed)
+        logits, past = _advance(model, beam.actions[:, :, -1], length + step - 1, past, seen)
+        beam = beam.extend(logits, allowed, keep)
     return beam.result()
 
 
@@ -239,16 +241,16 @@ class _Beam:
             runner_up=nothing.long(),
             runner_up_log_p=nothing,
         )
-        return empty.extend(logits[:, None], allowed)
+        return empty.extend(logits[:, None], allowed, BEAM)
 
-    def extend(self, logits: Tensor, allowed: _Allowed) -> _Beam:
-        """The best plans that are one step longer, from logits (B, W, A) after each candidate."""
-        action, log_p = self._best_next(logits, allowed)
+    def extend(self, logits: Tensor, allowed: _Allowed, keep: int) -> _Beam:
+        """The `keep` best plans that are one step longer, from logits (B, W, A) after each candidate."""
+        action, log_p = self._best_next(logits, allowed, keep + 1)
         n, width, n_next = log_p.shape
         # Where no action is left, "none" (id 0) follows at no cost, so that the steps before it still count.
         used_up = ~torch.isfinite(log_p[..., :1])
         cost = torch.cat([log_p[..., :1].masked_fill(used_up, 0.0), log_p[..., 1:]], dim=2)
-        total, index = (self.total[..., None] + cost).flatten(1).topk(min(BEAM, width * n_next), dim=1)
+        total, index = (self.total[..., None] + cost).flatten(1).topk(min(keep, width * n_next), dim=1)
         rows = torch.arange(n, device=logits.device)[:, None]
         parent, place = index // n_next, index % n_next
         # The best action that was not chosen: the second where the best was, else the best.
@@ -263,15 +265,15 @@ class _Beam:
             runner_up_log_p=grow(self.runner_up_log_p, log_p, other),
         )
 
-    def _best_next(self, logits: Tensor, allowed: _Allowed) -> tuple[Tensor, Tensor]:
-        """Ids and log-probabilities (B, W, K) of each candidate's best next actions, best first; id 0 and -inf after
-        the last one that is allowed. More than K cannot enter the beam, so the rest is not looked at again."""
+    def _best_next(self, logits: Tensor, allowed: _Allowed, count: int) -> tuple[Tensor, Tensor]:
+        """Ids and log-probabilities (B, W, K) of each candidate's `count` best next actions, best first; id 0 and -inf
+        after the last one that is allowed. The others can neither enter the beam nor be a runner-up."""
         log_sum = logits.logsumexp(dim=-1, keepdim=True)
         usable = logits.masked_fill(~allowed.first[:, None], -torch.inf)
         if not allowed.repeats and self.actions.shape[2]:
             # Where a step is 0 nothing was left anyway: it does no harm that this closes action 1.
             usable.scatter_(2, (self.actions - 1).clamp(min=0), -torch.inf)
-        best, index = usable.topk(min(BEAM + 1, usable.shape[2]), dim=2)
+        best, index = usable.topk(min(count, usable.shape[2]), dim=2)
         action = torch.where(torch.isfinite(best), index + 1, 0)
         # A last column of none: with a single action, the runner-up must still be somewhere.
         return F.pad(action, (0, 1)), F.pad(best - log_sum, (0, 1), value=-torch.inf)

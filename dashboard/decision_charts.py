@@ -6,7 +6,10 @@ HTML in labels and hovers.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,9 +49,11 @@ def risk_histogram(counts: np.ndarray, threshold: float, height: int = 230) -> g
         )
     )
     fig.add_vline(x=threshold, line={"color": AT_RISK, "width": 2, "dash": "dot"})
-    fig.update_xaxes(range=[0, 1], dtick=0.1, tickformat=".1f", fixedrange=True)
-    fig.update_yaxes(fixedrange=True)
-    return fig.update_layout(bargap=0.08, barcornerradius=2, hovermode="closest")
+    # Drawn anew at every move of the slider: no second pass for margins, no rounding, no template to send along.
+    fig.update_xaxes(range=[0, 1], dtick=0.1, tickformat=".1f", fixedrange=True, automargin=False)
+    fig.update_yaxes(fixedrange=True, automargin=False, nticks=5)
+    margin = {"l": 64, "r": 16, "t": 40, "b": 44}
+    return fig.update_layout(bargap=0.08, barcornerradius=0, hovermode="closest", template="none", margin=margin)
 
 
 def expected_value(table: pd.DataFrame, threshold: float, unit: str) -> go.Figure:
@@ -117,3 +122,57 @@ def before_after(table: pd.DataFrame, retention: Sequence[str], top: int = 15) -
     fig.update_yaxes(tickmode="array", range=[n - 0.4, -0.6], showgrid=False, **ticks)
     # Bars of one group are stacked from the bottom up, and the axis is turned over: the first trace stays on top.
     return fig.update_layout(barmode="group", bargap=0.3, legend={"traceorder": "normal"})
+
+
+# ---- one customer ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimedEvents:
+    """Events on a timeline: (T,) times (dates or numbers), action labels, values (NaN: none), whether models saw it."""
+
+    when: Sequence[Any]
+    action: Sequence[str]
+    value: Sequence[float]
+    seen: Sequence[bool]
+
+
+def timeline(events: TimedEvents, *, unit: str, cut: Any = None, top: int = 14) -> go.Figure:
+    """The history of one customer: time from left to right, one line per action, the most frequent ones by name.
+
+    unit: what the time axis counts in. cut: the moment up to which the models see.
+    """
+    count = Counter(events.action)
+    lines = [action for action, _ in count.most_common(top)]
+    other = "other actions" if len(count) > top else None
+    place = {action: k for k, action in enumerate(lines)}
+    names = [plain(action) for action in lines] + ([other] if other else [])
+    fig = figure("History", x=unit, height=120 + 26 * max(len(names), 3), legend=not all(events.seen))
+    for seen, name, symbol, color in (
+        (True, "Seen by the models", "circle", DATA),
+        (False, "Came later, not seen", "circle-open", CHANCE),
+    ):
+        own = [k for k, s in enumerate(events.seen) if s == seen]
+        if not own:
+            continue
+        texts = [_event_text(events, k) for k in own]
+        fig.add_trace(
+            go.Scatter(
+                x=[events.when[k] for k in own],
+                y=[place.get(events.action[k], len(lines)) for k in own],
+                mode="markers",
+                name=name,
+                marker={"color": color, "size": 11, "symbol": symbol, "opacity": 0.85, "line": {"width": 2}},
+                customdata=[[text] for text in texts],
+                hovertemplate="%{customdata[0]}<br>%{x}<extra></extra>",
+            )
+        )
+    if cut is not None and not all(events.seen):
+        fig.add_vline(x=cut, line={"color": CHANCE, "width": 1, "dash": "dot"})
+    ticks = {"tickvals": list(range(len(names))), "ticktext": names}
+    return fig.update_yaxes(tickmode="array", range=[max(len(names), 1) - 0.4, -0.6], **ticks)
+
+
+def _event_text(events: TimedEvents, k: int) -> str:
+    value = events.value[k]
+    return plain(events.action[k], 120) + ("" if np.isnan(value) else f", value {value:g}")

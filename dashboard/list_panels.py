@@ -32,7 +32,6 @@ SOURCES = {
     "graded": "retention in some steps",
     "fallback": "popular actions",
 }
-STEP_SOURCES = {"model": "model", "retention": "retention", "fallback": "popular action"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,19 +60,12 @@ def current_filter() -> Filter:
     )
 
 
-def filter_row() -> Filter:
-    """The controls of the filter in a row."""
+def filter_row(*, search: bool = True) -> Filter:
+    """The controls of the filter in a row; without the search where the page has it already."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.text_input(
-            "Search customers",
-            key=SEARCH,
-            persist_state="session",
-            type="search",
-            placeholder="Part of a customer id",
-            icon=":material/search:",
-            live="250ms",
-            width=230,
-        )
+        if search:
+            search_box("Search customers")
+
         st.segmented_control("Show", WHO_OPTIONS, default="everybody", required=True, key=WHO, persist_state="session")
         st.selectbox(
             "Plan",
@@ -87,6 +79,21 @@ def filter_row() -> Filter:
         )
         st.selectbox("Order", SORTS, key=SORT, persist_state="session", width=230)
     return current_filter()
+
+
+def search_box(label: str, placeholder: str = "Part of a customer id") -> str:
+    """The search, one for all pages; returns what is searched for."""
+    st.text_input(
+        label,
+        key=SEARCH,
+        persist_state="session",
+        type="search",
+        placeholder=placeholder,
+        icon=":material/search:",
+        live="250ms",
+        width=300,
+    )
+    return current_filter().search
 
 
 def filtered(card: store.RunCard, everybody: CustomerScores, policy: Policy, wanted: Filter) -> np.ndarray:

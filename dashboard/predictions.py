@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -18,9 +19,10 @@ import pyarrow.compute as pc
 import streamlit as st
 
 from crm_models.cohort import last_moment_days, part, part_starts, planning_moment, select
+from crm_models.files import new_file
 from crm_models.planning import Catalogue, Plans, Policy, make_plans
 from crm_models.records import Cohort, CustomerScores, moment_days
-from crm_models.schema import N_STEPS
+from crm_models.schema import MODEL_NAMES, N_STEPS
 from dashboard import scoring, store
 
 if TYPE_CHECKING:
@@ -160,12 +162,48 @@ def tested(card: store.RunCard) -> Tested:
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _tested(run: str, cohort: str, stamp: str, mark: int) -> Tested:
-    from crm_models.evaluation import possible_actions
-    from crm_models.fitting import predict_held_out
+    """From the run folder where they were kept, else computed and kept there."""
+    file, key = Path(run) / "held_out.npz", f"{stamp}|{mark}"
+    found = _read_tested(file, key)
+    if found is None:
+        from crm_models.evaluation import possible_actions
+        from crm_models.fitting import predict_held_out
 
-    held, own = _held_out(run, cohort, stamp), _models(run, mark)
-    sequence, churn = predict_held_out(own, held)
-    return Tested(sequence=sequence, churn=churn, n_actions=possible_actions(held.cohort))
+        held, own = _held_out(run, cohort, stamp), _models(run, mark)
+        sequence, churn = predict_held_out(own, held)
+        found = Tested(sequence=sequence, churn=churn, n_actions=possible_actions(held.cohort))
+        _write_tested(file, key, found)
+    return found
+
+
+def _write_tested(file: Path, key: str, found: Tested) -> None:
+    parts = {f"{name}.{k}": v for name in MODEL_NAMES for k, v in vars(getattr(found, name) or _Nothing()).items()}
+    # Ids are written as text of fixed width: arrays of objects would need pickle, which runs what it reads.
+    arrays = {k: v.astype(str) if v.dtype == object else v for k, v in parts.items()}
+    with new_file(file) as part, part.open("wb") as handle:
+        np.savez(handle, key=np.array(key), n_actions=np.array(found.n_actions), **arrays)
+
+
+class _Nothing:
+    """A model that is not there has no arrays."""
+
+
+def _read_tested(file: Path, key: str) -> Tested | None:
+    from crm_models.records import ChurnPredictions, SequencePredictions
+
+    try:
+        with np.load(file, allow_pickle=False) as saved:
+            if str(saved["key"]) != key:
+                return None
+            arrays = {name: saved[name] for name in saved.files}
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
+    own = {m: {k.split(".")[1]: v for k, v in arrays.items() if k.startswith(f"{m}.")} for m in MODEL_NAMES}
+    return Tested(
+        sequence=SequencePredictions(**own["sequence"]) if own["sequence"] else None,
+        churn=ChurnPredictions(**own["churn"]) if own["churn"] else None,
+        n_actions=int(arrays["n_actions"]),
+    )
 
 
 def held_out(card: store.RunCard) -> HeldOut:

@@ -60,7 +60,11 @@ def bring_your_own() -> None:
         help=f"Up to {uploads.MAX_MB} MB each and {uploads.MAX_ROWS:,} rows in all.",
     )
     mapped = [found for k, file in enumerate(files or []) if (found := _one_file(k, file)) is not None]
-    if mapped:
+    for table in mapped:
+        if gaps := uploads.missing(table):
+            said = ", ".join(MEANINGS[ours][0] for ours in gaps)
+            st.warning(f"{widgets.plain(table.file)}: choose the column for {said}.", icon=":material/warning:")
+    if mapped and not any(uploads.missing(table) for table in mapped):
         _keep(mapped)
 
 
@@ -109,9 +113,6 @@ def _columns(k: int, name: str, table: pd.DataFrame, kind: str) -> Mapped:
     doubled = [c for c in set(columns.values()) if list(columns.values()).count(c) > 1]
     if doubled:
         st.warning(f"The column {widgets.plain(doubled[0])} is chosen twice.", icon=":material/warning:")
-    missing = [MEANINGS[c][0] for c in uploads.NEEDED[kind] if c not in columns]
-    if missing:
-        st.warning(f"Choose the column for: {', '.join(missing)}.", icon=":material/warning:")
     return Mapped(upload=name, file=name, table=table, kind=kind, columns=columns)
 
 

@@ -17,7 +17,7 @@ from crm_models.errors import DataError
 from crm_models.records import Cohort
 from crm_models.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
 from crm_models.sources.reading import read_bytes, read_table
-from crm_models.sources.tables import TABLES, cohort_from_tables, guess_columns
+from crm_models.sources.tables import ROW, TABLES, cohort_from_tables, guess_columns
 
 MAX_MB = 200
 MAX_ROWS = 3_000_000
@@ -84,6 +84,11 @@ def guesses(table: pd.DataFrame, kind: str) -> dict[str, str]:
     return {ours: theirs for ours, theirs in (found | exact).items() if ours in COLUMNS[kind]}
 
 
+def missing(table: Mapped) -> list[str]:
+    """The columns (our names) that this kind of table cannot do without, and that nobody chose yet."""
+    return [ours for ours in NEEDED[table.kind] if ours not in table.columns]
+
+
 def build(tables: Sequence[Mapped], *, name: str, churn_days: float | None = None) -> Cohort:
     """The cohort of the mapped tables; files of one kind are put below each other. `DataError` where it cannot be."""
     if sum(len(t.table) for t in tables) > MAX_ROWS:
@@ -98,8 +103,11 @@ def build(tables: Sequence[Mapped], *, name: str, churn_days: float | None = Non
     for kind, group in by_kind.items():
         whole = pd.concat([_renamed(t) for t in group], ignore_index=True) if len(group) > 1 else _renamed(group[0])
         merged[kind] = (whole, " + ".join(t.file for t in group))
+    # Customers without an id are numbered by their row, where nothing else has to know them by it.
+    unnamed = any(CUSTOMER_ID not in t.columns for t in by_kind.get("customers", []))
+    columns = {CUSTOMER_ID: ROW} if unnamed else {}
     positive = next((t.positive for t in by_kind.get("customers", []) if t.positive), None)
-    return cohort_from_tables(merged, churn_days=churn_days, positive=positive, name=name)
+    return cohort_from_tables(merged, churn_days=churn_days, columns=columns, positive=positive, name=name)
 
 
 def _renamed(table: Mapped) -> pd.DataFrame:

@@ -1,7 +1,11 @@
-"""Customers: Who is this customer, how likely are they to leave, and what comes next?"""
+"""Customers: one customer's risk, plan, history, profile and what-if; and the list of all."""
 
-from dashboard import widgets
+import streamlit as st
+
+from dashboard import customer_panels, widgets
 
 widgets.title("Customers", "Who is this customer, how likely are they to leave, and what comes next?")
-widgets.need_run()
-widgets.empty_state("construction", "This page is being built", "Nothing to see here yet.")
+run = widgets.need_run()
+if not widgets.need_scores(run):
+    st.stop()
+customer_panels.look(run)

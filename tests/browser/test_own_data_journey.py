@@ -1,6 +1,7 @@
 """Bring own files with odd names and marks in them, look them over, and find everything shown as text."""
 
 import pytest
+from conftest import AT_REST
 from playwright.sync_api import expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -25,8 +26,14 @@ def files(tmp_path):
 
 
 def choose(page, label: str, value: str, nth: int = 0) -> None:
-    page.get_by_label(label, exact=True).nth(nth).click()
-    page.get_by_role("option", name=value, exact=True).click()
+    """Pick an option of the nth select box with this label, and wait until the page has taken it."""
+    box = page.get_by_test_id("stSelectbox").filter(has=page.get_by_text(label, exact=True)).nth(nth)
+    box.locator("input").focus()  # a click would scroll, and scrolling closes the list
+    page.keyboard.type(value)
+    page.get_by_role("option", name=value, exact=True).wait_for()
+    page.keyboard.press("Enter")
+    expect(box.locator("input")).to_have_value(value)
+    page.wait_for_function(AT_REST)
 
 
 def test_own_files_become_a_cohort(open_page, files):

@@ -1,7 +1,6 @@
 """Text from data, in every place that reads Markdown, is shown letter for letter."""
 
 import pytest
-
 from conftest import served  # the browser tests' own
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

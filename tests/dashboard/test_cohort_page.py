@@ -58,7 +58,7 @@ def test_two_own_files_are_mapped_by_guess_and_by_hand_and_kept(workspace, open_
     assert app.selectbox("kind_0").value == "interactions"
     assert app.selectbox("kind_1").value == "customers"
     assert app.selectbox("column_0_interactions_customer_id").value == "client"
-    assert "Choose the column for: Time" not in texts(app)
+    assert app.selectbox("column_0_interactions_timestamp").value == "when"
     app.selectbox("column_0_interactions_action").select("what").run()
     app.selectbox("column_1_customers_churned").select("gone").run()
     assert "30 customers, 240 interactions, 2 actions, churn rate 26.7%" in texts(app)
@@ -78,6 +78,17 @@ def test_files_of_one_kind_are_put_together(workspace, open_page, texts):
         app.selectbox(f"column_{k}_interactions_action").select("what")
     app.run()
     assert "30 customers, 240 interactions" in texts(app)
+
+
+def test_without_a_time_there_is_nothing_to_build_and_the_page_says_what_to_choose(workspace, open_page, texts):
+    app = own_files(open_page, interactions__csv="wer,was\na,b\n")
+    assert "interactions.csv: choose the column for Customer, Time." in texts(app)
+    assert not [b for b in app.button if b.key == "own_keep"]
+
+
+def test_customers_without_an_id_are_numbered(workspace, open_page, texts):
+    app = own_files(open_page, customers__csv="churned,age\nyes,1\nno,2\n")
+    assert "2 customers, 0 interactions" in texts(app)
 
 
 def test_a_parquet_file_keeps_its_types(workspace, open_page, texts):

@@ -1,0 +1,231 @@
+"""What the evaluation page shows: headline scores on rulers, the churn model's curves, the sequence model's hits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from crm_models import curves
+from crm_models.evaluation import auc_with_interval
+from crm_models.records import ChurnPredictions
+from dashboard import charts, evaluation_charts, policy_panels, predictions, store, widgets
+
+SEQUENCE = (
+    ("step_accuracy", "Next actions that were right", False),
+    ("plan_accuracy", "Whole plans that were right", False),
+    ("hr_at_10", "True next action among the ten likeliest", False),
+    ("ndcg_at_10", "How high it stands among the ten (NDCG)", False),
+    ("loss", "Surprise per step (loss, nats)", True),
+)
+CHURN = (
+    ("auc", "Ranking of churners above stayers (AUC)", False),
+    ("average_precision", "Precision over all thresholds (average)", False),
+    ("accuracy", "Right at a threshold of one half", False),
+    ("log_loss", "Surprise (log loss, nats)", True),
+    ("brier", "Squared error (Brier score)", True),
+)
+MEANING = {
+    "sequence": "**Right next actions** counts every one of the three steps by itself; **whole plans** asks for all "
+    "three. **NDCG** is 1 where the true action stands first and less the lower it stands. **Loss** is how surprised "
+    "the model was by what really happened, in nats: lower is better. ",
+    "churn": "**AUC**: how often a churner is given a higher probability than a stayer; one half is chance. **Average "
+    "precision**: how pure the list of flagged customers stays as it grows. **Log loss** and **Brier score** ask for "
+    "honest probabilities: lower is better. ",
+}
+
+
+def notes(report: dict[str, Any]) -> None:
+    """What the scores mean, in the sentences of the report."""
+    for note in report.get("notes", []):
+        bad = "worse than" in note or "suspiciously" in note
+        icon = ":material/warning:" if bad else ":material/check_circle:" if "beats" in note else ":material/info:"
+        st.markdown(f"{icon} {widgets.plain(note)}")
+
+
+def headline(report: dict[str, Any]) -> None:
+    """Every headline score between chance, a simple method and the ceiling."""
+    parts = [(name, scores) for name, scores in (("sequence", SEQUENCE), ("churn", CHURN)) if report.get(name)]
+    if not parts:
+        return
+    for (name, scores), column in zip(parts, st.columns(len(parts)), strict=True):
+        found = [widgets.score_of(report[name], key, label, lower_is_better=lower) for key, label, lower in scores]
+        with column:
+            title = "The next actions" if name == "sequence" else "Who leaves"
+            _rulers([score for score in found if score is not None], title, name, report[name]["customers"])
+
+
+def _rulers(scores: list[charts.Score], title: str, name: str, customers: int) -> None:
+    table = pd.DataFrame(
+        {
+            "score": [s.label for s in scores],
+            "chance": [s.chance for s in scores],
+            "baseline": [s.baseline for s in scores],
+            "ours": [s.ours for s in scores],
+            "95 % from": [s.low for s in scores],
+            "95 % to": [s.high for s in scores],
+            "ceiling": [s.ceiling for s in scores],
+        }
+    )
+    widgets.chart(
+        charts.rulers(scores, title=f"{title}: from chance to ceiling"),
+        key=f"rulers_{name}",
+        table=table,
+        alt="; ".join(f"{s.label} {s.ours:.3f}" for s in scores),
+        note=MEANING[name] + widgets.RULER_NOTE + f"\n\nMeasured on {customers:,} customers whom no model had seen.",
+    )
+
+
+# ---- churn -----------------------------------------------------------------------------------------------------------
+
+
+@st.fragment
+def at_threshold(found: ChurnPredictions) -> None:
+    """What hangs on the threshold: right and wrong, and its point on both curves."""
+    threshold = policy_panels.threshold_slider()
+    counts = curves.confusion_table(found, threshold)
+    scores = curves.confusion_scores(counts)
+    with st.container(horizontal=True):
+        for name, label, meaning in (
+            ("precision", "Precision", "Of the customers flagged, how many churned."),
+            ("recall", "Recall", "Of the customers who churned, how many were flagged."),
+            ("specificity", "Specificity", "Of the customers who stayed, how many were left in peace."),
+            ("accuracy", "Accuracy", "Of all customers, how many were judged rightly."),
+            ("f1", "F1", "Precision and recall in one number (their harmonic mean)."),
+        ):
+            st.metric(label, widgets.share(scores[name]), border=True, help=meaning)
+    left, right = st.columns(2)
+    with left:
+        _confusion(counts, threshold)
+    with right:
+        spread = curves.score_distribution(found)
+        widgets.chart(
+            evaluation_charts.distribution(spread, threshold),
+            key="distribution",
+            alt="Churn probability of those who churned and of those who stayed",
+            table=spread,
+            note="How the churn probabilities of both groups spread. The less they overlap, the better the model tells "
+            "them apart. Customers to the right of the dotted line are flagged.",
+        )
+    if counts.to_numpy().sum(axis=1).min() == 0:
+        st.info("All test customers are of one class, so there is no curve to draw.", icon=":material/info:")
+        return
+    left, right = st.columns(2)
+    fpr = 1 - (scores["specificity"] or 0.0)
+    with left:
+        _roc(found, (threshold, fpr, scores["recall"] or 0.0))
+    with right:
+        table = curves.precision_recall_table(found)
+        widgets.chart(
+            evaluation_charts.precision_recall(
+                table, float(found.churned.mean()), (threshold, scores["precision"], scores["recall"] or 0.0)
+            ),
+            key="precision_recall",
+            alt="Precision against recall over all thresholds",
+            table=table,
+            note="Each point is a threshold. Going right, more churners are found; going down, more of those flagged "
+            "would have stayed anyway. The dotted line is what flagging at random gives.",
+        )
+
+
+def _confusion(counts: pd.DataFrame, threshold: float) -> None:
+    widgets.chart(
+        evaluation_charts.confusion(counts, threshold),
+        key="confusion",
+        alt="Customers by what happened and what the model said",
+        table=counts.reset_index(names="what happened"),
+        note="Each test customer is in one of the four fields. Green: the model was right; red: it was wrong. "
+        "A lower threshold finds more churners and raises more false alarms.",
+    )
+
+
+def _roc(found: ChurnPredictions, point: tuple[float, float, float]) -> None:
+    table = curves.roc_table(found)
+    auc = auc_with_interval(found.churned, found.churn_p)
+    widgets.chart(
+        evaluation_charts.roc(table, f"ROC curve: AUC {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})", point),
+        key="roc",
+        alt=f"ROC curve, AUC {auc.value:.3f}",
+        table=table,
+        note="Each point is a threshold: how many churners it finds (up), and how many stayers it flags wrongly (to "
+        "the right). The **AUC** is the area under the curve: one half is chance, 1 is perfect; in brackets its 95 % "
+        "interval. The red dot is the threshold above.",
+    )
+
+
+def churn_curves(found: ChurnPredictions) -> None:
+    """Calibration, gain and lift: what does not hang on one threshold."""
+    table = curves.calibration_table(found)
+    widgets.chart(
+        evaluation_charts.calibration(table),
+        key="calibration",
+        alt="Observed churn rate against predicted probability",
+        table=table,
+        note="The test customers are cut into ten groups of equal size by their predicted risk. Where a dot lies on "
+        "the dotted line, the probability can be taken at its word: of 100 customers given 30 %, 30 leave. The bars "
+        "are 95 % intervals.",
+    )
+    table = curves.lift_table(found)
+    left, right = st.columns(2)
+    with left:
+        widgets.chart(
+            evaluation_charts.gain(table),
+            key="gain",
+            alt="Share of churners reached by contacting the riskiest first",
+            table=table,
+            note="If you contact the riskiest 20 % of customers, read off how many of all churners you reach.",
+        )
+    with right:
+        widgets.chart(
+            evaluation_charts.lift(table),
+            key="lift",
+            alt="Times more churners reached than at random",
+            note="The same as a factor: at a lift of 3, three times as many churners are reached as by chance.",
+        )
+
+
+# ---- sequences -------------------------------------------------------------------------------------------------------
+
+
+def sequence(tested: predictions.Tested, report: dict[str, Any]) -> None:
+    """Accuracy by step and by length of history."""
+    assert tested.sequence is not None  # the page asked
+    chance = (report.get("chance") or {}).get("step_accuracy")
+    left, right = st.columns(2)
+    with left:
+        table = curves.per_step_table(tested.sequence)
+        widgets.chart(
+            evaluation_charts.accuracy_bars(
+                table["step"].tolist(), table, "accuracy", title="Right actions by step", x="step", chance=chance
+            ),
+            key="per_step",
+            alt="Right actions by step of the plan",
+            table=table,
+            note="The further ahead, the harder. The bars at the top are 95 % intervals; the dotted line is what "
+            "guessing reaches.",
+        )
+    with right:
+        table = curves.per_length_table(tested.sequence, tested.n_actions)
+        widgets.chart(
+            evaluation_charts.accuracy_bars(
+                table["events"].tolist(), table, "step_accuracy", title="Right actions by length of history",
+                x="events in the history", chance=chance,
+            ),
+            key="per_length",
+            alt="Right actions by length of history",
+            table=table,
+            note="Does the model need long histories? Customers with few events are often the new ones; where their "
+            "bar is as low as the dotted line, popular actions do as well.",
+        )  # fmt: skip
+
+
+def tested_of(run: store.RunCard) -> predictions.Tested | None:
+    """The held-out predictions, with a word on the wait the first time; None where they cannot be made."""
+    found = None
+    with (
+        widgets.guarded("The curves cannot be drawn:"),
+        st.spinner("Asking the models about the held-out customers (once per run)", show_time=True),
+    ):
+        found = predictions.tested(run)
+    return found

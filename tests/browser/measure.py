@@ -1,0 +1,126 @@
+"""Measures the app in Chromium and prints the figures: `python tests/browser/measure.py [CUSTOMERS]`, 100,000 at first.
+
+- pages: a click on each page of the navigation, until its heading is there and the script at rest; the app is warm;
+- training: from the click on `Train both models` to the first point on the curve, beside `python -c "import torch"`;
+- background: the same clicks while a training runs, as a ratio to those without one.
+
+The other figures of the app (threshold, customer) come from the scripts beside this one.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parent)]
+
+from conftest import ARGUMENTS, AT_REST, CHROMIUM, served  # noqa: E402  # the paths come first
+from playwright.sync_api import Page, sync_playwright  # noqa: E402
+
+from crm_models import workflow  # noqa: E402
+from crm_models.runs import RunFolder  # noqa: E402
+from dashboard import scoring  # noqa: E402
+from dashboard.jobs import JobFolder  # noqa: E402
+
+PAGES = ("Home", "Cohort", "Train", "Evaluate", "Attention", "Customers", "Plans", "Paper")
+ROUNDS = 5
+POINTS = "document.querySelectorAll('[class*=st-key-live_] .scatterlayer .trace path.point').length > 0"
+
+
+def prepare(workspace: Path, customers: int) -> None:
+    """A cohort of so many customers with one quick run, so that every page has its full load."""
+    cohort = workspace / "cohorts" / "measured"
+    workflow.generate(cohort, scenario="lifelike", customers=customers)
+    config = workflow.run_config(preset="paper", epochs=1)
+    list(workflow.train(cohort, workspace / "runs" / "quick", config))
+    from crm_models.files import write_json
+
+    write_json(workspace / "runs" / "quick" / "report.json", workflow.evaluate(workspace / "runs" / "quick"))
+    scoring.keep(RunFolder(workspace / "runs" / "quick"), cohort)
+    workflow.generate(workspace / "cohorts" / "small", scenario="lifelike", customers=2000)
+    (workspace / "prepared").touch()
+
+
+def go(page: Page, name: str) -> float:
+    """Seconds from a click on a page in the navigation to that page at rest."""
+    begin = time.perf_counter()
+    page.get_by_test_id("stSidebarNav").get_by_role("link", name=name, exact=True).click()
+    heading = "CRM Transformers" if name == "Home" else name
+    page.wait_for_function(f"document.querySelector('h1')?.innerText.trim() === {heading!r} && {AT_REST}", polling=10)
+    return time.perf_counter() - begin
+
+
+def clicks(page: Page, names: tuple[str, ...]) -> dict[str, list[float]]:
+    """Seconds of each click, several rounds over the pages."""
+    took: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(ROUNDS):
+        for name in names:
+            took[name].append(go(page, name))
+            page.wait_for_timeout(300)
+    return took
+
+
+def import_torch() -> float:
+    """Seconds that the import alone takes, the better of two."""
+    took = []
+    for _ in range(2):
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import torch"], check=True)
+        took.append(time.perf_counter() - begin)
+    return min(took)
+
+
+def first_point(page: Page, address: str) -> float:
+    """Seconds from the click on train to the first point on the chart."""
+    page.goto(f"{address}/train?cohort=small")
+    button = page.get_by_role("button", name="Train both models")
+    button.wait_for()
+    page.wait_for_timeout(8000)  # a person reads the settings first; the runner loads meanwhile
+    begin = time.perf_counter()
+    button.click()
+    page.wait_for_function(POINTS, polling=10)
+    return time.perf_counter() - begin
+
+
+def main(customers: int) -> None:
+    """Prepare, measure, print."""
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        workspace = Path(folder) / "workspace"
+        prepare(workspace, customers)
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        with served(workspace) as address:
+            page = chromium.new_page(viewport={"width": 1280, "height": 900})
+            page.goto(f"{address}/?cohort=measured")
+            page.wait_for_selector("h1")
+            for name in PAGES:
+                go(page, name)
+                page.wait_for_timeout(1500)
+            for name, took in clicks(page, PAGES).items():
+                print(f"{name:<10} at rest {statistics.median(took):.2f} s, worst {max(took):.2f} s")
+            quiet = clicks(page, ("Home", "Cohort"))
+            torch = import_torch()
+            waited = first_point(page, address)
+            print(
+                f"first point {waited:.2f} s after the click; import torch takes {torch:.2f} s; over {waited - torch:+.2f} s"
+            )
+            page.goto(f"{address}/?cohort=measured")
+            page.wait_for_selector("h1")
+            loaded = clicks(page, ("Home", "Cohort"))
+            still = [job.job.run for job in JobFolder(workspace).jobs()]
+            for name in quiet:
+                ratio = statistics.median(loaded[name]) / statistics.median(quiet[name])
+                print(f"{name:<10} while training {ratio:.2f} times as long")
+            print(f"(training under way until the end: {bool(still)})")
+            for run in still:
+                JobFolder(workspace).stop(run)
+            while JobFolder(workspace).jobs():
+                time.sleep(0.2)
+        chromium.close()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)
