@@ -230,8 +230,11 @@ def _moment_in(text: str | float | None) -> Moment | None:
 # ---- in time ---------------------------------------------------------------------------------------------------------
 
 
-def select(cohort: Cohort, rows: np.ndarray) -> Cohort:
-    """The cohort of these customers (rows of `customers`, in the order given), with their events."""
+def select(cohort: Cohort, rows: np.ndarray, ids: pd.Index | None = None) -> Cohort:
+    """The cohort of these customers (rows of `customers`, in the order given), with their events.
+
+    ids: new ids, needed where a row stands more than once, since ids are unique.
+    """
     rows = np.asarray(rows, dtype=np.int64)
     starts = cohort.starts
     counts = starts[rows + 1] - starts[rows]
@@ -239,6 +242,8 @@ def select(cohort: Cohort, rows: np.ndarray) -> Cohort:
     # Positions of all events of the chosen customers: a running count, shifted to each customer's first event.
     take = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts[rows] - (ends - counts), counts)
     customers = cohort.customers.take(rows).reset_index(drop=True)
+    if ids is not None:
+        customers[CUSTOMER_ID] = ids
     events = cohort.interactions.take(take).reset_index(drop=True)
     events[CUSTOMER_ID] = pd.Categorical.from_codes(
         np.repeat(np.arange(len(rows)), counts), categories=pd.Index(customers[CUSTOMER_ID], dtype="str").rename(None)

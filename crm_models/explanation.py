@@ -19,7 +19,7 @@ from crm_models.features import MISSING_LEVEL, CohortArrays, FeatureEncoder, his
 from crm_models.models.churn import ChurnBatch, ChurnTransformer
 from crm_models.models.sequence import SequenceTransformer
 from crm_models.records import Cohort, Moment, moment_days
-from crm_models.schema import CUSTOMER_ID, ModelName
+from crm_models.schema import ModelName
 from crm_models.training import churn_batch, history_batch
 
 PROFILE = "customer profile"
@@ -323,16 +323,14 @@ def _without_each_event(cohort: Cohort, moment: Moment | None, n_latest: int) ->
     Customers stand one after the other, each with its n_latest variants from the earliest deletion to the latest.
     """
     ends = cohort.starts[:-1] + history_counts(cohort, moment)
-    copies = select(cohort, np.repeat(np.arange(cohort.n_customers), n_latest))
+    rows = np.repeat(np.arange(cohort.n_customers), n_latest)
+    copies = select(cohort, rows, pd.Index([str(k) for k in range(len(rows))], dtype="str"))
     deleted = (ends[:, None] - n_latest + np.arange(n_latest)).ravel()
     # Where the deleted event lies in the copies: as far from the start of its copy as from that of its customer.
     offset = deleted - np.repeat(cohort.starts[:-1], n_latest)
     keep = np.ones(len(copies.interactions), dtype=bool)
     keep[copies.starts[:-1] + offset] = False
-    names = pd.Index([str(k) for k in range(copies.n_customers)], dtype="str")
-    events = copies.interactions[keep].reset_index(drop=True)
-    events[CUSTOMER_ID] = pd.Categorical.from_codes(copies.event_customers[keep], categories=names)
-    return replace(copies, customers=copies.customers.assign(**{CUSTOMER_ID: names}), interactions=events)
+    return replace(copies, interactions=copies.interactions[keep].reset_index(drop=True))
 
 
 def _next_p(

@@ -433,7 +433,7 @@ def _one_epoch(
         loss, n_targets = task.loss(chosen, windows)
         if not torch.isfinite(loss):
             raise RunError(
-                f"the {state.model} model's loss became {float(loss)} in epoch {epoch + 1}; lower the learning rate "
+                f"the {state.model} model's loss became {loss.item()} in epoch {epoch + 1}; lower the learning rate "
                 f"(now {config.learning_rate:g}) or check the data for extreme values"
             )
         state.optimizer.zero_grad(set_to_none=True)

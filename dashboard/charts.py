@@ -33,8 +33,12 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 FAINT = "rgba(128, 138, 155, 0.28)"  # tracks, bands: visible on light and dark
 
 HEIGHT = 320
-CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"], "responsive": True}
-"""For `st.plotly_chart(config=...)`: zoom, pan, picture; nothing that does nothing here."""
+CONFIG = {
+    "displaylogo": False,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d", "pan2d"],
+    "responsive": True,
+}
+"""For `st.plotly_chart(config=...)`: zoom, reset, picture; few buttons, because they cover a long title."""
 
 
 def plain(text: object, limit: int = 32) -> str:

@@ -266,10 +266,17 @@ def saved(cohort: store.CohortCard) -> None:
             )
         with st.popover(f"Delete {widgets.plain(cohort.name)}", icon=":material/delete:"):
             runs = len(store.run_cards(cohort.name))
+            busy = any(job.job.cohort == cohort.name for job in store.work())
             st.markdown(
                 f"Delete **{widgets.plain(cohort.name)}** for good? "
                 + (f"Its {runs} runs stay, but can no longer be evaluated." if runs else "It has no runs.")
             )
             st.button(
-                "Yes, delete it", type="primary", key="delete_cohort", on_click=store.delete_cohort, args=(cohort.name,)
+                "Yes, delete it",
+                type="primary",
+                key="delete_cohort",
+                on_click=store.delete_cohort,
+                args=(cohort.name,),
+                disabled=busy,
+                help="Something is being trained on it; stop that first." if busy else None,
             )

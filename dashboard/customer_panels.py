@@ -32,7 +32,7 @@ def look(card: store.RunCard) -> None:
     """One customer, chosen and shown; another choice reruns this and nothing else of the page."""
     everybody = store.scores(card)
     assert everybody is not None  # the page asked for them first
-    row = _choose(card, everybody)
+    row = choose(card, everybody)
     policy = store.policy()
     if row is not None:
         plans = predictions.plans(card, everybody, np.array([row]), policy)
@@ -61,7 +61,7 @@ def look(card: store.RunCard) -> None:
 # ---- choosing --------------------------------------------------------------------------------------------------------
 
 
-def _choose(card: store.RunCard, everybody: CustomerScores) -> int | None:
+def choose(card: store.RunCard, everybody: CustomerScores) -> int | None:
     """The select box, with what a search left; returns the row of the customer, None where there is none."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         search = list_panels.search_box("Search", f"Part of an id, among {len(everybody.customer_id):,} customers")

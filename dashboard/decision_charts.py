@@ -17,6 +17,7 @@ import plotly.graph_objects as go
 
 from dashboard.charts import (
     AT_RISK,
+    BASELINE,
     CHANCE,
     DATA,
     MODEL,
@@ -176,3 +177,66 @@ def timeline(events: TimedEvents, *, unit: str, cut: Any = None, top: int = 14) 
 def _event_text(events: TimedEvents, k: int) -> str:
     value = events.value[k]
     return plain(events.action[k], 120) + ("" if np.isnan(value) else f", value {value:g}")
+
+
+# ---- attention and effect --------------------------------------------------------------------------------------------
+
+
+def attention_map(weights: np.ndarray, tokens: Sequence[str], title: str) -> go.Figure:
+    """Who looks at whom: weights (T, T), row looks at column, rows of the whole map sum to one."""
+    n = len(tokens)
+    names, full = [plain(token, 22) for token in tokens], [plain(token, 120) for token in tokens]
+    fig = figure(title, x="looked at", y="looking", height=max(340, 200 + 17 * n))
+    # A few cells near 100 % (the first token has only itself to look at) would leave all others pale.
+    top = float(np.quantile(weights[weights > 0], 0.97)) if (weights > 0).any() else 1.0
+    fig.add_trace(
+        go.Heatmap(
+            z=weights.round(5).tolist(),
+            x=list(range(n)),
+            y=list(range(n)),
+            customdata=[[[full[i], full[j]] for j in range(n)] for i in range(n)],
+            colorscale=[[0, "rgba(42,98,240,0.04)"], [1, "rgba(42,98,240,1)"]],
+            zmin=0,
+            zmax=top,
+            xgap=1,
+            ygap=1,
+            colorbar={"title": {"text": "attention"}, "tickformat": ".0%", "thickness": 12, "len": 0.7, "nticks": 5},
+            hovertemplate="%{customdata[0]}<br>looks at %{customdata[1]}<br>attention %{z:.1%}<extra></extra>",
+        )
+    )
+    ticks = {"tickmode": "array", "tickvals": list(range(n)), "ticktext": names, "showgrid": False, "ticks": ""}
+    fig.update_xaxes(tickangle=-90 if n > 14 else -45, **ticks)
+    return fig.update_yaxes(autorange="reversed", **ticks)
+
+
+def effects(table: pd.DataFrame, title: str, x: str, top: int = 20) -> go.Figure:
+    """What taking each event or feature away does, and beside it the attention it gets.
+
+    table: `name`, `effect` (share, signed or not), `attention`, `effect_rank`, `attention_rank`; strongest first.
+    """
+    shown = table.sort_values("effect_rank", kind="stable").head(top)
+    n = len(shown)
+    fig = figure(title, height=max(340, 130 + 24 * n))
+    ranks = shown[["effect_rank", "attention_rank"]].to_numpy().tolist()
+    names = [[plain(name, 120), *rank] for name, rank in zip(shown["name"], ranks, strict=True)]
+    for column, axis, color, hover in (
+        ("effect", "x", BASELINE, "effect %{x:.2f} points, number %{customdata[1]}"),
+        ("attention", "x2", MODEL, "attention %{x:.1f} %, number %{customdata[2]}"),
+    ):
+        fig.add_trace(
+            go.Bar(
+                x=(100 * shown[column]).tolist(),
+                y=list(range(n)),
+                xaxis=axis,
+                orientation="h",
+                marker={"color": color},
+                customdata=names,
+                hovertemplate="%{customdata[0]}<br>" + hover + "<extra></extra>",
+            )
+        )
+    ticks = {"tickvals": list(range(n)), "ticktext": [plain(name, 26) for name in shown["name"]]}
+    fig.update_yaxes(tickmode="array", range=[n - 0.4, -0.6], showgrid=False, **ticks)
+    right = {"domain": [0.64, 1], "title": {"text": "attention (%)"}, "anchor": "y", "rangemode": "tozero", "nticks": 4}
+    return fig.update_layout(
+        xaxis={"domain": [0, 0.58], "title": {"text": x}, "zeroline": True, "nticks": 6}, xaxis2=right
+    )

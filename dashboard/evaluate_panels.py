@@ -26,6 +26,8 @@ CHURN = (
     ("log_loss", "Surprise (log loss, nats)", True),
     ("brier", "Squared error (Brier score)", True),
 )
+WIDE = 360
+"""Pixels below which a chart stands alone in its row."""
 MEANING = {
     "sequence": "**Right next actions** counts every one of the three steps by itself; **whole plans** asks for all "
     "three. **NDCG** is 1 where the true action stands first and less the lower it stands. **Loss** is how surprised "
@@ -49,9 +51,10 @@ def headline(report: dict[str, Any]) -> None:
     parts = [(name, scores) for name, scores in (("sequence", SEQUENCE), ("churn", CHURN)) if report.get(name)]
     if not parts:
         return
-    for (name, scores), column in zip(parts, st.columns(len(parts)), strict=True):
+    grid = st.grid(len(parts), min_column_width=WIDE)
+    for name, scores in parts:
         found = [widgets.score_of(report[name], key, label, lower_is_better=lower) for key, label, lower in scores]
-        with column:
+        with grid:
             title = "The next actions" if name == "sequence" else "Who leaves"
             _rulers([score for score in found if score is not None], title, name, report[name]["customers"])
 
@@ -69,7 +72,7 @@ def _rulers(scores: list[charts.Score], title: str, name: str, customers: int) -
         }
     )
     widgets.chart(
-        charts.rulers(scores, title=f"{title}: from chance to ceiling"),
+        charts.rulers(scores, title=title),
         key=f"rulers_{name}",
         table=table,
         alt="; ".join(f"{s.label} {s.ours:.3f}" for s in scores),
@@ -95,10 +98,10 @@ def at_threshold(found: ChurnPredictions) -> None:
             ("f1", "F1", "Precision and recall in one number (their harmonic mean)."),
         ):
             st.metric(label, widgets.share(scores[name]), border=True, help=meaning)
-    left, right = st.columns(2)
-    with left:
+    grid = st.grid(2, min_column_width=WIDE)
+    with grid:
         _confusion(counts, threshold)
-    with right:
+    with grid:
         spread = curves.score_distribution(found)
         widgets.chart(
             evaluation_charts.distribution(spread, threshold),
@@ -111,11 +114,11 @@ def at_threshold(found: ChurnPredictions) -> None:
     if counts.to_numpy().sum(axis=1).min() == 0:
         st.info("All test customers are of one class, so there is no curve to draw.", icon=":material/info:")
         return
-    left, right = st.columns(2)
+    grid = st.grid(2, min_column_width=WIDE)
     fpr = 1 - (scores["specificity"] or 0.0)
-    with left:
+    with grid:
         _roc(found, (threshold, fpr, scores["recall"] or 0.0))
-    with right:
+    with grid:
         table = curves.precision_recall_table(found)
         widgets.chart(
             evaluation_charts.precision_recall(
@@ -167,8 +170,8 @@ def churn_curves(found: ChurnPredictions) -> None:
         "are 95 % intervals.",
     )
     table = curves.lift_table(found)
-    left, right = st.columns(2)
-    with left:
+    grid = st.grid(2, min_column_width=WIDE)
+    with grid:
         widgets.chart(
             evaluation_charts.gain(table),
             key="gain",
@@ -176,7 +179,7 @@ def churn_curves(found: ChurnPredictions) -> None:
             table=table,
             note="If you contact the riskiest 20 % of customers, read off how many of all churners you reach.",
         )
-    with right:
+    with grid:
         widgets.chart(
             evaluation_charts.lift(table),
             key="lift",
@@ -192,8 +195,8 @@ def sequence(tested: predictions.Tested, report: dict[str, Any]) -> None:
     """Accuracy by step and by length of history."""
     assert tested.sequence is not None  # the page asked
     chance = (report.get("chance") or {}).get("step_accuracy")
-    left, right = st.columns(2)
-    with left:
+    grid = st.grid(2, min_column_width=WIDE)
+    with grid:
         table = curves.per_step_table(tested.sequence)
         widgets.chart(
             evaluation_charts.accuracy_bars(
@@ -205,7 +208,7 @@ def sequence(tested: predictions.Tested, report: dict[str, Any]) -> None:
             note="The further ahead, the harder. The bars at the top are 95 % intervals; the dotted line is what "
             "guessing reaches.",
         )
-    with right:
+    with grid:
         table = curves.per_length_table(tested.sequence, tested.n_actions)
         widgets.chart(
             evaluation_charts.accuracy_bars(
@@ -228,4 +231,4 @@ def tested_of(run: store.RunCard) -> predictions.Tested | None:
         st.spinner("Asking the models about the held-out customers (once per run)", show_time=True),
     ):
         found = predictions.tested(run)
-    return found
+    return found  # noqa: RET504  # None where `guarded` showed why

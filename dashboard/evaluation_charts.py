@@ -27,8 +27,8 @@ def roc(table: pd.DataFrame, title: str, point: tuple[float, float, float]) -> g
             mode="lines",
             name="Ours",
             line={"color": MODEL, "width": 2.5},
-            hovertemplate="threshold %{customdata[0]:.3f}<br>%{customdata[1]:,.0f} flagged<br>found %{y:.1%} of churners"
-            "<br>flagged %{x:.1%} of stayers<extra></extra>",
+            hovertemplate="threshold %{customdata[0]:.3f}<br>%{customdata[1]:,.0f} flagged<br>"
+            "found %{y:.1%} of churners<br>flagged %{x:.1%} of stayers<extra></extra>",
         )
     )
     at, fpr, tpr = point
@@ -61,7 +61,7 @@ def precision_recall(table: pd.DataFrame, rate: float, point: tuple[float, float
 
 
 def calibration(table: pd.DataFrame) -> go.Figure:
-    """Observed churn rate against predicted probability, with 95 % intervals and the diagonal of perfect calibration."""
+    """Observed churn rate against predicted probability, with 95 % intervals and the diagonal of perfection."""
     fig = figure(
         "Calibration", x="predicted churn probability", y="observed churn rate", height=SQUARE, legend=True
     )  # fmt: skip
@@ -128,17 +128,21 @@ def confusion(table: pd.DataFrame, threshold: float) -> go.Figure:
     counts = table.to_numpy()
     share = counts / max(counts.sum(), 1)
     names = [["churners found", "churners missed"], ["false alarms", "stayers left in peace"]]
-    text = [[f"<b>{counts[i, j]:,}</b><br>{share[i, j]:.1%}<br>{names[i][j]}" for j in range(2)] for i in range(2)]
     # Right in one colour, wrong in another; the depth says how many.
     for right, color in ((True, RETENTION), (False, AT_RISK)):
         z = [[float(share[i, j]) if (i == j) == right else None for j in range(2)] for i in range(2)]
         fig.add_trace(
             go.Heatmap(
-                z=z, x=list(table.columns), y=list(table.index), text=text, texttemplate="%{text}", zmin=0, zmax=1,
-                colorscale=[[0, _faded(color, 0.12)], [1, _faded(color, 0.75)]], showscale=False, xgap=4, ygap=4,
-                hovertemplate="%{y}, said %{x}<br>%{text}<extra></extra>", hoverongaps=False,
+                z=z, x=list(table.columns), y=list(table.index), zmin=0, zmax=1, showscale=False, xgap=4, ygap=4,
+                colorscale=[[0, _faded(color, 0.1)], [1, _faded(color, 0.5)]], text=names, hoverongaps=False,
+                hovertemplate="%{text}: %{z:.1%} of all<br>%{y}, said %{x}<extra></extra>",
             )
         )  # fmt: skip
+    for i in range(2):
+        for j in range(2):
+            # Annotations take the colour of the theme's text; text of a heatmap does not.
+            text = f"<b>{counts[i, j]:,}</b><br>{names[i][j]}<br>{share[i, j]:.1%}"
+            fig.add_annotation(x=table.columns[j], y=table.index[i], text=text, showarrow=False, font={"size": 14})
     fig.update_yaxes(autorange="reversed", showgrid=False)
     return fig.update_xaxes(showgrid=False)
 

@@ -21,10 +21,17 @@ def under_way() -> None:
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         for job in at_work[:1]:
             what = "being scored" if job.state == "scoring" else "learning"
-            st.markdown(f":material/model_training: **{widgets.plain(job.job.run)}** is {what} in the background.")
+            st.markdown(
+                f":material/model_training: **{widgets.plain(job.job.run)}** is {what} in the background.",
+                width="content",
+            )
         waiting = len(work) - len(at_work)
-        if waiting:
-            st.markdown(f"{waiting} more in the queue.")
+        if waiting and at_work:
+            st.markdown(f"{waiting} more in the queue.", width="content")
+        elif waiting:
+            one = waiting == 1
+            said = "A training is about to begin." if one else f"{waiting} trainings are about to begin."
+            st.markdown(f":material/model_training: {said}", width="content")
         st.page_link(widgets.PAGES["train"], label="Watch it learn", icon=":material/arrow_forward:")
     widgets.wait_for_change()
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import re
 import signal
@@ -33,6 +34,8 @@ WATCH_SECONDS = 0.05
 """How often the runner looks for a job, for the end of one, and for a request to stop."""
 WARM_SECONDS = 150.0
 """How long an idle runner stays, its libraries loaded, after a training page was last seen."""
+RESTART_SECONDS = 5.0
+"""Least time between two starts of a runner: one that fails at once must not be started with every look."""
 
 JobState = Literal["waiting", "training", "scoring"]
 
@@ -91,18 +94,32 @@ class JobFolder:
     def keep_going(self) -> None:
         """Start a runner where jobs wait, or were left half done, and nobody works on them."""
         if (self._queued() or (self.folder / "now.json").exists()) and not self.is_working():
-            self._start_runner()
+            self._start_once()
 
     def warm_up(self) -> None:
         """Have a runner ready, its libraries loaded, for a training that may be asked for soon."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "wanted").touch()
         if not self.is_working():
+            self._start_once()
+
+    def trouble(self) -> str:
+        """Why nobody works although jobs wait: what the runner said last; "" where all is well."""
+        if self._queued() and not self.is_working() and not self._just_started():
+            return last_error(self.folder / "runner.log") or "the process that trains could not be started"
+        return ""
+
+    def _start_once(self) -> None:
+        """Every look at the queue comes through here, and a runner takes a moment to take its lock, or to fail."""
+        if not self._just_started():
+            (self.folder / "started").touch()
             self._start_runner()
+
+    def _just_started(self) -> bool:
+        return _age(self.folder / "started") < RESTART_SECONDS
 
     def _start_runner(self) -> None:
         """Start it through a shell that ends at once: the runner is nobody's child, and outlives the server."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         runner = [sys.executable, "-m", "dashboard.jobs", str(self.workspace.resolve())]
         with (self.folder / "runner.log").open("ab") as log:
             subprocess.run(
@@ -188,10 +205,7 @@ class JobFolder:
                     return
 
     def _is_wanted(self) -> bool:
-        try:
-            return time.time() - (self.folder / "wanted").stat().st_mtime < WARM_SECONDS
-        except OSError:
-            return False
+        return _age(self.folder / "wanted") < WARM_SECONDS
 
     def _take_over(self, job: Job) -> None:
         """Finish what a killed runner left: its training may still go on by itself, and its scores may be missing."""
@@ -228,9 +242,12 @@ class JobFolder:
         if not (out / "result.json").exists() or not (out / "weights.safetensors").exists():
             return
         self._note(job, "scoring")
+        cohort = str(self.workspace / "cohorts" / job.cohort)
         if not (out / "report.json").exists():
-            self._call(job, ["evaluate", str(out), "--out", str(out / "report.json"), "--threads", "1"])
-        self._call(job, ["score", str(out), str(self.workspace / "cohorts" / job.cohort)])
+            # The cohort is named, because a run remembers where it lay, and a workspace may have been moved.
+            report = str(out / "report.json")
+            self._call(job, ["evaluate", str(out), "--cohort", cohort, "--out", report, "--threads", "1"])
+        self._call(job, ["score", str(out), cohort])
 
     def _call(self, job: Job, arguments: list[str]) -> int:
         """Run one command, its output into the run's log; returns its exit status, files the reason of a failure."""
@@ -332,6 +349,14 @@ def last_error(log: Path, begin: int = 0) -> str:
         lines = [line for line in handle.read().decode("utf-8", "replace").splitlines() if line.strip()]
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     return errors[-1] if errors else lines[-1] if lines else ""
+
+
+def _age(file: Path) -> float:
+    """Seconds since a file was last touched; infinite where there is none."""
+    try:
+        return time.time() - file.stat().st_mtime
+    except OSError:
+        return math.inf
 
 
 def _run_of(file: Path) -> str:

@@ -244,13 +244,19 @@ class Customer:
         return None if np.isnan(label) else bool(label)
 
 
-def customer(cohort_name: str, row: int) -> Customer:
-    """One customer with profile and history; reads one part of the cohort, whatever the size of the rest."""
+def part_of(cohort_name: str, row: int) -> tuple[Cohort, int]:
+    """The part of a cohort that holds the customer at `row`, and the row its customers begin at."""
     folder = store.cohorts_folder() / cohort_name
     stamp = store.stamp(folder)
     starts = _starts(str(folder), stamp)
     k = int(np.searchsorted(starts, row, side="right")) - 1
-    own = select(_part(str(folder), stamp, k), np.array([row - starts[k]]))
+    return _part(str(folder), stamp, k), int(starts[k])
+
+
+def customer(cohort_name: str, row: int) -> Customer:
+    """One customer with profile and history; reads one part of the cohort, whatever the size of the rest."""
+    own_part, first = part_of(cohort_name, row)
+    own = select(own_part, np.array([row - first]))
     moment = planning_moment(own)
     now = last_moment_days(store.cohort_card(cohort_name).about) if moment is None else moment_days(moment)
     return Customer(cohort=own, moment=moment, now_days=now)

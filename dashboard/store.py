@@ -145,13 +145,13 @@ def cohort(name: str) -> Cohort:
 def cohort_profile(name: str) -> CohortProfile:
     """The profile of a cohort: action mix, history lengths, recency, features by churn, segments."""
     folder = cohorts_folder() / name
-    return _profile(str(folder), stamp(folder))
+    return _looked_over(str(folder), stamp(folder))[0]
 
 
 def findings(name: str) -> list[Finding]:
     """What the data check says of a saved cohort."""
     folder = cohorts_folder() / name
-    return _findings(str(folder), stamp(folder))
+    return _looked_over(str(folder), stamp(folder))[1]
 
 
 def delete_cohort(name: str) -> None:
@@ -182,13 +182,10 @@ def _cohort(folder: str, stamp: str) -> Cohort:
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def _findings(folder: str, stamp: str) -> list[Finding]:
-    return check_cohort(_cohort(folder, stamp))
-
-
-@st.cache_data(max_entries=8, show_spinner=False)
-def _profile(folder: str, stamp: str) -> CohortProfile:
-    return profile(_cohort(folder, stamp))
+def _looked_over(folder: str, stamp: str) -> tuple[CohortProfile, list[Finding]]:
+    """Both at once, and the cohort is let go of: a million customers need not stay in memory to be described."""
+    whole = load_cohort(Path(folder))
+    return profile(whole), check_cohort(whole)
 
 
 # ---- uploads ---------------------------------------------------------------------------------------------------------

@@ -49,6 +49,8 @@ def _live() -> None:
     if st.session_state.get(store.PULSE) != now:
         st.session_state[store.PULSE] = now
         st.rerun()  # something began or ended: the whole page changes
+    if why := store.jobs().trouble():
+        widgets.error_box(why, "Jobs wait, but the process that trains does not start:")
     for job in store.work():
         if job.state == "waiting":
             with st.container(border=True, horizontal=True, vertical_alignment="center"):
@@ -256,6 +258,7 @@ def history(cohort: store.CohortCard) -> None:
         _runs_table(runs),
         hide_index=True,
         alt="Runs on this cohort, newest first",
+        placeholder="–",
         column_config={
             "step accuracy": st.column_config.NumberColumn(
                 format="%.3f", help="Share of next actions that were right."
@@ -264,11 +267,11 @@ def history(cohort: store.CohortCard) -> None:
             "why": st.column_config.TextColumn("why it ended", width="medium"),
         },
     )
-    names = [run.run_id for run in runs]
+    over = [run.run_id for run in runs if run.status.is_over]
     picked = st.multiselect(
         "Look at runs",
-        names,
-        default=names[:1],
+        [run.run_id for run in runs],
+        default=over[:1],
         key="compare_runs",
         help="One run: its curves, scores and settings. Two or more: what differs, curves over each other.",
     )
@@ -309,7 +312,9 @@ def _one_run(run: store.RunCard) -> None:
             st.warning("The training was cut off. It can go on from where it was.", icon=":material/warning:")
         for note in run.about.get("notes", []):
             st.caption(widgets.plain(note))
-        if run.status.epochs:
+        if run.state in ("running", "waiting"):
+            st.caption("Its curves are at the top of this page.")
+        elif run.status.epochs:
             curves(run, "one")
         report = store.report(run)
         if report is not None:
@@ -332,7 +337,15 @@ def _run_actions(run: store.RunCard) -> None:
             st.rerun()
         with st.popover("Delete", icon=":material/delete:"):
             st.markdown(f"Delete **{widgets.plain(run.run_id)}** with its weights and scores? This cannot be undone.")
-            st.button("Yes, delete it", type="primary", key="delete_run", on_click=store.delete_run, args=(run.run_id,))
+            st.button(
+                "Yes, delete it",
+                type="primary",
+                key="delete_run",
+                on_click=store.delete_run,
+                args=(run.run_id,),
+                disabled=run.state == "running",
+                help="Stop the training first." if run.state == "running" else None,
+            )
 
 
 def _several_runs(runs: list[store.RunCard]) -> None:

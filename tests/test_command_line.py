@@ -281,7 +281,8 @@ def test_a_full_disk_leaves_nothing_half_written(small_cohort, tmp_path):
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))\n"
         "from crm_models.__main__ import main\n"
-        f"sys.exit(main(['generate', '--scenario', 'lifelike', '--customers', '5000', '--out', {str(tmp_path / 'c')!r}]))"
+        "given = ['generate', '--scenario', 'lifelike', '--customers', '5000']\n"
+        f"sys.exit(main([*given, '--out', {str(tmp_path / 'c')!r}]))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert ran.returncode == 2

@@ -1,7 +1,16 @@
-"""Attention: What do the models look at, and what really moves a prediction?"""
+"""Attention: what the models look at, and beside it what really moves a prediction."""
 
-from dashboard import widgets
+import streamlit as st
+
+from dashboard import attention_panels, widgets
 
 widgets.title("Attention", "What do the models look at, and what really moves a prediction?")
-widgets.need_run()
-widgets.empty_state("construction", "This page is being built", "Nothing to see here yet.")
+run = widgets.need_run()
+if not widgets.need_scores(run):
+    st.stop()
+model, row = attention_panels.controls(run)
+found = attention_panels.explained(run, model, row)
+if found is None:
+    widgets.empty_state("timeline", "Nothing to explain", "There is no history here that the model could look at.")
+    st.stop()
+attention_panels.show(found)

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from dashboard.jobs import JobFolder
+
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -41,9 +43,22 @@ def served(workspace: Path, script: Path = ROOT / "dashboard" / "app.py") -> Ite
         _wait(f"http://localhost:{port}/_stcore/health", server, log)
         yield f"http://localhost:{port}"
     finally:
-        (workspace / "jobs" / "wanted").unlink(missing_ok=True)  # lets an idle runner go
         server.terminate()
         server.wait(20)
+        end_trainings(workspace)
+
+
+def end_trainings(workspace: Path) -> None:
+    """Trainings outlive the server on purpose; those of a test must not outlive the test."""
+    queue = JobFolder(workspace)
+    (queue.folder / "wanted").unlink(missing_ok=True)
+    for _ in range(300):
+        for job in queue.jobs():
+            queue.stop(job.job.run)
+        if not queue.is_working():
+            return
+        time.sleep(0.1)
+    raise AssertionError("the runner of the queue did not end")
 
 
 def _wait(address: str, server: subprocess.Popen[bytes], log: Path) -> None:

@@ -104,21 +104,15 @@ def main(customers: int) -> None:
             quiet = clicks(page, ("Home", "Cohort"))
             torch = import_torch()
             waited = first_point(page, address)
-            print(
-                f"first point {waited:.2f} s after the click; import torch takes {torch:.2f} s; over {waited - torch:+.2f} s"
-            )
+            print(f"first point {waited:.2f} s after the click, {waited - torch:+.2f} s beside `import torch`")
             page.goto(f"{address}/?cohort=measured")
             page.wait_for_selector("h1")
             loaded = clicks(page, ("Home", "Cohort"))
-            still = [job.job.run for job in JobFolder(workspace).jobs()]
+            still = JobFolder(workspace).jobs()
             for name in quiet:
                 ratio = statistics.median(loaded[name]) / statistics.median(quiet[name])
                 print(f"{name:<10} while training {ratio:.2f} times as long")
             print(f"(training under way until the end: {bool(still)})")
-            for run in still:
-                JobFolder(workspace).stop(run)
-            while JobFolder(workspace).jobs():
-                time.sleep(0.2)
         chromium.close()
 
 

@@ -46,7 +46,7 @@ def test_without_a_run_the_next_step_is_training(workspace, open_page):
 
 def test_while_something_is_trained_it_says_so_honestly(workspace, open_page, texts):
     JobFolder(workspace).add(Job(run="new", cohort="small"))
-    assert "1 more in the queue" in texts(open_page("home"))
+    assert "A training is about to begin" in texts(open_page("home"))
 
 
 def test_a_run_without_scores_asks_for_them_once(workspace, open_page, texts):

@@ -77,6 +77,22 @@ def test_the_last_error_of_a_log_is_the_reason(tmp_path):
     assert last_error(log) == "killed"
 
 
+def test_a_runner_that_fails_at_once_is_not_started_with_every_look_and_the_reason_is_told(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(JobFolder, "_start_runner", lambda self: started.append(1))
+    folder = JobFolder(tmp_path / "workspace")
+    folder.add(Job(run="one", cohort="x"))
+    for _ in range(5):
+        folder.keep_going()
+    assert len(started) == 1
+    assert folder.trouble() == ""
+    (folder.folder / "runner.log").write_text("Traceback\nImportError: no torch here\n")
+    os.utime(folder.folder / "started", (1, 1))
+    assert folder.trouble() == "ImportError: no torch here"
+    folder.keep_going()
+    assert len(started) == 2
+
+
 @pytest.mark.slow
 def test_a_queue_is_worked_off_with_report_and_scores(busy):
     for name in ("one", "two"):
@@ -146,8 +162,7 @@ def test_a_killed_runner_loses_neither_the_training_nor_its_scores(busy):
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not busy.is_working())
     assert run.is_alive(), "the training is a process of its own and goes on"
-    busy.keep_going()
-    wait_until(lambda: not busy.jobs())
+    wait_until(lambda: busy.keep_going() or not busy.jobs())  # as every look of a page does
     assert run.status().state == "finished"
     assert (run.folder / "scores" / "c.parquet").exists()
 

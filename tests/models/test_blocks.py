@@ -1,0 +1,106 @@
+"""Attention and feature tokens: numbers a reader can redo, and laws that hold for any weights."""
+
+import math
+
+import pytest
+import torch
+
+from crm_models.models.blocks import Block, FeatureTokens, KeyValue, SelfAttention
+
+
+def causal(n_positions: int) -> torch.Tensor:
+    return torch.ones(n_positions, n_positions, dtype=torch.bool).tril()
+
+
+def test_attention_by_hand():
+    """Queries, keys and values are x itself: scores 1/sqrt(2) with oneself, 0 with the other."""
+    attention = SelfAttention(d_model=2, n_heads=1, dropout=0.0)
+    with torch.no_grad():
+        attention.project_in.weight.copy_(torch.eye(2).repeat(3, 1))
+        attention.project_in.bias.zero_()
+        attention.project_out.weight.copy_(torch.eye(2))
+        attention.project_out.bias.zero_()
+    out, _, weights = attention(torch.eye(2)[None], torch.ones(2, 2, dtype=torch.bool), need_weights=True)
+    own = math.exp(1 / math.sqrt(2)) / (math.exp(1 / math.sqrt(2)) + 1)  # 0.6698
+    expected = torch.tensor([[own, 1 - own], [1 - own, own]])
+    torch.testing.assert_close(weights[0, 0], expected)
+    torch.testing.assert_close(out[0], expected)
+
+
+@pytest.mark.parametrize("n_heads", [1, 2, 4])
+def test_showing_the_weights_changes_no_result(n_heads):
+    torch.manual_seed(0)
+    attention, x = SelfAttention(8, n_heads, 0.0), torch.randn(3, 5, 8)
+    fast, _, none = attention(x, causal(5))
+    shown, _, weights = attention(x, causal(5), need_weights=True)
+    torch.testing.assert_close(shown, fast, atol=1e-6, rtol=1e-5)
+    assert none is None
+    assert weights.shape == (3, n_heads, 5, 5)
+
+
+def test_rows_of_attention_sum_to_one_and_are_zero_where_masked():
+    torch.manual_seed(0)
+    _, _, weights = SelfAttention(8, 2, 0.0)(torch.randn(3, 5, 8), causal(5), need_weights=True)
+    torch.testing.assert_close(weights.sum(dim=-1), torch.ones(3, 2, 5))
+    assert (weights[..., ~causal(5)] == 0).all()
+    assert (weights[..., causal(5)] > 0).all()
+
+
+def test_looking_back_on_kept_keys_and_values_is_the_same_as_computing_all_at_once():
+    torch.manual_seed(0)
+    block, x = Block(8, 2, 16, 0.0, norm_first=True), torch.randn(2, 6, 8)
+    whole, _, _ = block(x, causal(6))
+    first, past, _ = block(x[:, :4], causal(4))
+    rest, present, _ = block(x[:, 4:], causal(6)[4:], past)
+    torch.testing.assert_close(torch.cat([first, rest], dim=1), whole, atol=1e-6, rtol=1e-5)
+    assert isinstance(present, KeyValue)
+    assert present.key.shape == (2, 2, 6, 4)
+
+
+def test_the_papers_order_normalises_what_comes_out_and_the_other_order_what_goes_in():
+    torch.manual_seed(0)
+    x = 5 + 3 * torch.randn(2, 4, 8)
+    post, _, _ = Block(8, 2, 16, 0.0, norm_first=False)(x, causal(4))
+    torch.testing.assert_close(post.mean(dim=-1), torch.zeros(2, 4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(post.var(dim=-1, correction=0), torch.ones(2, 4), atol=1e-3, rtol=0)
+    pre = Block(8, 2, 16, 0.0, norm_first=True)
+    with torch.no_grad():
+        for part in (pre.attention.project_out, pre.feed_forward[-1]):
+            part.weight.zero_()
+            part.bias.zero_()
+    torch.testing.assert_close(pre(x, causal(4))[0], x)
+
+
+def tokens() -> FeatureTokens:
+    """Two numbers (three edges, two edges) and two columns of levels (3 codes, 2 codes), width 4."""
+    torch.manual_seed(0)
+    return FeatureTokens([(0.0, 0.5, 1.0), (0.0, 1.0)], [3, 2], 4)
+
+
+def test_a_number_reaches_through_its_pieces():
+    """0.75 has passed the piece from 0 to 0.5 and half of the one from 0.5 to 1."""
+    made = tokens()
+    out = made(torch.tensor([[0.75, 0.25]]), torch.tensor([[0, 0]]))
+    torch.testing.assert_close(out[0, 0], made.slope[0, 0] + 0.5 * made.slope[0, 1] + made.offset[0])
+    # The second number has one piece; the unused one must add nothing.
+    torch.testing.assert_close(out[0, 1], 0.25 * made.slope[1, 0] + made.offset[1])
+
+
+def test_a_missing_number_has_a_vector_of_its_own_and_breaks_no_gradient():
+    made = tokens()
+    out = made(torch.tensor([[torch.nan, 0.0]]), torch.tensor([[0, 0]]))
+    torch.testing.assert_close(out[0, 0], made.blank[0] + made.offset[0])
+    torch.testing.assert_close(out[0, 1], made.offset[1])
+    out.sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in made.parameters())
+
+
+def test_levels_of_different_columns_share_no_vector():
+    made = tokens()
+    out = made(torch.zeros(1, 2), torch.tensor([[2, 1]]))
+    torch.testing.assert_close(out[0, 2], made.level.weight[2] + made.offset[2])
+    torch.testing.assert_close(out[0, 3], made.level.weight[3 + 1] + made.offset[3])
+
+
+def test_no_features_are_no_tokens():
+    assert FeatureTokens([], [], 4)(torch.zeros(3, 0), torch.zeros(3, 0, dtype=torch.long)).shape == (3, 0, 4)
