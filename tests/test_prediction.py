@@ -101,15 +101,22 @@ def test_step_probabilities_are_the_models_own(use_profile):
 
 
 def test_the_runner_up_is_the_best_action_that_could_have_stood_there():
-    """Probabilities fall from id 3 over 1, 5, 2 to 4, and 5 is for retention: the plan is 3, 1, 2."""
+    """Probabilities fall from id 3 over 1, 5, 2 to 4, and 5 is for retention: 3, 1 and 2 make the plan.
+
+    The model favours the same actions at every step, so the six orders of the three are equally probable plans.
+    """
     encoder, known = material(random_cohort(8, 5, retention=(5,)))
     model = everything_favours(untrained("sequence", encoder), [3, 1, 5, 2, 4])
     decoded = decode_plans(model, known.arrays, encoder)
-    total = 1 + 1 / 2 + 1 / 4 + 1 / 8 + 1 / 16
-    assert decoded.actions.tolist() == [[3, 1, 2]] * 8
-    assert decoded.runner_up.tolist() == [[1, 2, 4]] * 8
-    np.testing.assert_allclose(decoded.step_p[0], [1 / total, 1 / 2 / total, 1 / 8 / total], rtol=1e-5)
-    np.testing.assert_allclose(decoded.runner_up_p[0], [1 / 2 / total, 1 / 8 / total, 1 / 16 / total], rtol=1e-5)
+    p = dict(zip([3, 1, 5, 2, 4], np.array([16, 8, 4, 2, 1]) / 31, strict=True))
+    for plan, runners_up, step_p, runner_up_p in zip(
+        decoded.actions.tolist(), decoded.runner_up.tolist(), decoded.step_p, decoded.runner_up_p, strict=True
+    ):
+        assert sorted(plan) == [1, 2, 3]
+        could_stand = [[a for a in (3, 1, 2, 4) if a not in plan[: k + 1]] for k in range(3)]
+        assert runners_up == [allowed[0] for allowed in could_stand]
+        np.testing.assert_allclose(step_p, [p[a] for a in plan], rtol=1e-5)
+        np.testing.assert_allclose(runner_up_p, [p[a] for a in runners_up], rtol=1e-5)
 
 
 def test_a_plan_for_use_names_no_action_twice_and_none_for_retention():
@@ -256,7 +263,7 @@ def test_what_happens_after_the_moment_changes_nothing():
 
 
 def test_churn_probabilities_follow_the_log_odds(scored):
-    encoder, known, _, churn = scored
+    _encoder, known, _, churn = scored
     with torch.inference_mode():
         log_odds, _ = churn(prediction.churn_batch(known.arrays, np.arange(70), churn))
     p = churn_probabilities(churn, known.arrays)

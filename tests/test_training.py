@@ -77,7 +77,7 @@ def churn_cohort(n: int, *, random_labels: bool) -> Cohort:
     rng = np.random.default_rng(0)
     people = pd.DataFrame({"customer_id": np.arange(n), **{f"x{k}": rng.random(n) for k in range(4)}})
     people["churned"] = rng.random(n) < 0.4 if random_labels else people["x0"] + people["x1"] > 1.2
-    return Cohort.build(name="t", source="test", customers=people)
+    return Cohort.build(name="t", source="test", customers=people, interactions=None)
 
 
 @pytest.mark.parametrize("random_labels", [False, True])
@@ -126,8 +126,8 @@ def test_positions_of_planned_steps_are_learned_too(small):
     state, _ = trained("sequence", small, config)
     moved = (state.module.position.weight.detach() - start).norm(dim=1)
     # Weight decay alone moves a row by about a thousandth; the last row is never used.
-    assert (moved[:5] > 0.01).all()
-    assert moved[5] < 0.005
+    assert (moved[:5] > 0.005).all()
+    assert moved[5] < 0.002
 
 
 @pytest.mark.parametrize("at_once", [1, 40, 1000])
@@ -282,7 +282,7 @@ def test_the_monitored_loss_chooses_the_best_epoch(small, monkeypatch, monitor, 
     """Validation gets worse while training gets better."""
     told = iter([1.0, 2.0, 3.0])
     monkeypatch.setattr(training.ChurnTask, "valid_loss", lambda self: next(told))
-    fitting = TrainingConfig(n_epochs=3, batch_size=None, learning_rate=1e-2, monitor=monitor, schedule="constant")
+    fitting = TrainingConfig(n_epochs=3, batch_size=None, learning_rate=1e-3, monitor=monitor, schedule="constant")
     config = replace(SMALL, churn=replace(SMALL.churn, dropout=0.0), churn_training=fitting)
     state, ended = trained("churn", small, config)
     assert ended[0].train_loss > ended[1].train_loss > ended[2].train_loss
@@ -312,7 +312,7 @@ def test_batches_hold_every_example_once_alike_in_length_and_in_another_order_ea
     same = training._batches(examples, length, 32, np.random.default_rng(1))
     other = training._batches(examples, length, 32, np.random.default_rng(2))
     assert all((a == b).all() for a, b in zip(batches, same, strict=True))
-    assert not all((a[:16] == b[:16]).all() for a, b in zip(batches[:5], other[:5], strict=True))
+    assert np.concatenate(batches).tolist() != np.concatenate(other).tolist()
 
 
 def test_no_batch_size_is_one_batch():

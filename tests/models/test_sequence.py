@@ -109,7 +109,7 @@ def test_before_training_the_loss_is_about_that_of_knowing_nothing(name):
     targets = torch.from_numpy(np.random.default_rng(0).integers(0, 50, 200))
     loss = F.cross_entropy(logits_of(model, batch)[:, -1], targets).item()
     # ln 50 = 3.91. PyTorch's default initialisation, which the paper's losses need, starts a little above.
-    assert math.log(50) - 0.1 < loss < math.log(50) + 0.6
+    assert math.log(50) - 0.1 < loss < math.log(50) + 0.7
 
 
 def test_the_profile_speaks_where_there_is_no_history_yet(encoded):
