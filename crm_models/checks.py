@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from crm_models.records import Cohort, days, moment_days
-from crm_models.schema import ACTION, N_STEPS, TIMESTAMP
+from crm_models.schema import ACTION, CUSTOMER_ID, N_STEPS, TIMESTAMP
 
 Level = Literal["problem", "warning", "note"]
 
@@ -20,6 +20,8 @@ FEW_CHURNERS = 50
 TELLING_AUC = 0.95
 RARE_EVENTS = 5
 MOSTLY_BLANK = 0.5
+FEATURES_THAT_IDENTIFY = 5
+"""With fewer features than this, customers are alike by chance."""
 CHURN_DATE_WORDS = ("churn_date", "churndate", "cancelled_at", "cancel_date", "left_on", "end_date", "exit_date")
 
 
@@ -230,7 +232,24 @@ def _features(cohort: Cohort) -> Iterator[Finding]:
                 advice="",
                 count=int(filled.nunique()),
             )
+    yield from _doubled_profiles(cohort)
     yield from _telling(cohort)
+
+
+def _doubled_profiles(cohort: Cohort) -> Iterator[Finding]:
+    """Rows that stand there twice under two ids: with nothing but a profile to go by, they are one customer."""
+    columns = cohort.feature_columns
+    if cohort.has_events or len(columns) < FEATURES_THAT_IDENTIFY:
+        return
+    doubled = int(cohort.customers.drop(columns=CUSTOMER_ID).duplicated().sum())
+    if doubled:
+        yield Finding(
+            level="warning" if doubled > 0.02 * cohort.n_customers else "note",
+            title="Doubled profiles",
+            detail=f"{doubled:,} of {cohort.n_customers:,} customers repeat another in every column but the id.",
+            advice="Remove them if they are copies: a copy on either side of the split flatters every score.",
+            count=doubled,
+        )
 
 
 def _telling(cohort: Cohort) -> Iterator[Finding]:
@@ -262,8 +281,9 @@ def _auc_of(column: pd.Series, labels: np.ndarray) -> float:
     else:
         codes = pd.factorize(column.astype("str").where(column.notna(), ""))[0]
         if codes.max() > 0.2 * len(codes):
-            return 0.5  # nearly one level per customer ranks anything; such columns are left out anyway
-        count = np.bincount(codes)
+            # Nearly one level per customer ranks anything; but to be blank or not may tell, as in a date of leaving.
+            codes = column.isna().to_numpy().astype(np.int64)
+        count = np.bincount(codes).clip(1)
         values = (np.bincount(codes, weights=labels) / count)[codes]
     n_churned = labels.sum()
     above = rankdata(values)[labels > 0.5].sum() - n_churned * (n_churned + 1) / 2

@@ -101,10 +101,20 @@ def rerun(seeds: int, *, device: str = "auto", say: Say | None = None) -> dict[s
 
     Data and weights change with the seed, as they must have between the paper's run and anybody else's.
     """
+    result: dict[str, Any] = {}
+    for result in rerun_steps(seeds, device=device):
+        if say is not None:
+            ends = ", ".join(f"{model} loss {result[f'{model}_loss'][-1][-1]:.4f}" for model in MODEL_NAMES)
+            say(f"seed {result['seeds']} of {seeds}: {ends}")
+    return result | {"lifelike": lifelike(device=device)}
+
+
+def rerun_steps(seeds: int, *, device: str = "auto") -> Iterator[dict[str, Any]]:
+    """After each seed the content of `paper.json` over the seeds so far, without its part `lifelike`."""
     losses: dict[ModelName, list[tuple[float, ...]]] = {m: [] for m in MODEL_NAMES}
     accuracy: dict[ModelName, list[float]] = {m: [] for m in MODEL_NAMES}
     churn: list[ChurnPredictions] = []
-    shown: dict[str, Any] = {}
+    shown: dict[str, Any] = {"ceiling": noise_ceiling()}
     for seed, cohort, fitted in replications(seeds, device=device):
         churn.append(fitted["churn"].predictions)  # type: ignore[arg-type]  # the churn model predicts churn
         if seed == 0:
@@ -114,13 +124,15 @@ def rerun(seeds: int, *, device: str = "auto", say: Say | None = None) -> dict[s
             losses[model].append(fitted[model].train_loss)
             key = "step_accuracy" if model == "sequence" else "accuracy"
             accuracy[model].append(fitted[model].scores[key])
-        if say is not None:
-            ends = ", ".join(f"{model} loss {losses[model][-1][-1]:.4f}" for model in MODEL_NAMES)
-            say(f"seed {seed + 1} of {seeds}: {ends}")
+        yield {**_content(losses, accuracy), "roc": roc(churn), **shown}
+
+
+def _content(losses: dict[ModelName, list[tuple[float, ...]]], accuracy: dict[ModelName, list[float]]) -> dict:
+    """Losses (seeds x epochs) and accuracies (seeds) beside what is printed, and whether that lies inside."""
     return {
-        "seeds": seeds,
+        "seeds": len(accuracy["sequence"]),
         **{f"{model}_loss": [list(row) for row in losses[model]] for model in MODEL_NAMES},
-        **{f"{model}_accuracy": accuracy[model] for model in MODEL_NAMES},
+        **{f"{model}_accuracy": list(accuracy[model]) for model in MODEL_NAMES},
         "paper": printed(),
         "chance": {
             "sequence_loss": CHANCE_LOSS["sequence"],
@@ -137,9 +149,18 @@ def rerun(seeds: int, *, device: str = "auto", say: Say | None = None) -> dict[s
             },
         },
         "contradictions": list(CONTRADICTIONS),
-        "roc": roc(churn),
-        **shown,
-        "lifelike": lifelike(device=device),
+    }
+
+
+def noise_ceiling() -> dict[str, float]:
+    """What the best possible models reach on the paper's data: chance, by the generator's own probabilities."""
+    cohort, truth = generate(ScenarioSettings(scenario="paper"))
+    sequence, churn = sequence_ceiling(truth, cohort), churn_ceiling(churn_p(truth, cohort))
+    return {
+        "sequence_accuracy": sequence["step_accuracy"],
+        "sequence_loss": sequence["loss"],
+        "churn_accuracy": churn["accuracy"],
+        "churn_loss": churn["log_loss"],
     }
 
 
@@ -240,15 +261,20 @@ def roc(predictions: list[ChurnPredictions]) -> dict[str, Any]:
     return {"fpr": table["fpr"].round(6).tolist(), "tpr": table["tpr"].round(6).tolist(), "auc": round(auc, 6)}
 
 
-def lifelike(signal: float = 1.0, *, seed: int = 0, device: str = "auto") -> dict[str, Any]:
+def lifelike(
+    signal: float = 1.0, *, customers: int | None = None, seed: int = 0, device: str = "auto"
+) -> dict[str, Any]:
     """The same tiny models where there is something to learn: what they reach, the ceiling, and what it took.
+
+    customers: `TINY_CUSTOMERS` where None. train_loss of each model: that of its last epoch, in nats.
 
     DIFF from paper, Experimental Setup: more customers, longer histories, more epochs, mini-batches, and the loss at
     every position. The shape of both models is the paper's; the churn model also reads behaviour features, which the
     paper asks for in its Future Directions.
     """
     began = time.perf_counter()
-    cohort, truth = generate(ScenarioSettings(scenario="lifelike", customers=TINY_CUSTOMERS, signal=signal, seed=seed))
+    size = customers or TINY_CUSTOMERS
+    cohort, truth = generate(ScenarioSettings(scenario="lifelike", customers=size, signal=signal, seed=seed))
     config = tiny_config(seed, device)
     fitted = fit_once(cohort, config)
     found = only(outcomes(cohort), fitted["sequence"].test)
@@ -267,11 +293,13 @@ def lifelike(signal: float = 1.0, *, seed: int = 0, device: str = "auto") -> dic
         "seconds": round(time.perf_counter() - began, 1),
         "sequence": fitted["sequence"].scores
         | {
+            "train_loss": fitted["sequence"].train_loss[-1],
             "chance": sequence_chance(n_actions),
             "ceiling": sequence_ceiling(truth, cohort, rows=found.rows, n_history=n_history),
         },
         "churn": fitted["churn"].scores
         | {
+            "train_loss": fitted["churn"].train_loss[-1],
             "chance": churn_chance(churn_rate),
             "ceiling": churn_ceiling(churn_p(truth, cohort)[fitted["churn"].test]),
         },

@@ -95,7 +95,7 @@ def _loss_table(result: dict[str, Any]) -> list[list[str]]:
 
 
 def _accuracy_words(result: dict[str, Any]) -> str:
-    hits = sum(abs(a - 1 / 60) < 1e-9 for a in result["sequence_accuracy"])
+    hits = sum(abs(a - 1 / 60) < 1e-6 for a in result["sequence_accuracy"])
     return (
         f"Accuracy of the sequence model is per step: 0.0167 is one hit in 60, and {hits} of {result['seeds']} re-runs "
         "give exactly that. Chance is what a model reaches that knows nothing."

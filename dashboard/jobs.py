@@ -20,7 +20,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -44,12 +44,13 @@ JobState = Literal["waiting", "training", "scoring"]
 class Job:
     """One thing to do for one run folder.
 
-    task: `train` (then score), `resume` (then score) or `score`. arguments: options of `train`, as on the command line.
+    task: `train` (then score), `resume` (then score), `score`, or `paper` (its re-run; belongs to no cohort).
+    arguments: options of `train`, as on the command line; of `paper`, the number of seeds.
     """
 
     run: str
     cohort: str
-    task: Literal["train", "resume", "score"] = "train"
+    task: Literal["train", "resume", "score", "paper"] = "train"
     arguments: tuple[str, ...] = ()
     about: str = ""  # for the screen: preset and what was changed
 
@@ -220,7 +221,9 @@ class JobFolder:
             # Noted as under way before it leaves the queue: whoever looks in between sees it twice, never not at all.
             self._note(job, "scoring" if job.task == "score" else "training")
             file.unlink(missing_ok=True)
-            if job.task == "score" or self._train(job):
+            if job.task == "paper":
+                self._call(job, ["paper", str(self.workspace), *job.arguments])
+            elif job.task == "score" or self._train(job):
                 self._score(job)
         finally:
             (self.folder / "now.json").unlink(missing_ok=True)
@@ -305,13 +308,14 @@ def load_libraries() -> None:
 
 
 def _become(arguments: list[str], log: Path) -> NoReturn:
-    """In a forked child: be `python -m crm_models ARGUMENTS` (or `score RUN COHORT`), and end."""
+    """In a forked child: be `python -m crm_models ARGUMENTS` (or `score RUN COHORT`, `paper FOLDER SEEDS`), and end."""
     status = 1
     try:
         out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         os.dup2(out, 1)
         os.dup2(out, 2)
-        status = _score_everybody(*arguments[1:]) if arguments[0] == "score" else _command_line(arguments)
+        own = {"score": _score_everybody, "paper": _rerun_paper}.get(arguments[0])
+        status = own(*arguments[1:]) if own else _command_line(arguments)
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
@@ -328,12 +332,24 @@ def _command_line(arguments: list[str]) -> int:
 
 
 def _score_everybody(run: str, cohort: str) -> int:
-    from crm_models.errors import CrmError
     from crm_models.runs import RunFolder
     from dashboard.scoring import keep
 
+    return _status_of(lambda: keep(RunFolder(Path(run)), Path(cohort)))
+
+
+def _rerun_paper(folder: str, seeds: str) -> int:
+    from dashboard.paper_live import keep
+
+    return _status_of(lambda: keep(Path(folder), int(seeds)))
+
+
+def _status_of(work: Callable[[], object]) -> int:
+    """The exit status of a piece of work, its error told as the command line tells errors."""
+    from crm_models.errors import CrmError
+
     try:
-        keep(RunFolder(Path(run)), Path(cohort))
+        work()
     except (CrmError, OSError, MemoryError) as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
         return 2

@@ -34,7 +34,7 @@ from crm_models.records import Cohort, CustomerScores, DecodedPlans, EpochEnd
 from crm_models.runs import RunFolder, RunStatus
 from crm_models.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD, PlanMode
 from crm_models.scores import read_scores
-from dashboard import scoring
+from dashboard import paper_live, scoring
 from dashboard.jobs import FailedJob, Job, JobAtWork, JobFolder, locked
 from dashboard.uploads import Mapped, build, read_upload
 
@@ -44,6 +44,9 @@ RUN = "run"
 CUSTOMER = "customer"
 THRESHOLD = "threshold"
 PULSE = "pulse"
+SIGNAL = "paper_signal"
+SEEDS = "paper_seeds"
+PAPER_PULSE = "paper_pulse"
 _CHOSEN = "run_was_chosen"  # whether this viewer picked the run, or follows the newest one
 _NEXT_COHORT = "cohort_from_the_next_run_on"
 _SAID = "messages_for_the_next_page"
@@ -584,3 +587,39 @@ def _in_address(name: str, default: float) -> float:
         return min(max(float(st.query_params.get(name, default)), 0.0), 1.0 if name == THRESHOLD else 10.0)
     except ValueError:
         return default
+
+
+# ---- the paper's demonstration ---------------------------------------------------------------------------------------
+
+
+def paper_jobs() -> JobFolder:
+    """The queue of the paper's re-runs, beside that of the trainings."""
+    return JobFolder(workspace() / paper_live.FOLDER)
+
+
+def paper_state() -> dict[str, Any] | None:
+    """How far the paper's re-run is, or how the last one ended (see `paper_live.keep`); None before the first."""
+    file = paper_live.state_file(workspace() / paper_live.FOLDER)
+    mark = _mark(file)
+    return _json(str(file), mark) if mark else None
+
+
+def paper_written() -> float:
+    """When that state was written last, in seconds since 1970; 0 where there is none."""
+    file = paper_live.state_file(workspace() / paper_live.FOLDER)
+    return file.stat().st_mtime if file.exists() else 0.0
+
+
+def run_paper(seeds: int) -> None:
+    """Re-run the paper in the background, unless it is under way already."""
+    if not paper_jobs().jobs():
+        paper_jobs().add(Job(run=paper_live.RUN, cohort="", task="paper", arguments=(str(seeds),), about="the paper"))
+
+
+def paper_pulse() -> str:
+    """Changes whenever the re-run of the paper gets a step further, begins or ends."""
+    jobs_of_it = paper_jobs()
+    jobs_of_it.keep_going()
+    state = " ".join(f"{job.state}:{job.place}" for job in jobs_of_it.jobs())
+    mark = _mark(paper_live.state_file(workspace() / paper_live.FOLDER))
+    return f"{state} {len(jobs_of_it.failures())} {mark}"

@@ -6,7 +6,6 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from small_cohorts import SMALL, material, random_cohort, untrained, with_churn, with_sequence
 
 from crm_models import prediction
 from crm_models.cohort import Outcomes
@@ -14,6 +13,7 @@ from crm_models.models.sequence import SequenceBatch, SequenceTransformer
 from crm_models.prediction import churn_probabilities, decode_plans, score_customers, sequence_predictions
 from crm_models.records import DecodedPlans
 from crm_models.training import history_batch
+from tests.small_cohorts import SMALL, material, random_cohort, untrained, with_churn, with_sequence
 
 FIELDS = ("actions", "step_p", "plan_p", "runner_up", "runner_up_p")
 

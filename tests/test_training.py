@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
-from small_cohorts import SMALL, material, random_cohort, with_sequence
 from torch.nn import functional as F
 
 from crm_models import training
@@ -19,6 +18,7 @@ from crm_models.errors import ConfigError, RunError
 from crm_models.prediction import churn_probabilities
 from crm_models.records import Cohort
 from crm_models.training import TrainingState, next_action_loss, outcome_log_p, resolve_device, train
+from tests.small_cohorts import SMALL, material, random_cohort, with_sequence
 
 MODELS = ["sequence", "churn"]
 

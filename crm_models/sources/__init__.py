@@ -10,13 +10,16 @@ from typing import Any
 from crm_models.errors import ConfigError, DataError
 from crm_models.records import Cohort
 from crm_models.sources.amazon import import_amazon
+from crm_models.sources.archives import unpacked
 from crm_models.sources.movielens import import_movielens
 from crm_models.sources.retail import import_retail
 from crm_models.sources.starbucks import import_starbucks
 from crm_models.sources.tables import import_tables
 from crm_models.sources.telco import import_telco
 
-IMPORTERS: dict[str, Callable[..., Cohort]] = {
+Importer = Callable[..., Cohort]
+
+IMPORTERS: dict[str, Importer] = {
     "tables": import_tables,
     "movielens": import_movielens,
     "amazon": import_amazon,
@@ -28,7 +31,10 @@ IMPORTERS: dict[str, Callable[..., Cohort]] = {
 
 
 def import_cohort(form: str, sources: Sequence[Path], **options: Any) -> Cohort:
-    """A cohort from files of a known form. `ConfigError` for an unknown form, or an option that the form has not."""
+    """A cohort from files of a known form; a zip of several files counts as the folder it holds.
+
+    `ConfigError` for an unknown form, or an option that the form has not.
+    """
     importer = IMPORTERS.get(form)
     if importer is None:
         raise ConfigError(f"form must be one of {', '.join(IMPORTERS)}; found {form!r}")
@@ -39,4 +45,5 @@ def import_cohort(form: str, sources: Sequence[Path], **options: Any) -> Cohort:
         if option not in known:
             has = ", ".join(sorted(known)) or "none"
             raise ConfigError(f"import {form} has no option {option!r}; it has {has}")
-    return importer([Path(source) for source in sources], **options)
+    with unpacked([Path(source) for source in sources]) as files:
+        return importer(files, **options)

@@ -1,8 +1,7 @@
-"""Amazon review files: one JSON object per line (2014 and 2018 releases, and the fields of 2023), or one JSON array."""
+"""Amazon review files: one JSON object per line (2014 and 2018 releases, and the fields of 2023), an array, or CSV."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,87 +10,96 @@ import pandas as pd
 from crm_models.errors import DataError
 from crm_models.records import Cohort
 from crm_models.schema import ACTION, CUSTOMER_ID, LABEL, REPEATABLE, TIMESTAMP, VALUE
+from crm_models.sources.archives import read_bytes
+from crm_models.sources.columns import names_of, numbers_of
 from crm_models.sources.inactivity import label_by_inactivity
-from crm_models.sources.reading import decode, moments_of, names_of, numbers_of, read_bytes, read_table
+from crm_models.sources.json_lines import read_json
+from crm_models.sources.moments import moments_of
+from crm_models.sources.reading import read_table
 
 FIELDS = {
     CUSTOMER_ID: ("reviewerID", "user_id", "userId"),
     ACTION: ("asin", "parent_asin", "productId", "item_id"),
     VALUE: ("overall", "rating", "stars"),
-    TIMESTAMP: ("unixReviewTime", "timestamp", "reviewTime"),
+    TIMESTAMP: ("unixReviewTime", "timestamp", "sort_timestamp", "reviewTime"),
 }
 """What each release calls the reviewer, the product, the stars and the time."""
 
+WITHOUT_HEADER = (
+    ("reviewerID", "asin", "overall", "unixReviewTime"),
+    ("asin", "reviewerID", "overall", "unixReviewTime"),
+)
+"""The columns of the "ratings only" files: reviewer first in 2014, product first in 2018."""
+ENDINGS = tuple(f".{kind}{pack}" for kind in ("json", "jsonl", "csv") for pack in ("", ".gz", ".zip"))
+
 
 def import_amazon(sources: Sequence[Path], *, churn_days: float | None = None) -> Cohort:
-    """Reviews as interactions (value: stars), products as actions that are recommended once; no churn labels."""
-    files = [file for source in sources for file in _files(source)]
-    events = pd.concat([_reviews(file) for file in files], ignore_index=True)
+    """Reviews as interactions (value: stars), products as actions that are recommended once; no churn labels.
+
+    Products are those of `parent_asin` where a release has it: its variants in colour and size are one product.
+    """
+    notes: list[str] = []
+    files = [file for source in sources for file in _files(source, notes)]
+    events = pd.concat([_reviews(file, notes) for file in files], ignore_index=True)
     products = pd.DataFrame({ACTION: sorted(events[ACTION].unique())}, dtype="str")
     products = pd.DataFrame({ACTION: products[ACTION], LABEL: "product " + products[ACTION], REPEATABLE: False})
-    notes = [f"Amazon: {len(events):,} reviews; products are not recommended twice. Reviews carry whole days only."]
+    notes.insert(0, f"Amazon: {len(events):,} reviews; products are not recommended twice.")
+    when = events[TIMESTAMP]
+    if pd.api.types.is_datetime64_any_dtype(when) and (when == when.dt.normalize()).all():
+        notes.append("Reviews carry whole days only: several of one day keep the order of the file.")
     cohort = Cohort.build(
         name="amazon", source="amazon", customers=None, interactions=events, actions=products, notes=notes
     )
-    return label_by_inactivity(cohort, churn_days) if churn_days else cohort
+    return cohort if churn_days is None else label_by_inactivity(cohort, churn_days)
 
 
-def _files(source: Path) -> list[Path]:
-    if source.is_dir():
-        endings = (".json", ".json.gz", ".jsonl", ".jsonl.gz", ".csv")
-        found = sorted(f for f in source.iterdir() if f.name.endswith(endings))
-        if not found:
-            raise DataError(f"{source}: expected review files (.json, .jsonl or .csv, also .gz), found none")
-        return found
+def _files(source: Path, notes: list[str]) -> list[Path]:
     if not source.exists():
         raise DataError(f"{source}: expected a file or folder, found none")
-    return [source]
+    if not source.is_dir():
+        return [source]
+    found = sorted(f for f in source.iterdir() if f.is_file() and f.name.lower().endswith(ENDINGS))
+    reviews = [f for f in found if not f.name.lower().startswith("meta")]
+    if not reviews:
+        raise DataError(f"{source}: expected review files (.json, .jsonl or .csv, also .gz), found none")
+    if len(reviews) < len(found):
+        notes.append(f"{len(found) - len(reviews)} files about products (meta...) are not read.")
+    return reviews
 
 
-def _reviews(file: Path) -> pd.DataFrame:
-    raw = read_bytes(file)
-    if file.name.removesuffix(".gz").endswith(".csv"):
-        table = read_table(raw, file.name)
-        if not set(FIELDS[CUSTOMER_ID]) & set(table.columns):  # the "ratings only" files have no header
-            table = read_table(raw, file.name, header=["asin", "reviewerID", "overall", "unixReviewTime"])
+def _reviews(file: Path, notes: list[str]) -> pd.DataFrame:
+    raw, name = read_bytes(file), file.name
+    if name.lower().removesuffix(".gz").removesuffix(".zip").endswith(".csv"):
+        table = _csv(raw, name)
     else:
-        table = _json(decode(raw, file.name), file.name)
+        table = read_json(raw, name, {field: () for fields in FIELDS.values() for field in fields})
     columns = {}
-    for name, theirs in FIELDS.items():
-        column = next((c for c in theirs if c in table), None)
+    for ours, theirs in FIELDS.items():
+        found = [c for c in theirs if c in table and table[c].notna().any()]
+        # Of `asin` and `parent_asin` the latter is the product.
+        column = "parent_asin" if "parent_asin" in found else next(iter(found), None)
         if column is None:
-            has = ", ".join(str(c) for c in table.columns[:10])
-            raise DataError(f"{file.name}: expected one of the fields {', '.join(theirs)}, found {has}")
-        columns[name] = column
+            raise DataError(
+                f"{name}: expected one of the fields {', '.join(theirs)} in every review, found none of them"
+            )
+        columns[ours] = column
     return pd.DataFrame(
         {
-            CUSTOMER_ID: names_of(table, file.name, columns[CUSTOMER_ID]),
-            ACTION: names_of(table, file.name, columns[ACTION]),
-            TIMESTAMP: moments_of(_tidy_dates(table, columns[TIMESTAMP]), file.name, columns[TIMESTAMP]),
-            VALUE: numbers_of(table, file.name, columns[VALUE]),
+            CUSTOMER_ID: names_of(table, name, columns[CUSTOMER_ID]).astype("str"),
+            ACTION: names_of(table, name, columns[ACTION]).astype("str"),
+            TIMESTAMP: moments_of(table, name, columns[TIMESTAMP], notes),
+            VALUE: numbers_of(table, name, columns[VALUE], notes),
         }
     )
 
 
-def _json(text: str, name: str) -> pd.DataFrame:
-    if not text.strip():
-        raise DataError(f"{name}: expected reviews, found an empty file")
-    try:
-        table = pd.read_json(
-            io.StringIO(text), lines=not text.lstrip().startswith("["), dtype=False, convert_dates=False
-        )
-    except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
-        found = " ".join(str(error).split())[:120]
-        raise DataError(f"{name}: expected one JSON object per line, found {found}") from None
-    if not isinstance(table, pd.DataFrame) or not len(table):
-        raise DataError(f"{name}: expected reviews, found no rows")
-    table.columns = [str(c) for c in table.columns]
-    return table
-
-
-def _tidy_dates(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """`reviewTime` is written as "09 18, 2013"; everything else is left alone."""
-    if column != "reviewTime":
+def _csv(raw: bytes, name: str) -> pd.DataFrame:
+    """Reviews as CSV; where no field is known by name, the "ratings only" files without a header are tried."""
+    table = read_table(raw, name)
+    if any(c in table for c in FIELDS[CUSTOMER_ID]) or table.shape[1] != 4:
         return table
-    dates = pd.to_datetime(table[column], format="%m %d, %Y", errors="coerce")
-    return table.assign(reviewTime=dates) if dates.notna().all() else table
+    by_user, by_product = WITHOUT_HEADER
+    table = read_table(raw, name, header=by_product)
+    # Ids of reviewers begin with A and are longer than the ten signs of a product.
+    first = str(table.iloc[0, 0])
+    return table.set_axis(list(by_user), axis=1) if first.startswith("A") and len(first) > 10 else table

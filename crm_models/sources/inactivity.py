@@ -6,6 +6,7 @@ was first seen after it is unlabelled, because nothing is known of them before.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,10 +14,10 @@ import pandas as pd
 
 from crm_models.errors import ConfigError, DataError
 from crm_models.records import Cohort, Moment, moment_days
-from crm_models.schema import CHURNED, TIMESTAMP
+from crm_models.schema import ACTION, CHURNED, TIMESTAMP
 
 
-def label_by_inactivity(cohort: Cohort, churn_days: float, activity: list[str] | None = None) -> Cohort:
+def label_by_inactivity(cohort: Cohort, churn_days: float, activity: Sequence[str] | None = None) -> Cohort:
     """The cohort with `churned` by inactivity, `as_of` at the cut-off and an observed outcome.
 
     churn_days: the length of the silence that counts as churn. activity: actions that count as activity (None: all).
@@ -28,6 +29,32 @@ def label_by_inactivity(cohort: Cohort, churn_days: float, activity: list[str] |
         raise DataError("the customers have churn labels already; leave --churn-days out, or drop the label column")
     if not cohort.has_events:
         raise DataError("churn by inactivity needs interactions, found none; leave --churn-days out")
+    as_of = _cut_off(cohort, churn_days)
+    counts = np.ones(len(cohort.interactions), dtype=bool)
+    if activity is not None:
+        counts = cohort.actions[ACTION].isin(activity).to_numpy()[cohort.event_actions]
+    before = cohort.event_days < moment_days(as_of)
+    customer, n = cohort.event_customers, cohort.n_customers
+    known = np.bincount(customer[before & counts], minlength=n) > 0
+    active = np.bincount(customer[~before & counts], minlength=n) > 0
+    churned = pd.Series(~active, dtype="boolean").where(pd.Series(known))
+    rate = f"{(~active)[known].mean():.1%}" if known.any() else "none"
+    counted = "activity" if activity is None else " or ".join(activity)
+    note = (
+        f"Churn by inactivity: no {counted} in the {churn_days:g} days from {_text(as_of)} on. {rate} of "
+        f"{int(known.sum()):,} customers churned; {int((~known).sum()):,} were not active before and are unlabelled."
+    )
+    return replace(
+        cohort,
+        customers=cohort.customers.assign(**{CHURNED: churned}),
+        as_of=as_of,
+        outcome="observed",
+        notes=(*cohort.notes, note),
+        settings=cohort.settings | {"churn_days": churn_days},
+    )
+
+
+def _cut_off(cohort: Cohort, churn_days: float) -> Moment:
     days = cohort.event_days
     cut = float(days.max()) - churn_days
     if cut <= float(days.min()):
@@ -35,32 +62,8 @@ def label_by_inactivity(cohort: Cohort, churn_days: float, activity: list[str] |
             f"churn by inactivity over {churn_days:g} days needs a longer history, found events over "
             f"{days.max() - days.min():.1f} days; use a smaller --churn-days"
         )
-    as_of: Moment = cut
-    if cohort.is_dated:
-        # To the second, so that the moment written to disk is the moment that decided.
-        as_of = (pd.Timestamp(0) + pd.Timedelta(days=cut)).floor("s")
-    counts = np.ones(len(days), dtype=bool)
-    if activity is not None:
-        places = np.flatnonzero(cohort.actions["action"].isin(activity).to_numpy())
-        counts = np.isin(cohort.event_actions, places)
-    before = days < moment_days(as_of)
-    customer, n = cohort.event_customers, cohort.n_customers
-    known = np.bincount(customer[before & counts], minlength=n) > 0
-    active = np.bincount(customer[~before & counts], minlength=n) > 0
-    churned = pd.Series(~active).astype("boolean").where(pd.Series(known))
-    rate = float((~active)[known].mean()) if known.any() else 0.0
-    note = (
-        f"Churn by inactivity: no activity in the {churn_days:g} days from {_text(as_of)} on. {rate:.1%} of "
-        f"{int(known.sum()):,} customers churned; {int((~known).sum()):,} were not active before and are unlabelled."
-    )
-    return replace(
-        cohort,
-        customers=cohort.customers.assign(**{CHURNED: churned.to_numpy()}).astype({CHURNED: "boolean"}),
-        as_of=as_of,
-        outcome="observed",
-        notes=(*cohort.notes, note),
-        settings=cohort.settings | {"churn_days": churn_days},
-    )
+    # To the second, so that the moment written to disk is the moment that decided.
+    return (pd.Timestamp(0) + pd.Timedelta(days=cut)).floor("s") if cohort.is_dated else cut
 
 
 def _text(moment: Moment) -> str:

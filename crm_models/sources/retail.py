@@ -10,8 +10,10 @@ import pandas as pd
 from crm_models.errors import DataError
 from crm_models.records import Cohort
 from crm_models.schema import ACTION, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
+from crm_models.sources.columns import names_of, need_columns, numbers_of
 from crm_models.sources.inactivity import label_by_inactivity
-from crm_models.sources.reading import moments_of, need_columns, numbers_of, read_file
+from crm_models.sources.moments import moments_of
+from crm_models.sources.reading import SHEETS_LEFT_OUT, read_file
 
 CHURN_DAYS = 90.0
 
@@ -28,15 +30,14 @@ COLUMNS = {
 """The names of the first release, and what others call the same."""
 
 
-def import_retail(sources: Sequence[Path], *, churn_days: float | None = None) -> Cohort:
+def import_retail(sources: Sequence[Path], *, churn_days: float | None = CHURN_DAYS) -> Cohort:
     """Invoice lines with a customer as purchases of a product (value: quantity x price); cancellations are left out.
 
-    churn_days: how long without a purchase counts as churn; 90 by default.
+    churn_days: how long without a purchase counts as churn; None leaves churn unlabelled.
     """
-    files = [file for source in sources for file in _files(source)]
-    lines = pd.concat([_lines(file) for file in files], ignore_index=True)
     notes: list[str] = []
-    lines = _kept(lines, notes)
+    files = [file for source in sources for file in _files(source)]
+    lines = _kept(pd.concat([_lines(file, notes) for file in files], ignore_index=True), notes)
     events = pd.DataFrame(
         {
             CUSTOMER_ID: lines["CustomerID"],
@@ -48,12 +49,12 @@ def import_retail(sources: Sequence[Path], *, churn_days: float | None = None) -
     cohort = Cohort.build(
         name="retail",
         source="retail",
-        customers=_customers(lines),
+        customers=_customers(lines, notes),
         interactions=events,
         actions=_products(lines),
         notes=notes,
     )
-    return label_by_inactivity(cohort, churn_days or CHURN_DAYS)
+    return cohort if churn_days is None else label_by_inactivity(cohort, churn_days)
 
 
 def _files(source: Path) -> list[Path]:
@@ -61,60 +62,67 @@ def _files(source: Path) -> list[Path]:
         raise DataError(f"{source}: expected a file or folder, found none")
     if not source.is_dir():
         return [source]
-    found = sorted(f for f in source.iterdir() if f.name.endswith((".csv", ".csv.gz", ".parquet")))
+    endings = (".csv", ".csv.gz", ".csv.zip", ".parquet", ".xlsx")
+    found = sorted(f for f in source.iterdir() if f.name.lower().endswith(endings))
     if not found:
-        raise DataError(f"{source}: expected CSV files, found none; save the spreadsheet as CSV")
+        raise DataError(f"{source}: expected CSV, Parquet or .xlsx files, found none")
     return found
 
 
-def _lines(file: Path) -> pd.DataFrame:
+def _lines(file: Path, notes: list[str]) -> pd.DataFrame:
+    """The invoice lines of a file under the names of the first release; `CustomerID` is missing where it is blank."""
     table = read_file(file)
+    if table.attrs.get(SHEETS_LEFT_OUT):
+        notes.append(f"{file.name}: sheets with other columns are not read: {', '.join(table.attrs[SHEETS_LEFT_OUT])}.")
     for name, others in COLUMNS.items():
         found = next((c for c in others if c in table and name not in table), None)
         table = table.rename(columns={found: name}) if found else table
     need_columns(table, file.name, "InvoiceNo", "StockCode", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID")
-    for absent in ("Description", "Country"):
-        if absent not in table:
-            table[absent] = None
     return pd.DataFrame(
         {
-            "InvoiceNo": table["InvoiceNo"].astype("str"),
-            "StockCode": table["StockCode"].astype("str").str.strip().str.upper(),
-            "Description": table["Description"].astype("str").where(table["Description"].notna()).str.strip(),
-            "Quantity": numbers_of(table, file.name, "Quantity"),
-            "InvoiceDate": moments_of(table, file.name, "InvoiceDate"),
-            "UnitPrice": numbers_of(table, file.name, "UnitPrice"),
-            "CustomerID": numbers_or_names(table["CustomerID"]),
-            "Country": table["Country"].astype("str").where(table["Country"].notna()),
+            "InvoiceNo": names_of(table, file.name, "InvoiceNo").astype("str"),
+            "StockCode": names_of(table, file.name, "StockCode").astype("str").str.upper(),
+            "Description": _text(table, "Description"),
+            "Quantity": numbers_of(table, file.name, "Quantity", notes),
+            "InvoiceDate": moments_of(table, file.name, "InvoiceDate", notes),
+            "UnitPrice": numbers_of(table, file.name, "UnitPrice", notes),
+            # Spreadsheets write the number of a customer as 17850.0 where others are missing.
+            "CustomerID": _text(table, "CustomerID").str.replace(r"\.0$", "", regex=True),
+            "Country": _text(table, "Country"),
         }
     )
 
 
-def numbers_or_names(column: pd.Series) -> pd.Series:
-    """Customer numbers without the ".0" that spreadsheets add; blanks stay missing."""
-    text = column.astype("str").where(column.notna())
-    return text.str.replace(r"\.0$", "", regex=True)
+def _text(table: pd.DataFrame, column: str) -> pd.Series:
+    """A column as text with its blanks missing; all blank where there is no such column."""
+    if column not in table:
+        return pd.Series(None, index=table.index, dtype="str")
+    return table[column].astype("str").where(table[column].notna()).astype("str")
 
 
 def _kept(lines: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """Lines that are purchases of somebody, with what was left out noted."""
     cancelled = lines["InvoiceNo"].str.upper().str.startswith("C")
     nobody = lines["CustomerID"].isna()
-    nothing = ~(lines["Quantity"] > 0) & ~cancelled
-    notes.append(
-        f"{len(lines):,} invoice lines; left out: {int(nobody.sum()):,} without a customer, {int(cancelled.sum()):,} "
-        f"cancellations, {int(nothing.sum()):,} others without a positive quantity."
-    )
+    nothing = ~(lines["Quantity"] > 0)
     kept = lines[~(cancelled | nobody | nothing)].reset_index(drop=True)
+    notes.append(
+        f"{len(lines):,} invoice lines, of which {len(kept):,} are kept. Left out (some for two reasons): "
+        f"{int(nobody.sum()):,} without a customer, {int(cancelled.sum()):,} cancellations, {int(nothing.sum()):,} "
+        "with a quantity of 0 or less."
+    )
     if not len(kept):
         raise DataError("retail: expected invoice lines with a customer and a positive quantity, found none")
     return kept
 
 
-def _customers(lines: pd.DataFrame) -> pd.DataFrame:
+def _customers(lines: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """The country of each customer's first invoice."""
-    first = lines.sort_values("InvoiceDate", kind="stable").drop_duplicates("CustomerID")
-    first = first.sort_values("CustomerID")
+    pairs = lines[["CustomerID", "Country"]].drop_duplicates()
+    several = int((pairs["CustomerID"].value_counts() > 1).sum())
+    if several:
+        notes.append(f"{several:,} customers bought in several countries; the first counts.")
+    first = lines.sort_values("InvoiceDate", kind="stable").drop_duplicates("CustomerID").sort_values("CustomerID")
     return pd.DataFrame({CUSTOMER_ID: first["CustomerID"], "country": first["Country"]}).reset_index(drop=True)
 
 

@@ -16,15 +16,15 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parent)]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from conftest import ARGUMENTS, AT_REST, CHROMIUM, served  # noqa: E402  # the paths come first
-from playwright.sync_api import Page, sync_playwright  # noqa: E402
+from playwright.sync_api import Page, sync_playwright
 
-from crm_models import workflow  # noqa: E402
-from crm_models.runs import RunFolder  # noqa: E402
-from dashboard import scoring  # noqa: E402
-from dashboard.jobs import JobFolder  # noqa: E402
+from crm_models import workflow
+from crm_models.runs import RunFolder
+from dashboard import scoring
+from dashboard.jobs import JobFolder
+from tests.browser.conftest import ARGUMENTS, AT_REST, CHROMIUM, served  # the path comes first
 
 PAGES = ("Home", "Cohort", "Train", "Evaluate", "Attention", "Customers", "Plans", "Paper")
 ROUNDS = 5

@@ -4,8 +4,6 @@ from importlib.resources import files
 
 import pytest
 
-axe = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python brings axe.min.js for these tests")
-
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 PAGES = ["", "cohort", "train", "evaluate", "attention", "customers", "plans", "paper"]
@@ -18,7 +16,7 @@ STREAMLITS_OWN = {"list", "listitem"}
 def test_axe_finds_nothing_serious(open_page, path, scheme):
     page = open_page(path, scheme=scheme)
     page.wait_for_timeout(1500)  # charts and tables are drawn after the script is at rest
-    page.evaluate(files(axe).joinpath("axe.min.js").read_text(encoding="utf-8"))
+    page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
     found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
     ours = [
         f"{v['id']} ({v['impact']}): {v['nodes'][0]['html'][:160]}"

@@ -1,8 +1,9 @@
 """Bring own files with odd names and marks in them, look them over, and find everything shown as text."""
 
 import pytest
-from conftest import AT_REST
 from playwright.sync_api import expect
+
+from tests.browser.conftest import AT_REST
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

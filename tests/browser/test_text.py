@@ -1,7 +1,8 @@
 """Text from data, in every place that reads Markdown, is shown letter for letter."""
 
 import pytest
-from conftest import served  # the browser tests' own
+
+from tests.browser.conftest import ROOT, served
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -51,7 +52,7 @@ PLACES = (
 def test_text_is_shown_letter_for_letter(browser, tmp_path, monkeypatch):
     script = tmp_path / "app.py"
     script.write_text(SCRIPT.format(texts=TEXTS), encoding="utf-8")
-    monkeypatch.setenv("PYTHONPATH", str(pytest.importorskip("dashboard").__path__[0] + "/.."))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     (tmp_path / "workspace").mkdir()
     with served(tmp_path / "workspace", script) as address:
         page = browser.new_page()

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_cohorts import SMALL, material, random_cohort, untrained, with_churn
 from torch.nn import functional as F
 
 from crm_models.config import preset
 from crm_models.models.churn import ChurnBatch, ChurnTransformer
 from crm_models.training import churn_batch
+from tests.small_cohorts import SMALL, material, random_cohort, untrained, with_churn
 
 PAPER = replace(preset("paper"), device="cpu")
 SHAPES = {"standard": SMALL, "no events": with_churn(SMALL, max_events=0), "paper": PAPER}

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_cohorts import SMALL, material, random_cohort, untrained, with_sequence
 from torch.nn import functional as F
 
 from crm_models.config import preset
 from crm_models.models.sequence import SequenceBatch, SequenceTransformer
 from crm_models.training import history_batch
+from tests.small_cohorts import SMALL, material, random_cohort, untrained, with_sequence
 
 N_ACTIONS = 6
 PAPER = replace(preset("paper"), device="cpu")
