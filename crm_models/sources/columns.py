@@ -10,18 +10,31 @@ import pandas as pd
 import pyarrow as pa
 
 from crm_models.errors import DataError
+from crm_models.sources.dates import dates_of
 from crm_models.sources.reading import DELIMITER, FIRST_ROW
 
-YES = ("yes", "y", "true", "t", "1", "1.0")
-NO = ("no", "n", "false", "f", "0", "0.0")
-LEFT = ("churned", "churn", "exited", "attrited", "attrited customer", "left")
-STAYED = ("not churned", "no churn", "stayed", "existing", "existing customer", "retained")
+YES = ("yes", "y", "true", "t", "ja", "j", "oui", "si", "sí", "sim")
+NO = ("no", "n", "false", "f", "nein", "non", "não", "nao")
+LEFT = (
+    *("churned", "churn", "exited", "attrited", "attrited customer", "left"),
+    *("lost", "lapsed", "inactive", "cancelled", "canceled", "closed"),
+)
+STAYED = (
+    *("not churned", "no churn", "stayed", "existing", "existing customer", "retained"),
+    *("active", "current", "loyal", "subscribed", "open"),
+)
 """What tables of customers say instead of yes and no."""
+
+COUNTED_ROWS = 20
+"""A column of 1, 2, 3 ... over at least so many rows is a number of rows; over fewer it may be an age."""
+
+_CURRENCY_OR_PERCENT = r"^[+-]?([$€£¥])|([$€£¥%])$"
 
 _DECIMAL_COMMA = r"[+-]?(?:[0-9]{1,3}(?:\.[0-9]{3})+|[0-9]*),[0-9]+"
 _THOUSANDS = r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?"
 _EITHER = r"[+-]?[1-9][0-9]{0,2},[0-9]{3}"
 _ISO_DATE = r"(?:1[89]|20|21)[0-9]{2}[-/](?:0[1-9]|1[0-2])[-/](?:[0-2][0-9]|3[01])(?:[ T].*)?"
+_OTHER_DATE = r"[0-9]{1,2}([./-])[0-9]{1,2}\1(?:1[89]|20|21)[0-9]{2}(?: .*)?"
 
 
 def need_columns(table: pd.DataFrame, name: str, *columns: str) -> None:
@@ -68,7 +81,7 @@ def numbers_of(table: pd.DataFrame, name: str, column: str, notes: list[str] | N
 
 
 def feature_of(table: pd.DataFrame, name: str, column: str, notes: list[str] | None = None) -> pd.Series:
-    """A feature column as numbers or ISO dates where every filled cell is one, else as text; infinities are missing."""
+    """A feature column as numbers or dates where every filled cell is one, else as text; infinities are missing."""
     values = _without_categories(table[column])
     if pd.api.types.is_bool_dtype(values):
         return values
@@ -81,12 +94,33 @@ def feature_of(table: pd.DataFrame, name: str, column: str, notes: list[str] | N
     text = values.astype("str").where(values.notna()).astype("str")
     codes, distinct = pd.factorize(text)
     cells = pd.Series(distinct, dtype="str")
-    if len(cells) and cells.str.fullmatch(_ISO_DATE).all():
-        moments = pd.to_datetime(cells.str.replace("/", "-"), format="ISO8601", errors="coerce", utc=True)
+    if len(cells) and any(cells.str.fullmatch(form).all() for form in (_ISO_DATE, _OTHER_DATE)):
+        moments, ambiguous = dates_of(cells.where(~cells.str.match("[0-9]{4}/"), cells.str.replace("/", "-")))
         if moments.notna().all():
-            known = np.append(moments.dt.tz_localize(None).to_numpy("datetime64[us]"), np.datetime64("NaT"))
+            if ambiguous:
+                say_ambiguous(notes, name, column)
+            known = np.append(moments.to_numpy("datetime64[us]"), np.datetime64("NaT"))
             return pd.Series(known[codes], index=table.index)
     return text
+
+
+def say_ambiguous(notes: list[str] | None, name: str, column: str) -> None:
+    """Note that dates such as 03/04/2026 were read as day-first."""
+    if notes is not None:
+        notes.append(f"{name}: the dates in {column!r} fit day-first and month-first; read as day-first.")
+
+
+def without_row_numbers(features: dict[str, pd.Series], name: str, notes: list[str]) -> dict[str, pd.Series]:
+    """The features but for those that count the rows from 0 or 1: where a row stands in a file says nothing."""
+    counting = [c for c, values in features.items() if _counts_rows(values)]
+    notes += [f"{name}: the column {c!r} only numbers the rows; it is left out." for c in counting]
+    return {c: values for c, values in features.items() if c not in counting}
+
+
+def _counts_rows(values: pd.Series) -> bool:
+    if len(values) < COUNTED_ROWS or not pd.api.types.is_float_dtype(values):
+        return False
+    return bool(values.iloc[0] in (0, 1) and (values.diff().iloc[1:] == 1).all())
 
 
 def labels_of(
@@ -112,14 +146,15 @@ def labels_of(
             others = ", ".join(repr(str(v)) for v in distinct[~yes.to_numpy()][:5])
             notes.append(f"{name}: in {column!r}, {positive!r} means churned; {others} all mean stayed.")
     else:
-        yes = words.isin(YES + LEFT)
-        odd = ~words.isin(YES + LEFT + NO + STAYED)
+        figures = _floats(words)  # "1.00" is as good as "1"
+        yes = words.isin(YES + LEFT) | (figures == 1)
+        odd = ~(yes | words.isin(NO + STAYED) | (figures == 0))
         if odd.any():
             bad = np.append(odd.to_numpy(), False)[codes]
             found = str(distinct[int(np.argmax(odd))])[:40]
             raise DataError(
                 f"{name} row {row_of(table, bad)}, column {column!r}: expected yes or no (also 1/0, true/false), "
-                f"found {found!r}; name the value that means yes if it is another word"
+                f"found {found!r}; name the value that means churned with --positive if it is another word"
             )
     known = pd.array([*yes.tolist(), None], dtype="boolean")  # the last is for code -1, a missing value
     return pd.Series(known.take(codes), index=table.index)
@@ -144,10 +179,18 @@ def to_numbers(column: pd.Series, delimiter: str | None) -> tuple[pd.Series, np.
         except pa.ArrowInvalid:
             pass
     codes, distinct = pd.factorize(column.astype("str").where(column.notna()))
-    cells = pd.Series(distinct, dtype="str").str.strip()
-    numbers, doubt = _parsed(cells, delimiter)
+    numbers, doubt = _parsed(_unmarked(pd.Series(distinct, dtype="str").str.strip()), delimiter)
     bad = np.append(numbers.isna().to_numpy(), False)
     return pd.Series(np.append(numbers.to_numpy(), np.nan)[codes], index=column.index), bad[codes], doubt
+
+
+def _unmarked(cells: pd.Series) -> pd.Series:
+    """Cells without the sign of a currency or of per cent, where no other sign stands in the column."""
+    marks = cells.str.extract(_CURRENCY_OR_PERCENT).bfill(axis=1)[0]
+    if marks.nunique() != 1:
+        return cells
+    mark = marks[marks.first_valid_index()]
+    return cells.where(marks.isna(), cells.str.replace(mark, "", n=1, regex=False).str.strip())
 
 
 def _parsed(cells: pd.Series, delimiter: str | None) -> tuple[pd.Series, str | None]:

@@ -102,8 +102,18 @@ def _read(file: Path, columns: Sequence[str]) -> pd.DataFrame:
         table = read_table(raw, file.name, header=columns, delimiter="|", quoted=False)
     else:
         table = read_table(raw, file.name)
+        if table.shape[1] == len(columns) and str(table.columns[0]).isdecimal():  # a copy that has lost its header
+            table = read_table(raw, file.name, header=columns)
+        table = _renamed(table, columns)
     need_columns(table, file.name, *(columns if columns is RATING else columns[:2]))
     return table
+
+
+def _renamed(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """The table with columns called as these but for case and underlines (`user_id`) under these names."""
+    plain = {column.lower(): column for column in columns if column not in table}
+    names = {c: plain.get(str(c).lower().replace("_", ""), c) for c in table.columns}
+    return table.rename(columns=names)
 
 
 def _people(file: Path | None, notes: list[str]) -> pd.DataFrame | None:

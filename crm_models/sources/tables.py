@@ -11,7 +11,15 @@ import pandas as pd
 from crm_models.errors import ConfigError, DataError
 from crm_models.records import Cohort
 from crm_models.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
-from crm_models.sources.columns import feature_of, labels_of, names_of, need_columns, numbers_of, row_of
+from crm_models.sources.columns import (
+    feature_of,
+    labels_of,
+    names_of,
+    need_columns,
+    numbers_of,
+    row_of,
+    without_row_numbers,
+)
 from crm_models.sources.inactivity import label_by_inactivity
 from crm_models.sources.moments import moments_of
 from crm_models.sources.reading import SHEETS_LEFT_OUT, read_file
@@ -273,7 +281,8 @@ def _customers(
     if CHURNED in table:
         columns[CHURNED] = labels_of(table, file, CHURNED, positive, notes)
     others = [c for c in table.columns if c not in (CUSTOMER_ID, CHURNED)]
-    return pd.DataFrame(columns | {str(c): feature_of(table, file, c, notes) for c in others})
+    features = {str(c): feature_of(table, file, c, notes) for c in others}
+    return pd.DataFrame(columns | without_row_numbers(features, file, notes))
 
 
 def numbered(table: pd.DataFrame, file: str, notes: list[str]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pandas as pd
 from crm_models.errors import DataError
 from crm_models.records import Cohort
 from crm_models.schema import CHURNED, CUSTOMER_ID
-from crm_models.sources.columns import feature_of, labels_of, names_of, need_columns, row_of
+from crm_models.sources.columns import feature_of, labels_of, names_of, need_columns, row_of, without_row_numbers
 from crm_models.sources.reading import read_file
 from crm_models.sources.tables import guess_columns, numbered
 
@@ -47,6 +47,7 @@ def import_telco(sources: Sequence[Path]) -> Cohort:
     dropped = [c for c in table.columns if c in TELLS_THE_LABEL and c != label]
     others = [c for c in table.columns if c not in (customer, label, *dropped)]
     features = {str(c): feature_of(table, file.name, c, notes) for c in others}
+    features = without_row_numbers(features, file.name, notes)
     if "SeniorCitizen" in features and features["SeniorCitizen"].dropna().isin(list(SENIOR)).all():
         # 0/1 here where every other yes/no column says Yes and No.
         features["SeniorCitizen"] = features["SeniorCitizen"].map(SENIOR).astype("str")

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from crm_models.errors import DataError
-from crm_models.sources.columns import feature_of, labels_of, names_of, numbers_of, row_of
+from crm_models.sources.columns import feature_of, labels_of, names_of, numbers_of, row_of, without_row_numbers
 from crm_models.sources.reading import read_table
 
 
@@ -49,6 +49,24 @@ def test_where_a_comma_could_be_either_the_delimiter_decides_and_a_note_says_so(
     notes: list[str] = []
     assert numbers_of(table_of("1,234", "5,678", delimiter=delimiter), "t.csv", "x", notes)[0] == meant
     assert "could be decimal or thousands marks" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("cells", "meant"),
+    [
+        (("$1,234.50", "$99"), [1234.5, 99]),
+        (("-£5", "7"), [-5, 7]),
+        (("1.234,50 €", "99,00 €"), [1234.5, 99]),
+        (("12%", "15.5 %"), [12, 15.5]),
+    ],
+)
+def test_the_sign_of_a_currency_or_of_per_cent_is_passed_over(cells, meant):
+    assert numbers(*cells) == pytest.approx(meant)
+
+
+def test_two_currencies_in_one_column_are_refused():
+    with pytest.raises(DataError, match=r"^t.csv row 2, column 'x': expected a number, found '\$5'"):
+        numbers("$5", "5 €")
 
 
 def test_infinities_are_missing_and_noted():
@@ -107,6 +125,13 @@ def test_rows_are_counted_as_a_person_sees_them():
         ("Churned", "Stayed"),
         ("Attrited Customer", "Existing Customer"),
         ("Exited", "Retained"),
+        ("churned", "active"),
+        ("Inactive", "Active"),
+        ("cancelled", "subscribed"),
+        ("1.00", "0.00"),
+        ("ja", "nein"),
+        ("Oui", "Non"),
+        ("sí", "no"),
     ],
 )
 def test_every_usual_pair_of_words_is_a_label(yes, no):
@@ -158,6 +183,41 @@ def test_flags_and_dates_of_parquet_stay_what_they_are():
     )
     assert feature_of(table, "t.parquet", "on").tolist() == [True, False]
     assert feature_of(table, "t.parquet", "day")[0] == pd.Timestamp("2026-01-31 14:00")
+
+
+@pytest.mark.parametrize(
+    ("cells", "days"),
+    [
+        (("31.01.2026", "01.02.2026"), ["2026-01-31", "2026-02-01"]),
+        (("1/31/2026", "2/1/2026"), ["2026-01-31", "2026-02-01"]),
+        (("2026/1/31", "2026/02/01"), None),
+        (("1.2.2026", "1-2-2026"), None),
+    ],
+)
+def test_a_feature_of_other_dates_is_dates_where_the_whole_column_fits_one_layout(cells, days):
+    found = feature_of(table_of(*cells), "t.csv", "x")
+    assert found.tolist() == ([pd.Timestamp(day) for day in days] if days else list(cells))
+
+
+def test_a_feature_that_fits_day_first_and_month_first_is_noted():
+    notes: list[str] = []
+    assert feature_of(table_of("03/04/2026"), "t.csv", "x", notes)[0] == pd.Timestamp("2026-04-03")
+    assert notes == ["t.csv: the dates in 'x' fit day-first and month-first; read as day-first."]
+
+
+def test_columns_that_number_the_rows_are_left_out_and_noted():
+    n = 25
+    features = {
+        "RowNumber": pd.Series(np.arange(1.0, n + 1)),
+        "Unnamed: 0": pd.Series(np.arange(0.0, n)),
+        "age": pd.Series(np.arange(18.0, n + 18)),
+        "turned": pd.Series(np.arange(1.0, n + 1)[::-1]),
+    }
+    notes: list[str] = []
+    assert list(without_row_numbers(features, "t.csv", notes)) == ["age", "turned"]
+    assert notes[0] == "t.csv: the column 'RowNumber' only numbers the rows; it is left out."
+    few = {"RowNumber": pd.Series([1.0, 2.0, 3.0])}
+    assert list(without_row_numbers(few, "t.csv", notes)) == ["RowNumber"]
 
 
 @pytest.mark.parametrize("cell", ["2026-02-30", "31.01.2026", "12-34"])

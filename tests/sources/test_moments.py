@@ -35,13 +35,21 @@ def moments(*cells: str, notes: list[str] | None = None) -> pd.Series:
         "20260131140500",
         "1769868300",
         "1769868300000",
+        "1769868300000000",
+        "1769868300000000000",
+        "2026-01-31 14:05:00,000",
+        "01/31/2026 14:05:00.000",
+        "31JAN2026 14:05",
+        "Jan 31 2026  2:05PM",
     ],
 )
 def test_one_moment_is_read_alike_however_it_is_written(written):
     assert moments(written).tolist() == [MOMENT]
 
 
-@pytest.mark.parametrize("written", ["2026-01-31", "20260131", "31.01.2026", "31.01.26", "01/31/26", "01 31, 2026"])
+@pytest.mark.parametrize(
+    "written", ["2026-01-31", "20260131", "31.01.2026", "31.01.26", "01/31/26", "01 31, 2026", "31Jan2026"]
+)
 def test_a_day_is_its_midnight(written):
     assert moments(written).tolist() == [MOMENT.normalize()]
 
@@ -55,6 +63,19 @@ def test_where_both_fit_day_first_is_taken_and_noted():
     notes: list[str] = []
     assert moments("01/02/2026", "03/04/2026", notes=notes)[0] == pd.Timestamp("2026-02-01")
     assert notes == ["t.csv: the dates in 'when' fit day-first and month-first; read as day-first."]
+
+
+def test_a_month_as_one_number_is_its_first_day():
+    assert moments("202601", "202512").tolist() == [pd.Timestamp("2026-01-01"), pd.Timestamp("2025-12-01")]
+
+
+def test_dates_in_two_layouts_are_refused_with_one_of_each():
+    said = (
+        r"^t.csv row 3, column 'when': expected dates in one layout, found '2026-01-31' and '31.01.2026'; write all of "
+        "them one way"
+    )
+    with pytest.raises(DataError, match=said):
+        moments("2026-01-31", "31.01.2026", "2026-02-01")
 
 
 def test_where_both_mean_the_same_nothing_is_noted():

@@ -47,6 +47,11 @@ FORMS = {
         "u1.base": "9\t9\t5\t874965758\n",
     },
 }
+FORMS["underlined"] = {
+    "ratings.csv": FORMS["csv"]["ratings.csv"].replace("userId", "user_id").replace("movieId", "Movie_ID"),
+    "movies.csv": FORMS["csv"]["movies.csv"].replace("movieId", "movie_id"),
+}
+FORMS["no header"] = {name: text.split("\n", 1)[1] for name, text in FORMS["csv"].items()}
 
 
 def write(folder, files: dict[str, str], encoding: str = "utf-8"):
