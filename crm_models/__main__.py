@@ -33,8 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         given.run(given)
+        sys.stdout.flush()
     except CrmError as error:
         return _say(str(error))
+    except BrokenPipeError:  # `... | head` has seen enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # else the interpreter flushes into the pipe on its way out
+        return 0
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _say(f"{where}expected to read or write here, found: {error.strerror or error}; check space and rights")
@@ -42,8 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say("expected enough memory for this cohort, found too little; use fewer customers or a larger machine")
     except KeyboardInterrupt:
         return _say("interrupted", 130)
-    except BrokenPipeError:
-        return 0
     except Exception as error:
         if os.environ.get("CRM_DEBUG"):
             traceback.print_exc()
@@ -302,8 +304,7 @@ def _plan(given: argparse.Namespace) -> None:
         threads=given.threads,
         progress=None if given.quiet else _progress,
     )
-    counts = manifest["counts"]
-    print(f"{given.out}: {counts['customers']:,} plans, {counts['at_risk']:,} customers at risk")
+    print(f"{given.out}: {workflow.plan_summary(manifest)}")
 
 
 def _progress(done: int, total: int) -> None:

@@ -57,7 +57,7 @@ def _sizes(cohort: Cohort) -> Iterator[Finding]:
         yield Finding(
             level="note",
             title="No interactions",
-            detail="Only the churn model can be trained; plans fall back on retention actions.",
+            detail="Only the churn model can be trained; at risk means retention actions, else the plan is empty.",
             advice="Add a table of interactions (customer_id, action, timestamp) for engagement plans.",
         )
     if not cohort.has_labels:

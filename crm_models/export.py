@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import csv
 import io
-import platform
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,6 +20,7 @@ import pandas as pd
 
 from crm_models.files import new_file, sha256, write_json
 from crm_models.planning import Plans, reasons
+from crm_models.runs import versions
 from crm_models.schema import N_STEPS, PLAN_SOURCES, STEP_SOURCES, PlanLayout
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\0", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -52,15 +51,15 @@ def write_plans(stream: Iterable[Plans], out: Path, settings: ExportSettings, ab
     """
     began = time.perf_counter()
     out = Path(out)
-    counts: dict[str, Any] = {"customers": 0, "at_risk": 0, "by_source": dict.fromkeys(PLAN_SOURCES, 0)}
+    counts: dict[str, Any] = {"customers": 0, "at_risk": 0, "empty": 0, "by_source": dict.fromkeys(PLAN_SOURCES, 0)}
     with ExitStack() as stack:
         part = stack.enter_context(new_file(out))
         with part.open("w", encoding="utf-8", newline="") as handle:
             for k, plans in enumerate(stream):
                 _write(plans, handle, settings, header=k == 0)
                 own = plans.counts()
-                counts["customers"] += own["customers"]
-                counts["at_risk"] += own["at_risk"]
+                for total in ("customers", "at_risk", "empty"):
+                    counts[total] += own[total]
                 for name, n in own["by_source"].items():
                     counts["by_source"][name] += n
         manifest = about | {
@@ -72,7 +71,7 @@ def write_plans(stream: Iterable[Plans], out: Path, settings: ExportSettings, ab
             "counts": counts,
             "csv_sha256": sha256(part),
             "seconds": round(time.perf_counter() - began, 3),
-            "versions": {"python": platform.python_version()} | {n: version(n) for n in ("numpy", "pandas")},
+            "versions": versions(),
         }
         write_json(manifest_path(out), manifest)
     return manifest

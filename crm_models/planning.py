@@ -140,11 +140,12 @@ class Plans:
         return replace(self, **chosen)
 
     def counts(self) -> dict[str, Any]:
-        """Customers, customers at risk, and plans by source."""
+        """Customers, customers at risk, plans without any step, and plans by source."""
         by_source = np.bincount(self.source, minlength=len(PLAN_SOURCES))
         return {
             "customers": len(self),
             "at_risk": int(self.at_risk.sum()),
+            "empty": int((self.action < 0).all(axis=1).sum()),
             "by_source": {name: int(n) for name, n in zip(PLAN_SOURCES, by_source, strict=True)},
         }
 

@@ -156,7 +156,8 @@ def run_summary(out: Path) -> str:
         f"{name}: best epoch {facts['best_epoch']} of {facts['epochs']}, loss {facts['best_loss']:.4f}"
         for name, facts in result["models"].items()
     )
-    return f"{out}: {status.state} after {status.seconds:.1f} s; {said or 'no model was trained'}"
+    left_out = "".join(f"; {note}" for note in run.about()["notes"])
+    return f"{out}: {status.state} after {status.seconds:.1f} s; {said or 'no model was trained'}{left_out}"
 
 
 # ---- scores and plans ------------------------------------------------------------------------------------------------
@@ -185,11 +186,24 @@ def report_summary(report: dict[str, Any]) -> str:
     if report["sequence"]:
         scores = report["sequence"]
         said.append(f"step accuracy {scores['step_accuracy']:.3f} (chance {scores['chance']['step_accuracy']:.3f})")
+    else:
+        said.append("no sequence scores")
     if report["churn"]:
         scores = report["churn"]
         auc = "unknown" if scores["auc"] is None else f"{scores['auc']:.3f}"
         said.append(f"churn AUC {auc} (chance 0.5)")
-    return ", ".join(said) or "no model was trained"
+    else:
+        said.append("no churn scores")
+    return ", ".join(said)
+
+
+def plan_summary(manifest: dict[str, Any]) -> str:
+    """What a plan file holds, and what it lacks, in one line."""
+    counts = manifest["counts"]
+    said = [f"{counts['customers']:,} plans", f"{counts['at_risk']:,} customers at risk"]
+    if counts["empty"]:
+        said.append(f"{counts['empty']:,} plans are empty, because there is no action to propose")
+    return "; ".join([", ".join(said), *manifest["notes"]])
 
 
 def plan(
@@ -223,7 +237,8 @@ def plan(
         "cohort_hash": digest(folder),
         "trained_on_cohort_hash": run.about()["cohort_hash"],
         "policy": policy.to_dict(),
-        "as_of": as_of or "default",
+        "as_of": _moment_said(describe(folder), as_of),
+        "notes": run.about()["notes"],
     }
     return write_plans((make_plans(s, catalogue, policy) for s in scores), Path(out), settings, about)
 
@@ -249,6 +264,13 @@ def score_stream(
         done += part.n_customers
         if progress is not None:
             progress(done, total)
+
+
+def _moment_said(about: dict[str, Any], as_of: str | None) -> str | float | None:
+    """The moment that plans are made at, for the manifest: a date or number, or None where there are no events."""
+    if as_of is None:
+        return about["as_of"] if about["outcome"] == "simulated" else about["last_timestamp"]
+    return {"latest": about["last_timestamp"], "cohort": about["as_of"]}.get(as_of, as_of)
 
 
 def _moment(part: Cohort, as_of: str | None) -> Moment | None:

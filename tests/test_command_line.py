@@ -118,6 +118,31 @@ def test_permuting_the_customers_permutes_the_plans(small_cohort, small_run, tmp
     pd.testing.assert_frame_equal(other.loc[plain.index], plain, atol=1e-6)
 
 
+def test_what_a_run_cannot_do_is_said_by_every_command_after_it(tmp_path, capsys):
+    rows = "".join(f"{k},{'yes' if k % 3 else 'no'},{k % 7}\n" for k in range(120))
+    (tmp_path / "customers.csv").write_text("customer_id,churned,visits\n" + rows)
+    cohort, run, out = (str(tmp_path / name) for name in ("cohort", "run", "plans.csv"))
+    assert main(["import", "tables", str(tmp_path / "customers.csv"), "--out", cohort]) == 0
+    assert main(["check", cohort]) == 0
+    assert "at risk means retention actions, else the plan is empty" in capsys.readouterr().out
+    assert main(["train", cohort, "--out", run, "--epochs", "1"]) == 0
+    left_out = "the sequence model was left out: the sequence model needs interactions, and the cohort has none"
+    assert left_out in capsys.readouterr().out
+    assert main(["evaluate", run, "--out", str(tmp_path / "report.json")]) == 0
+    assert "no sequence scores, churn AUC" in capsys.readouterr().out
+    assert main(["plan", run, "--threshold", "1", "--out", out]) == 0
+    said = capsys.readouterr().out
+    assert "120 plans, 0 customers at risk, 120 plans are empty, because there is no action to propose" in said
+    assert left_out in said
+    assert json.loads((tmp_path / "plans.manifest.json").read_text())["as_of"] is None
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(small_run):
+    command = f"{sys.executable} -m crm_models evaluate {small_run} | head -n 1; exit ${{PIPESTATUS[0]}}"
+    ran = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "{\n", "")
+
+
 def test_the_same_seed_trains_the_same_numbers(small_cohort, tmp_path):
     losses = []
     for name in ("a", "b"):
@@ -221,7 +246,7 @@ def test_a_date_that_is_none_is_refused_by_file_row_and_column(capsys, tmp_path,
 
 def labelled(tmp_path: Path, n: int, churned: list[int]) -> Path:
     """A folder with n customers whose labels repeat `churned`."""
-    rows = "".join(f"c{i},{churned[i % len(churned)]},{i}\n" for i in range(n))
+    rows = "".join(f"c{i},{churned[i % len(churned)]},{18 + i * 7 % 60}\n" for i in range(n))
     (tmp_path / "customers.csv").write_text("customer_id,churned,age\n" + rows)
     return tmp_path
 

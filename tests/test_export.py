@@ -149,9 +149,11 @@ def test_the_manifest_stands_beside_and_counts(tmp_path):
     assert manifest["counts"] == {
         "customers": 2,
         "at_risk": 1,
+        "empty": 0,
         "by_source": {"model": 1, "override": 1, "graded": 0, "fallback": 0},
     }
     assert manifest["cohort_hash"] == "x"
+    assert {"python", "torch", "numpy", "pandas"} <= set(manifest["versions"])
 
 
 def test_an_error_half_way_leaves_the_old_plans_and_no_rubbish(tmp_path):
