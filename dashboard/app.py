@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:  # `streamlit run` puts only the folder of this file there
     sys.path.insert(0, str(ROOT))
 
-from dashboard import store, widgets  # noqa: E402  # the path comes first
+from dashboard import demo, store, widgets  # noqa: E402  # the path comes first
 
 st.set_page_config(page_title="CRM Transformers", page_icon=str(ROOT / "assets" / "icon.svg"), layout="wide")
 
@@ -43,34 +43,37 @@ def frame() -> None:
     theme = "dark" if st.context.theme.type == "dark" else "light"
     st.logo(str(ROOT / "assets" / f"logo-{theme}.svg"), size="large", icon_image=str(ROOT / "assets" / "icon.svg"))
     cohorts, runs = store.settle_choice()
+    # A box without options is drawn disabled, too pale to read: where there is nothing to choose, a sentence says so.
     with st.sidebar:
+        if not cohorts:
+            st.markdown("No cohort yet")
+            return
         st.selectbox(
             "Cohort",
             cohorts,
             index=None,
             key=store.COHORT,
             bind="query-params",
-            placeholder="None yet",
             on_change=store.follow_newest,
-            disabled=not cohorts,
             help="The customers that all pages talk about.",
         )
+        if not runs:
+            st.markdown("No run on this cohort yet")
+            return
         st.selectbox(
             "Run",
             runs,
             index=None,
             key=store.RUN,
             bind="query-params",
-            placeholder="None trained yet",
             on_change=store.mark_chosen,
-            disabled=not runs,
             help="One training on this cohort: its models make the predictions and plans.",
         )
 
 
 chosen = st.navigation(PAGES)
 with widgets.guarded("The workspace cannot be prepared:"):
-    store.prepare()
+    demo.prepare()
 frame()
 for message, icon in store.said():
     st.toast(message, icon=icon)

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from crm_models import workflow
-from dashboard import charts, store, widgets
+from dashboard import charts, places, store, widgets
 from dashboard.upload_panels import findings, take
 
 SCENARIOS = {
@@ -58,9 +58,9 @@ def generate() -> None:
     st.caption(SCENARIOS.get(scenario, ""))
     if st.button("Generate cohort", type="primary", icon=":material/casino:"):
         with widgets.guarded("The cohort could not be generated:"), st.spinner("Drawing customers and their histories"):
-            made = store.new_name(name or f"{scenario}-{int(customers)}", store.cohorts_folder())
+            made = places.new_name(name or f"{scenario}-{int(customers)}", places.cohorts_folder())
             workflow.generate(
-                store.cohorts_folder() / made,
+                places.cohorts_folder() / made,
                 scenario=scenario,
                 customers=min(int(customers), store.MAX_GENERATED),
                 signal=0.0 if scenario == "paper" else float(signal),

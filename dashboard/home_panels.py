@@ -53,7 +53,7 @@ def next_step(cohort: store.CohortCard) -> None:
     elif store.scores(run) is not None and "churn" in run.folder.trained():
         _step(
             "The models are ready. Choose the risk above which plans turn to keeping the customer.",
-            "Set the threshold and get the plans",
+            "Set the threshold",
             "plans",
             ":material/checklist:",
         )
@@ -62,10 +62,10 @@ def next_step(cohort: store.CohortCard) -> None:
 
 
 def _step(text: str, label: str, page: str, icon: str) -> None:
-    with st.container(horizontal=True, vertical_alignment="center"):
+    with st.container(border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.markdown(text, width=470)
         if st.button(label, type="primary", icon=icon, key="next_step"):
             st.switch_page(widgets.PAGES[page])
-        st.markdown(text, width="content")
 
 
 def figures(cohort: store.CohortCard) -> None:

@@ -85,7 +85,7 @@ def accuracies(rows: Sequence[tuple[str, Sequence[float], dict[str, float]]]) ->
                 y=[dot[1] for dot in dots],
                 customdata=[[dot[2], len(ours)] for dot in dots],
                 mode="markers",
-                name="Ours, one dot per re-run",
+                name="One re-run",
                 legendgroup="ours",
                 showlegend=k == 0,
                 marker={"color": MODEL, "size": 9},
@@ -132,9 +132,8 @@ def step_attention(weights: Sequence[Sequence[float]], rows: Sequence[str], colu
     fig.add_trace(
         go.Heatmap(
             z=seen,
-            x=list(columns),
+            x=[column.replace(" ", "<br>") for column in columns],
             y=list(rows),
-            colorscale=[[0, "rgba(42,98,240,0.06)"], [1, "rgba(42,98,240,0.85)"]],
             zmin=0,
             xgap=2,
             ygap=2,

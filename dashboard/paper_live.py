@@ -32,8 +32,9 @@ def state_file(folder: Path) -> Path:
 def keep(folder: Path, seeds: int) -> None:
     """Re-run the paper over `seeds` seeds, then train the tiny models at every signal; each step is written at once.
 
-    The state holds `wanted` (seeds), `seconds` (of the re-runs), `result` (as `paper.json`, over the seeds so far),
-    `lifelike` (signal to what `crm_models.paper.lifelike` gives), `stage` (`seeds`, `signals`, `done`) and `ended`.
+    The state holds `wanted` (seeds), `seconds` (of the re-runs), `result` (as `paper.json`, over the seeds so far; None
+    before the first), `lifelike` (signal to what `crm_models.paper.lifelike` gives), `stage` (`seeds`, `signals`,
+    `done`) and `ended`.
     """
     from crm_models.files import read_json
     from crm_models.paper import lifelike, rerun_steps
@@ -45,6 +46,7 @@ def keep(folder: Path, seeds: int) -> None:
     state: dict[str, Any] = {"wanted": seeds, "seconds": 0.0, "result": None, "stage": "seeds", "ended": None}
     # Same seeds, same machine, same numbers: what an earlier run found at a signal stands until it is found again.
     state["lifelike"], state["signals_done"] = before.get("lifelike", {}), 0
+    write_json(file, state)  # the tables are empty again, and fill before the eyes of the audience
     for state["result"] in rerun_steps(seeds):
         state["seconds"] = round(time.perf_counter() - began, 2)
         write_json(file, state)

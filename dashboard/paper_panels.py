@@ -137,16 +137,16 @@ def _table_4(tale: Story) -> pd.DataFrame:
             ceiling = tale.result["ceiling"][f"{model}_{what}"] if tale.result else chance(model, what)
             rows.append(
                 {
-                    "Model": MODELS[model],
+                    "Model": MODELS[model].split()[0],
                     "Figure": what,
                     "Chance": f"{chance(model, what):.{digits}f}",
                     "Ours: median": f"{np.median(ours):.{digits}f}" if len(ours) else NONE,
                     "Ours: range": spread(ours) if len(ours) else NONE,
                     "Ceiling": f"{ceiling:.{digits}f}",
                     "Table IV": f"{fourth:.4f}",
-                    "IV inside?": verdict(within(fourth, ours)),
+                    "inside?": verdict(within(fourth, ours)),
                     "Table II": f"{second:.2f}",
-                    "II inside?": verdict(within(second, ours)),
+                    "inside? ": verdict(within(second, ours)),
                 }
             )
     return pd.DataFrame(rows)

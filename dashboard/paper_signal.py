@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from crm_models.schema import MODEL_NAMES
-from dashboard import paper_charts, store, widgets
+from dashboard import paper_charts, paper_store, widgets
 from dashboard.paper_story import MODELS, SCORE, Story, chapter
 
 FLOOR = {"sequence": 0.0, "churn": 0.5}
@@ -35,7 +35,7 @@ def signal(tale: Story) -> None:
         value=0.0,
         step=0.1,
         format="%.1f",
-        key=store.SIGNAL,
+        key=paper_store.SIGNAL,
         bind="query-params",
         help="How much the next action depends on the customer's past, and leaving on their behaviour.",
     )

@@ -8,16 +8,16 @@ from typing import Any
 import streamlit as st
 
 from crm_models.schema import MODEL_NAMES
-from dashboard import paper_live, store, widgets
+from dashboard import paper_live, paper_store, store, widgets
 from dashboard.paper_story import CHAPTERS, SCORE
 
 
 @st.fragment(run_every="60s")
 def be_ready() -> None:
     """Keep a runner warm while this page is open; the first visitor of a workspace finds the re-run started."""
-    store.paper_jobs().warm_up()
-    if store.paper_state() is None and not store.paper_jobs().failures():
-        store.run_paper(paper_live.DEFAULT_SEEDS)
+    paper_store.queue().warm_up()
+    if paper_store.state() is None and not paper_store.queue().failures() and not paper_store.queue().jobs():
+        paper_store.run(paper_live.DEFAULT_SEEDS)
 
 
 def stage() -> None:
@@ -29,23 +29,30 @@ def stage() -> None:
         "0.5 the plan turns to keeping the customer."
     )
     with st.container(border=True):
-        busy = bool(store.paper_jobs().jobs())
         with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-            clicked = st.button("Run the paper", type="primary", icon=":material/play_arrow:", disabled=busy)
+            # Always ready, also while a re-run is under way: whoever presents begins when the audience is looking.
+            clicked = st.button(
+                "Run the paper",
+                type="primary",
+                icon=":material/play_arrow:",
+                help="Starts over: the tables below empty, and fill again with each re-run.",
+            )
             seeds = st.radio(
                 "Re-runs",
                 paper_live.SEEDS,
                 index=paper_live.SEEDS.index(paper_live.DEFAULT_SEEDS),
-                key=store.SEEDS,
+                key=paper_store.SEEDS,
                 horizontal=True,
                 persist_state="session",
                 help="Each on fresh random customers and with fresh weights, as the paper's own run must have been.",
             )
-            if busy and st.button("Stop", icon=":material/stop_circle:", help="What is there so far stays."):
-                store.paper_jobs().stop(paper_live.RUN)
+            if paper_store.queue().jobs() and st.button(
+                "Stop", icon=":material/stop_circle:", help="What is there so far stays."
+            ):
+                paper_store.stop()
                 st.rerun()
         if clicked:
-            store.run_paper(seeds)
+            paper_store.run(seeds)
             st.rerun()
         _watch()
     st.markdown(" · ".join(f"[{k}\u2002{name}](#{anchor})" for k, (anchor, name) in enumerate(CHAPTERS, start=1)))
@@ -53,31 +60,30 @@ def stage() -> None:
 
 def _watch() -> None:
     """The progress of the re-run; the page is drawn anew with each of its steps, and rests when it has ended."""
-    st.session_state[store.PAPER_PULSE] = store.paper_pulse()
-    busy = bool(store.paper_jobs().jobs())
+    st.session_state[paper_store.PULSE] = paper_store.pulse()
+    busy = bool(paper_store.queue().jobs())
     st.fragment(run_every="0.5s" if busy else None)(_progress)()
 
 
 def _progress() -> None:
-    now = store.paper_pulse()
-    if st.session_state.get(store.PAPER_PULSE) != now:
-        st.session_state[store.PAPER_PULSE] = now
+    now = paper_store.pulse()
+    if st.session_state.get(paper_store.PULSE) != now:
+        st.session_state[paper_store.PULSE] = now
         st.rerun()
-    jobs, state = store.paper_jobs(), store.paper_state()
-    for failure in jobs.failures():
+    queue, state = paper_store.queue(), paper_store.state()
+    for failure in queue.failures():
         widgets.error_box(failure.reason, "The re-run of the paper failed:")
-    if why := jobs.trouble():
+    if why := queue.trouble():
         widgets.error_box(why, "The process that re-runs the paper does not start:")
-    elif jobs.jobs():
-        _step(state, since=jobs.jobs()[0].since)
+    elif queue.jobs():
+        _step(state, begun=queue.jobs()[0].state != "waiting")
     elif state is not None:
         _ended(state)
 
 
-def _step(state: dict[str, Any] | None, since: float) -> None:
-    # Until the first step is written, the file is that of the run before.
-    written = store.paper_written()
-    if state is None or written < since or state["stage"] == "done":
+def _step(state: dict[str, Any] | None, *, begun: bool) -> None:
+    # Until the new re-run has begun, the state is that of the one before.
+    if not begun or state is None or state["result"] is None or state["stage"] == "done":
         st.progress(0.0, text="Drawing customers at random, and training both models on them")
     elif state["stage"] == "seeds":
         done, wanted = state["result"]["seeds"], state["wanted"]
@@ -93,8 +99,14 @@ def _step(state: dict[str, Any] | None, since: float) -> None:
 
 def _ended(state: dict[str, Any]) -> None:
     result = state["result"]
+    if result is None:
+        st.caption(":material/info: The last re-run ended before its first seed was done.")
+        return
     if state["stage"] != "done":
-        st.caption(f":material/info: The last re-run ended early, after {result['seeds']} of {state['wanted']} seeds.")
+        done = result["seeds"] if state["stage"] == "seeds" else state["signals_done"]
+        of = f"{state['wanted']} re-runs" if state["stage"] == "seeds" else f"{len(paper_live.SIGNALS)} signals"
+        st.caption(f":material/info: Stopped after {done} of {of}; what it found until then is below.")
+        _verdict(state)
         return
     when = store.ago(datetime.fromtimestamp(state["ended"], UTC))
     st.caption(f"{result['seeds']} re-runs of the whole paper took {state['seconds']:.1f} s, {when}.")

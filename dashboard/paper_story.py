@@ -9,7 +9,7 @@ import numpy as np
 import streamlit as st
 
 from crm_models.paper import CHANCE_LOSS, printed
-from dashboard import store
+from dashboard import paper_store
 
 MODELS = {"sequence": "Sequence Transformer", "churn": "Churn Transformer"}
 SCORE = {"sequence": "step_accuracy", "churn": "accuracy"}
@@ -56,7 +56,7 @@ class Story:
 
 def story() -> Story:
     """The story as far as the workspace knows it."""
-    state = store.paper_state() or {}
+    state = paper_store.state() or {}
     lifelike = {float(signal): found for signal, found in state.get("lifelike", {}).items()}
     return Story(result=state.get("result"), lifelike=dict(sorted(lifelike.items())))
 
@@ -83,7 +83,7 @@ def re_runs(seeds: int) -> str:
 
 def spread(values: np.ndarray) -> str:
     """The range over the seeds."""
-    return f"{values.min():.4f} to {values.max():.4f}"
+    return f"{values.min():.4f}\u2060–\u2060{values.max():.4f}"  # joined, so that a narrow cell does not break it
 
 
 def within(value: float, ours: np.ndarray) -> bool | None:
@@ -93,4 +93,4 @@ def within(value: float, ours: np.ndarray) -> bool | None:
 
 def verdict(inside: bool | None) -> str:
     """The outcome of such a check in a table cell."""
-    return NONE if inside is None else ":material/check: inside" if inside else ":material/close: outside"
+    return NONE if inside is None else ":material/check: yes" if inside else ":material/close: no"

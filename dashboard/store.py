@@ -1,4 +1,4 @@
-"""The only place that knows session keys, caches and the workspace.
+"""The only place that knows what a viewer has chosen, and the caches of cohorts and runs.
 
 A session holds plain ids (`cohort`, `run`, `customer`, `threshold`), which are in the address as well, so that a link
 reopens the same view; everything else is on disk and read through bounded caches whose keys change when the files do.
@@ -7,36 +7,28 @@ What caches hand out as resources (cohorts, scores, models) is shared by all vie
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import time
-import unicodedata
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
-from crm_models import workflow
 from crm_models.checks import Finding, check_cohort
 from crm_models.cohort import describe, load_cohort
 from crm_models.config import RunConfig
 from crm_models.errors import ConfigError, CrmError, DataError
-from crm_models.files import read_json
 from crm_models.planning import Catalogue, Plans, Policy, RiskIndex, make_plans
 from crm_models.profile import CohortProfile, Headline, headline, profile
 from crm_models.records import Cohort, CustomerScores, DecodedPlans, EpochEnd
 from crm_models.runs import RunFolder, RunStatus
 from crm_models.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD, PlanMode
 from crm_models.scores import read_scores
-from dashboard import paper_live, scoring
-from dashboard.jobs import FailedJob, Job, JobAtWork, JobFolder, locked
-from dashboard.uploads import Mapped, build, read_upload
+from dashboard import scoring
+from dashboard.jobs import FailedJob, Job, JobAtWork
+from dashboard.places import cohorts_folder, jobs, mark, marked_json, new_name, newest_first, remove, runs_folder, stamp
+from dashboard.places import exports_folder as exports_folder  # pages know the places through here
 
 # Session keys. The first four are names in the address too.
 COHORT = "cohort"
@@ -44,74 +36,11 @@ RUN = "run"
 CUSTOMER = "customer"
 THRESHOLD = "threshold"
 PULSE = "pulse"
-SIGNAL = "paper_signal"
-SEEDS = "paper_seeds"
-PAPER_PULSE = "paper_pulse"
 _CHOSEN = "run_was_chosen"  # whether this viewer picked the run, or follows the newest one
 _NEXT_COHORT = "cohort_from_the_next_run_on"
 _SAID = "messages_for_the_next_page"
 
 MAX_GENERATED = 1_000_000
-
-DEMO = "demo"
-DEMO_CUSTOMERS = 2_000
-
-
-# ---- workspace -------------------------------------------------------------------------------------------------------
-
-
-def workspace() -> Path:
-    """The folder of cohorts, runs and exports: `CRM_WORKSPACE`, or `workspace` where the app was started."""
-    return Path(os.environ.get("CRM_WORKSPACE") or "workspace").resolve()
-
-
-def cohorts_folder() -> Path:
-    """Where cohort folders lie."""
-    return workspace() / "cohorts"
-
-
-def runs_folder() -> Path:
-    """Where run folders lie."""
-    return workspace() / "runs"
-
-
-def exports_folder() -> Path:
-    """Where plans for download are written."""
-    return workspace() / "exports"
-
-
-def jobs() -> JobFolder:
-    """The queue of trainings."""
-    return JobFolder(workspace())
-
-
-def new_name(wish: str, folder: Path, taken: Collection[str] = ()) -> str:
-    """A folder name made of what the user typed: safe in a path and in an address, neither taken nor there yet."""
-    flat = unicodedata.normalize("NFKD", wish).encode("ascii", "ignore").decode().lower()
-    name = re.sub(r"[^a-z0-9]+", "-", flat).strip("-")[:48] or "cohort"
-    free, k = name, 2
-    while free in taken or (folder / free).exists():
-        free, k = f"{name}-{k}", k + 1
-    return free
-
-
-def prepare() -> None:
-    """On the first start, draw the demo cohort and queue its trainings; afterwards, see that waiting jobs go on."""
-    if not (workspace() / "prepared").exists():
-        with locked(workspace() / "prepare.lock") as mine:
-            if mine is not None and not (workspace() / "prepared").exists():
-                _make_demo()
-    jobs().keep_going()
-
-
-def _make_demo() -> None:
-    if not cohort_names():
-        cohorts_folder().mkdir(parents=True, exist_ok=True)
-        workflow.generate(cohorts_folder() / DEMO, scenario="lifelike", customers=DEMO_CUSTOMERS)
-        # The paper's small models take seconds, so that every page has something to show; the real ones follow.
-        jobs().add(Job(run="demo-quick", cohort=DEMO, arguments=("--preset", "paper"), about="paper preset"))
-        jobs().add(Job(run="demo-standard", cohort=DEMO, arguments=("--preset", "standard"), about="standard preset"))
-    (workspace() / "prepared").touch()
 
 
 # ---- cohorts ---------------------------------------------------------------------------------------------------------
@@ -129,7 +58,7 @@ class CohortCard:
 
 def cohort_names() -> list[str]:
     """Saved cohorts, newest first."""
-    return _newest_first(cohorts_folder(), "cohort.json")
+    return newest_first(cohorts_folder(), "cohort.json")
 
 
 def cohort_card(name: str) -> CohortCard:
@@ -159,19 +88,7 @@ def findings(name: str) -> list[Finding]:
 
 def delete_cohort(name: str) -> None:
     """Remove a cohort folder for good. Runs trained on it stay; they cannot be evaluated any more."""
-    _remove(cohorts_folder() / name)
-
-
-def stamp(folder: Path) -> str:
-    """Changes whenever one of the tables of a cohort does; cheap, unlike a digest of a gigabyte."""
-    marks = []
-    for name in ("cohort.json", "customers.parquet", "interactions.parquet", "actions.parquet"):
-        try:
-            facts = (folder / name).stat()
-        except OSError:
-            continue
-        marks.append(f"{facts.st_mtime_ns}-{facts.st_size}")
-    return "/".join(marks)
+    remove(cohorts_folder() / name)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -189,38 +106,6 @@ def _looked_over(folder: str, stamp: str) -> tuple[CohortProfile, list[Finding]]
     """Both at once, and the cohort is let go of: a million customers need not stay in memory to be described."""
     whole = load_cohort(Path(folder))
     return profile(whole), check_cohort(whole)
-
-
-# ---- uploads ---------------------------------------------------------------------------------------------------------
-
-# Kept for half an hour, and few of them: an upload is looked at again with every click on the page.
-
-
-@st.cache_resource(max_entries=6, ttl="30m", show_spinner="Reading the file")
-def uploaded_table(file_id: str, name: str, _file: Any) -> pd.DataFrame:
-    """The table in an uploaded file; `file_id` is Streamlit's own, unique to the upload."""
-    return read_upload(name, _file.getvalue())
-
-
-def built_cohort(tables: list[Mapped], name: str, churn_days: float | None) -> Cohort:
-    """The cohort of mapped uploads, built once for each way of mapping them."""
-    return _built(_mapping_key(tables, name, churn_days), tables, name, churn_days)[0]
-
-
-def checked(tables: list[Mapped], name: str, churn_days: float | None) -> list[Finding]:
-    """What the data check says of it."""
-    return _built(_mapping_key(tables, name, churn_days), tables, name, churn_days)[1]
-
-
-def _mapping_key(tables: list[Mapped], name: str, churn_days: float | None) -> str:
-    parts = [(t.upload, t.file, t.kind, sorted(t.columns.items()), t.drop, t.positive) for t in tables]
-    return repr((parts, name, churn_days))
-
-
-@st.cache_resource(max_entries=2, ttl="30m", show_spinner=False)
-def _built(key: str, _tables: list[Mapped], _name: str, _churn_days: float | None) -> tuple[Cohort, list[Finding]]:
-    cohort = build(_tables, name=_name, churn_days=_churn_days)
-    return cohort, check_cohort(cohort)
 
 
 # ---- runs ------------------------------------------------------------------------------------------------------------
@@ -272,15 +157,15 @@ class RunCard:
 
 def run_names() -> list[str]:
     """Run folders, newest first."""
-    return _newest_first(runs_folder(), "config.json")
+    return newest_first(runs_folder(), "config.json")
 
 
 def run_card(run_id: str) -> RunCard | None:
     """The card of a run; None where the folder is none, or damaged."""
     folder = RunFolder(runs_folder() / run_id)
     try:
-        ended = _mark(folder.folder / "result.json")
-        about = _about(str(folder.folder), _mark(folder.folder / "config.json"))
+        ended = mark(folder.folder / "result.json")
+        about = _about(str(folder.folder), mark(folder.folder / "config.json"))
         # A run that ended changes no more, unless it is resumed, which removes its result first.
         status = _ended(str(folder.folder), ended) if ended and not folder.is_alive() else folder.status()
         result = folder.result()
@@ -315,29 +200,29 @@ def resume_run(card: RunCard) -> None:
 def delete_run(run_id: str) -> None:
     """Remove a run folder and its log for good."""
     jobs().stop(run_id)
-    _remove(runs_folder() / run_id)
+    remove(runs_folder() / run_id)
     jobs().log(run_id).unlink(missing_ok=True)
 
 
 def report(card: RunCard) -> dict[str, Any] | None:
     """The scores on the run's held-out customers (`report.json`), or None while they are not there."""
     file = card.folder.folder / "report.json"
-    mark = _mark(file)
-    return _json(str(file), mark) if mark else None
+    written = mark(file)
+    return marked_json(str(file), written) if written else None
 
 
 def scores(card: RunCard, cohort_name: str | None = None) -> CustomerScores | None:
     """Everybody's churn probability and best plan, or None while they are not there; shared, read-only."""
     file = scoring.scores_file(card.folder, cohorts_folder() / (cohort_name or card.cohort))
-    mark = _mark(file)
-    return _scores(str(file), mark) if mark else None
+    written = mark(file)
+    return _scores(str(file), written) if written else None
 
 
 def risk_index(card: RunCard, cohort_name: str | None = None) -> RiskIndex | None:
     """Everybody's churn probability in order, for thresholds; None while there are no scores."""
     file = scoring.scores_file(card.folder, cohorts_folder() / (cohort_name or card.cohort))
-    mark = _mark(file)
-    return _risk_index(str(file), mark) if mark else None
+    written = mark(file)
+    return _risk_index(str(file), written) if written else None
 
 
 def plans_of(card: RunCard, rows: np.ndarray, policy: Policy, cohort_name: str | None = None) -> Plans | None:
@@ -391,29 +276,6 @@ def _state(run_id: str, status: RunStatus) -> str:
     return status.state
 
 
-def _mark(file: Path) -> str:
-    """Changes whenever the file does; "" where there is none."""
-    try:
-        facts = file.stat()
-    except OSError:
-        return ""
-    return f"{facts.st_mtime_ns}-{facts.st_size}"
-
-
-def _newest_first(folder: Path, marker: str) -> list[str]:
-    found = [(child / marker) for child in folder.iterdir() if child.is_dir()] if folder.is_dir() else []
-    there = [(file.stat().st_mtime_ns, file.parent.name) for file in found if file.exists()]
-    return [name for _, name in sorted(there, reverse=True) if not name.startswith(".")]
-
-
-def _remove(folder: Path) -> None:
-    """Rename first, so that a half-deleted folder is never taken for a whole one."""
-    if folder.exists():
-        doomed = folder.parent / f".{folder.name}.{time.time_ns()}.old"
-        folder.replace(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
-
-
 @st.cache_data(max_entries=256, show_spinner=False)
 def _about(folder: str, mark: str) -> dict[str, Any]:
     return RunFolder(Path(folder)).about()
@@ -422,11 +284,6 @@ def _about(folder: str, mark: str) -> dict[str, Any]:
 @st.cache_data(max_entries=256, show_spinner=False)
 def _ended(folder: str, mark: str) -> RunStatus:
     return RunFolder(Path(folder)).status()
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def _json(file: str, mark: str) -> Any:
-    return read_json(Path(file))
 
 
 @st.cache_resource(max_entries=3, show_spinner=False)
@@ -587,39 +444,3 @@ def _in_address(name: str, default: float) -> float:
         return min(max(float(st.query_params.get(name, default)), 0.0), 1.0 if name == THRESHOLD else 10.0)
     except ValueError:
         return default
-
-
-# ---- the paper's demonstration ---------------------------------------------------------------------------------------
-
-
-def paper_jobs() -> JobFolder:
-    """The queue of the paper's re-runs, beside that of the trainings."""
-    return JobFolder(workspace() / paper_live.FOLDER)
-
-
-def paper_state() -> dict[str, Any] | None:
-    """How far the paper's re-run is, or how the last one ended (see `paper_live.keep`); None before the first."""
-    file = paper_live.state_file(workspace() / paper_live.FOLDER)
-    mark = _mark(file)
-    return _json(str(file), mark) if mark else None
-
-
-def paper_written() -> float:
-    """When that state was written last, in seconds since 1970; 0 where there is none."""
-    file = paper_live.state_file(workspace() / paper_live.FOLDER)
-    return file.stat().st_mtime if file.exists() else 0.0
-
-
-def run_paper(seeds: int) -> None:
-    """Re-run the paper in the background, unless it is under way already."""
-    if not paper_jobs().jobs():
-        paper_jobs().add(Job(run=paper_live.RUN, cohort="", task="paper", arguments=(str(seeds),), about="the paper"))
-
-
-def paper_pulse() -> str:
-    """Changes whenever the re-run of the paper gets a step further, begins or ends."""
-    jobs_of_it = paper_jobs()
-    jobs_of_it.keep_going()
-    state = " ".join(f"{job.state}:{job.place}" for job in jobs_of_it.jobs())
-    mark = _mark(paper_live.state_file(workspace() / paper_live.FOLDER))
-    return f"{state} {len(jobs_of_it.failures())} {mark}"

@@ -12,7 +12,7 @@ from crm_models.checks import Finding
 from crm_models.cohort import save_cohort
 from crm_models.errors import CrmError
 from crm_models.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
-from dashboard import store, uploads, widgets
+from dashboard import places, store, upload_store, uploads, widgets
 from dashboard.uploads import Mapped
 
 KINDS = {
@@ -72,7 +72,7 @@ def _one_file(k: int, file: Any) -> Mapped | None:
     """One uploaded file: preview, kind and columns; None where it is no table, or left out."""
     with st.container(border=True):
         try:
-            table = store.uploaded_table(file.file_id, file.name, file)
+            table = upload_store.uploaded_table(file.file_id, file.name, file)
         except (CrmError, MemoryError) as error:
             widgets.error_box(error if str(error) else "too large for the memory of this machine", "Cannot be read:")
             return None
@@ -150,8 +150,7 @@ def _keep(tables: list[Mapped]) -> None:
             days = st.number_input("Days without activity", 1.0, 3650.0, 90.0, 1.0, key="own_days", width=180)
     try:
         with st.spinner("Putting the tables together and checking them"):
-            cohort = store.built_cohort(tables, name, days)
-            found = store.checked(tables, name, days)
+            cohort, found = upload_store.checked_cohort(tables, name, days)
     except CrmError as error:
         widgets.error_box(error, "Not yet a cohort:")
         return
@@ -167,8 +166,8 @@ def _keep(tables: list[Mapped]) -> None:
     findings(found)
     if st.button("Use these customers", type="primary", icon=":material/check:", key="own_keep"):
         with widgets.guarded("The cohort could not be kept:"):
-            made = store.new_name(name or "my-customers", store.cohorts_folder())
-            save_cohort(cohort, store.cohorts_folder() / made)
+            made = places.new_name(name or "my-customers", places.cohorts_folder())
+            save_cohort(cohort, places.cohorts_folder() / made)
             take(made)
 
 
@@ -206,9 +205,9 @@ def known_format() -> None:
             widgets.guarded("These files could not be read:"),
             st.spinner("Reading and sorting; a minute for large files"),
         ):
-            made = store.new_name(form, store.cohorts_folder())
+            made = places.new_name(form, places.cohorts_folder())
             sources = [(file.name, file.getvalue()) for file in files]
-            uploads.import_known(store.cohorts_folder() / made, form, sources, days)
+            uploads.import_known(places.cohorts_folder() / made, form, sources, days)
             take(made)
 
 

@@ -32,7 +32,7 @@ def test_generate_cohort_makes_one_and_makes_it_current(workspace, open_page):
     assert app.selectbox("cohort").value == "funf-b-mehr-b"
     about = describe(workspace / "cohorts" / "funf-b-mehr-b")
     assert (about["customers"], about["settings"]["seed"]) == (60, 7)
-    assert app.selectbox("run").value is None
+    assert "run" not in {box.key for box in app.selectbox}
 
 
 def test_a_limit_of_the_page_holds_on_the_server_too(workspace, open_page, monkeypatch):
@@ -177,4 +177,4 @@ def test_a_cohort_is_deleted_only_after_a_second_click(workspace, open_page):
     app.button("delete_cohort").click().run()
     assert not (workspace / "cohorts" / "small").exists()
     assert not app.exception
-    assert app.selectbox("cohort").value is None
+    assert "cohort" not in {box.key for box in app.selectbox}

@@ -5,32 +5,32 @@ import threading
 
 import pytest
 
-from dashboard import store
+from dashboard import demo, places, store
 from dashboard.jobs import JobFolder
 
 
 @pytest.fixture
 def fresh(tmp_path, monkeypatch, nobody_works):
-    monkeypatch.setattr(store, "DEMO_CUSTOMERS", 60)
+    monkeypatch.setattr(demo, "CUSTOMERS", 60)
     monkeypatch.setenv("CRM_WORKSPACE", str(tmp_path / "workspace"))
     return tmp_path / "workspace"
 
 
 def test_the_first_start_draws_the_demo_and_queues_its_trainings_once(fresh):
-    viewers = [threading.Thread(target=store.prepare) for _ in range(4)]
+    viewers = [threading.Thread(target=demo.prepare) for _ in range(4)]
     for viewer in viewers:
         viewer.start()
     for viewer in viewers:
         viewer.join()
-    store.prepare()
+    demo.prepare()
     assert store.cohort_names() == ["demo"]
     assert [j.job.run for j in JobFolder(fresh).jobs()] == ["demo-quick", "demo-standard"]
 
 
 def test_a_deleted_demo_does_not_come_back(fresh):
-    store.prepare()
+    demo.prepare()
     store.delete_cohort("demo")
-    store.prepare()
+    demo.prepare()
     assert store.cohort_names() == []
 
 
@@ -63,13 +63,13 @@ def test_a_workspace_that_cannot_be_written_is_said_and_breaks_no_page(tmp_path,
     ],
 )
 def test_a_name_is_safe_in_a_path_and_in_an_address(tmp_path, wish, name):
-    assert store.new_name(wish, tmp_path) == name
+    assert places.new_name(wish, tmp_path) == name
 
 
 def test_a_name_that_is_taken_gets_a_number(tmp_path):
     (tmp_path / "x").mkdir()
-    assert store.new_name("x", tmp_path) == "x-2"
-    assert store.new_name("x", tmp_path, {"x-2", "x-3"}) == "x-4"
+    assert places.new_name("x", tmp_path) == "x-2"
+    assert places.new_name("x", tmp_path, {"x-2", "x-3"}) == "x-4"
 
 
 def test_a_moved_workspace_still_knows_which_run_belongs_to_which_cohort(workspace, tmp_path, monkeypatch, open_page):

@@ -1,0 +1,51 @@
+"""The paper's re-run as its page sees it: its queue, how far it is, and how to start it over or stop it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from dashboard import paper_live
+from dashboard.jobs import Job, JobFolder
+from dashboard.places import mark, marked_json, workspace
+
+# Session keys; the signal is in the address too.
+SIGNAL = "paper_signal"
+SEEDS = "paper_seeds"
+PULSE = "paper_pulse"
+
+
+def queue() -> JobFolder:
+    """The queue of the paper's re-runs, beside that of the trainings."""
+    return JobFolder(workspace() / paper_live.FOLDER)
+
+
+def state() -> dict[str, Any] | None:
+    """How far the paper's re-run is, or how the last one ended (see `paper_live.keep`); None before the first."""
+    file = paper_live.state_file(workspace() / paper_live.FOLDER)
+    written = mark(file)
+    return marked_json(str(file), written) if written else None
+
+
+def run(seeds: int) -> None:
+    """Re-run the paper in the background; what is under way gives way to it."""
+    stop()
+    # A name of its own for each: the request to stop the one before must not meet the new one.
+    name = f"{paper_live.RUN}-{time.time_ns()}"
+    queue().add(Job(run=name, cohort="", task="paper", arguments=(str(seeds),), about="the paper"))
+
+
+def stop() -> None:
+    """End the re-run; what it has found so far stays."""
+    for job in queue().jobs():
+        queue().stop(job.job.run)
+    for failure in queue().failures():
+        queue().forget(failure.job.run)
+
+
+def pulse() -> str:
+    """Changes whenever the re-run of the paper gets a step further, begins or ends."""
+    jobs = queue()
+    jobs.keep_going()
+    at_work = " ".join(f"{job.job.run}:{job.state}:{job.place}" for job in jobs.jobs())
+    return f"{at_work} {len(jobs.failures())} {mark(paper_live.state_file(workspace() / paper_live.FOLDER))}"
