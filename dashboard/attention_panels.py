@@ -131,7 +131,8 @@ def show(found: Explanation) -> None:
         icon = ":material/info:" if effects.agreement is None else icon
         st.markdown(f"{icon} {widgets.plain(effects.note())}")
         whose = "For this customer" if attention.n_customers == 1 else f"Over {attention.n_customers:,} customers"
-        st.caption(f"{whose}: {widgets.plain(effects.outcome)}, probability {effects.probability:.1%}.")
+        mean = "" if attention.n_customers == 1 else " on average"
+        st.caption(f"{whose}: {widgets.plain(effects.outcome)}, probability {effects.probability:.1%}{mean}.")
     weights = _chosen(attention.weights)
     wide = len(attention.tokens) > NARROW
     with st.grid(1 if wide else 2, min_column_width="auto" if wide else 380):
@@ -158,12 +159,13 @@ def _map(attention: AttentionMap, weights: np.ndarray) -> None:
     tokens = [attention.tokens[k] for k in keep]
     shown = weights[np.ix_(keep, keep)]
     widgets.chart(
-        decision_charts.attention_map(shown, tokens, "What is looked at"),
+        decision_charts.attention_map(shown, tokens, "What is looked at", keep.tolist().index(attention.reader)),
         key="attention_map",
         alt="Attention: row looks at column",
         table=pd.DataFrame(shown.round(4), columns=_unique(tokens)).assign(looking=tokens),
         note="Each row is one thing that the model reads; its colours say how it spreads its attention over the "
-        f"others. The prediction is read from the row **{widgets.plain(attention.tokens[attention.reader], 60)}**. "
+        f"others. The prediction is read from the framed row, **{widgets.plain(attention.tokens[attention.reader], 60)}"
+        "**. "
         + (
             "The sequence model looks back only, so that the upper right is empty. "
             if attention.model == "sequence"
@@ -172,7 +174,7 @@ def _map(attention: AttentionMap, weights: np.ndarray) -> None:
         + "Attention is where the model looks, not yet what decides: that is on the other side.",
     )
     left = len(attention.tokens) - len(keep)
-    if left:
+    if left and len(keep) == TOKENS:
         st.caption(
             f"{left} of {len(attention.tokens)} rows and columns are not shown, so that the rest stays readable."
         )
@@ -180,11 +182,10 @@ def _map(attention: AttentionMap, weights: np.ndarray) -> None:
 
 def kept_tokens(attention: AttentionMap, limit: int = TOKENS) -> np.ndarray:
     """Places of at most `limit` tokens in their order: the reading one and the profile, then those most looked at."""
-    n = len(attention.tokens)
-    if n <= limit:
-        return np.arange(n)
+    seen = attention.weights.sum(axis=(0, 1))
+    there = (seen.sum(axis=0) > 0) | (seen.sum(axis=1) > 0)  # past events of customers who have none are not
     first = {0, attention.reader}
-    rest = [k for k in np.argsort(-attention.read_weights(), kind="stable").tolist() if k not in first]
+    rest = [k for k in np.argsort(-attention.read_weights(), kind="stable").tolist() if k not in first and there[k]]
     return np.array(sorted([*first, *rest[: limit - len(first)]]))
 
 

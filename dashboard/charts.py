@@ -119,13 +119,13 @@ def rulers(scores: Sequence[Score], title: str = "From chance to ceiling") -> go
                     x=ends, y=[row, row], mode="lines", line=band, opacity=0.4, hoverinfo="skip", showlegend=False
                 )
             )
-        left = -1.0
-        for name, value, color, symbol in sorted(score.marks, key=lambda mark: _place(score, mark[1])):
-            x = _place(score, value)
-            side = "bottom center" if x - left > 0.09 else "bottom right"
-            _mark(fig, score, (x, row), (name, value, color, symbol), side, shown)
-            left = x
-        _mark(fig, score, (_place(score, score.ours), row), ("Ours", score.ours, MODEL, "circle"), "top center", shown)
+        marks = sorted(score.marks, key=lambda mark: _place(score, mark[1]))
+        places = [_place(score, mark[1]) for mark in marks]
+        for mark, x, side in zip(marks, places, _sides(places), strict=True):
+            _mark(fig, score, (x, row), mark, f"bottom {side}", shown)
+        x = _place(score, score.ours)
+        side = "right" if x < 0 else "left" if x > 1 else "center"
+        _mark(fig, score, (x, row), ("Ours", score.ours, MODEL, "circle"), f"top {side}", shown)
         label = f"<b>{plain(score.label, 60)}</b>"
         fig.add_annotation(x=0, y=row, yshift=40, xanchor="left", showarrow=False, text=label, align="left")
     fig.update_xaxes(visible=False, range=[-0.09, 1.09], fixedrange=True)
@@ -135,6 +135,16 @@ def rulers(scores: Sequence[Score], title: str = "From chance to ceiling") -> go
 
 
 _ROW = 94  # pixels of one ruler
+
+
+def _sides(places: Sequence[float], near: float = 0.12) -> list[str]:
+    """Where the numbers of marks stand under them, so that those of neighbours do not run into each other."""
+    sides = ["center"] * len(places)
+    for k in range(1, len(places)):
+        if places[k] - places[k - 1] < near:
+            sides[k - 1] = "left" if sides[k - 1] == "center" and places[k - 1] > near else sides[k - 1]
+            sides[k] = "right" if places[k] < 1 - near else "center"
+    return sides
 
 
 def _place(score: Score, value: float) -> float:

@@ -23,6 +23,7 @@ BADGES = {
     "retention": ":green-badge[:material/favorite: retention]",
     "fallback": ":gray-badge[:material/trending_up: popular action]",
 }
+MODEL_STEP = STEP_SOURCES.index("model")
 REMOVABLE = 40
 ADDED = "what_if_added"
 
@@ -39,7 +40,7 @@ def look(card: store.RunCard) -> None:
         _verdict(plans)
         _steps(plans)
     time.sleep(plans_panels.PAINT_SECONDS)
-    history, profile, what_if, listed = st.tabs(TABS, key="customer_tab", on_change="rerun")
+    history, profile, what_if, listed = st.tabs(TABS, key="customer_tab", on_change="rerun", bind="query-params")
     if listed.open or row is None:
         with listed:
             everyone(card, everybody, policy)
@@ -119,26 +120,51 @@ def _verdict(plans: Plans) -> None:
             delta_color=("red" if plans.at_risk[0] else "green") if known else "off",
             delta_arrow="off",
         )
-        with st.container(width="stretch"):
+        with st.container(width="stretch", gap="xsmall"):
+            if known:
+                side = "above" if plans.at_risk[0] else "not above"
+                st.progress(p, f"Churn probability {widgets.share(p)}, {side} the threshold of {threshold:.2f}")
             policy_panels.threshold_slider()
 
 
-def _steps(plans: Plans, *, key: str = "") -> None:
-    """The three steps as cards, with where each comes from and why; and what stood there before the policy."""
+def _steps(plans: Plans) -> None:
+    """The three steps as cards, each with its source, probability, reason and runner-up; and the plan before."""
     why = reasons(plans)[0]
     labels = plans.catalogue.labels
-    changed = (plans.action[0] != plans.before[0]).any()
-    with st.grid(N_STEPS, min_column_width=210):
+    with st.grid(N_STEPS, min_column_width=145):
         for k in range(N_STEPS):
             code, source = int(plans.action[0, k]), STEP_SOURCES[plans.step_source[0, k]]
             with st.container(border=True, height="stretch"):
-                st.caption(f"Step {k + 1}")
-                st.markdown(f"**{widgets.plain(labels[code], 80)}**" if code >= 0 else "No action left")
-                st.markdown(BADGES[source])
-                st.caption(_sentence(why[k]))
+                # One element for all lines: the browser draws three cards within the time that a viewer notices.
+                named = f"**{widgets.plain(labels[code], 80)}**" if code >= 0 else "No action left"
+                lines = [f":small[:gray[Step {k + 1}]]", named]
+                if code >= 0:
+                    lines.append(BADGES[source])
+                st.markdown("\n\n".join([*lines, *_about_step(plans, k, why[k])]))
     before = [widgets.plain(labels[a], 60) for a in plans.before[0] if a >= 0]
-    if changed:
-        st.markdown(f":material/history: Without the policy the plan would be: {', then '.join(before) or 'none'}.")
+    if (plans.action[0] != plans.before[0]).any():
+        st.markdown(f":material/history: Before the policy the plan was: {', then '.join(before) or 'no action'}.")
+    elif plans.churn_p[0] > 0:
+        p = float(plans.churn_p[0])
+        st.caption(f"At a threshold below {p:.2f} the plan would turn to keeping this customer.")
+
+
+def _about_step(plans: Plans, k: int, why: str) -> list[str]:
+    """The lines under an action: how likely it is, what comes next, and why it is there."""
+    if plans.step_source[0, k] != MODEL_STEP:
+        return [f":small[{_sentence(why)}]"]
+    p, other, q = float(plans.step_p[0, k]), int(plans.runner_up[0, k]), float(plans.runner_up_p[0, k])
+    lines = [f"Probability **{likely(p)}**"]
+    if other >= 0:
+        lines.append(f":small[Runner-up: {widgets.plain(plans.catalogue.labels[other], 60)}, {likely(q)}]")
+    together = " together, though not alone" if other >= 0 and q > p else ""
+    lines.append(f":small[Part of the three steps that are likeliest{together}.]")
+    return lines
+
+
+def likely(p: float) -> str:
+    """A probability in percent, with a digit that says something also where there are thousands of actions."""
+    return f"{p:.1%}" if p >= 0.001 or p == 0 else f"{100 * p:.1g}%" if p >= 1e-6 else "below 0.0001%"
 
 
 def _sentence(text: str) -> str:
@@ -332,14 +358,20 @@ def _moved(before: Plans, after: Plans) -> None:
     p, q = float(before.churn_p[0]), float(after.churn_p[0])
     labels = before.catalogue.labels
     with st.container(horizontal=True):
-        st.metric("Churn probability as it is", widgets.share(p), border=True)
+        verdicts = ["no churn model" if np.isnan(r) else "at risk" if m.at_risk[0] else "not at risk"
+                    for r, m in ((p, before), (q, after))]  # fmt: skip
+        st.metric(
+            "Churn probability as it is", widgets.share(p), verdicts[0], border=True, delta_color="off",
+            delta_arrow="off",
+        )  # fmt: skip
+        moved = not (np.isnan(p) or np.isnan(q)) and p != q
         st.metric(
             "Churn probability then",
             widgets.share(q),
+            f"{100 * (q - p):+.1f} points, {verdicts[1]}" if moved else f"no change, {verdicts[1]}",
             border=True,
-            delta="no change" if p == q else None if np.isnan(q) else f"{100 * (q - p):+.1f} points",
-            delta_color="inverse" if p != q else "off",
-            delta_arrow="auto" if p != q else "off",
+            delta_color="inverse" if moved else "off",
+            delta_arrow="auto" if moved else "off",
         )
     table = pd.DataFrame(
         {
@@ -351,8 +383,13 @@ def _moved(before: Plans, after: Plans) -> None:
     )
     st.dataframe(table, hide_index=True, alt="The plan as it is, and as it would be")
     turned = int(before.at_risk[0]) - int(after.at_risk[0])
-    if turned:
-        st.markdown("Then the customer would " + ("**no longer be at risk**." if turned > 0 else "**be at risk**."))
+    same = (before.action[0] == after.action[0]).all()
+    said = (
+        "Then the customer would " + ("**no longer be at risk**" if turned > 0 else "**be at risk**") if turned else ""
+    )
+    st.markdown(
+        (said + ", and" if said else "Then") + (" the plan would stay as it is." if same else " the plan would change.")
+    )
 
 
 # ---- everybody -------------------------------------------------------------------------------------------------------

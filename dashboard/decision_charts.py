@@ -26,8 +26,8 @@ from dashboard.charts import (
     plain,
 )
 
-PALE = 0.4
-"""Opacity of what was, beside what is."""
+MODEL_PALE, RETENTION_PALE = "rgba(42,98,240,0.4)", "rgba(10,159,152,0.4)"
+"""What was, beside what is."""
 
 
 # ---- thresholds ------------------------------------------------------------------------------------------------------
@@ -57,6 +57,10 @@ def risk_histogram(counts: np.ndarray, threshold: float, height: int = 230) -> g
     return fig.update_layout(bargap=0.08, barcornerradius=0, hovermode="closest", template="none", margin=margin)
 
 
+NEAR = 0.1
+"""Thresholds closer than this share their room for labels."""
+
+
 def expected_value(table: pd.DataFrame, threshold: float, unit: str) -> go.Figure:
     """Value of contacting everybody above each threshold, the best one and the current one marked.
 
@@ -75,9 +79,13 @@ def expected_value(table: pd.DataFrame, threshold: float, unit: str) -> go.Figur
         )
     )
     best = table[table["best"]].iloc[0]
-    for x, color, text, anchor in (
-        (float(best["threshold"]), RETENTION, f"best: {best['threshold']:.2f}", "bottom"),
-        (threshold, AT_RISK, f"now: {threshold:.2f}", "top"),
+    found = float(best["threshold"])
+    # Side by side where both lie close to each other, so that neither label covers the other mark.
+    sides = ("top center", "bottom center") if abs(found - threshold) > NEAR else ("top left", "top right")
+    sides = sides if found <= threshold or abs(found - threshold) > NEAR else sides[::-1]
+    for x, color, text, symbol, side in (
+        (found, RETENTION, f"best: {found:.2f}", "star", sides[0]),
+        (threshold, AT_RISK, f"now: {threshold:.2f}", "circle", sides[1]),
     ):
         y = float(np.interp(x, table["threshold"], table["value"]))
         fig.add_trace(
@@ -85,9 +93,9 @@ def expected_value(table: pd.DataFrame, threshold: float, unit: str) -> go.Figur
                 x=[x],
                 y=[y],
                 mode="markers+text",
-                marker={"color": color, "size": 12, "symbol": "star" if anchor == "bottom" else "circle"},
+                marker={"color": color, "size": 12, "symbol": symbol},
                 text=[text],
-                textposition=f"{'top' if anchor == 'bottom' else 'bottom'} center",
+                textposition=side,
                 hovertemplate=f"{text}<br>value %{{y:,.0f}}<extra></extra>",
             )
         )
@@ -106,15 +114,16 @@ def before_after(table: pd.DataFrame, retention: Sequence[str], top: int = 15) -
     n = len(shown)
     fig = figure(title, x="plan steps", height=max(220, 110 + 34 * n), legend=True)
     color = [RETENTION if action in retention else MODEL for action in shown["action"]]
+    pale = [RETENTION_PALE if action in retention else MODEL_PALE for action in shown["action"]]
     names = [[plain(action, 120)] for action in shown["action"]]
-    for column, name, opacity in (("before", "Before the policy", PALE), ("after", "After the policy", 1.0)):
+    for column, name, colors in (("before", "Before the policy", pale), ("after", "After the policy", color)):
         fig.add_trace(
             go.Bar(
                 x=shown[column].tolist(),
                 y=list(range(n)),
                 orientation="h",
                 name=name,
-                marker={"color": color, "opacity": opacity},
+                marker={"color": colors},
                 customdata=names,
                 hovertemplate=f"%{{customdata[0]}}<br>%{{x:,}} steps, {name.lower()}<extra></extra>",
             )
@@ -182,8 +191,11 @@ def _event_text(events: TimedEvents, k: int) -> str:
 # ---- attention and effect --------------------------------------------------------------------------------------------
 
 
-def attention_map(weights: np.ndarray, tokens: Sequence[str], title: str) -> go.Figure:
-    """Who looks at whom: weights (T, T), row looks at column, rows of the whole map sum to one."""
+def attention_map(weights: np.ndarray, tokens: Sequence[str], title: str, reader: int | None = None) -> go.Figure:
+    """Who looks at whom: weights (T, T), row looks at column, rows of the whole map sum to one.
+
+    reader: the row that the prediction is read from, framed in the colour of effects.
+    """
     n = len(tokens)
     names, full = [plain(token, 22) for token in tokens], [plain(token, 120) for token in tokens]
     fig = figure(title, x="looked at", y="looking", height=max(340, 200 + 17 * n))
@@ -200,10 +212,19 @@ def attention_map(weights: np.ndarray, tokens: Sequence[str], title: str) -> go.
             zmax=top,
             xgap=1,
             ygap=1,
-            colorbar={"title": {"text": "attention"}, "tickformat": ".0%", "thickness": 12, "len": 0.7, "nticks": 5},
+            colorbar={
+                "title": {"text": "attention"},
+                "tickformat": ".0%" if top >= 0.05 else ".1%",
+                "thickness": 12,
+                "len": 0.7,
+                "nticks": 5,
+            },
             hovertemplate="%{customdata[0]}<br>looks at %{customdata[1]}<br>attention %{z:.1%}<extra></extra>",
         )
     )
+    if reader is not None:
+        frame = {"color": BASELINE, "width": 2}
+        fig.add_shape(type="rect", x0=-0.5, x1=n - 0.5, y0=reader - 0.5, y1=reader + 0.5, line=frame)
     ticks = {"tickmode": "array", "tickvals": list(range(n)), "ticktext": names, "showgrid": False, "ticks": ""}
     fig.update_xaxes(tickangle=-90 if n > 14 else -45, **ticks)
     return fig.update_yaxes(autorange="reversed", **ticks)
@@ -236,7 +257,7 @@ def effects(table: pd.DataFrame, title: str, x: str, top: int = 20) -> go.Figure
         )
     ticks = {"tickvals": list(range(n)), "ticktext": [plain(name, 26) for name in shown["name"]]}
     fig.update_yaxes(tickmode="array", range=[n - 0.4, -0.6], showgrid=False, **ticks)
-    right = {"domain": [0.64, 1], "title": {"text": "attention (%)"}, "anchor": "y", "rangemode": "tozero", "nticks": 4}
-    return fig.update_layout(
-        xaxis={"domain": [0, 0.58], "title": {"text": x}, "zeroline": True, "nticks": 6}, xaxis2=right
-    )
+    right = {"domain": [0.64, 1], "anchor": "y", "rangemode": "tozero", "nticks": 4}
+    right["title"] = {"text": "attention (%)", "standoff": 8}
+    left = {"domain": [0, 0.58], "title": {"text": x, "standoff": 8}, "zeroline": True, "nticks": 6}
+    return fig.update_layout(xaxis=left, xaxis2=right)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -15,8 +16,8 @@ from dashboard import charts, evaluation_charts, policy_panels, predictions, sto
 SEQUENCE = (
     ("step_accuracy", "Next actions that were right", False),
     ("plan_accuracy", "Whole plans that were right", False),
-    ("hr_at_10", "True next action among the ten likeliest", False),
-    ("ndcg_at_10", "How high it stands among the ten (NDCG)", False),
+    ("hr_at_10", "True next action among the ten likeliest (HR@10)", False),
+    ("ndcg_at_10", "How high it stands among the ten (NDCG@10)", False),
     ("loss", "Surprise per step (loss, nats)", True),
 )
 CHURN = (
@@ -26,12 +27,28 @@ CHURN = (
     ("log_loss", "Surprise (log loss, nats)", True),
     ("brier", "Squared error (Brier score)", True),
 )
+BASELINES = {
+    "popular": "the most popular actions",
+    "recent": "the most popular actions of late",
+    "repeat_last": "the last action again",
+    "markov": "what usually follows the last action (Markov chain)",
+    "markov_2": "what usually follows the last two actions (Markov chain)",
+    "majority": "what most customers do",
+    "recency": "days since the last event",
+    "logistic": "logistic regression",
+}
+"""Simple methods in plain words."""
+SMALL = 0.01
+"""Scores below this are shown with more digits."""
+INK = {"light": "#0D1420", "dark": "#E7ECF4"}
+"""Text on coloured fields: the theme's own, which Plotly would fade."""
 WIDE = 360
 """Pixels below which a chart stands alone in its row."""
 MEANING = {
-    "sequence": "**Right next actions** counts every one of the three steps by itself; **whole plans** asks for all "
-    "three. **NDCG** is 1 where the true action stands first and less the lower it stands. **Loss** is how surprised "
-    "the model was by what really happened, in nats: lower is better. ",
+    "sequence": "**Right next actions** (step accuracy) counts every one of the three steps by itself; **whole plans** "
+    "(plan accuracy) asks for all three. **HR@10** (hit rate): how often the true next action is among the ten that "
+    "the model finds likeliest. **NDCG@10** is 1 where the true action stands first and less the lower it stands. "
+    "**Loss** is how surprised the model was by what really happened, in nats: lower is better. ",
     "churn": "**AUC**: how often a churner is given a higher probability than a stayer; one half is chance. **Average "
     "precision**: how pure the list of flagged customers stays as it grows. **Log loss** and **Brier score** ask for "
     "honest probabilities: lower is better. ",
@@ -56,7 +73,14 @@ def headline(report: dict[str, Any]) -> None:
         found = [widgets.score_of(report[name], key, label, lower_is_better=lower) for key, label, lower in scores]
         with grid:
             title = "The next actions" if name == "sequence" else "Who leaves"
-            _rulers([score for score in found if score is not None], title, name, report[name]["customers"])
+            readable = [_readable(score) for score in found if score is not None]
+            _rulers(readable, title, name, report[name]["customers"])
+
+
+def _readable(score: charts.Score) -> charts.Score:
+    """With the simple method in plain words, and enough digits for a small score."""
+    named = BASELINES.get(score.baseline_name, score.baseline_name)
+    return replace(score, baseline_name=named, digits=5 if 0 < max(score.ours, score.chance or 0) < SMALL else 3)
 
 
 def _rulers(scores: list[charts.Score], title: str, name: str, customers: int) -> None:
@@ -65,6 +89,7 @@ def _rulers(scores: list[charts.Score], title: str, name: str, customers: int) -
             "score": [s.label for s in scores],
             "chance": [s.chance for s in scores],
             "baseline": [s.baseline for s in scores],
+            "best baseline": [s.baseline_name for s in scores],
             "ours": [s.ours for s in scores],
             "95 % from": [s.low for s in scores],
             "95 % to": [s.high for s in scores],
@@ -128,13 +153,26 @@ def at_threshold(found: ChurnPredictions) -> None:
             alt="Precision against recall over all thresholds",
             table=table,
             note="Each point is a threshold. Going right, more churners are found; going down, more of those flagged "
-            "would have stayed anyway. The dotted line is what flagging at random gives.",
+            "would have stayed anyway. The dotted line, at the churn rate, is what flagging at random gives; the red "
+            "dot is the threshold above.",
+        )
+    with grid:
+        _gain(found, threshold, scores["recall"] or 0.0)
+    with grid:
+        table = curves.lift_table(found)
+        widgets.chart(
+            evaluation_charts.lift(table),
+            key="lift",
+            alt="Times more churners reached than at random",
+            table=table,
+            note="The same as a factor: at a lift of 3, three times as many churners are reached as by contacting "
+            "at random.",
         )
 
 
 def _confusion(counts: pd.DataFrame, threshold: float) -> None:
     widgets.chart(
-        evaluation_charts.confusion(counts, threshold),
+        evaluation_charts.confusion(counts, threshold, INK["dark" if st.context.theme.type == "dark" else "light"]),
         key="confusion",
         alt="Customers by what happened and what the model said",
         table=counts.reset_index(names="what happened"),
@@ -157,35 +195,32 @@ def _roc(found: ChurnPredictions, point: tuple[float, float, float]) -> None:
     )
 
 
-def churn_curves(found: ChurnPredictions) -> None:
-    """Calibration, gain and lift: what does not hang on one threshold."""
-    table = curves.calibration_table(found)
+def _gain(found: ChurnPredictions, threshold: float, reached: float) -> None:
+    table = curves.lift_table(found)
+    flagged = curves.roc_point(found, threshold)["flagged"] or 0
     widgets.chart(
-        evaluation_charts.calibration(table),
+        evaluation_charts.gain(table, (threshold, flagged / len(found.churn_p), reached)),
+        key="gain",
+        alt="Share of churners reached by contacting the riskiest first",
+        table=table,
+        note="If you contact the riskiest 20 % of customers, read off how many of all churners you reach. The red dot "
+        "is the threshold above: everybody at risk is contacted.",
+    )
+
+
+def calibration(found: ChurnPredictions, report: dict[str, Any]) -> None:
+    """Whether the probabilities can be taken at their word."""
+    table, off = curves.calibration_table(found), report.get("ece")
+    title = "Calibration" if off is None else f"Calibration: {100 * off:.1f} points off on average"
+    widgets.chart(
+        evaluation_charts.calibration(table, title),
         key="calibration",
         alt="Observed churn rate against predicted probability",
         table=table,
         note="The test customers are cut into ten groups of equal size by their predicted risk. Where a dot lies on "
         "the dotted line, the probability can be taken at its word: of 100 customers given 30 %, 30 leave. The bars "
-        "are 95 % intervals.",
+        "are 95 % intervals. The average distance (expected calibration error, ECE) is in the title; 0 is perfect.",
     )
-    table = curves.lift_table(found)
-    grid = st.grid(2, min_column_width=WIDE)
-    with grid:
-        widgets.chart(
-            evaluation_charts.gain(table),
-            key="gain",
-            alt="Share of churners reached by contacting the riskiest first",
-            table=table,
-            note="If you contact the riskiest 20 % of customers, read off how many of all churners you reach.",
-        )
-    with grid:
-        widgets.chart(
-            evaluation_charts.lift(table),
-            key="lift",
-            alt="Times more churners reached than at random",
-            note="The same as a factor: at a lift of 3, three times as many churners are reached as by chance.",
-        )
 
 
 # ---- sequences -------------------------------------------------------------------------------------------------------

@@ -42,16 +42,17 @@ def precision_recall(table: pd.DataFrame, rate: float, point: tuple[float, float
         "Precision and recall", x="churners found (recall)", y="right among those flagged (precision)",
         height=SQUARE, legend=True,
     )  # fmt: skip
-    _line(fig, [0, 1], [rate, rate], "Chance: the churn rate", CHANCE, dash="dot")
+    _line(fig, [0, 1], [rate, rate], "Chance", CHANCE, dash="dot")
     fig.add_trace(
         go.Scatter(
             x=table["recall"].tolist(),
             y=table["precision"].tolist(),
-            customdata=table[["threshold"]].to_numpy().tolist(),
+            customdata=table[["threshold", "flagged"]].to_numpy().tolist(),
             mode="lines",
             name="Ours",
             line={"color": MODEL, "width": 2.5},
-            hovertemplate="threshold %{customdata[0]:.3f}<br>precision %{y:.1%}<br>recall %{x:.1%}<extra></extra>",
+            hovertemplate="threshold %{customdata[0]:.3f}<br>%{customdata[1]:,.0f} flagged<br>"
+            "precision %{y:.1%}<br>recall %{x:.1%}<extra></extra>",
         )
     )
     at, precision, recall = point
@@ -60,11 +61,9 @@ def precision_recall(table: pd.DataFrame, rate: float, point: tuple[float, float
     return _unit_square(fig)
 
 
-def calibration(table: pd.DataFrame) -> go.Figure:
+def calibration(table: pd.DataFrame, title: str = "Calibration") -> go.Figure:
     """Observed churn rate against predicted probability, with 95 % intervals and the diagonal of perfection."""
-    fig = figure(
-        "Calibration", x="predicted churn probability", y="observed churn rate", height=SQUARE, legend=True
-    )  # fmt: skip
+    fig = figure(title, x="predicted churn probability", y="observed churn rate", height=SQUARE, legend=True)
     _line(fig, [0, 1], [0, 1], "Perfect", CEILING, dash="dot")
     fig.add_trace(
         go.Scatter(
@@ -83,10 +82,11 @@ def calibration(table: pd.DataFrame) -> go.Figure:
     return _unit_square(fig)
 
 
-def gain(table: pd.DataFrame) -> go.Figure:
-    """Share of all churners reached when the riskiest customers are contacted first."""
+def gain(table: pd.DataFrame, point: tuple[float, float, float]) -> go.Figure:
+    """Share of all churners reached when the riskiest customers are contacted first. point: threshold, share of the
+    customers contacted, share of the churners reached."""
     fig = figure("Gain", x="customers contacted, riskiest first", y="churners reached", height=SQUARE, legend=True)
-    _line(fig, [0, 1], [0, 1], "Chance: at random", CHANCE, dash="dot")
+    _line(fig, [0, 1], [0, 1], "Chance", CHANCE, dash="dot")
     fig.add_trace(
         go.Scatter(
             x=[0.0, *table["contacted"]],
@@ -98,6 +98,10 @@ def gain(table: pd.DataFrame) -> go.Figure:
             hovertemplate="%{customdata[0]:,.0f} customers (%{x:.0%})<br>reach %{y:.1%} of churners<extra></extra>",
         )
     )
+    at, contacted, reached = point
+    _point(
+        fig, (contacted, reached), at, f"contacted {contacted:.1%} of customers<br>reached {reached:.1%} of churners"
+    )
     return _unit_square(fig)
 
 
@@ -106,7 +110,7 @@ def lift(table: pd.DataFrame) -> go.Figure:
     fig = figure(
         "Lift", x="customers contacted, riskiest first", y="times better than at random", height=SQUARE, legend=True
     )  # fmt: skip
-    _line(fig, [0, 1], [1, 1], "Chance: at random", CHANCE, dash="dot")
+    _line(fig, [0, 1], [1, 1], "Chance", CHANCE, dash="dot")
     fig.add_trace(
         go.Scatter(
             x=table["contacted"].tolist(),
@@ -122,8 +126,8 @@ def lift(table: pd.DataFrame) -> go.Figure:
     return fig.update_yaxes(rangemode="tozero")
 
 
-def confusion(table: pd.DataFrame, threshold: float) -> go.Figure:
-    """Customers by what happened (rows) and what was said (columns) at a threshold."""
+def confusion(table: pd.DataFrame, threshold: float, ink: str) -> go.Figure:
+    """Customers by what happened (rows) and what was said (columns) at a threshold. ink: colour of the theme's text."""
     fig = figure(f"Right and wrong at {threshold:.2f}", x="what the model said", y="what happened", height=SQUARE)
     counts = table.to_numpy()
     share = counts / max(counts.sum(), 1)
@@ -135,14 +139,16 @@ def confusion(table: pd.DataFrame, threshold: float) -> go.Figure:
             go.Heatmap(
                 z=z, x=list(table.columns), y=list(table.index), zmin=0, zmax=1, showscale=False, xgap=4, ygap=4,
                 colorscale=[[0, _faded(color, 0.1)], [1, _faded(color, 0.5)]], text=names, hoverongaps=False,
-                hovertemplate="%{text}: %{z:.1%} of all<br>%{y}, said %{x}<extra></extra>",
+                customdata=counts.tolist(),
+                hovertemplate="%{text}: %{customdata:,} customers, %{z:.1%} of all<br>%{y}, said %{x}<extra></extra>",
             )
         )  # fmt: skip
     for i in range(2):
         for j in range(2):
-            # Annotations take the colour of the theme's text; text of a heatmap does not.
             text = f"<b>{counts[i, j]:,}</b><br>{names[i][j]}<br>{share[i, j]:.1%}"
-            fig.add_annotation(x=table.columns[j], y=table.index[i], text=text, showarrow=False, font={"size": 14})
+            fig.add_annotation(
+                x=table.columns[j], y=table.index[i], text=text, showarrow=False, font={"size": 14, "color": ink}
+            )
     fig.update_yaxes(autorange="reversed", showgrid=False)
     return fig.update_xaxes(showgrid=False)
 

@@ -152,7 +152,7 @@ def table(plans: Plans, *, has_churn: bool = True) -> pd.DataFrame:
     shown = pd.DataFrame(
         {
             "customer": plans.customer_id,
-            "churn probability": plans.churn_p.round(4),
+            "churn probability": (100 * plans.churn_p).round(1),
             "plan": [[f"{k}. {labels[a]}" for k, a in enumerate(row, 1) if a >= 0] for row in plans.action],
             "from": [SOURCES[PLAN_SOURCES[s]] for s in plans.source],
             "instead of": [", ".join(labels[a] for a in row if a >= 0) for row in plans.before],
@@ -172,14 +172,17 @@ def column_config(plans: Plans) -> dict[str, Any]:
     colors = ["green" if labels[a] in retention else "blue" for a in used for _ in range(N_STEPS)]
     return {
         "customer": st.column_config.TextColumn(pinned=True),
-        "churn probability": st.column_config.ProgressColumn(
-            format="percent", min_value=0, max_value=1, color=charts.AT_RISK
-        ),
+        "churn probability": risk_bar(),
         "plan": st.column_config.MultiselectColumn("three steps", options=options, color=colors, width=520),
         "from": st.column_config.TextColumn(help="Where the plan comes from."),
         "instead of": st.column_config.TextColumn(help="What the model would do if the risk were below the threshold."),
         "events": st.column_config.NumberColumn(help="Length of the history."),
     }
+
+
+def risk_bar() -> Any:
+    """The column of a table that shows churn probabilities in percent (0 to 100) as bars."""
+    return st.column_config.ProgressColumn(format="%.1f%%", min_value=0, max_value=100, color=charts.AT_RISK)
 
 
 def link_to(customer_id: str) -> dict[str, str]:

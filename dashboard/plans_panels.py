@@ -18,7 +18,7 @@ from crm_models.export import ExportSettings, manifest_path, write_plans
 from crm_models.planning import Policy, RiskIndex
 from crm_models.records import CustomerScores
 from crm_models.schema import PlanLayout
-from dashboard import charts, decision_charts, list_panels, policy_panels, predictions, store, widgets
+from dashboard import decision_charts, list_panels, policy_panels, predictions, store, widgets
 
 TABS = ("Who is at risk", "What changes", "Best threshold", "The plans")
 SHOWN = 200
@@ -64,24 +64,46 @@ def decide(card: store.RunCard, bound: Bound) -> None:
         )
     # The browser paints together what arrives within 10 ms, and a chart takes it long: the numbers go first.
     time.sleep(PAINT_SECONDS)
-    at_risk_tab, changes, best, listed = st.tabs(TABS, key="plans_tab", on_change="rerun")
-    if changes.open:
+    known = risk.n_at_risk(-1.0) > 0
+    at_risk_tab, changes, best, listed = st.tabs(
+        TABS, default=None if known else TABS[3], key="plans_tab", on_change="rerun", bind="query-params"
+    )
+    if listed.open:
+        with listed:
+            _list(card, everybody, policy, bound)
+    elif not known:
+        with at_risk_tab if at_risk_tab.open else changes if changes.open else best:
+            widgets.empty_state(
+                "person_off", "Nobody's risk is known", "Without churn probabilities no threshold changes anything."
+            )
+    elif changes.open:
         with changes:
             _what_changes(card, everybody, risk, policy)
     elif best.open:
         with best:
             _best_threshold(risk, threshold)
-    elif listed.open:
-        with listed:
-            _list(card, everybody, policy, bound)
     else:
         with at_risk_tab:
-            st.plotly_chart(
-                _histogram(predictions.scores_mark(card), threshold, everybody.churn_p),
-                key="risk_histogram",
-                alt="Customers by churn probability, with the threshold",
-                config=charts.CONFIG,
-            )
+            _who_is_at_risk(predictions.scores_mark(card), threshold, everybody.churn_p)
+
+
+def _who_is_at_risk(mark: str, threshold: float, churn_p: np.ndarray) -> None:
+    widgets.chart(
+        _histogram(mark, threshold, churn_p),
+        key="risk_histogram",
+        alt="Customers by churn probability, with the threshold",
+        table=_bins(mark, churn_p),
+        note="Each bar counts the customers whose churn probability lies in a range of two points. Red, to the right "
+        "of the dotted line: at risk. A move of the threshold over a high bar changes many plans; over an empty "
+        "stretch it changes none.",
+    )
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _bins(mark: str, _churn_p: np.ndarray) -> pd.DataFrame:
+    counts = predictions.risk_counts(mark, _churn_p)
+    edges = np.linspace(0, 1, len(counts) + 1).round(2)
+    return pd.DataFrame({"from": edges[:-1], "to": edges[1:], "customers": counts})
 
 
 @st.cache_resource(max_entries=512, show_spinner=False)
@@ -123,7 +145,7 @@ def _what_changes(card: store.RunCard, everybody: CustomerScores, risk: RiskInde
     table = pd.DataFrame(
         {
             "customer": plans[0].customer_id,
-            "churn probability": plans[0].churn_p.round(4),
+            "churn probability": (100 * plans[0].churn_p).round(1),
             **{
                 f"plan at {at:.2f}": [", ".join(labels[a] for a in row if a >= 0) for row in made.action]
                 for at, made in zip((low, high), plans, strict=True)
@@ -134,11 +156,8 @@ def _what_changes(card: store.RunCard, everybody: CustomerScores, risk: RiskInde
         table,
         hide_index=True,
         alt="Customers who flip, with their plan at either threshold",
-        column_config={
-            "churn probability": st.column_config.ProgressColumn(
-                format="percent", min_value=0, max_value=1, color=charts.AT_RISK
-            )
-        },
+        column_config={"churn probability": list_panels.risk_bar()}
+        | {f"plan at {at:.2f}": st.column_config.TextColumn(width=280) for at in (low, high)},
     )
     if len(rows) > SHOWN:
         st.caption(f"The {SHOWN} riskiest of {len(rows):,}.")

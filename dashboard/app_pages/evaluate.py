@@ -12,13 +12,20 @@ report = store.report(run) or {}
 evaluate_panels.notes(report)
 evaluate_panels.headline(report)
 
-churn, sequence = st.tabs(["Who leaves", "The next actions"], key="evaluate_tab", on_change="rerun")
+TABS = ("Who leaves", "The next actions")
+churn, sequence = st.tabs(
+    TABS,
+    default=TABS[0] if report.get("churn") else TABS[1],
+    key="evaluate_tab",
+    on_change="rerun",
+    bind="query-params",
+)
 tested = evaluate_panels.tested_of(run)
 if tested is None:
     st.stop()
 if churn.open:
     with churn:
-        if tested.churn is None:
+        if tested.churn is None or not report.get("churn"):
             widgets.empty_state(
                 "monitoring",
                 "No churn model to evaluate",
@@ -26,10 +33,10 @@ if churn.open:
             )
         else:
             evaluate_panels.at_threshold(tested.churn)
-            evaluate_panels.churn_curves(tested.churn)
+            evaluate_panels.calibration(tested.churn, report["churn"])
 else:
     with sequence:
-        if tested.sequence is None:
+        if tested.sequence is None or not report.get("sequence"):
             widgets.empty_state(
                 "monitoring",
                 "No sequence model to evaluate",

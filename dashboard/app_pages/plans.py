@@ -12,7 +12,10 @@ trained = run.folder.trained()
 if "churn" not in trained:
     st.info("This run has no churn model, so nobody counts as at risk and no plan is changed.", icon=":material/info:")
 if "sequence" not in trained:
-    st.info("This run has no sequence model, so plans hold the most popular actions.", icon=":material/info:")
+    instead = (
+        "the most popular actions" if run.about["popular"] else "retention actions for those at risk, and no others"
+    )
+    st.info(f"This run has no sequence model, so plans hold {instead}.", icon=":material/info:")
 bound = plans_panels.Bound(policy=policy_panels.policy_row(), filter=list_panels.current_filter())
 plans_panels.decide(run, bound)
 plans_panels.download(run, bound)
