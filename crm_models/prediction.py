@@ -31,10 +31,15 @@ SCORES_AT_ONCE = 8_000_000
 """Scores (customers x candidates x actions) held at once while decoding, 32 MB: many actions mean smaller batches."""
 
 
+TORCHS_OWN_THREADS = torch.get_num_threads()
+
+
 def use_threads(threads: int | None) -> None:
-    """Let torch compute with so many threads; None leaves its own choice."""
-    if threads is not None:
-        torch.set_num_threads(threads)
+    """Let torch compute with so many threads; None: its own choice, whatever an earlier call has set.
+
+    Sums are taken in another order with another number, so the last digits of a training hang on it.
+    """
+    torch.set_num_threads(threads or TORCHS_OWN_THREADS)
 
 
 # ---- churn -----------------------------------------------------------------------------------------------------------
