@@ -318,16 +318,17 @@ def load_models(run: RunFolder, *, device: str | None = None, threads: int | Non
     place = resolve_device(device or config.device)
     tensors = load_file(file)
 
-    def loaded(name: ModelName, module: Any) -> Any:
+    def loaded(name: ModelName, made_of: Any, settings: Any) -> Any:
         own = {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
-        if not own:
+        if not own:  # and none is made: without actions there is no sequence model to initialise
             return None
+        module = made_of(settings, encoder)
         module.load_state_dict(own)
         return module.to(place).eval()
 
     return Models(
-        sequence=loaded("sequence", SequenceTransformer(config.sequence, encoder)),
-        churn=loaded("churn", ChurnTransformer(config.churn, encoder)),
+        sequence=loaded("sequence", SequenceTransformer, config.sequence),
+        churn=loaded("churn", ChurnTransformer, config.churn),
         encoder=encoder,
         config=config,
     )
