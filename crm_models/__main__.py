@@ -253,8 +253,10 @@ def _add_evaluate(commands: Any) -> None:
 
 def _evaluate(given: argparse.Namespace) -> None:
     from crm_models import workflow
-    from crm_models.files import write_json
+    from crm_models.files import need_file_target, write_json
 
+    if given.out is not None:
+        need_file_target(given.out)
     report = workflow.evaluate(given.run_folder, cohort=given.cohort, device=given.device, threads=given.threads)
     if given.out is None:
         print(json.dumps(report, indent=2, ensure_ascii=False))
@@ -344,8 +346,10 @@ def _add_benchmark(commands: Any) -> None:
 
 def _benchmark(given: argparse.Namespace) -> None:
     from crm_models import workflow
-    from crm_models.files import write_json
+    from crm_models.files import need_file_target, write_json
 
+    if given.out is not None:
+        need_file_target(given.out)
     shape = {k: getattr(given, k) for k in ("epochs", "width", "blocks", "heads", "max_len", "batch")}
     scores = workflow.benchmark(
         given.task,

@@ -35,7 +35,7 @@ _TABLES = ("customers.parquet", "interactions.parquet", "actions.parquet")
 def save_cohort(cohort: Cohort, folder: Path, *, extra: dict[str, Any] | None = None) -> Path:
     """Write the cohort as a folder, whole or not at all; `extra` maps file names to JSON contents written beside it."""
     folder = Path(folder)
-    with new_folder(folder) as part:
+    with new_folder(folder, "cohort.json") as part:
         _write_customers(cohort, part / "customers.parquet")
         _write_interactions(cohort, part / "interactions.parquet")
         cohort.actions.to_parquet(part / "actions.parquet", index=False)

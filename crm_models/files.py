@@ -18,9 +18,8 @@ from crm_models.errors import DataError
 @contextmanager
 def new_file(target: Path) -> Iterator[Path]:
     """A temporary path beside `target`, renamed to it on success and removed on any error."""
+    need_file_target(target)
     target = Path(target)
-    if target.exists() and not target.is_file():
-        raise DataError(f"{target}: expected a file to write to, found something else; choose another name")
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     os.close(handle)
@@ -34,36 +33,57 @@ def new_file(target: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+MARKERS = {"cohort.json": "a cohort", "config.json": "a run", "paper.json": "a re-run of the paper"}
+"""The file by which a folder that this package wrote is known, and what such a folder is called."""
+
+
 @contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
+def new_folder(target: Path, marker: str) -> Iterator[Path]:
     """A temporary folder beside `target`; on success it takes the place of `target`, on any error it is removed.
 
-    An existing `target` is replaced only if it is empty or was written by us (holds one of `OUR_MARKERS`); otherwise
-    `DataError`, so that a mistyped --out never deletes somebody's documents.
+    marker: the one of `MARKERS` that the new folder will hold. See `need_own_folder` for what is never replaced.
     """
-    target = Path(target)
-    if target.exists() and not target.is_dir():
-        raise DataError(f"{target}: expected a folder to write to, found a file; choose another --out")
-    if target.is_dir() and any(target.iterdir()) and not any((target / marker).exists() for marker in OUR_MARKERS):
-        raise DataError(f"{target}: the folder holds other files; choose an empty or a new folder for --out")
+    need_own_folder(target, marker)
+    target = Path(os.path.abspath(target))  # "." has no name to write beside
     target.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    old: Path | None = None
     try:
         yield part
         part.chmod(0o777 & ~_umask())
         if target.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
             target.replace(old / "old")
-            part.replace(target)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            part.replace(target)
+        part.replace(target)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+        if old is not None:
+            shutil.rmtree(old, ignore_errors=True)
 
 
-OUR_MARKERS = ("cohort.json", "config.json", "paper.json")
-"""A folder holding one of these was written by this package."""
+def need_own_folder(target: Path, marker: str) -> None:
+    """`DataError` unless `target` is free, an empty folder, or one of the same kind, which may be replaced.
+
+    So a mistyped --out deletes nobody's documents, and no run takes the place of the cohort it was trained on.
+    """
+    target = Path(target)
+    if target.exists() and not target.is_dir():
+        raise DataError(f"{target}: expected a folder to write to, found a file; choose another --out")
+    if not target.is_dir() or (target / marker).exists() or not any(target.iterdir()):
+        return
+    other = next((kind for file, kind in MARKERS.items() if (target / file).exists()), None)
+    if other is not None:
+        raise DataError(
+            f"{target}: the folder holds {other}, which is not replaced by {MARKERS[marker]}; choose another"
+        )
+    raise DataError(f"{target}: the folder holds other files; choose an empty or a new folder for --out")
+
+
+def need_file_target(target: Path) -> None:
+    """`DataError` where something that is no file stands in the place of a file to be written."""
+    target = Path(target)
+    if target.exists() and not target.is_file():
+        raise DataError(f"{target}: expected a file to write to, found something else; choose another name")
 
 
 def write_json(target: Path, content: Any) -> None:

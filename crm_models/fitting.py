@@ -64,7 +64,7 @@ def start_run(
         raise DataError(f"{folder}: " + "; ".join(why for why in reasons.values() if why is not None))
     config = replace(config, models=models)
     encoder = FeatureEncoder.fit(cohort, split.train, cohort.as_of, config.churn.n_bins)
-    with new_folder(run.folder) as part:
+    with new_folder(run.folder, "config.json") as part:
         write_json(part / "encoder.json", encoder.to_dict())
         _split_table(cohort, split).to_parquet(part / "split.parquet", index=False)
         write_json(

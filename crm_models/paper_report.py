@@ -24,7 +24,7 @@ GREY = "#6B7280"
 
 def write_report(result: dict[str, Any], out: Path) -> Path:
     """Write `paper.json`, `report.md` and `report.html` into the folder `out`, all of them or none."""
-    with new_folder(out) as part:
+    with new_folder(out, "paper.json") as part:
         write_json(part / "paper.json", result)
         with new_file(part / "report.md") as file:
             file.write_text(markdown(result), encoding="utf-8")

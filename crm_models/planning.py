@@ -261,9 +261,11 @@ def _reason(plans: Plans, row: int, step: int, labels: tuple[str, ...], threshol
         why = "no history" if plans.n_events[row] == 0 else "the model has no step of its own here"
         return f"{why}: a popular action ({p:.0%} of all events)"
     said = f"most likely in this plan (probability {p:.2f}"
-    other = int(plans.runner_up[row, step])
+    other, other_p = int(plans.runner_up[row, step]), plans.runner_up_p[row, step]
     if other >= 0:
-        said += f"; next best: {labels[other]} {plans.runner_up_p[row, step]:.2f}"
+        # The plan as a whole is the most probable one; a single step of it need not be.
+        place = "likelier alone, but in a less likely plan" if other_p > p else "next best"
+        said += f"; {place}: {labels[other]} {other_p:.2f}"
     return said + ")"
 
 

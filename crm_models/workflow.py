@@ -5,9 +5,10 @@ The command line, the app and notebooks all come through here. Heavy imports hap
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from crm_models.cohort import (
 from crm_models.config import RunConfig
 from crm_models.config import preset as preset_config
 from crm_models.errors import ConfigError
+from crm_models.files import need_own_folder
 from crm_models.records import Cohort, CustomerScores, EpochEnd, Moment
 from crm_models.runs import RunFolder, now
 from crm_models.schema import ModelName, PlanLayout
@@ -104,8 +106,9 @@ def _with_setting(config: RunConfig, setting: str) -> RunConfig:
     if match is None:
         raise ConfigError(f"--set expects NAME=VALUE, as in sequence.d_model=32; found {setting!r}")
     part, name, text = match.groups()
-    owner = config if part is None else getattr(config, part, None)
-    if owner is None or name not in {f.name for f in fields(owner)} or (part is None and name in ("models", "preset")):
+    owner: Any = config if part is None else getattr(config, part, None)
+    known = {f.name for f in fields(owner) if not is_dataclass(getattr(owner, f.name))} if is_dataclass(owner) else ()
+    if name not in known or (part is None and name in ("models", "preset")):
         raise ConfigError(f"--set: there is no setting {setting.partition('=')[0]!r}")
     changed: Any = replace(owner, **{name: _typed(text, getattr(owner, name), setting)})
     parts_of: dict[str, Any] = {} if part is None else {part: changed}
@@ -282,9 +285,13 @@ def _moment(part: Cohort, as_of: str | None) -> Moment | None:
     if as_of == "cohort":
         return part.as_of
     try:
-        return pd.Timestamp(as_of) if part.is_dated else float(as_of)
+        moment: Moment = pd.Timestamp(as_of) if part.is_dated else float(as_of)
     except ValueError:
-        raise ConfigError(f"--as-of expects cohort, latest or a date such as 2026-01-31; found {as_of!r}") from None
+        moment = math.nan
+    if pd.isna(moment) or moment in (math.inf, -math.inf):
+        usual = "a date such as 2026-01-31" if part.is_dated else "a number as its times are"
+        raise ConfigError(f"--as-of expects cohort, latest or {usual}; found {as_of!r}")
+    return moment
 
 
 # ---- paper, benchmark ------------------------------------------------------------------------------------------------
@@ -303,6 +310,7 @@ def paper(
     from crm_models.paper_report import write_report
     from crm_models.prediction import use_threads
 
+    need_own_folder(out, "paper.json")  # before the work, not after it
     use_threads(threads)
     result = rerun(seeds, device=device, say=progress)
     write_report(result, Path(out))

@@ -207,6 +207,33 @@ def test_a_cohort_that_is_not_there_is_named(capsys, tmp_path, command):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_run_or_a_report_never_takes_the_place_of_a_cohort_or_a_run(capsys, tmp_path, small_cohort, small_run):
+    before = {f: f.read_bytes() for folder in (small_cohort, small_run) for f in folder.iterdir()}
+    for overwrite in ([], ["--overwrite"]):
+        assert "holds a cohort" in refused(capsys, "train", small_cohort, "--out", small_cohort, *overwrite)
+    assert "holds a run" in refused(capsys, "generate", "--scenario", "paper", "--out", small_run)
+    assert "holds a cohort" in refused(capsys, "paper", "--seeds", "1", "--out", small_cohort)
+    assert "expected a file" in refused(capsys, "evaluate", small_run, "--out", tmp_path)
+    assert "expected a file" in refused(capsys, "benchmark", "churn", small_cohort, "--out", tmp_path)
+    assert {f: f.read_bytes() for folder in (small_cohort, small_run) for f in folder.iterdir()} == before
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("moment", ["soon", "2026-13-01", "nat", ""])
+def test_a_moment_that_is_none_is_refused(capsys, tmp_path, small_run, moment):
+    assert "--as-of" in refused(capsys, "plan", small_run, "--as-of", moment, "--out", tmp_path / "plans.csv")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "setting", ["sequence=3", "churn_training=none", "nothing=1", "sequence.nothing=1", "seed.x=1"]
+)
+def test_a_setting_that_is_none_is_refused(capsys, tmp_path, small_cohort, setting):
+    line = refused(capsys, "train", small_cohort, "--out", tmp_path / "run", "--set", setting)
+    assert f"there is no setting '{setting.partition('=')[0]}'" in line
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("command", ["evaluate", "plan"])
 def test_a_run_that_is_not_there_is_named(capsys, tmp_path, command):
     assert "run folder" in refused(capsys, command, tmp_path / "none", "--out", tmp_path / "out.csv")

@@ -1,5 +1,7 @@
 """Policies by hand, and laws that hold for any scores."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -135,6 +137,11 @@ def test_every_step_says_why_it_is_there():
     plans = plan(Policy(), [0.2, 0.71, 0.1], [1, 2, 3], n_events=[5, 5, 0])
     why = reasons(plans)
     assert why[0][0] == "most likely in this plan (probability 0.50; next best: gift 0.20)"
+    likelier = reasons(replace(plans, runner_up_p=np.full((3, 3), 0.6)))
+    assert (
+        likelier[0][0]
+        == "most likely in this plan (probability 0.50; likelier alone, but in a less likely plan: gift 0.60)"
+    )
     assert why[1] == ["churn probability 0.71 exceeds 0.50"] * 3
     assert why[2][0] == "no history: a popular action (50% of all events)"
 
