@@ -128,7 +128,7 @@ def rulers(scores: Sequence[Score], title: str = "From chance to ceiling") -> go
         _mark(fig, score, (x, row), ("Ours", score.ours, MODEL, "circle"), f"top {side}", shown)
         label = f"<b>{plain(score.label, 60)}</b>"
         fig.add_annotation(x=0, y=row, yshift=40, xanchor="left", showarrow=False, text=label, align="left")
-    fig.update_xaxes(visible=False, range=[-0.09, 1.09], fixedrange=True)
+    fig.update_xaxes(visible=False, range=[-0.12, 1.09], fixedrange=True)
     fig.update_yaxes(visible=False, range=[-0.5, len(scores) - 0.4], fixedrange=True)
     fig.update_layout(hovermode="closest", margin={"l": 8, "r": 8, "t": 72, "b": 4})
     return fig
@@ -142,7 +142,7 @@ def _sides(places: Sequence[float], near: float = 0.12) -> list[str]:
     sides = ["center"] * len(places)
     for k in range(1, len(places)):
         if places[k] - places[k - 1] < near:
-            sides[k - 1] = "left" if sides[k - 1] == "center" and places[k - 1] > near else sides[k - 1]
+            sides[k - 1] = "left" if sides[k - 1] == "center" else sides[k - 1]
             sides[k] = "right" if places[k] < 1 - near else "center"
     return sides
 

@@ -187,9 +187,7 @@ def _labels(who: Customer) -> np.ndarray:
 def _history(who: Customer) -> None:
     events, seen = who.cohort.interactions, _seen(who)
     if not len(events):
-        widgets.empty_state(
-            "timeline", "No history", "Nothing is known to have happened, so the plan holds popular actions."
-        )
+        widgets.empty_state("timeline", "No history", "Nothing is known to have happened with this customer yet.")
         return
     dated = who.cohort.is_dated
     last = events.iloc[-LONGEST:]

@@ -80,7 +80,7 @@ def headline(report: dict[str, Any]) -> None:
 def _readable(score: charts.Score) -> charts.Score:
     """With the simple method in plain words, and enough digits for a small score."""
     named = BASELINES.get(score.baseline_name, score.baseline_name)
-    return replace(score, baseline_name=named, digits=5 if 0 < max(score.ours, score.chance or 0) < SMALL else 3)
+    return replace(score, baseline_name=named, digits=4 if 0 < max(score.ours, score.chance or 0) < SMALL else 3)
 
 
 def _rulers(scores: list[charts.Score], title: str, name: str, customers: int) -> None:

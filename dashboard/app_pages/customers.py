@@ -2,10 +2,12 @@
 
 import streamlit as st
 
-from dashboard import customer_panels, widgets
+from dashboard import customer_panels, policy_panels, widgets
 
 widgets.title("Customers", "Who is this customer, how likely are they to leave, and what comes next?")
 run = widgets.need_run()
 if not widgets.need_scores(run):
     st.stop()
 customer_panels.look(run)
+with st.expander("What is done above the threshold", icon=":material/tune:"):
+    policy_panels.policy_row()

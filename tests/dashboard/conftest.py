@@ -10,8 +10,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from crm_models import workflow
+from crm_models.cohort import load_cohort, save_cohort
 from crm_models.files import write_json
+from crm_models.records import Cohort
 from crm_models.runs import RunFolder
+from crm_models.schema import ACTION, CUSTOMER_ID
 from dashboard import jobs, scoring
 
 ENTRY = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
@@ -86,3 +89,45 @@ def texts() -> Callable[[AppTest], str]:
         return said.replace("\u2060", "").replace("\\", "").replace("**", "")
 
     return read
+
+
+NASTY = '<b>x</b> **y** [z](http://e.vil) $a$ :red[r]\n=HYPERLINK("q")'
+"""What a customer or an action may be called: HTML, Markdown, a formula, two lines."""
+
+
+@pytest.fixture(scope="session")
+def made_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Cohorts `profiles` (no events) and `events` (no labels, nasty names), each with one run called after it."""
+    root = tmp_path_factory.mktemp("parts") / "workspace"
+    workflow.generate(root / "whole", scenario="lifelike", customers=90, seed=2)
+    whole = load_cohort(root / "whole")
+    people, events = whole.customers, whole.interactions.astype({CUSTOMER_ID: "str", ACTION: "str"})
+    first = str(people[CUSTOMER_ID].iloc[0])
+    events[CUSTOMER_ID] = events[CUSTOMER_ID].replace(first, NASTY)
+    kinds = sorted(events[ACTION].unique())
+    events[ACTION] = events[ACTION].replace(dict(zip(kinds, [f"{NASTY} {k}" for k in range(len(kinds))], strict=True)))
+    own = people.drop(columns="churned").replace({CUSTOMER_ID: {first: NASTY}})
+    save_cohort(
+        Cohort.build(name="profiles", source="t", customers=people, interactions=None), root / "cohorts" / "profiles"
+    )
+    save_cohort(
+        Cohort.build(
+            name="events", source="t", customers=own, interactions=events, as_of=whole.as_of, outcome=whole.outcome
+        ),
+        root / "cohorts" / "events",
+    )
+    for name in ("profiles", "events"):
+        config = workflow.run_config(preset="paper", epochs=2, threads=1)
+        run = root / "runs" / name
+        list(workflow.train(root / "cohorts" / name, run, config))
+        write_json(run / "report.json", workflow.evaluate(run, threads=1))
+        scoring.keep(RunFolder(run), root / "cohorts" / name)
+    (root / "prepared").touch()
+    return root
+
+
+@pytest.fixture
+def parts(made_parts: Path, monkeypatch: pytest.MonkeyPatch, nobody_works: None) -> Path:
+    """The workspace of `made_parts`, as the app's own; tests only read it."""
+    monkeypatch.setenv("CRM_WORKSPACE", str(made_parts))
+    return made_parts
