@@ -102,8 +102,11 @@ def mix(
 
 
 def chunks(everybody: CustomerScores, rows: np.ndarray, words: Catalogue, policy: Policy) -> Iterator[Plans]:
-    """The plans of these customers (rows of the cohort), a stretch at a time, so that memory stays small."""
-    for first in range(0, len(rows), CHUNK):
+    """The plans of these customers (rows of the cohort), a stretch at a time, so that memory stays small.
+
+    Of nobody, one stretch without plans: a file of them still has its header.
+    """
+    for first in range(0, max(len(rows), 1), CHUNK):
         yield make_plans(store.of_rows(everybody, rows[first : first + CHUNK]), words, policy)
 
 

@@ -441,6 +441,7 @@ def policy() -> Policy:
 
 def _in_address(name: str, default: float) -> float:
     try:
-        return min(max(float(st.query_params.get(name, default)), 0.0), 1.0 if name == THRESHOLD else 10.0)
+        found = float(st.query_params.get(name, default))
     except ValueError:
         return default
+    return found if 0 <= found <= (1.0 if name == THRESHOLD else 10.0) else default  # the widgets do the same
