@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from crm_models.errors import DataError
-from crm_models.files import new_folder, read_json, sha256, write_json
+from crm_models.files import new_folder, read_json, read_whole, sha256, write_json
 from crm_models.records import Cohort, Moment, moment_days
 from crm_models.schema import ACTION, CHURNED, CUSTOMER_ID, N_STEPS, TIMESTAMP, VALUE
 
@@ -67,7 +67,7 @@ def load_cohort(folder: Path) -> Cohort:
     customers = _read(folder / "customers.parquet").to_pandas()
     interactions = _read(folder / "interactions.parquet").to_pandas()
     actions = _read(folder / "actions.parquet").to_pandas()
-    return _build(about, customers, interactions, actions)
+    return _build(folder, about, customers, interactions, actions)
 
 
 def parts(folder: Path) -> Iterator[Cohort]:
@@ -86,7 +86,7 @@ def parts(folder: Path) -> Iterator[Cohort]:
     for k in range(people.num_row_groups):
         customers = people.read_row_group(k).to_pandas()
         interactions = events.read_row_group(k).to_pandas() if k < events.num_row_groups else None
-        yield _build(about, customers, interactions, actions)
+        yield _build(folder, about, customers, interactions, actions)
 
 
 def part_starts(folder: Path) -> np.ndarray:
@@ -105,7 +105,7 @@ def part(folder: Path, k: int) -> Cohort:
         return select(load_cohort(folder), np.arange(starts[k], starts[k + 1]))
     actions = _read(folder / "actions.parquet").to_pandas()
     interactions = events.read_row_group(k).to_pandas() if k < events.num_row_groups else None
-    return _build(about, people.read_row_group(k).to_pandas(), interactions, actions)
+    return _build(folder, about, people.read_row_group(k).to_pandas(), interactions, actions)
 
 
 def describe(folder: Path) -> dict[str, Any]:
@@ -136,7 +136,22 @@ def _open(folder: Path) -> tuple[Path, dict[str, Any]]:
     about = read_json(folder / "cohort.json")
     if not isinstance(about, dict) or about.get("format") != 1:
         raise DataError(f"{folder / 'cohort.json'}: expected a cohort of format 1; generate or import it again")
+    with read_whole(folder / "cohort.json", "the facts of a cohort", "generate or import it again"):
+        last_moment_days(about)
+        _facts(about)
     return folder, about
+
+
+def _facts(about: dict[str, Any]) -> dict[str, Any]:
+    """What `cohort.json` says of a cohort besides its tables."""
+    return {
+        "name": str(about["name"]),
+        "source": str(about["source"]),
+        "as_of": _moment_in(about["as_of"]),
+        "outcome": about["outcome"],
+        "notes": list(about["notes"]),
+        "settings": dict(about["settings"]),
+    }
 
 
 def _parquet(file: Path) -> pq.ParquetFile:
@@ -155,18 +170,13 @@ def _read(file: Path) -> pa.Table:
         raise DataError(f"{file}: expected a Parquet table, found something unreadable ({error})") from None
 
 
-def _build(about: dict[str, Any], customers: pd.DataFrame, events: pd.DataFrame | None, deeds: pd.DataFrame) -> Cohort:
-    return Cohort.build(
-        name=about["name"],
-        source=about["source"],
-        customers=customers,
-        interactions=events,
-        actions=deeds,
-        as_of=_moment_in(about["as_of"]),
-        outcome=about["outcome"],
-        notes=about["notes"],
-        settings=about["settings"],
-    )
+def _build(
+    folder: Path, about: dict[str, Any], customers: pd.DataFrame, events: pd.DataFrame | None, deeds: pd.DataFrame
+) -> Cohort:
+    try:
+        return Cohort.build(customers=customers, interactions=events, actions=deeds, **_facts(about))
+    except DataError as error:
+        raise DataError(f"{folder}: {error}; generate or import it again") from None
 
 
 def _write_customers(cohort: Cohort, file: Path) -> None:
@@ -205,6 +215,8 @@ def _write_interactions(cohort: Cohort, file: Path) -> None:
 
 def _aligned(people: pq.ParquetFile, events: pq.ParquetFile, groups: Iterable[int]) -> bool:
     """Whether these row groups of the events name exactly the customers of the same row groups, in their order."""
+    if any(CUSTOMER_ID not in table.schema_arrow.names for table in (people, events)):
+        return False
     if people.num_row_groups != events.num_row_groups:
         return events.metadata.num_rows == 0
     for k in groups:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from crm_models.errors import DataError
+from crm_models.errors import CrmError, DataError
 
 
 @contextmanager
@@ -99,8 +99,20 @@ def read_json(source: Path) -> Any:
         return json.loads(Path(source).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{source}: expected this file, found none") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise DataError(f"{source}: expected JSON, found something unreadable ({error})") from None
+
+
+@contextmanager
+def read_whole(source: Path, expected: str, remedy: str) -> Iterator[None]:
+    """Around code that takes apart what was read from `source`: a damaged file is one `DataError` that names it."""
+    try:
+        yield
+    except CrmError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        found = f"{type(error).__name__}: {error}"[:160]
+        raise DataError(f"{source}: expected {expected}, found it damaged ({found}); {remedy}") from None
 
 
 def sha256(*sources: Path) -> str:

@@ -306,6 +306,7 @@ class Models:
 
 def load_models(run: RunFolder, *, device: str | None = None, threads: int | None = None) -> Models:
     """The models of a run with their best weights, in evaluation mode. `RunError` where the run has none yet."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from crm_models.models.churn import ChurnTransformer
@@ -316,14 +317,20 @@ def load_models(run: RunFolder, *, device: str | None = None, threads: int | Non
     file, config, encoder = run.need_weights(), run.config(), run.encoder()
     use_threads(threads)
     place = resolve_device(device or config.device)
-    tensors = load_file(file)
+    try:
+        tensors = load_file(file)
+    except SafetensorError as error:
+        raise RunError(f"{file}: expected the run's weights, found a damaged file ({error}); train it again") from None
 
     def loaded(name: ModelName, made_of: Any, settings: Any) -> Any:
         own = {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
         if not own:  # and none is made: without actions there is no sequence model to initialise
             return None
         module = made_of(settings, encoder)
-        module.load_state_dict(own)
+        try:
+            module.load_state_dict(own)
+        except RuntimeError:
+            raise RunError(f"{file}: the weights do not fit config.json and encoder.json; train it again") from None
         return module.to(place).eval()
 
     return Models(

@@ -20,7 +20,7 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -31,11 +31,16 @@ import pandas as pd
 from crm_models.config import RunConfig
 from crm_models.errors import DataError, RunError
 from crm_models.features import FeatureEncoder
-from crm_models.files import read_json
+from crm_models.files import read_json, read_whole
 from crm_models.records import EpochEnd
-from crm_models.schema import ModelName
+from crm_models.schema import CUSTOMER_ID, ModelName
 
 RunState = Literal["running", "finished", "stopped", "failed", "interrupted"]
+ABOUT: dict[str, type] = {"config": dict, "cohort": str, "cohort_hash": str, "popular": list, "notes": list}
+"""What `config.json` must say for everything after training to work, and in which form."""
+
+_EPOCH_FACTS = {f.name for f in fields(EpochEnd)}
+
 VERSIONS_OF = ("torch", "numpy", "pandas", "pyarrow", "scikit-learn")
 
 
@@ -78,35 +83,54 @@ class RunFolder:
         about = read_json(self.folder / "config.json")
         if not isinstance(about, dict) or about.get("format") != 1:
             raise DataError(f"{self.folder / 'config.json'}: expected a run of format 1; train it again")
+        for name, kind in ABOUT.items():
+            if not isinstance(about.get(name), kind):
+                raise DataError(
+                    f"{self.folder / 'config.json'}: expected {name!r} of a run, found none; train it again"
+                )
         return about
 
     def config(self) -> RunConfig:
         """The settings of the run."""
-        return RunConfig.from_dict(self.about()["config"])
+        about = self.about()
+        with read_whole(self.folder / "config.json", "the settings of a run", "train it again"):
+            return RunConfig.from_dict(about["config"])
 
     def encoder(self) -> FeatureEncoder:
         """How the run turns a cohort into arrays."""
-        return FeatureEncoder.from_dict(read_json(self.folder / "encoder.json"))
+        file = self.folder / "encoder.json"
+        with read_whole(file, "how the run reads a cohort", "train it again"):
+            return FeatureEncoder.from_dict(read_json(file))
 
     def split(self) -> pd.DataFrame:
         """One row per customer of the training cohort: `customer_id`, `part` (train, valid or test)."""
-        return pd.read_parquet(self.folder / "split.parquet")
+        file = self.folder / "split.parquet"
+        with read_whole(file, "which customers trained and tested", "train the run again"):
+            return pd.read_parquet(file, columns=[CUSTOMER_ID, "part"])
 
     def events(self) -> list[dict[str, Any]]:
-        """Everything that happened so far. A last line cut off by a crash is left out."""
+        """Everything that happened so far. Lines that a crash cut off or damaged are left out."""
         file = self.folder / "events.jsonl"
-        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
         events = []
         for line in lines:
             try:
-                events.append(json.loads(line))
-            except json.JSONDecodeError:
+                event = json.loads(line)
+            except (ValueError, RecursionError):
                 continue
+            if isinstance(event, dict) and isinstance(event.get("event"), str):
+                events.append(event)
         return events
 
     def result(self) -> dict[str, Any] | None:
         """How the run ended, or None while it has not."""
-        return read_json(self.folder / "result.json") if (self.folder / "result.json").exists() else None
+        file = self.folder / "result.json"
+        if not file.exists():
+            return None
+        result = read_json(file)
+        if not isinstance(result, dict) or not {"state", "reason", "seconds", "models"} <= set(result):
+            raise DataError(f"{file}: expected how the run ended, found it damaged; train the run again")
+        return result
 
     def status(self) -> RunStatus:
         """Running, finished, stopped, failed or interrupted; with every epoch so far."""
@@ -204,5 +228,6 @@ def versions() -> dict[str, str]:
 
 def _latest(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Epoch events, each epoch of each model once: a resumed run repeats the one that was under way."""
-    latest = {(e["model"], e["epoch"]): e for e in events if e["event"] == "epoch"}
+    whole = [e for e in events if e["event"] == "epoch" and set(e) == _EPOCH_FACTS | {"event", "at"}]
+    latest = {(e["model"], e["epoch"]): e for e in whole}
     return list(latest.values())

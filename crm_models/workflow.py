@@ -26,7 +26,7 @@ from crm_models.cohort import (
 from crm_models.config import RunConfig
 from crm_models.config import preset as preset_config
 from crm_models.errors import ConfigError
-from crm_models.files import need_own_folder
+from crm_models.files import need_own_folder, read_whole
 from crm_models.records import Cohort, CustomerScores, EpochEnd, Moment
 from crm_models.runs import RunFolder, now
 from crm_models.schema import ModelName, PlanLayout
@@ -65,6 +65,8 @@ def import_files(out: Path, form: str, sources: Sequence[Path], **options: Any) 
     """Read files of a known form (see `crm_models.sources.IMPORTERS`) and save them as the cohort folder `out`."""
     from crm_models.sources import import_cohort
 
+    if Path(out).resolve() in [Path(source).resolve() for source in sources]:
+        raise ConfigError(f"{out}: --out would replace what is imported; choose another --out")
     cohort = import_cohort(form, [Path(s) for s in sources], **{k: v for k, v in options.items() if v})
     save_cohort(cohort, out)
     return cohort
@@ -139,7 +141,9 @@ def train(
     chosen: the caller named the models, so that one the data cannot train is an error; otherwise it is left out.
     """
     from crm_models.fitting import fit, start_run
+    from crm_models.training import resolve_device
 
+    resolve_device(config.device)  # before anything is written
     run = start_run(Path(cohort), Path(out), config, chosen=chosen, overwrite=overwrite)
     yield from fit(run)
 
@@ -232,16 +236,18 @@ def plan(
     run = RunFolder(run_folder)
     run.need_weights()
     folder = Path(cohort or run.about()["cohort"])
-    catalogue = Catalogue.of(run.encoder(), run.about()["popular"], policy)
+    encoder, about_run = run.encoder(), run.about()
+    with read_whole(run.folder / "config.json", "the popular actions of a run", "train it again"):
+        catalogue = Catalogue.of(encoder, about_run["popular"], policy)
     scores = score_stream(run, folder, as_of=as_of, device=device, threads=threads, progress=progress)
     settings = ExportSettings(run_id=run.run_id, scored_at=now(), layout=layout, api_exact=api_exact)
     about = {
         "cohort": describe(folder)["name"],
         "cohort_hash": digest(folder),
-        "trained_on_cohort_hash": run.about()["cohort_hash"],
+        "trained_on_cohort_hash": about_run["cohort_hash"],
         "policy": policy.to_dict(),
         "as_of": _moment_said(describe(folder), as_of),
-        "notes": run.about()["notes"],
+        "notes": about_run["notes"],
     }
     return write_plans((make_plans(s, catalogue, policy) for s in scores), Path(out), settings, about)
 

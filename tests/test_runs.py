@@ -9,14 +9,14 @@ import pytest
 
 from crm_models.errors import DataError, RunError
 from crm_models.files import write_json
-from crm_models.runs import RunFolder
+from crm_models.runs import ABOUT, RunFolder
 
 EPOCH = {"model": "churn", "n_epochs": 3, "train_loss": 0.7, "valid_loss": None, "best": True}
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    write_json(tmp_path / "config.json", {"format": 1, "cohort": "x"})
+    write_json(tmp_path / "config.json", {"format": 1} | {name: kind() for name, kind in ABOUT.items()})
     folder = RunFolder(tmp_path)
     folder.record("created")
     return folder
