@@ -36,21 +36,20 @@ def controls(run: store.RunCard) -> tuple[ModelName, int | None]:
     """Which model, and whose history; returns the model and the customer's row, None for the average."""
     trained = run.folder.trained()
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        model = st.segmented_control(
+        model = st.radio(
             "Prediction",
             list(trained),
             format_func=MODELS.__getitem__,
-            default=trained[0],
-            required=True,
+            horizontal=True,
             key=MODEL,
             persist_state="session",
         )
-        whose = st.segmented_control(
+        whose = st.radio(
             "Whose",
             list(WHOSE),
             format_func=WHOSE.__getitem__,
-            default="one" if store.CUSTOMER in st.query_params else "average",
-            required=True,
+            index=list(WHOSE).index("one" if store.CUSTOMER in st.query_params else "average"),
+            horizontal=True,
             key=WHO,
             persist_state="session",
         )

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from crm_models.errors import DataError
 from crm_models.planning import Plans, Policy, make_plans, reasons
 from crm_models.records import Cohort, CustomerScores, moment_days
 from crm_models.schema import ACTION, CUSTOMER_ID, LABEL, N_STEPS, STEP_SOURCES, TIMESTAMP, VALUE
@@ -95,11 +96,14 @@ def _options(mark: str, _card: store.RunCard, _everybody: CustomerScores, search
 
 
 def _customer(card: store.RunCard, everybody: CustomerScores, row: int) -> Customer | None:
-    who = predictions.customer(card.cohort, row)
-    if str(who.cohort.customers[CUSTOMER_ID].iloc[0]) != str(everybody.customer_id[row]):
-        st.warning("The cohort has changed since it was scored. Train or score it again.", icon=":material/warning:")
-        return None
-    return who
+    try:
+        who = predictions.customer(card.cohort, row)
+        if str(who.cohort.customers[CUSTOMER_ID].iloc[0]) == str(everybody.customer_id[row]):
+            return who
+    except DataError:
+        pass  # fewer customers than there were
+    st.warning("The cohort has changed since it was scored. Train on it again.", icon=":material/warning:")
+    return None
 
 
 # ---- risk and plan ---------------------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def filter_row(*, search: bool = True) -> Filter:
         if search:
             search_box("Search customers")
 
-        st.segmented_control("Show", WHO_OPTIONS, default="everybody", required=True, key=WHO, persist_state="session")
+        st.radio("Show", WHO_OPTIONS, horizontal=True, key=WHO, persist_state="session")
         st.selectbox(
             "Plan",
             list(PLAN_SOURCES),

@@ -32,11 +32,10 @@ def threshold_slider() -> float:
 def policy_row() -> Policy:
     """Mode, intensity and retention actions in a row; and the policy they make."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        mode = st.segmented_control(
+        mode = st.radio(
             "Above the threshold",
             list(PLAN_MODES),
-            default="override",
-            required=True,
+            horizontal=True,
             key=store.MODE,
             bind="query-params",
             help=ABOUT,

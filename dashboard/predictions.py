@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import streamlit as st
 
 from crm_models.cohort import last_moment_days, part, part_starts, planning_moment, select
+from crm_models.errors import DataError
 from crm_models.files import new_file
 from crm_models.planning import Catalogue, Plans, Policy, make_plans
 from crm_models.records import Cohort, CustomerScores, moment_days
@@ -248,10 +249,15 @@ class Customer:
 
 
 def part_of(cohort_name: str, row: int) -> tuple[Cohort, int]:
-    """The part of a cohort that holds the customer at `row`, and the row its customers begin at."""
+    """The part of a cohort that holds the customer at `row`, and the row its customers begin at.
+
+    `DataError` where the cohort has become shorter than that.
+    """
     folder = store.cohorts_folder() / cohort_name
     stamp = store.stamp(folder)
     starts = _starts(str(folder), stamp)
+    if row >= starts[-1]:
+        raise DataError(f"cohort {cohort_name}: expected a customer in row {row}, found {starts[-1]} customers")
     k = int(np.searchsorted(starts, row, side="right")) - 1
     return _part(str(folder), stamp, k), int(starts[k])
 
