@@ -5,7 +5,11 @@ Nothing here draws anything; the panels do. Reading and mapping are those of `cr
 
 from __future__ import annotations
 
+import gzip
+import io
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +20,14 @@ from crm_models import workflow
 from crm_models.errors import DataError
 from crm_models.records import Cohort
 from crm_models.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
-from crm_models.sources.reading import read_bytes, read_table
+from crm_models.sources.reading import read_table
 from crm_models.sources.tables import ROW, TABLES, cohort_from_tables, guess_columns
 
 MAX_MB = 200
+MAX_UNPACKED_MB = 1_000
 MAX_ROWS = 3_000_000
 """Of all uploaded tables together. More is for the command line, which does not pass through a browser."""
-TYPES = ("csv", "tsv", "txt", "parquet", "gz", "zip")
+TYPES = ("csv", "tsv", "txt", "parquet", "xlsx", "gz", "zip")
 
 NEEDED = {"interactions": (CUSTOMER_ID, TIMESTAMP), "customers": (), "actions": (ACTION,)}
 COLUMNS = {
@@ -48,15 +53,7 @@ class Mapped:
 
 def read_upload(name: str, raw: bytes) -> pd.DataFrame:
     """A table from the bytes of an uploaded file, packed or not; `DataError` where it is too large or no table."""
-    if len(raw) > MAX_MB * 1_000_000:
-        raise DataError(
-            f"{name}: expected at most {MAX_MB} MB, found {len(raw) / 1e6:,.0f}; use `import tables` instead"
-        )
-    if name.lower().endswith((".gz", ".zip")):
-        with tempfile.TemporaryDirectory(prefix="crm-upload-") as folder:
-            packed = Path(folder) / safe_name(name)
-            packed.write_bytes(raw)
-            raw = read_bytes(packed)
+    _refuse_large(name, raw, "tables")
     table = read_table(raw, name)
     if len(table) > MAX_ROWS:
         raise DataError(
@@ -122,15 +119,38 @@ def import_known(out: Path, form: str, files: Sequence[tuple[str, bytes]], churn
     """Read uploaded files of a known public format into the cohort folder `out`."""
     with tempfile.TemporaryDirectory(prefix="crm-upload-") as folder:
         for name, raw in files:
-            if len(raw) > MAX_MB * 1_000_000:
-                raise DataError(
-                    f"{name}: expected at most {MAX_MB} MB, found {len(raw) / 1e6:,.0f}; use `import {form}`"
-                )
+            _refuse_large(name, raw, form)
             (Path(folder) / safe_name(name)).write_bytes(raw)
         sources = sorted(Path(folder).iterdir())
         options = {} if churn_days is None else {"churn_days": churn_days}
         # One file is named itself; several are found by their names in the folder.
         return workflow.import_files(out, form, sources if len(sources) == 1 else [Path(folder)], **options)
+
+
+def _refuse_large(name: str, raw: bytes, form: str) -> None:
+    """`DataError` where a file is too large, as it is or unpacked: a few bytes can unpack to more than any memory."""
+    command = f"use `python -m crm_models import {form}` instead"
+    if len(raw) > MAX_MB * 1_000_000:
+        raise DataError(f"{name}: expected at most {MAX_MB} MB, found {len(raw) / 1e6:,.0f}; {command}")
+    if _unpacked_bytes(raw, limit := MAX_UNPACKED_MB * 1_000_000) > limit:
+        raise DataError(f"{name}: expected at most {MAX_UNPACKED_MB:,} MB when unpacked, found more; {command}")
+
+
+def _unpacked_bytes(raw: bytes, limit: int) -> int:
+    """How large the content of gzip or a zip archive is, counted no further than a little above the limit."""
+    try:
+        if raw[:2] == b"\x1f\x8b":
+            size = 0
+            with gzip.open(io.BytesIO(raw)) as packed:
+                while size <= limit and (part := packed.read(1 << 20)):
+                    size += len(part)
+            return size
+        if raw[:2] == b"PK":
+            with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+                return sum(member.file_size for member in archive.infolist())
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile):
+        return 0  # damaged: reading it will say so
+    return len(raw)
 
 
 def safe_name(name: str) -> str:
