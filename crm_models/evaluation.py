@@ -320,6 +320,13 @@ def verdict(name: str, part: dict[str, Any], score: str | None = None) -> str:
     return f"The {name} model and the best baseline ({other}) differ by no more than sampling error: {what} {how}."
 
 
+def _standing(gap: dict[str, Any]) -> int:
+    """1 where ours is better than the baseline beyond sampling error, -1 where it is worse, else 0."""
+    if gap["low"] is None:
+        return 0
+    return int(gap["low"] > 0) - int(gap["high"] < 0)
+
+
 def _notes(parts: dict[str, dict[str, Any] | None]) -> list[str]:
     """Plain sentences on what the scores mean, and warnings where they are too good to be true."""
     said = []
@@ -330,6 +337,9 @@ def _notes(parts: dict[str, dict[str, Any] | None]) -> list[str]:
             )
         else:
             said.append(verdict(name, part))
+            # The first guess of each step and the probabilities of all can tell different stories.
+            headline = _standing(part["over_best_baseline"])
+            said += [verdict(name, part, c["score"]) for c in part["comparisons"][1:] if _standing(c) != headline]
             said += _above_ceiling(name, part)
     churn = parts["churn"]
     if churn is not None and churn["auc"] is None:

@@ -256,7 +256,7 @@ def _reason(plans: Plans, row: int, step: int, labels: tuple[str, ...], threshol
         return "no action is left to propose"
     source, p = plans.step_source[row, step], plans.step_p[row, step]
     if source == STEP_RETENTION:
-        return f"churn probability {plans.churn_p[row]:.2f} exceeds {threshold:.2f}"
+        return _exceeds(float(plans.churn_p[row]), threshold)
     if source == STEP_FALLBACK:
         why = "no history" if plans.n_events[row] == 0 else "the model has no step of its own here"
         return f"{why}: a popular action ({p:.0%} of all events)"
@@ -267,6 +267,14 @@ def _reason(plans: Plans, row: int, step: int, labels: tuple[str, ...], threshol
         place = "likelier alone, but in a less likely plan" if other_p > p else "next best"
         said += f"; {place}: {labels[other]} {other_p:.2f}"
     return said + ")"
+
+
+def _exceeds(churn_p: float, threshold: float) -> str:
+    """ "churn probability 0.71 exceeds 0.50", with as many digits as it takes to see it."""
+    for digits in range(2, PROBABILITY_DIGITS):
+        if round(churn_p, digits) > round(threshold, digits):
+            return f"churn probability {churn_p:.{digits}f} exceeds {threshold:.{digits}f}"
+    return f"churn probability {churn_p} exceeds {threshold}"
 
 
 # ---- what a threshold does -------------------------------------------------------------------------------------------

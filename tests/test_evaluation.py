@@ -336,6 +336,13 @@ def test_a_model_that_knows_the_answer_raises_an_alarm(bench):
     assert any("step accuracy of 1.000 is above the ceiling" in note for note in told["notes"])
 
 
+def test_probabilities_that_tell_another_story_than_the_first_guess_are_told_too(bench):
+    oracle = bench.sequence_oracle()
+    first, second, *_ = bench.report(replace(oracle, plan=np.ones_like(oracle.plan)), None)["notes"]
+    assert first.startswith("The sequence model is worse than the best baseline (markov 2): step accuracy lower by")
+    assert second.startswith("The sequence model beats the best baseline (markov 2): loss lower by")
+
+
 def test_a_model_that_knows_nothing_is_said_to_be_worse(bench):
     told = bench.report(None, bench.churn(np.random.default_rng(0).random(3000)))
     assert told["notes"][1].startswith("The churn model is worse than the best baseline (logistic): log loss higher by")

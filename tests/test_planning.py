@@ -142,6 +142,9 @@ def test_every_step_says_why_it_is_there():
         likelier[0][0]
         == "most likely in this plan (probability 0.50; likelier alone, but in a less likely plan: gift 0.60)"
     )
+    narrow = reasons(plan(Policy(threshold=0.2), [0.203997, 0.200001]))
+    assert narrow[0][0] == "churn probability 0.204 exceeds 0.200"
+    assert narrow[1][0] == "churn probability 0.200001 exceeds 0.2"
     assert why[1] == ["churn probability 0.71 exceeds 0.50"] * 3
     assert why[2][0] == "no history: a popular action (50% of all events)"
 
