@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -144,13 +145,19 @@ def _steps(plans: Plans) -> None:
                 lines = [f":small[:gray[Step {k + 1}]]", named]
                 if code >= 0:
                     lines.append(BADGES[source])
-                st.markdown("\n\n".join([*lines, *_about_step(plans, k, why[k])]))
+                st.markdown("\n\n".join([*lines, "  \n".join(_about_step(plans, k, why[k]))]))
     before = [widgets.plain(labels[a], 60) for a in plans.before[0] if a >= 0]
     if (plans.action[0] != plans.before[0]).any():
         st.markdown(f":material/history: Before the policy the plan was: {', then '.join(before) or 'no action'}.")
-    elif plans.churn_p[0] > 0:
-        p = float(plans.churn_p[0])
-        st.caption(f"At a threshold below {p:.2f} the plan would turn to keeping this customer.")
+    elif not plans.at_risk[0] and (highest := places_below(float(plans.churn_p[0]))) is not None:
+        st.caption(f"At a threshold of {highest:.2f} or lower the plan would turn to keeping this customer.")
+
+
+def places_below(p: float) -> float | None:
+    """The highest place of the threshold's slider that a probability lies above; None where there is none."""
+    if not p > 0:  # 0, or not known
+        return None
+    return (math.ceil(round(100 * p, 4)) - 1) / 100
 
 
 def _about_step(plans: Plans, k: int, why: str) -> list[str]:

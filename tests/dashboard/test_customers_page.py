@@ -31,7 +31,7 @@ def metrics(app) -> dict[str, str]:
 
 def cards(app, texts) -> list[str]:
     """The text of the three step cards."""
-    return [part.split("\n\n\n")[0] for part in texts(app).split(":small[:gray[Step ")[1:]]
+    return [part.split(".]\n")[0] for part in texts(app).split(":small[:gray[Step ")[1:]]
 
 
 def longest(workspace) -> tuple[int, str]:
@@ -125,6 +125,17 @@ def test_a_threshold_that_is_none_in_the_address_is_the_usual_one(workspace, ope
     app = open_page("customers", threshold=threshold)
     assert not app.exception
     assert app.slider("threshold").value == 0.5
+
+
+def test_the_highest_threshold_that_a_customer_is_above():
+    assert [customer_panels.places_below(p) for p in (0.182, 0.18, 0.005, 1.0, 0.0, float("nan"))] == [
+        0.18,
+        0.17,
+        0.0,
+        0.99,
+        None,
+        None,
+    ]
 
 
 def test_probabilities_among_thousands_of_actions_keep_a_digit():
