@@ -196,7 +196,7 @@ def _unique(names: list[str]) -> list[str]:
 def _effects(found: Explanation) -> None:
     effects, one = found.effects, found.attention.n_customers == 1
     table = effects.table().sort_values("effect_rank", kind="stable")
-    x = "change of the probability (points)" if one else "mean size of the change (points)"
+    x = "change (points)" if one else "mean change (points)"
     widgets.chart(
         decision_charts.effects(table, "What really moves it", x),
         key="effects",
