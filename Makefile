@@ -41,5 +41,8 @@ $(STAMPS): ; @./.ci/venv $(PYTHON) && mkdir -p $@
 benchmark: $(STAMPS)/app ## how fast and in how much memory: a million customers generated, 100,000 planned
 	$(BIN)/python -m crm_models.speed
 
+screenshots: $(STAMPS)/test ## take the pictures of the README from the running app, some minutes
+	$(BIN)/python tests/browser/screenshots.py
+
 clean: ## remove what was set up
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -18,6 +18,11 @@ SCENARIOS = {
 }
 TOP_ACTIONS = 15
 TOP_FEATURES = 6
+BY_CHURN = """
+Each bar is the share of customers with this value who left; the dotted line is the share among all. Bars far from the
+line tell something about leaving. A bar of a few customers may be chance: **Numbers** says how many there are. A
+feature that separates nearly all leavers was perhaps only known after they left; leave it out then.
+"""
 
 
 # ---- ways to a cohort ------------------------------------------------------------------------------------------------
@@ -129,6 +134,8 @@ def _action_mix(actions: pd.DataFrame) -> None:
         key="actions",
         alt="Events by action, most frequent first",
         table=actions,
+        note="How often each action happened to anybody. Actions that are much more frequent than the others are easy "
+        "to predict: a model has to beat the guess that they come next. Rare ones it hardly learns.",
     )
 
 
@@ -212,10 +219,11 @@ def _features(cohort: store.CohortCard, facts: Any) -> None:
         table = facts.features[facts.features["feature"] == feature]
         with grid.cell():
             if cohort.facts.labelled:
-                fig = charts.churn_by_group(table, feature=feature, mean=cohort.facts.churn_rate)
+                fig, note = charts.churn_by_group(table, feature=feature, mean=cohort.facts.churn_rate), BY_CHURN
             else:
                 fig = charts.bars(table["group"], table["customers"], title=charts.plain(feature), unit="customers")
-            widgets.chart(fig, key=f"feature_{k}", alt=f"Churn rate by {feature}", table=table)
+                note = None
+            widgets.chart(fig, key=f"feature_{k}", alt=f"Churn rate by {feature}", table=table, note=note)
 
 
 def data_check(cohort: store.CohortCard) -> None:

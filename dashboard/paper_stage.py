@@ -9,7 +9,7 @@ import streamlit as st
 
 from crm_models.schema import MODEL_NAMES
 from dashboard import paper_live, paper_store, store, widgets
-from dashboard.paper_story import CHAPTERS, SCORE
+from dashboard.paper_story import CHAPTERS, SCORE, re_runs
 
 
 @st.fragment(run_every="60s")
@@ -92,7 +92,7 @@ def _step(state: dict[str, Any] | None, *, begun: bool) -> None:
         done, all_of_them = state["signals_done"], len(paper_live.SIGNALS)
         st.progress(
             done / all_of_them,
-            text=f"{state['wanted']} re-runs took {state['seconds']:.1f} s. Now the same tiny models where there is "
+            text=f"{re_runs(state['wanted'])} took {state['seconds']:.1f} s. Now the same tiny models where there is "
             f"something to learn: signal {done + 1} of {all_of_them}",
         )
 
@@ -104,12 +104,12 @@ def _ended(state: dict[str, Any]) -> None:
         return
     if state["stage"] != "done":
         done = result["seeds"] if state["stage"] == "seeds" else state["signals_done"]
-        of = f"{state['wanted']} re-runs" if state["stage"] == "seeds" else f"{len(paper_live.SIGNALS)} signals"
+        of = re_runs(state["wanted"]) if state["stage"] == "seeds" else f"{len(paper_live.SIGNALS)} signals"
         st.caption(f":material/info: Stopped after {done} of {of}; what it found until then is below.")
         _verdict(state)
         return
     when = store.ago(datetime.fromtimestamp(state["ended"], UTC))
-    st.caption(f"{result['seeds']} re-runs of the whole paper took {state['seconds']:.1f} s, {when}.")
+    st.caption(f"{re_runs(result['seeds'])} of the whole paper took {state['seconds']:.1f} s, {when}.")
     _verdict(state)
 
 

@@ -36,6 +36,7 @@ RUN = "run"
 CUSTOMER = "customer"
 THRESHOLD = "threshold"
 PULSE = "pulse"
+WATCHED = "training_under_way"
 _CHOSEN = "run_was_chosen"  # whether this viewer picked the run, or follows the newest one
 _NEXT_COHORT = "cohort_from_the_next_run_on"
 _SAID = "messages_for_the_next_page"

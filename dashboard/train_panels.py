@@ -18,6 +18,7 @@ from dashboard.charts import Curve
 from dashboard.train_form import Wanted
 
 MODEL_TITLES = {"sequence": "Sequence model: the next action", "churn": "Churn model: the risk to leave"}
+LOOKED_AT = "compare_runs"
 STATES = {
     "running": "training",
     "scoring": "scoring",
@@ -40,8 +41,18 @@ def be_ready() -> None:
 
 def live() -> None:
     """The training under way and those that wait, of any cohort; polls only while there is one."""
+    _show_what_ended()
     st.session_state[store.PULSE] = store.pulse()
     st.fragment(run_every="0.5s" if store.work() else None)(_live)()
+
+
+def _show_what_ended() -> None:
+    """Whoever watched a training finds it opened below when it has ended."""
+    state, at_work = st.session_state, [job.job.run for job in store.work() if job.state != "waiting"]
+    watched = state.get(store.WATCHED)
+    if watched and watched not in at_work and store.run_card(watched) is not None:
+        state[LOOKED_AT] = [watched]
+    state[store.WATCHED] = at_work[0] if at_work else None
 
 
 def _live() -> None:
@@ -267,12 +278,16 @@ def history(cohort: store.CohortCard) -> None:
             "why": st.column_config.TextColumn("why it ended", width="medium"),
         },
     )
-    over = [run.run_id for run in runs if run.status.is_over]
+    names = [run.run_id for run in runs]
+    looked_at = st.session_state.get(LOOKED_AT)
+    there = [name for name in looked_at or [] if name in names]
+    if looked_at is None or (looked_at and not there):
+        there = [run.run_id for run in runs if run.status.is_over][:1]
+    st.session_state[LOOKED_AT] = there
     picked = st.multiselect(
         "Look at runs",
-        [run.run_id for run in runs],
-        default=over[:1],
-        key="compare_runs",
+        names,
+        key=LOOKED_AT,
         help="One run: its curves, scores and settings. Two or more: what differs, curves over each other.",
     )
     shown = [run for run in runs if run.run_id in picked]

@@ -48,7 +48,7 @@ FORMATS: dict[str, tuple[str, str, bool]] = {
 def bring_your_own() -> None:
     """Upload, preview, map, check, keep."""
     st.caption(
-        "Interactions (customer, action, time), customers (churned, features), or both; CSV, Parquet or Excel, as they are. "
+        "Interactions (customer, action, time), customers (churned, features), or both, as CSV, Parquet or Excel. "
         "Without interactions only the churn model can be trained, without churn labels only the sequence model."
     )
     files = st.file_uploader(

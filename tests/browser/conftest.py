@@ -12,16 +12,28 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from crm_models import workflow
+from crm_models.files import write_json
+from crm_models.runs import RunFolder
+from dashboard import paper_live, scoring
 from dashboard.jobs import JobFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 AT_REST = "document.querySelector('[data-testid=stApp]')?.getAttribute('data-test-script-state') === 'notRunning'"
+DRAWN = """
+[['stPlotlyChart', '.main-svg'], ['stDataFrame', 'canvas']].every(([kind, drawn]) =>
+  [...document.querySelectorAll(`[data-testid=${kind}]`)].every(e => !e.checkVisibility() || e.querySelector(drawn))
+) && !document.querySelector('[data-testid=stSkeleton]')
+"""
+PATIENCE_MS = 60_000
+"""A busy machine is no failure; what has to be fast is measured by the scripts beside these tests."""
 
 
 @contextmanager
@@ -45,12 +57,12 @@ def served(workspace: Path, script: Path = ROOT / "dashboard" / "app.py") -> Ite
     finally:
         server.terminate()
         server.wait(20)
-        end_trainings(workspace)
+        for queue in (JobFolder(workspace), JobFolder(workspace / paper_live.FOLDER)):
+            end_jobs(queue)
 
 
-def end_trainings(workspace: Path) -> None:
+def end_jobs(queue: JobFolder) -> None:
     """Trainings outlive the server on purpose; those of a test must not outlive the test."""
-    queue = JobFolder(workspace)
     (queue.folder / "wanted").unlink(missing_ok=True)
     for _ in range(300):
         for job in queue.jobs():
@@ -73,38 +85,67 @@ def _wait(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a freshly installed app: an empty workspace, so the demo is made and trained."""
-    with served(tmp_path_factory.mktemp("fresh") / "workspace") as address:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace as after some use: cohort `demo`, a run on it with report and scores, a short re-run of the paper."""
+    workspace = tmp_path_factory.mktemp("made") / "workspace"
+    cohort, run = workspace / "cohorts" / "demo", workspace / "runs" / "demo-run"
+    workflow.generate(cohort, scenario="lifelike", customers=1500)
+    list(workflow.train(cohort, run, workflow.run_config(preset="standard", epochs=2)))
+    write_json(run / "report.json", workflow.evaluate(run))
+    scoring.keep(RunFolder(run), cohort)
+    with pytest.MonkeyPatch.context() as short:
+        short.setattr(paper_live, "CUSTOMERS", 300)
+        short.setattr(paper_live, "ORDER", (1.0, 0.0))
+        paper_live.keep(workspace / "paper", seeds=1)
+    (workspace / "prepared").touch()
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def app(made: Path) -> Iterator[str]:
+    """The address of an app over that workspace, shared by all tests."""
+    with served(made) as address:
         yield address
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium; the test is skipped, with the reason, where there is none."""
+    """Debian's Chromium. Its absence is a failure: a test that nobody notices to be skipped protects nothing."""
     if CHROMIUM is None:
-        pytest.skip("no chromium here; `apt-get install chromium`")
+        pytest.fail("no chromium here: `apt-get install chromium`, or leave these out with -m 'not browser'")
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield chromium
         chromium.close()
 
 
+def opened(browser: Browser, address: str, *, width: int = 1280, scheme: str = "light") -> Page:
+    """A page of the app in a window of its own (a new viewer), at rest; close `page.context` after use."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto(address)
+    page.wait_for_selector("h1")
+    at_rest(page)
+    return page
+
+
+def at_rest(page: Page) -> None:
+    """Wait until the script has run and every chart and table that the page has so far is drawn."""
+    page.wait_for_function(AT_REST)
+    page.wait_for_function(DRAWN)
+
+
 @pytest.fixture
 def open_page(app: str, browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens a page of the app in a window of its own (a new viewer) and waits until it is at rest."""
-    contexts = []
+    """Opens a page of the app by its path, in a window of its own."""
+    pages = []
 
-    def open_it(path: str = "", *, width: int = 1280, scheme: str = "light", address: str = app) -> Page:
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(60_000)
-        page.goto(f"{address}/{path}")
-        page.wait_for_selector("h1")
-        page.wait_for_function(AT_REST)
-        return page
+    def open_it(path: str = "", *, address: str = app, **how: Any) -> Page:
+        pages.append(opened(browser, f"{address}/{path}", **how))
+        return pages[-1]
 
     yield open_it
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.context.close()

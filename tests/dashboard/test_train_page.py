@@ -149,3 +149,45 @@ def test_what_a_cohort_cannot_train_is_said_before(workspace, open_page, texts, 
     assert said in texts(app)
     assert not open_page("cohort", cohort="part").exception
     assert not open_page("home", cohort="part").exception
+
+
+def test_a_training_that_ends_while_somebody_watches_is_opened_below(workspace, open_page, texts):
+    live = workspace / "runs" / "live"
+    shutil.copytree(workspace / "runs" / "first", live)
+    result = live / "result.json"
+    told = result.read_text()
+    result.unlink()
+    jobs = JobFolder(workspace)
+    jobs._note(Job(run="live", cohort="small", about="paper preset"), "training")
+    with RunFolder(live).locked():
+        app = open_page("train")
+        app.multiselect("compare_runs").set_value(["second", "first"]).run()
+    result.write_text(told)
+    (jobs.folder / "now.json").unlink()
+    app.run()
+    assert not app.exception
+    assert app.multiselect("compare_runs").value == ["live"]
+    assert "live: finished, paper preset" in texts(app)
+
+
+def test_a_run_that_is_deleted_while_looked_at_gives_way_to_the_newest(workspace, open_page):
+    app = open_page("train")
+    app.multiselect("compare_runs").set_value(["first"]).run()
+    shutil.rmtree(workspace / "runs" / "first")
+    app.run()
+    assert not app.exception
+    assert app.multiselect("compare_runs").value == ["second"]
+
+
+def test_three_runs_compared_show_what_differs_their_curves_and_scores(workspace, open_page, texts):
+    shutil.copytree(workspace / "runs" / "second", workspace / "runs" / "third")
+    app = open_page("train")
+    app.multiselect("compare_runs").set_value(["first", "second", "third"]).run()
+    assert not app.exception
+    differs = next(d.value for d in app.dataframe if "setting" in d.value and len(d.value) < 10)
+    seeds = differs[differs["setting"] == "seed"].iloc[0]
+    assert (seeds["first"], seeds["second"], seeds["third"]) == ("0", "1", "1")
+    drawn = [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+    assert [len(fig["data"]) for fig in drawn] == [4, 4], "three runs and chance, for each model"
+    assert len({(t["line"]["color"], t["line"]["dash"]) for t in drawn[0]["data"]}) == 4
+    assert "Scores on held-out customers" in texts(app)
