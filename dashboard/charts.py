@@ -335,6 +335,10 @@ def losses(
     if chance is not None:
         end = max(n_epochs, 2)
         _line(fig, chance_name, [1, end], [chance, chance], CHANCE, dash="longdash", markers=False)
+    if not curve.epochs:
+        fig.add_annotation(
+            x=0.5, y=0.25, xref="paper", yref="paper", showarrow=False, text="not begun yet", font={"size": 13}
+        )
     if curve.best_epoch is not None:
         fig.add_vline(x=curve.best_epoch, line={"color": MODEL, "width": 1, "dash": "dot"})
         fig.add_annotation(

@@ -80,7 +80,7 @@ def generate() -> None:
 def about(cohort: store.CohortCard) -> None:
     """The cohort in five figures, and where it comes from."""
     facts = cohort.facts
-    st.header(widgets.plain(cohort.name), anchor=False)
+    st.header(f"Current cohort: {widgets.plain(cohort.name)}", anchor=False)
     with st.grid(5, min_column_width=130):
         st.metric("Customers", f"{facts.customers:,}", border=True)
         st.metric("Interactions", f"{facts.interactions:,}", border=True)

@@ -344,9 +344,13 @@ def settle_choice() -> tuple[list[str], list[str]]:
 
 
 def _best(cards: list[RunCard]) -> str | None:
-    """The run to show when nobody chose: the newest, one with the paper's tiny models only where there is no other."""
+    """The run to show when nobody chose: the newest that was trained to its end.
+
+    One that was stopped comes next, and one with the paper's tiny models last.
+    """
     real = [card for card in cards if card.preset != "paper"]
-    return (real or cards)[0].run_id if cards else None
+    whole = [card for card in real if card.status.state == "finished"]
+    return (whole or real or cards)[0].run_id if cards else None
 
 
 def mark_chosen() -> None:

@@ -155,7 +155,8 @@ def _note(run: store.RunCard, model: str) -> str:
         "The loss says how surprised the model is by what really happened: lower is better, 0 is certainty. The grey "
         f"line is **chance**: {chance}. The **solid** line is measured on customers that the model does not learn "
         "from; where it turns up while the dotted one still falls, the model begins to learn by heart, and training "
-        "stops."
+        "stops. The dotted line, on the customers it learns from, may lie above the solid one: while learning, "
+        "parts of the model are switched off at random."
     )
     if run.preset == "paper":
         said += (
