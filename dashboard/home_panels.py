@@ -42,6 +42,8 @@ def next_step(cohort: store.CohortCard) -> None:
     if run is None and busy:
         return
     if run is None:
+        if why := _last_failure(cohort):
+            widgets.error_box(why, "The last training on this cohort failed:")
         _step("Nothing is trained on this cohort yet.", "Train both models", "train", ":material/model_training:")
     elif run.preset == "paper" and not busy and cohort.facts.customers > 100:
         _step(
@@ -59,6 +61,13 @@ def next_step(cohort: store.CohortCard) -> None:
         )
     else:
         _step("See how good the models are.", "Evaluate", "evaluate", ":material/monitoring:")
+
+
+def _last_failure(cohort: store.CohortCard) -> str:
+    """Why the last training failed, before or after it had a run folder; "" where none did."""
+    runs = [card for card in store.run_cards(cohort.name) if card.state == "failed"]
+    jobs = [failure for failure in store.failures() if failure.job.cohort == cohort.name]
+    return runs[0].status.reason if runs else jobs[0].reason if jobs else ""
 
 
 def _step(text: str, label: str, page: str, icon: str) -> None:

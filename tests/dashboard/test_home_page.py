@@ -1,5 +1,6 @@
 """Home: the state of things in figures, and the one step to take next."""
 
+import json
 import shutil
 
 import numpy as np
@@ -71,3 +72,36 @@ def test_a_damaged_run_is_left_out(workspace, open_page):
     app = open_page("home")
     assert not app.exception
     assert app.selectbox("run").options == ["first"]
+
+
+def fail(workspace, run: str, reason: str) -> None:
+    result = workspace / "runs" / run / "result.json"
+    result.write_text(json.dumps(json.loads(result.read_text()) | {"state": "failed", "reason": reason, "models": {}}))
+
+
+def test_a_failed_run_gives_way_to_one_that_can_be_used(workspace, open_page, texts):
+    fail(workspace, "second", "the loss was NaN")
+    app = open_page("home")
+    assert not app.exception
+    assert app.selectbox("run").value == "first"
+    assert metrics(app)["Run"] == "Paper"
+    assert "NaN" not in texts(app)
+
+
+def test_where_every_run_failed_it_says_why_and_offers_to_train_again(workspace, open_page, texts):
+    for run in ("first", "second"):
+        fail(workspace, run, "no <b>space</b> left")
+    app = open_page("home")
+    assert not app.exception
+    assert "The last training on this cohort failed: no <b>space</b> left" in texts(app)
+    assert app.button("next_step").label == "Train both models"
+    assert metrics(app)["Run"] == "none yet"
+
+
+def test_the_scores_stand_between_chance_and_ceiling(workspace, open_page):
+    report = json.loads((workspace / "runs" / "second" / "report.json").read_text())
+    figure = json.loads(open_page("home").get("plotly_chart")[0].proto.spec)
+    shown = {text for trace in figure["data"] if trace.get("text") for text in trace["text"]}
+    churn = report["churn"]
+    for value in (churn["auc"], churn["chance"]["auc"], churn["ceiling"]["auc"], report["sequence"]["step_accuracy"]):
+        assert f"{value:.3f}" in shown
