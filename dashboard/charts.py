@@ -357,9 +357,17 @@ def losses(
 
 
 def compared_losses(curves: Sequence[Curve], *, title: str, chance: float | None) -> go.Figure:
-    """The curves of several runs over each other: validation loss where there is one, else training loss."""
+    """The curves of several runs over each other: validation loss where there is one, else training loss.
+
+    A run without epochs is left out, and the others keep their colours: the same on the chart of the other model.
+    """
     fig = figure(title, x="epoch", y="loss in nats", legend=True)
+    rows = sum(bool(curve.epochs) for curve in curves) + (chance is not None)
+    top = 40 + _LEGEND_ROW * rows  # long names stand below each other, under the title and above the curves
+    fig.update_layout(height=HEIGHT - 72 + top, margin={"t": top}, legend={"orientation": "v", "y": 1.01})
     for k, curve in enumerate(curves):
+        if not curve.epochs:
+            continue
         has_valid = any(v is not None for v in curve.valid)
         name = f"{plain(curve.name)} ({'validation' if has_valid else 'training'})"
         values = curve.valid if has_valid else curve.train
@@ -369,6 +377,9 @@ def compared_losses(curves: Sequence[Curve], *, title: str, chance: float | None
         _line(fig, "Chance", [1, max(last, 2)], [chance, chance], CHANCE, dash="longdash", markers=False)
     fig.update_layout(hovermode="x unified")
     return fig
+
+
+_LEGEND_ROW = 20  # pixels of one name
 
 
 def _line(

@@ -47,7 +47,7 @@ def stage() -> None:
                 help="Each on fresh random customers and with fresh weights, as the paper's own run must have been.",
             )
             if paper_store.queue().jobs() and st.button(
-                "Stop", icon=":material/stop_circle:", help="What is there so far stays."
+                "Stop the re-run", icon=":material/stop_circle:", help="What is there so far stays."
             ):
                 paper_store.stop()
                 st.rerun()

@@ -378,11 +378,13 @@ def _several_runs(runs: list[store.RunCard]) -> None:
         grid = st.grid(2, min_column_width=widgets.CHART_WIDTH)
         for model in models:
             with grid.cell():
-                drawn = [curve_of(run, model) for run in runs if run.epochs(model)]
+                drawn = [curve_of(run, model) for run in runs]
                 widgets.chart(
                     charts.compared_losses(drawn, title=MODEL_TITLES[model], chance=chance_loss(runs[0], model)),
                     key=f"compare_{model}",
-                    alt=f"Loss of the {model} model by epoch, for {len(drawn)} runs",
+                    alt=f"Loss of the {model} model by epoch, for {sum(bool(c.epochs) for c in drawn)} runs",
+                    note="Each run in its colour: the loss on customers that it does not learn from, or the training "
+                    "loss where none were held back. Lower is better; the grey line is chance.",
                     table=pd.concat(
                         [
                             pd.DataFrame({"run": c.name, "epoch": c.epochs, "train": c.train, "valid": c.valid})

@@ -170,12 +170,12 @@ def test_a_re_run_can_be_stopped_and_what_it_found_stays(workspace, open_page, t
     job = Job(run="rerun-1", cohort="", task="paper", arguments=("20",))
     queue(workspace)._note(job, "training")
     app = open_page("paper")
-    next(b for b in app.button if b.label == "Stop").click().run()
+    next(b for b in app.button if b.label == "Stop the re-run").click().run()
     assert queue(workspace).stop_is_asked("rerun-1")
     (workspace / "paper" / "jobs" / "now.json").unlink()
     app = open_page("paper")
     assert "Stopped after 3 of 20 re-runs" in texts(app)
-    assert "Stop" not in {b.label for b in app.button}
+    assert "Stop the re-run" not in {b.label for b in app.button}
     assert {m.label for m in app.metric} >= {"Table III: losses inside"}
 
 
