@@ -35,8 +35,9 @@ PAUSE_MS = 400
 def prepare(workspace: Path, customers: int) -> None:
     """A cohort of so many customers with one quick run, its report and its scores; kept where it is there already.
 
-    The models learn from and score the first 10,000; of a larger cohort the rest get these scores over again, in their
-    turn: a page takes as long whatever the scores are, and a million customers are ready in minutes.
+    The models learn from and score the first 10,000; of a larger cohort the rest get these plans over again, in their
+    turn: a page takes as long whatever the plans are, and a million customers are ready in minutes. The churn
+    probabilities are spread evenly from 0 to 1, so that every move of the threshold changes the number at risk.
     """
     if (workspace / "prepared").exists():
         return
@@ -44,11 +45,11 @@ def prepare(workspace: Path, customers: int) -> None:
     workflow.generate(cohort, scenario="lifelike", customers=min(customers, SCORED))
     list(workflow.train(cohort, run.folder, workflow.run_config(preset="paper", epochs=1)))
     write_json(run.folder / "report.json", workflow.evaluate(run.folder))
-    file = scoring.keep(run, cohort)
+    few = read_scores(scoring.keep(run, cohort))
     if customers > SCORED:
         shutil.rmtree(cohort)
         workflow.generate(cohort, scenario="lifelike", customers=customers)
-        write_scores(file, _over_again(read_scores(file), cohort), key=scoring.key_of(run, cohort))
+    write_scores(scoring.scores_file(run, cohort), _spread(_over_again(few, cohort)), key=scoring.key_of(run, cohort))
     (workspace / "prepared").touch()
 
 
@@ -57,6 +58,12 @@ def _over_again(few: CustomerScores, cohort: Path) -> Iterator[CustomerScores]:
     for first in range(0, len(names), SCORED):
         own = names[first : first + SCORED]
         yield replace(of_rows(few, np.arange(len(own))), customer_id=own)
+
+
+def _spread(stream: Iterator[CustomerScores]) -> Iterator[CustomerScores]:
+    rng = np.random.default_rng(0)
+    for scores in stream:
+        yield replace(scores, churn_p=rng.random(len(scores.customer_id)))
 
 
 def n_customers(workspace: Path) -> int:
