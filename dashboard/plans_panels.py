@@ -109,7 +109,12 @@ def _bins(mark: str, _churn_p: np.ndarray) -> pd.DataFrame:
 @st.cache_resource(max_entries=512, show_spinner=False)
 def _histogram(mark: str, threshold: float, _churn_p: np.ndarray) -> go.Figure:
     """Kept for each of the slider's 101 places: building a figure takes longer than everything else a move does."""
-    return decision_charts.risk_histogram(predictions.risk_counts(mark, _churn_p), threshold)
+    return decision_charts.at_threshold(_any_histogram(mark, _churn_p), threshold)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _any_histogram(mark: str, _churn_p: np.ndarray) -> go.Figure:
+    return decision_charts.risk_histogram(predictions.risk_counts(mark, _churn_p), 0.5)
 
 
 # ---- what changes ----------------------------------------------------------------------------------------------------

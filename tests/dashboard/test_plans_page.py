@@ -11,7 +11,7 @@ import streamlit as st
 from crm_models.export import ExportSettings, write_plans
 from crm_models.planning import Catalogue, Policy, RiskIndex, make_plans
 from crm_models.scores import read_scores
-from dashboard import plans_panels, predictions, store
+from dashboard import decision_charts, plans_panels, predictions, store
 from tests.dashboard.conftest import NASTY
 
 
@@ -92,6 +92,13 @@ def test_the_histogram_counts_every_customer(workspace, open_page):
     spec = json.loads(chart.proto.spec)
     assert sum(spec["data"][0]["y"]) == 120
     assert "customers" in spec["data"][0]["hovertemplate"]
+
+
+def test_a_histogram_moved_to_a_threshold_is_the_one_drawn_at_it():
+    counts = np.arange(50)
+    for threshold in (0.0, 0.29, 0.5, 1.0):
+        moved = decision_charts.at_threshold(decision_charts.risk_histogram(counts, 0.7), threshold)
+        assert moved.to_dict() == decision_charts.risk_histogram(counts, threshold).to_dict()
 
 
 # ---- the policy ------------------------------------------------------------------------------------------------------
