@@ -18,7 +18,6 @@ from playwright.sync_api import Page
 from tests.browser.beside import COHORT, Times, n_customers, pages, prepare, report  # the path comes first
 
 MOVES = 20
-TABS = ("Who is at risk", "Best threshold")
 EMPTY = """
 import streamlit as st
 
@@ -41,15 +40,12 @@ def main(workspace: Path, customers: int) -> None:
     """Prepare, measure, print."""
     prepare(workspace, customers)
     print(f"{n_customers(workspace):,} customers")
-    for tab in TABS:
-        path = f"plans?cohort={COHORT}&plans_tab={tab.replace(' ', '+')}"
-        with pages(workspace, path, EMPTY, f"!!({NUMBER.strip()})") as both:
-            times = (Times(), Times())
-            for k in range(MOVES):
-                for page, own in zip(both, times, strict=True):
-                    move(page, "ArrowRight" if k % 10 < 5 else "ArrowLeft", own)
-        print(f"tab {tab!r}")
-        report(*times, seen="number repainted", most_seen=1.5)
+    with pages(workspace, f"plans?cohort={COHORT}", EMPTY, f"!!({NUMBER.strip()})") as both:
+        times = (Times(), Times())
+        for k in range(MOVES):
+            for page, own in zip(both, times, strict=True):
+                move(page, "ArrowRight" if k % 10 < 5 else "ArrowLeft", own)
+    report(*times, seen="number repainted", most_seen=1.5)
 
 
 if __name__ == "__main__":
