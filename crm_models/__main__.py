@@ -40,7 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # else the interpreter flushes into the pipe on its way out
         return 0
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
+        place = str(error.filename or "")
+        if place.endswith(".part"):  # a name of ours that nobody asked for
+            place = os.path.dirname(place)
+        where = f"{place}: " if place else ""
         return _say(f"{where}expected to read or write here, found: {error.strerror or error}; check space and rights")
     except MemoryError:
         return _say("expected enough memory for this cohort, found too little; use fewer customers or a larger machine")

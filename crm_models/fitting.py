@@ -219,12 +219,12 @@ class _Fit:
 
     def _checkpoint(self, states: dict[ModelName, TrainingState]) -> None:
         """All states in one file, renamed into place: a kill at any moment leaves the old checkpoint or the new one."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         tensors = {f"{m}.{k}": v.contiguous() for m, s in states.items() for k, v in s.tensors().items()}
         meta = {str(m): json.dumps(s.meta()) for m, s in states.items()}
         with new_file(self.folder.folder / "checkpoint.safetensors") as part:
-            save_file(tensors, part, metadata=meta)
+            part.write_bytes(save(tensors, metadata=meta))  # `save_file` hides a full disk in an error of its own
             _sync(part)
         self.saved = time.monotonic()
 
@@ -249,7 +249,7 @@ class _Fit:
         return states
 
     def _save_weights(self, states: dict[ModelName, TrainingState]) -> None:
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         tensors = {
             f"{model}.{name}": value.detach().cpu().contiguous()
@@ -258,7 +258,7 @@ class _Fit:
             for name, value in state.best.items()
         }
         with new_file(self.folder.folder / "weights.safetensors") as part:
-            save_file(tensors, part)
+            part.write_bytes(save(tensors))
 
 
 def rows_of(cohort: Cohort, table: pd.DataFrame) -> Split:

@@ -1,5 +1,6 @@
 """The command line: every command on good input, and one clear line with exit 2 on bad input, nothing half-written."""
 
+import errno
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 
 from crm_models.__main__ import main
+from crm_models.runs import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -419,6 +421,24 @@ def test_a_full_disk_leaves_nothing_half_written(small_cohort, tmp_path):
     assert ran.stderr.startswith("error: ")
     assert len(ran.stderr.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_while_training_is_one_plain_line_and_the_run_says_that_it_failed(small_cohort, tmp_path):
+    run = tmp_path / "run"
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))\n"
+        "from crm_models.__main__ import main\n"
+        f"sys.exit(main(['train', {str(small_cohort)!r}, '--out', {str(run)!r}, '--epochs', '1', '--quiet']))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert ran.returncode == 2
+    assert len(ran.stderr.strip().splitlines()) == 1
+    assert ran.stderr.startswith(f"error: expected to read or write here, found: {os.strerror(errno.EFBIG)}")
+    assert RunFolder(run).status().state == "failed"
+    assert not (run / "weights.safetensors").exists()
+    assert not list(run.glob(".*"))
 
 
 @pytest.mark.slow
