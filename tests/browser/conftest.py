@@ -89,7 +89,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace as after some use: cohort `demo`, a run on it with report and scores, a short re-run of the paper."""
     workspace = tmp_path_factory.mktemp("made") / "workspace"
     cohort, run = workspace / "cohorts" / "demo", workspace / "runs" / "demo-run"
-    workflow.generate(cohort, scenario="lifelike", customers=1500)
+    workflow.generate(cohort, scenario="lifelike", customers=600)
     list(workflow.train(cohort, run, workflow.run_config(preset="standard", epochs=2)))
     write_json(run / "report.json", workflow.evaluate(run))
     scoring.keep(RunFolder(run), cohort)

@@ -44,12 +44,12 @@ def main() -> None:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         with served(workspace) as address:
             page = opened(chromium, f"{address}/train", "dark")
-            points = "document.querySelectorAll('[class*=st-key-live_demo-standard_sequence] path.point').length"
-            page.wait_for_function(f"{points} > 16", timeout=600_000)
+            points = "document.querySelectorAll('[class*=st-key-live_demo-standard_churn] path.point').length"
+            page.wait_for_function(f"{points} > 8", timeout=1_800_000)
             keep(page, "train")
+            opened(chromium, f"{address}/paper", "light").context.close()  # the first visitor starts the re-run
             scored = workspace / "runs" / "demo-standard" / "scores" / "demo.parquet"
             wait_for(scored.exists, "the demo's standard run")
-            opened(chromium, f"{address}/paper", "light").context.close()  # the first visitor starts the re-run
             told = state_file(workspace / "paper")
             wait_for(lambda: told.exists() and '"stage": "done"' in told.read_text(), "the re-run of the paper")
             for name, path, scheme, anchor in PICTURES:
