@@ -64,6 +64,7 @@ class TrainingConfig:
 
     n_epochs: int = 30
     batch_size: int | None = 128  # customers per update; None: all of them at once, as in the paper
+    least_updates: int = 1  # updates per epoch: few customers are cut into smaller batches, down to 16 of them
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2  # decoupled (AdamW), except for `l2_in_loss`
     l2_in_loss: bool = False  # the paper's L + lambda * ||theta||^2 (equation 9)
@@ -77,6 +78,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         _at_least("n_epochs", self.n_epochs, 1)
         _at_least("patience_epochs", self.patience_epochs, 1)
+        _at_least("least_updates", self.least_updates, 1)
         if self.batch_size is not None:
             _at_least("batch_size", self.batch_size, 1)
         if not 0 < self.learning_rate < 10:
@@ -85,6 +87,10 @@ class TrainingConfig:
             raise ConfigError(f"weight_decay must lie between 0 and 10, found {self.weight_decay}")
         _one_of("schedule", self.schedule, ("constant", "one-cycle"))
         _one_of("monitor", self.monitor, ("train", "valid", "last"))
+
+
+LEAST_UPDATES = 32
+"""Updates per epoch in `standard` and `strong`: a few hundred customers in batches of 128 would hardly learn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +104,10 @@ class RunConfig:
     valid_share: float = 0.15
     sequence: SequenceConfig = field(default_factory=SequenceConfig)
     churn: ChurnConfig = field(default_factory=ChurnConfig)
-    sequence_training: TrainingConfig = field(default_factory=TrainingConfig)
-    churn_training: TrainingConfig = field(default_factory=lambda: TrainingConfig(calibrate=True))
+    sequence_training: TrainingConfig = field(default_factory=lambda: TrainingConfig(least_updates=LEAST_UPDATES))
+    churn_training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(least_updates=LEAST_UPDATES, calibrate=True)
+    )
     device: Device = "auto"
     threads: int | None = None  # None: as many as torch finds
 
@@ -231,6 +239,6 @@ _STRONG = RunConfig(
     preset="strong",
     sequence=SequenceConfig(d_model=128, d_feedforward=512, n_heads=4, max_events=100, dropout=0.2),
     churn=ChurnConfig(d_model=64, d_feedforward=128, n_blocks=3, max_events=60, n_bins=32),
-    sequence_training=TrainingConfig(n_epochs=60, patience_epochs=10),
-    churn_training=TrainingConfig(n_epochs=60, patience_epochs=10, calibrate=True),
+    sequence_training=TrainingConfig(n_epochs=60, patience_epochs=10, least_updates=LEAST_UPDATES),
+    churn_training=TrainingConfig(n_epochs=60, patience_epochs=10, least_updates=LEAST_UPDATES, calibrate=True),
 )

@@ -143,7 +143,7 @@ class FeatureEncoder:
 
     actions: names in the order of their ids 1..A. action_features: (A + 1, K) numbers in [0, 1], row 0 for padding,
     with action_feature_names (K,). kinds: (A,) engagement or retention. repeatable: (A,) whether an action may be
-    proposed again.
+    proposed again. action_counts: (A,) how often each occurs among the customers fitted on; empty where not recorded.
     """
 
     actions: tuple[str, ...]
@@ -156,6 +156,7 @@ class FeatureEncoder:
     numeric: tuple[NumericFeature, ...]
     categorical: tuple[CategoricalFeature, ...]
     behaviour: tuple[NumericFeature, ...]
+    action_counts: tuple[int, ...] = ()
 
     @property
     def n_actions(self) -> int:
@@ -178,7 +179,8 @@ class FeatureEncoder:
                 categorical.append(_fit_categorical(name, column))
         behaviour = _behaviour(cohort, as_of, None)
         feature_names, feature_rows = _action_features(cohort)
-        values = cohort.interactions["value"].to_numpy()[np.isin(cohort.event_customers, rows)]
+        own_events = np.isin(cohort.event_customers, rows)
+        values = cohort.interactions["value"].to_numpy()[own_events]
         finite = values[np.isfinite(values)]
         return cls(
             actions=tuple(cohort.actions[ACTION]),
@@ -191,6 +193,7 @@ class FeatureEncoder:
             numeric=tuple(f for f in numeric if f is not None),
             categorical=tuple(f for f in categorical if f is not None),
             behaviour=tuple(f for f in (_fit_numeric(k, v[rows], n_bins) for k, v in behaviour.items()) if f),
+            action_counts=tuple(np.bincount(cohort.event_actions[own_events], minlength=len(cohort.actions)).tolist()),
         )
 
     def encode(self, cohort: Cohort, as_of: Moment | None = None, now_days: float | None = None) -> CohortArrays:
@@ -246,6 +249,7 @@ class FeatureEncoder:
             action_features=tuple(tuple(row) for row in given["action_features"]),
             numeric=_numbers_from(given["numeric"]),
             behaviour=_numbers_from(given["behaviour"]),
+            action_counts=tuple(given.get("action_counts", ())),
             categorical=tuple(
                 CategoricalFeature(name=f["name"], levels=tuple(f["levels"])) for f in given["categorical"]
             ),

@@ -32,6 +32,9 @@ STREAMS = ("weights", "order", "windows", "dropout")
 
 SCORING_BATCH = 512
 
+SMALLEST_BATCH = 16
+"""`least_updates` cuts no batch smaller than this: gradients of fewer customers are mostly noise."""
+
 SCORES_AT_ONCE = 50_000_000
 """Scores (targets x actions) that the loss holds at once, 200 MB: bounds memory where there are many actions."""
 
@@ -419,7 +422,8 @@ def _one_epoch(
 ) -> float | None:
     """Mean training loss of one pass over the training examples; None where a stop cut it short."""
     epoch, seed = state.epoch, state.config.seed
-    batches = _batches(task.train, task.lengths(), config.batch_size, _rng(seed, "order", epoch))
+    size = _batch_size(config, len(task.train))
+    batches = _batches(task.train, task.lengths(), size, _rng(seed, "order", epoch))
     windows = _rng(seed, "windows", epoch)
     # Dropout draws from torch's own stream: seeded per epoch, a resumed run draws the same.
     torch.manual_seed(_seed_of(seed, "dropout") + epoch)
@@ -465,6 +469,13 @@ def _end_of_epoch(
         best=best,
         seconds=round(state.seconds, 3),
     )
+
+
+def _batch_size(config: TrainingConfig, n_examples: int) -> int | None:
+    """Customers per update: the configured size, or less where that would make fewer updates than configured."""
+    if config.batch_size is None:
+        return None
+    return min(config.batch_size, max(SMALLEST_BATCH, math.ceil(n_examples / config.least_updates)))
 
 
 def _batches(

@@ -31,15 +31,21 @@ class SelfAttention(nn.Module):
         self.project_out = nn.Linear(d_model, d_model)
 
     def forward(
-        self, x: Tensor, mask: Tensor, past: KeyValue | None = None, need_weights: bool = False
+        self,
+        x: Tensor,
+        mask: Tensor,
+        past: KeyValue | None = None,
+        need_weights: bool = False,
+        n_read: int | None = None,
     ) -> tuple[Tensor, KeyValue, Tensor | None]:
         """Mix positions of x (B, T, D) with each other and with `past`.
 
         mask: boolean, broadcastable to (B, H, T, P + T); True where a position (row) may look at another (column).
+        n_read: only the first so many positions are asked for, and T counts only these in what is returned.
         Returns the mixture (B, T, D), keys and values of past and present, and with `need_weights` the attention
         weights (B, H, T, P + T), whose rows sum to one.
         """
-        query, key, value = (self._heads(part) for part in self.project_in(x).chunk(3, dim=-1))
+        query, key, value = (self._heads(part) for part in self._projected(x, n_read))
         if past is not None:
             key, value = torch.cat([past.key, key], dim=2), torch.cat([past.value, value], dim=2)
         dropout = self.dropout if self.training else 0.0
@@ -54,6 +60,15 @@ class SelfAttention(nn.Module):
         batch, _, n_positions, _ = mixed.shape
         out = self.project_out(mixed.transpose(1, 2).reshape(batch, n_positions, -1))
         return out, KeyValue(key, value), weights
+
+    def _projected(self, x: Tensor, n_read: int | None) -> tuple[Tensor, ...]:
+        """Queries of the first `n_read` positions (None: all), keys and values of all."""
+        if n_read is None:
+            return self.project_in(x).chunk(3, dim=-1)
+        width = x.shape[-1]
+        weight, bias = self.project_in.weight, self.project_in.bias
+        query = F.linear(x[:, :n_read], weight[:width], bias[:width])
+        return query, *F.linear(x, weight[width:], bias[width:]).chunk(2, dim=-1)
 
     def _heads(self, x: Tensor) -> Tensor:
         batch, n_positions, width = x.shape
@@ -82,15 +97,20 @@ class Block(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(
-        self, x: Tensor, mask: Tensor, past: KeyValue | None = None, need_weights: bool = False
+        self,
+        x: Tensor,
+        mask: Tensor,
+        past: KeyValue | None = None,
+        need_weights: bool = False,
+        n_read: int | None = None,
     ) -> tuple[Tensor, KeyValue, Tensor | None]:
         """One layer over x (B, T, D); arguments and results as in `SelfAttention.forward`."""
         if self.norm_first:
-            mixed, present, weights = self.attention(self.norm_attention(x), mask, past, need_weights)
-            x = x + self.drop(mixed)
+            mixed, present, weights = self.attention(self.norm_attention(x), mask, past, need_weights, n_read)
+            x = x[:, :n_read] + self.drop(mixed)
             return x + self.drop(self.feed_forward(self.norm_feed_forward(x))), present, weights
-        mixed, present, weights = self.attention(x, mask, past, need_weights)
-        x = self.norm_attention(x + self.drop(mixed))
+        mixed, present, weights = self.attention(x, mask, past, need_weights, n_read)
+        x = self.norm_attention(x[:, :n_read] + self.drop(mixed))
         return self.norm_feed_forward(x + self.drop(self.feed_forward(x))), present, weights
 
 

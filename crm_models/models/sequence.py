@@ -83,7 +83,9 @@ class SequenceTransformer(nn.Module):
         self.norm = nn.LayerNorm(width) if config.norm_first else nn.Identity()
         self.output = None if config.tie_weights else nn.Linear(width, self.n_actions)
         if config.tie_weights:
-            self.bias = nn.Parameter(torch.zeros(self.n_actions))
+            # Popularity is where learning starts, and need not be learned.
+            counts = torch.tensor(encoder.action_counts or (0,) * self.n_actions, dtype=torch.float32)
+            self.bias = nn.Parameter(((counts + 1) / (counts + 1).sum()).log())
             # With shared weights PyTorch's default (variance 1) would make the first logits huge.
             nn.init.normal_(self.action.weight, std=width**-0.5)
             nn.init.normal_(self.position.weight, std=width**-0.5)
