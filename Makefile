@@ -14,12 +14,18 @@ help: ## say what can be made
 run: $(STAMPS)/app ## set up if need be, and start the app on http://localhost:8501 (or PORT)
 	$(BIN)/python -m streamlit run dashboard/app.py --server.port $(PORT)
 
+# Two processes of one computing thread each take two thirds of the time of one process of two. Tests in the browser
+# come after the others: they look at a clock.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
+
 test: $(STAMPS)/test ## set up if need be; lint, types, all tests with coverage
 	$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not browser" --cov --cov-report=term:skip-covered
+	$(PYTEST) -m browser tests/browser
 
 quick: $(STAMPS)/test ## the tests that take less than a minute
-	$(BIN)/python -m pytest -m "not slow and not browser and not data"
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not slow and not browser and not data and not pages"
 
 check: $(STAMPS)/test ## formatter, linter and type checker
 	$(BIN)/ruff format --check .

@@ -17,6 +17,16 @@ from crm_models.runs import RunFolder
 from crm_models.schema import ACTION, CUSTOMER_ID
 from dashboard import jobs, scoring
 
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test in this folder opens pages, or the queue behind them."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.pages)
+
+
 ENTRY = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 
 
