@@ -191,13 +191,12 @@ def _decode(model: SequenceTransformer, batch: SequenceBatch, n_history: Tensor,
     device = model.action.weight.device
     batch = batch.to(device)
     length = n_history.clamp(max=model.config.max_events).to(device)
-    encoded = model(batch)
     last = length - 1 + model.n_front
-    hidden = encoded.hidden.gather(1, last.clamp(min=0)[:, None, None].expand(-1, 1, encoded.hidden.shape[-1]))
     # Without a profile token there is nothing to look at before the first event; such customers get a fallback plan.
-    n_positions = encoded.hidden.shape[1]
+    encoded = model(batch, read=last.clamp(min=0)[:, None])
+    n_positions = batch.action.shape[1] + model.n_front
     seen = torch.arange(n_positions, device=device) <= last[:, None]
-    beam = _Beam.start(model.logits(hidden[:, 0]), allowed)
+    beam = _Beam.start(model.logits(encoded.hidden[:, 0]), allowed)
     past, ancestors = encoded.past, None
     for step in range(1, N_STEPS):
         # After the last step only the best plan is asked for.

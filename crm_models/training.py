@@ -225,10 +225,9 @@ def outcome_log_p(
     """Log-probabilities (B, 3, A) of every action at each true step given the true steps before it; and the steps."""
     device = model.action.weight.device
     batch, steps, length = outcome_batch(arrays, found, at, model.config.max_events)
-    hidden = model(batch.to(device)).hidden
     # The last event of the history, at index length - 1 + n_front, predicts the first step.
     place = (length - 1 + model.n_front)[:, None] + torch.arange(N_STEPS)
-    hidden = hidden.gather(1, place.to(device)[..., None].expand(-1, -1, hidden.shape[-1]))
+    hidden = model(batch.to(device), read=place.to(device)).hidden
     return model.logits(hidden).log_softmax(dim=-1), steps.to(device)
 
 

@@ -36,16 +36,16 @@ class SelfAttention(nn.Module):
         mask: Tensor,
         past: KeyValue | None = None,
         need_weights: bool = False,
-        n_read: int | None = None,
+        read: Tensor | None = None,
     ) -> tuple[Tensor, KeyValue, Tensor | None]:
         """Mix positions of x (B, T, D) with each other and with `past`.
 
         mask: boolean, broadcastable to (B, H, T, P + T); True where a position (row) may look at another (column).
-        n_read: only the first so many positions are asked for, and T counts only these in what is returned.
+        read (B, R): only these positions of x are asked for; T then counts them alone, in `mask` and in the result.
         Returns the mixture (B, T, D), keys and values of past and present, and with `need_weights` the attention
         weights (B, H, T, P + T), whose rows sum to one.
         """
-        query, key, value = (self._heads(part) for part in self._projected(x, n_read))
+        query, key, value = (self._heads(part) for part in self._projected(x, read))
         if past is not None:
             key, value = torch.cat([past.key, key], dim=2), torch.cat([past.value, value], dim=2)
         dropout = self.dropout if self.training else 0.0
@@ -61,18 +61,23 @@ class SelfAttention(nn.Module):
         out = self.project_out(mixed.transpose(1, 2).reshape(batch, n_positions, -1))
         return out, KeyValue(key, value), weights
 
-    def _projected(self, x: Tensor, n_read: int | None) -> tuple[Tensor, ...]:
-        """Queries of the first `n_read` positions (None: all), keys and values of all."""
-        if n_read is None:
+    def _projected(self, x: Tensor, read: Tensor | None) -> tuple[Tensor, ...]:
+        """Queries of the positions `read` (None: all), keys and values of all."""
+        if read is None:
             return self.project_in(x).chunk(3, dim=-1)
         width = x.shape[-1]
         weight, bias = self.project_in.weight, self.project_in.bias
-        query = F.linear(x[:, :n_read], weight[:width], bias[:width])
+        query = F.linear(picked(x, read), weight[:width], bias[:width])
         return query, *F.linear(x, weight[width:], bias[width:]).chunk(2, dim=-1)
 
     def _heads(self, x: Tensor) -> Tensor:
         batch, n_positions, width = x.shape
         return x.view(batch, n_positions, self.n_heads, width // self.n_heads).transpose(1, 2)
+
+
+def picked(x: Tensor, positions: Tensor) -> Tensor:
+    """The states (B, R, D) at positions (B, R) of x (B, T, D)."""
+    return x.gather(1, positions[..., None].expand(-1, -1, x.shape[-1]))
 
 
 class Block(nn.Module):
@@ -102,15 +107,15 @@ class Block(nn.Module):
         mask: Tensor,
         past: KeyValue | None = None,
         need_weights: bool = False,
-        n_read: int | None = None,
+        read: Tensor | None = None,
     ) -> tuple[Tensor, KeyValue, Tensor | None]:
         """One layer over x (B, T, D); arguments and results as in `SelfAttention.forward`."""
         if self.norm_first:
-            mixed, present, weights = self.attention(self.norm_attention(x), mask, past, need_weights, n_read)
-            x = x[:, :n_read] + self.drop(mixed)
+            mixed, present, weights = self.attention(self.norm_attention(x), mask, past, need_weights, read)
+            x = (x if read is None else picked(x, read)) + self.drop(mixed)
             return x + self.drop(self.feed_forward(self.norm_feed_forward(x))), present, weights
-        mixed, present, weights = self.attention(x, mask, past, need_weights, n_read)
-        x = self.norm_attention(x[:, :n_read] + self.drop(mixed))
+        mixed, present, weights = self.attention(x, mask, past, need_weights, read)
+        x = self.norm_attention((x if read is None else picked(x, read)) + self.drop(mixed))
         return self.norm_feed_forward(x + self.drop(self.feed_forward(x))), present, weights
 
 

@@ -82,10 +82,11 @@ class ChurnTransformer(nn.Module):
         x = torch.cat([self.reader.expand(len(x), 1, -1), x], dim=1)
         seen = torch.cat([seen.new_ones(len(x), 1), seen], dim=1)
         x, mask, all_weights = self.drop(x), seen[:, None, None, :], []
+        first = torch.zeros(len(x), 1, dtype=torch.long, device=x.device)
         for k, block in enumerate(self.blocks):
             # Only [CLS] is read in the end, so the last block computes nothing else, unless its map is asked for.
-            n_read = 1 if k == len(self.blocks) - 1 and not need_weights else None
-            x, _, weights = block(x, mask, None, need_weights, n_read)
+            is_read = k == len(self.blocks) - 1 and not need_weights
+            x, _, weights = block(x, mask, None, need_weights, first if is_read else None)
             if weights is not None:
                 all_weights.append(weights)
         return self.output(self.norm(x[:, 0])).squeeze(-1) / self.temperature, all_weights

@@ -95,8 +95,8 @@ class SequenceTransformer(nn.Module):
         """Positions in front of the first event: 1 with a profile token, else 0."""
         return int(self.has_profile)
 
-    def forward(self, batch: SequenceBatch, need_weights: bool = False) -> SequenceOutput:
-        """Hidden states of a batch of histories; see `logits`."""
+    def forward(self, batch: SequenceBatch, need_weights: bool = False, read: Tensor | None = None) -> SequenceOutput:
+        """Hidden states of a batch of histories; see `logits`. read (B, R): the only positions to give them for."""
         n_events = batch.action.shape[1]
         x = self.embed(batch.action, batch.gap, batch.value, torch.arange(n_events, device=batch.action.device))
         if self.has_profile:
@@ -105,7 +105,7 @@ class SequenceTransformer(nn.Module):
         # to get wrong.
         n_positions = x.shape[1]
         mask = torch.ones(n_positions, n_positions, dtype=torch.bool, device=x.device).tril()
-        return self.run_blocks(self.drop(x), mask, None, need_weights)
+        return self.run_blocks(self.drop(x), mask, None, need_weights, read)
 
     def embed(self, action: Tensor, gap: Tensor, value: Tensor, position: Tensor) -> Tensor:
         """Event tokens (B, T, D) from ids, gaps, values (B, T) and positions broadcastable to (B, T)."""
@@ -124,12 +124,24 @@ class SequenceTransformer(nn.Module):
         return self.start + self.profile(batch.numeric, batch.categorical).sum(dim=1)
 
     def run_blocks(
-        self, x: Tensor, mask: Tensor, past: list[KeyValue] | None, need_weights: bool = False
+        self,
+        x: Tensor,
+        mask: Tensor,
+        past: list[KeyValue] | None,
+        need_weights: bool = False,
+        read: Tensor | None = None,
     ) -> SequenceOutput:
-        """All blocks over new positions x (B, T, D) that look back on `past`; mask as in `SelfAttention.forward`."""
+        """All blocks over new positions x (B, T, D) that look back on `past`; mask as in `SelfAttention.forward`.
+
+        read (B, R): the last block gives these positions alone, of a mask (T, T); keys and values are kept of all.
+        """
         presents, weights = [], []
         for k, block in enumerate(self.blocks):
-            x, present, own = block(x, mask, None if past is None else past[k], need_weights)
+            own_past = None if past is None else past[k]
+            if read is not None and k == len(self.blocks) - 1:
+                x, present, own = block(x, mask[read][:, None], own_past, need_weights, read)
+            else:
+                x, present, own = block(x, mask, own_past, need_weights)
             presents.append(present)
             if own is not None:
                 weights.append(own)

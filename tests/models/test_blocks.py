@@ -104,3 +104,14 @@ def test_levels_of_different_columns_share_no_vector():
 
 def test_no_features_are_no_tokens():
     assert FeatureTokens([], [], 4)(torch.zeros(3, 0), torch.zeros(3, 0, dtype=torch.long)).shape == (3, 0, 4)
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_reading_some_positions_gives_what_they_have_among_all(norm_first):
+    torch.manual_seed(0)
+    block, x, read = Block(8, 2, 16, 0.0, norm_first), torch.randn(3, 6, 8), torch.tensor([[5, 0], [2, 2], [1, 4]])
+    whole, kept, weights = block(x, causal(6), need_weights=True)
+    some, present, own = block(x, causal(6)[read][:, None], need_weights=True, read=read)
+    torch.testing.assert_close(some, torch.stack([whole[b, at] for b, at in enumerate(read)]), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(own, torch.stack([weights[b][:, at] for b, at in enumerate(read)]))
+    assert torch.equal(present.key, kept.key)
