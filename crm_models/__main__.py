@@ -343,6 +343,7 @@ def _add_benchmark(commands: Any) -> None:
     parser.add_argument("--seed", type=_whole(0), default=0)
     for option in ("epochs", "width", "blocks", "heads", "max-len", "batch"):
         parser.add_argument(f"--{option}", type=_whole(1))
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any setting, as for train")
     parser.add_argument("--out", type=Path, metavar="FILE")
     _add_device(parser)
 
@@ -362,6 +363,7 @@ def _benchmark(given: argparse.Namespace) -> None:
         folds=given.folds,
         seed=given.seed,
         shape={k: v for k, v in shape.items() if v is not None},
+        settings=given.set,
         device=given.device,
         threads=given.threads,
     )

@@ -332,22 +332,26 @@ def benchmark(
     folds: int = 5,
     seed: int = 0,
     shape: dict[str, int] | None = None,
+    settings: Sequence[str] = (),
     device: str = "auto",
     threads: int | None = None,
 ) -> dict[str, Any]:
     """Scores of one model on fixed splits of a cohort folder, with seconds; see `crm_models.benchmark`.
 
-    shape: any of `epochs`, `width`, `blocks`, `heads`, `max_len`, `batch`, in place of the preset's.
+    shape: any of `epochs`, `width`, `blocks`, `heads`, `max_len`, `batch`, in place of the preset's; settings: any
+    other, as in `run_config`. A `batch` that is asked for is kept, also where customers are few.
     """
     from crm_models import benchmark as measure
 
-    config = run_config(preset=preset, seed=seed, device=device, threads=threads)
+    config = run_config(preset=preset, seed=seed, device=device, threads=threads, settings=settings)
     names = {"width": "d_model", "blocks": "n_blocks", "heads": "n_heads", "max_len": "max_events"}
     own: ModelName = "sequence" if task == "sequence" else "churn"
     given = shape or {}
     model = replace(getattr(config, own), **{names[k]: v for k, v in given.items() if k in names})
     fitting = {"epochs": "n_epochs", "batch": "batch_size"}
     changes: dict[str, Any] = {fitting[k]: v for k, v in given.items() if k in fitting}
+    if "batch" in given:
+        changes["least_updates"] = 1
     parts_of: dict[str, Any] = {own: model, f"{own}_training": replace(config.training(own), **changes)}
     config = replace(config, **parts_of)
     cohort = load_cohort(folder)
