@@ -348,8 +348,8 @@ def _next_p(
         at = np.arange(first, min(first + BATCH, len(arrays)))
         batch = history_batch(arrays, at, arrays.n_history[at], model.config.max_events)
         length = torch.from_numpy(np.minimum(arrays.n_history[at], model.config.max_events)) + model.n_front
-        hidden = model(batch.to(_device(model))).hidden
-        p = model.logits(hidden[torch.arange(len(at)), (length - 1).clamp(min=0)]).softmax(dim=-1)
+        last = (length - 1).clamp(min=0)[:, None].to(_device(model))
+        p = model.logits(model(batch.to(_device(model)), read=last).hidden[:, 0]).softmax(dim=-1)
         made.append(p if actions is None else p[torch.arange(len(at)), torch.from_numpy(actions[at])])
     return torch.cat(made).double().cpu().numpy() if made else np.zeros((0, model.n_actions))
 

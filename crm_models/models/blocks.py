@@ -75,9 +75,9 @@ class SelfAttention(nn.Module):
         return x.view(batch, n_positions, self.n_heads, width // self.n_heads).transpose(1, 2)
 
 
-def picked(x: Tensor, positions: Tensor) -> Tensor:
-    """The states (B, R, D) at positions (B, R) of x (B, T, D)."""
-    return x.gather(1, positions[..., None].expand(-1, -1, x.shape[-1]))
+def picked(x: Tensor, positions: Tensor | None) -> Tensor:
+    """The states (B, R, D) at positions (B, R) of x (B, T, D); None: all of them."""
+    return x if positions is None else x.gather(1, positions[..., None].expand(-1, -1, x.shape[-1]))
 
 
 class Block(nn.Module):
@@ -112,10 +112,10 @@ class Block(nn.Module):
         """One layer over x (B, T, D); arguments and results as in `SelfAttention.forward`."""
         if self.norm_first:
             mixed, present, weights = self.attention(self.norm_attention(x), mask, past, need_weights, read)
-            x = (x if read is None else picked(x, read)) + self.drop(mixed)
+            x = picked(x, read) + self.drop(mixed)
             return x + self.drop(self.feed_forward(self.norm_feed_forward(x))), present, weights
         mixed, present, weights = self.attention(x, mask, past, need_weights, read)
-        x = self.norm_attention((x if read is None else picked(x, read)) + self.drop(mixed))
+        x = self.norm_attention(picked(x, read) + self.drop(mixed))
         return self.norm_feed_forward(x + self.drop(self.feed_forward(x))), present, weights
 
 
