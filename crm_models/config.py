@@ -29,6 +29,7 @@ class SequenceConfig:
     use_action_features: bool = True  # product features: rating, category, sentiment, ...
     use_time: bool = True  # gaps between events
     use_value: bool = True  # ratings, amounts
+    use_follow_ups: bool = True  # scores start from what usually follows the last action
     tie_weights: bool = True  # the output layer reads the action embedding
 
     def __post_init__(self) -> None:
@@ -219,6 +220,7 @@ _PAPER = RunConfig(
         use_action_features=False,
         use_time=False,
         use_value=False,
+        use_follow_ups=False,
         tie_weights=False,
     ),
     churn=ChurnConfig(

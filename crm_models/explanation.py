@@ -118,7 +118,8 @@ def explain_sequence(
     out = model(batch.to(_device(model)), need_weights=True)
     n_events = min(int(arrays.n_history[0]), model.config.max_events)
     n_tokens = n_events + model.n_front
-    p = model.logits(out.hidden[:, n_tokens - 1]).softmax(dim=-1)[0]
+    latest = model.last_actions(batch.action).to(_device(model))[:, n_tokens - 1]
+    p = model.logits(out.hidden[:, n_tokens - 1], latest).softmax(dim=-1)[0]
     top = int(p.argmax())
     window = arrays.events.action[arrays.n_history[0] - n_events : arrays.n_history[0]]
     events = _event_names(window, encoder)
@@ -215,7 +216,8 @@ def average_sequence(
         kept = _aligned(torch.stack(out.weights, dim=1), length, n_latest, n_front)
         total = kept if total is None else total + kept
         hidden = out.hidden[torch.arange(len(at)), length - 1]
-        best = model.logits(hidden).softmax(dim=-1).max(dim=-1)
+        latest = model.last_actions(batch.action)[torch.arange(len(at)), length - 1].to(_device(model))
+        best = model.logits(hidden, latest).softmax(dim=-1).max(dim=-1)
         tops.append(best.indices.cpu().numpy())
         probabilities.append(best.values.double().cpu().numpy())
     n = own.n_customers
@@ -348,8 +350,10 @@ def _next_p(
         at = np.arange(first, min(first + BATCH, len(arrays)))
         batch = history_batch(arrays, at, arrays.n_history[at], model.config.max_events)
         length = torch.from_numpy(np.minimum(arrays.n_history[at], model.config.max_events)) + model.n_front
-        last = (length - 1).clamp(min=0)[:, None].to(_device(model))
-        p = model.logits(model(batch.to(_device(model)), read=last).hidden[:, 0]).softmax(dim=-1)
+        last = (length - 1).clamp(min=0)[:, None]
+        latest = model.last_actions(batch.action).gather(1, last)[:, 0].to(_device(model))
+        hidden = model(batch.to(_device(model)), read=last.to(_device(model))).hidden[:, 0]
+        p = model.logits(hidden, latest).softmax(dim=-1)
         made.append(p if actions is None else p[torch.arange(len(at)), torch.from_numpy(actions[at])])
     return torch.cat(made).double().cpu().numpy() if made else np.zeros((0, model.n_actions))
 

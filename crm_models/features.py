@@ -25,6 +25,9 @@ MAX_LEVELS = 64
 MAX_COUNTED_ACTIONS = 24
 """Vocabularies up to this size get one count and one mean value per action as behaviour features."""
 
+MAX_FOLLOW_UPS = 64
+"""Follow-ups of an action that are remembered, the most frequent ones."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class NumericFeature:
@@ -143,7 +146,8 @@ class FeatureEncoder:
 
     actions: names in the order of their ids 1..A. action_features: (A + 1, K) numbers in [0, 1], row 0 for padding,
     with action_feature_names (K,). kinds: (A,) engagement or retention. repeatable: (A,) whether an action may be
-    proposed again. action_counts: (A,) how often each occurs among the customers fitted on; empty where not recorded.
+    proposed again. action_counts: (A,) how often each occurs among the customers fitted on; action_pairs: (id, id that
+    came right after it, times), by falling times, at most MAX_FOLLOW_UPS per id. Both are empty where not recorded.
     """
 
     actions: tuple[str, ...]
@@ -157,6 +161,7 @@ class FeatureEncoder:
     categorical: tuple[CategoricalFeature, ...]
     behaviour: tuple[NumericFeature, ...]
     action_counts: tuple[int, ...] = ()
+    action_pairs: tuple[tuple[int, int, int], ...] = ()
 
     @property
     def n_actions(self) -> int:
@@ -194,6 +199,7 @@ class FeatureEncoder:
             categorical=tuple(f for f in categorical if f is not None),
             behaviour=tuple(f for f in (_fit_numeric(k, v[rows], n_bins) for k, v in behaviour.items()) if f),
             action_counts=tuple(np.bincount(cohort.event_actions[own_events], minlength=len(cohort.actions)).tolist()),
+            action_pairs=_action_pairs(cohort, own_events),
         )
 
     def encode(self, cohort: Cohort, as_of: Moment | None = None, now_days: float | None = None) -> CohortArrays:
@@ -250,6 +256,7 @@ class FeatureEncoder:
             numeric=_numbers_from(given["numeric"]),
             behaviour=_numbers_from(given["behaviour"]),
             action_counts=tuple(given.get("action_counts", ())),
+            action_pairs=tuple(tuple(pair) for pair in given.get("action_pairs", ())),
             categorical=tuple(
                 CategoricalFeature(name=f["name"], levels=tuple(f["levels"])) for f in given["categorical"]
             ),
@@ -386,6 +393,19 @@ def _action_features(cohort: Cohort) -> tuple[tuple[str, ...], tuple[tuple[float
     if columns:
         rows[1:] = np.stack(columns, axis=1)
     return tuple(names), tuple(tuple(float(v) for v in row) for row in rows)
+
+
+def _action_pairs(cohort: Cohort, own_events: np.ndarray) -> tuple[tuple[int, int, int], ...]:
+    """What came right after what, and how often, among the events marked; ties go to the lower id."""
+    action, customer = cohort.event_actions[own_events].astype(np.int64), cohort.event_customers[own_events]
+    n_actions, same = len(cohort.actions), np.diff(customer) == 0
+    pairs, times = np.unique(action[:-1][same] * n_actions + action[1:][same], return_counts=True)
+    before, after = np.divmod(pairs, n_actions)
+    order = np.lexsort((after, -times, before))
+    before, after, times = before[order], after[order], times[order]
+    sizes = np.bincount(before, minlength=n_actions)
+    kept = np.arange(len(before)) - (np.cumsum(sizes) - sizes)[before] < MAX_FOLLOW_UPS
+    return tuple(zip((before[kept] + 1).tolist(), (after[kept] + 1).tolist(), times[kept].tolist(), strict=True))
 
 
 def _is_number(column: pd.Series) -> bool:

@@ -159,6 +159,18 @@ class LongChain:
         return np.stack([first, second, choices[0][first, second]], axis=2), worth
 
 
+def leave_one_out_weight(context: np.ndarray, times: np.ndarray, simpler_p: np.ndarray) -> float:
+    """The back-off weight with the lowest loss over all events, each predicted from a table without itself.
+
+    context, times and simpler_p (the simpler rule's probability of the action): (P,), one entry per distinct pair.
+    """
+    if not len(context):
+        return BACK_OFF[0]
+    others = np.bincount(context, weights=times)[context] - 1
+    losses = [-(times * np.log((times - 1 + weight * simpler_p) / (others + weight))).sum() for weight in BACK_OFF]
+    return BACK_OFF[int(np.argmin(losses))]
+
+
 def places(scores: np.ndarray) -> np.ndarray:
     """(..., A) place of each action when the last axis is sorted: higher score first, then lower id."""
     order = np.argsort(-scores, axis=-1, kind="stable")

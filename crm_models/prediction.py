@@ -193,10 +193,11 @@ def _decode(model: SequenceTransformer, batch: SequenceBatch, n_history: Tensor,
     length = n_history.clamp(max=model.config.max_events).to(device)
     last = length - 1 + model.n_front
     # Without a profile token there is nothing to look at before the first event; such customers get a fallback plan.
-    encoded = model(batch, read=last.clamp(min=0)[:, None])
+    read = last.clamp(min=0)[:, None]
+    encoded, latest = model(batch, read=read), model.last_actions(batch.action).gather(1, read)[:, 0]
     n_positions = batch.action.shape[1] + model.n_front
     seen = torch.arange(n_positions, device=device) <= last[:, None]
-    beam = _Beam.start(model.logits(encoded.hidden[:, 0]), allowed)
+    beam = _Beam.start(model.logits(encoded.hidden[:, 0], latest), allowed)
     past, ancestors = encoded.past, None
     for step in range(1, N_STEPS):
         # After the last step only the best plan is asked for.
@@ -214,7 +215,7 @@ def _advance(
     unknown = torch.full(actions.shape, torch.nan, device=actions.device)
     x = model.embed(actions, unknown, unknown, position[:, None].expand_as(actions))
     out = model.run_blocks(x, seen[:, None], past)
-    return model.logits(out.hidden), out.past
+    return model.logits(out.hidden, actions), out.past
 
 
 @dataclass(frozen=True, kw_only=True)

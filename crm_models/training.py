@@ -182,7 +182,8 @@ class SequenceTask:
         targets = whole.action if model.has_profile else whole.action[:, 1:]
         real = targets > 0
         hidden = model(batch.to(device)).hidden[real.to(device)]
-        return next_action_loss(model, hidden, targets[real].to(device) - 1), int(real.sum())
+        last = model.last_actions(batch.action)[real].to(device)
+        return next_action_loss(model, hidden, last, targets[real].to(device) - 1), int(real.sum())
 
     def valid_loss(self) -> float | None:
         """Mean cross-entropy per true step of validation customers."""
@@ -202,20 +203,20 @@ class SequenceTask:
         return {}
 
 
-def next_action_loss(model: SequenceTransformer, hidden: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy in nats of targets (M,), places 0 to A - 1, given hidden states (M, D).
+def next_action_loss(model: SequenceTransformer, hidden: Tensor, last: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy in nats of targets (M,), places 0 to A - 1, given hidden states (M, D) after actions `last`.
 
     With many actions the scores come in pieces, which are computed again on the way back instead of being kept.
     """
     size = max(1, SCORES_AT_ONCE // model.n_actions)
     if len(targets) <= size:
-        return F.cross_entropy(model.logits(hidden), targets)
+        return F.cross_entropy(model.logits(hidden, last, targets), targets)
 
-    def total(part: Tensor, own: Tensor) -> Tensor:
-        return F.cross_entropy(model.logits(part), own, reduction="sum")
+    def total(part: Tensor, before: Tensor, own: Tensor) -> Tensor:
+        return F.cross_entropy(model.logits(part, before, own), own, reduction="sum")
 
-    pieces = zip(hidden.split(size), targets.split(size), strict=True)
-    totals = [checkpoint(total, h, t, use_reentrant=False, preserve_rng_state=False) for h, t in pieces]
+    pieces = zip(hidden.split(size), last.split(size), targets.split(size), strict=True)
+    totals = [checkpoint(total, *piece, use_reentrant=False, preserve_rng_state=False) for piece in pieces]
     return torch.stack(totals).sum() / len(targets)
 
 
@@ -228,7 +229,8 @@ def outcome_log_p(
     # The last event of the history, at index length - 1 + n_front, predicts the first step.
     place = (length - 1 + model.n_front)[:, None] + torch.arange(N_STEPS)
     hidden = model(batch.to(device), read=place.to(device)).hidden
-    return model.logits(hidden).log_softmax(dim=-1), steps.to(device)
+    last = model.last_actions(batch.action).gather(1, place).to(device)
+    return model.logits(hidden, last).log_softmax(dim=-1), steps.to(device)
 
 
 class ChurnTask:

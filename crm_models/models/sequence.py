@@ -11,11 +11,16 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from crm_models.config import SequenceConfig
 from crm_models.features import FeatureEncoder
 from crm_models.models.blocks import Block, FeatureTokens, KeyValue
+from crm_models.models.follow_ups import FollowUps
 from crm_models.schema import N_STEPS, PADDING
+
+QUIET = 0.1
+"""First weights of the last layer norm: the network's share in the scores before it has learned anything."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +86,9 @@ class SequenceTransformer(nn.Module):
             for _ in range(config.n_blocks)
         )
         self.norm = nn.LayerNorm(width) if config.norm_first else nn.Identity()
+        if isinstance(self.norm, nn.LayerNorm):
+            # Quiet at first: untrained weights would drown what the counts tell.
+            nn.init.constant_(self.norm.weight, QUIET)
         self.output = None if config.tie_weights else nn.Linear(width, self.n_actions)
         if config.tie_weights:
             # Popularity is where learning starts, and need not be learned.
@@ -89,6 +97,8 @@ class SequenceTransformer(nn.Module):
             # With shared weights PyTorch's default (variance 1) would make the first logits huge.
             nn.init.normal_(self.action.weight, std=width**-0.5)
             nn.init.normal_(self.position.weight, std=width**-0.5)
+        counted = config.use_follow_ups and bool(encoder.action_pairs)
+        self.follow_ups = FollowUps(encoder.action_pairs, encoder.action_counts, width) if counted else None
 
     @property
     def n_front(self) -> int:
@@ -147,11 +157,22 @@ class SequenceTransformer(nn.Module):
                 weights.append(own)
         return SequenceOutput(self.norm(x), presents, weights)
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Scores (..., A) of actions 1..A, in this order, from hidden states (..., D)."""
+    def logits(self, hidden: Tensor, last: Tensor, target: Tensor | None = None) -> Tensor:
+        """Scores (..., A) of actions 1..A, in this order, from hidden states (..., D) after the actions `last` (...).
+
+        last: ids, 0 where there is no action before. target: while training, the true next one; see `FollowUps`.
+        """
+        scores = self._own_scores(hidden)
+        return scores if self.follow_ups is None else self.follow_ups(scores, hidden, last, target)
+
+    def _own_scores(self, hidden: Tensor) -> Tensor:
         if self.output is not None:
             return self.output(hidden)
         table = self.action.weight[PADDING + 1 :]
         if self.use_action_features:
             table = table + self.from_features(self.action_features[PADDING + 1 :])
         return hidden @ table.T + self.bias
+
+    def last_actions(self, action: Tensor) -> Tensor:
+        """(B, T') ids of the action that each position of a batch's actions (B, T) ends with; 0 for the profile."""
+        return F.pad(action, (self.n_front, 0))

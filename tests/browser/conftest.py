@@ -56,9 +56,10 @@ def served(workspace: Path, script: Path = ROOT / "dashboard" / "app.py") -> Ite
         yield f"http://localhost:{port}"
     finally:
         server.terminate()
-        server.wait(20)
+        # Before waiting: a server that ends beside two trainings can take its time on a busy machine.
         for queue in (JobFolder(workspace), JobFolder(workspace / paper_live.FOLDER)):
             end_jobs(queue)
+        _ended(server)
 
 
 def end_jobs(queue: JobFolder) -> None:
@@ -71,6 +72,15 @@ def end_jobs(queue: JobFolder) -> None:
             return
         time.sleep(0.1)
     raise AssertionError("the runner of the queue did not end")
+
+
+def _ended(server: subprocess.Popen[bytes]) -> None:
+    try:
+        server.wait(PATIENCE_MS / 1000)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+        raise
 
 
 def _wait(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
