@@ -45,15 +45,17 @@ class ChurnConfig:
     n_heads: int = 2
     n_blocks: int = 2
     d_feedforward: int = 64
-    dropout: float = 0.1
+    n_members: int = 4  # an ensemble within the model: members share most weights
+    dropout: float = 0.0  # members and early stopping guard against overfitting, at no cost in time
     norm_first: bool = True
     max_events: int = 30  # 0: profile and behaviour features only
     numeric_embedding: NumericEmbedding = "piecewise"
-    n_bins: int = 16  # quantile bins of a piecewise-linear embedding
+    n_bins: int = 8  # quantile bins of a piecewise-linear embedding
     use_behaviour: bool = True  # recency, frequency, monetary value and their kin, from the history
 
     def __post_init__(self) -> None:
         _check_shape(self.d_model, self.n_heads, self.n_blocks, self.d_feedforward, self.dropout)
+        _at_least("n_members", self.n_members, 1)
         _at_least("max_events", self.max_events, 0)
         _at_least("n_bins", self.n_bins, 2)
         _one_of("numeric_embedding", self.numeric_embedding, ("linear", "piecewise"))
@@ -107,7 +109,9 @@ class RunConfig:
     churn: ChurnConfig = field(default_factory=ChurnConfig)
     sequence_training: TrainingConfig = field(default_factory=lambda: TrainingConfig(least_updates=LEAST_UPDATES))
     churn_training: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(least_updates=LEAST_UPDATES, calibrate=True)
+        default_factory=lambda: TrainingConfig(
+            n_epochs=24, learning_rate=2e-3, patience_epochs=5, least_updates=LEAST_UPDATES, calibrate=True
+        )
     )
     device: Device = "auto"
     threads: int | None = None  # None: as many as torch finds
@@ -227,6 +231,7 @@ _PAPER = RunConfig(
         d_model=16,
         n_heads=2,
         n_blocks=1,
+        n_members=1,
         d_feedforward=16,
         dropout=0.0,
         norm_first=False,
@@ -240,7 +245,7 @@ _PAPER = RunConfig(
 _STRONG = RunConfig(
     preset="strong",
     sequence=SequenceConfig(d_model=128, d_feedforward=512, n_heads=4, max_events=100, dropout=0.2),
-    churn=ChurnConfig(d_model=64, d_feedforward=128, n_blocks=3, max_events=60, n_bins=32),
+    churn=ChurnConfig(d_model=64, d_feedforward=128, n_blocks=3, max_events=60, n_bins=16),
     sequence_training=TrainingConfig(n_epochs=60, patience_epochs=10, least_updates=LEAST_UPDATES),
     churn_training=TrainingConfig(n_epochs=60, patience_epochs=10, least_updates=LEAST_UPDATES, calibrate=True),
 )

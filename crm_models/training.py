@@ -248,9 +248,13 @@ class ChurnTask:
 
     def loss(self, chosen: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, int]:
         """Mean binary cross-entropy in nats of customers `chosen`. Classes are not re-weighted: that would bend the
-        probabilities that the threshold is set on; an imbalance only moves the offset of the sigmoid unit."""
-        logits, labels = self._logits(chosen)
-        return F.binary_cross_entropy_with_logits(logits, labels), len(chosen)
+        probabilities that the threshold is set on; an imbalance only moves the offset of the sigmoid unit.
+
+        Every member answers for itself: a loss of their average would let them lean on each other.
+        """
+        log_odds, _ = self.model.members(self._batch(chosen))
+        labels = self._labels(chosen)[:, None].expand_as(log_odds)
+        return F.binary_cross_entropy_with_logits(log_odds, labels), len(chosen)
 
     def valid_loss(self) -> float | None:
         """Mean binary cross-entropy of validation customers."""
@@ -280,9 +284,15 @@ class ChurnTask:
         return torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs])
 
     def _logits(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        device = self.model.output.weight.device
-        logits, _ = self.model(churn_batch(self.material.arrays, rows, self.model).to(device))
-        return logits, torch.from_numpy(self.material.labels[rows].astype(np.float32)).to(device)
+        logits, _ = self.model(self._batch(rows))
+        return logits, self._labels(rows)
+
+    def _batch(self, rows: np.ndarray) -> ChurnBatch:
+        return churn_batch(self.material.arrays, rows, self.model).to(self.model.output.weight.device)
+
+    def _labels(self, rows: np.ndarray) -> Tensor:
+        labels = torch.from_numpy(self.material.labels[rows].astype(np.float32))
+        return labels.to(self.model.output.weight.device)
 
 
 # ---- state -----------------------------------------------------------------------------------------------------------
@@ -383,7 +393,8 @@ def _optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Optimiz
     matrices = [p for p in module.parameters() if p.dim() >= 2]
     others = [p for p in module.parameters() if p.dim() < 2]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate)
+    # Fused: one pass over all weights instead of six operations each, a fifth of an update where models are small.
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 
 # ---- the loop --------------------------------------------------------------------------------------------------------

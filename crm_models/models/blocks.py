@@ -23,10 +23,9 @@ class KeyValue(NamedTuple):
 class SelfAttention(nn.Module):
     """Multi-head self-attention (Paper, equations 3 and 12, and MultiHead in Core Transformer Architecture)."""
 
-    def __init__(self, d_model: int, n_heads: int, dropout: float) -> None:
+    def __init__(self, d_model: int, n_heads: int) -> None:
         super().__init__()
         self.n_heads = n_heads
-        self.dropout = dropout
         self.project_in = nn.Linear(d_model, 3 * d_model)
         self.project_out = nn.Linear(d_model, d_model)
 
@@ -48,15 +47,14 @@ class SelfAttention(nn.Module):
         query, key, value = (self._heads(part) for part in self._projected(x, read))
         if past is not None:
             key, value = torch.cat([past.key, key], dim=2), torch.cat([past.value, value], dim=2)
-        dropout = self.dropout if self.training else 0.0
         weights = None
         if need_weights:
             # The fused kernel below never writes the weights down, so they are computed the long way when asked for.
             scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
             weights = scores.masked_fill(~mask, -torch.inf).softmax(dim=-1)
-            mixed = F.dropout(weights, dropout) @ value
+            mixed = weights @ value
         else:
-            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         batch, _, n_positions, _ = mixed.shape
         out = self.project_out(mixed.transpose(1, 2).reshape(batch, n_positions, -1))
         return out, KeyValue(key, value), weights
@@ -84,17 +82,17 @@ class Block(nn.Module):
     """Attention, then a feed-forward network, each added to its input and normalised.
 
     norm_first: normalise what goes into each part (trains stably when stacked); otherwise what comes out of it, as the
-    paper and the original Transformer have it.
+    paper and the original Transformer have it. dropout: of what each part adds to its input. Inside the parts, on the
+    attention weights and the wide layer, it would cost more time than all else without making predictions better.
     """
 
     def __init__(self, d_model: int, n_heads: int, d_feedforward: int, dropout: float, norm_first: bool) -> None:
         super().__init__()
         self.norm_first = norm_first
-        self.attention = SelfAttention(d_model, n_heads, dropout)
+        self.attention = SelfAttention(d_model, n_heads)
         self.feed_forward = nn.Sequential(
             nn.Linear(d_model, d_feedforward),
             nn.GELU() if norm_first else nn.ReLU(),
-            nn.Dropout(dropout),
             nn.Linear(d_feedforward, d_model),
         )
         self.norm_attention = nn.LayerNorm(d_model)

@@ -2,6 +2,10 @@
 
 BERT-like (Paper, Variants Used): bidirectional over one token per feature and one per recent event. A [CLS] token in
 front gathers what matters; its output goes through the sigmoid unit.
+
+Several members answer each question, and their log-odds are averaged. They share all weights but two vectors each: one
+that scales the tokens on their way in, one that reads [CLS] on its way out (parameter-efficient ensembles: Wen et al.,
+"BatchEnsemble", 2020; Gorishniy et al., "TabM", 2024). Letters: B batch, M members, T positions, D width, H heads.
 """
 
 from __future__ import annotations
@@ -35,6 +39,10 @@ class ChurnBatch:
         return ChurnBatch(**{name: value.to(device) for name, value in vars(self).items()})
 
 
+SPREAD = 0.5
+"""Standard deviation of the members' first scales around 1: what makes them see the same customer differently."""
+
+
 class ChurnTransformer(nn.Module):
     """Predicts the log-odds of churn."""
 
@@ -65,15 +73,26 @@ class ChurnTransformer(nn.Module):
             for _ in range(config.n_blocks)
         )
         self.norm = nn.LayerNorm(width) if config.norm_first else nn.Identity()
-        self.output = nn.Linear(width, 1)
+        self.output = nn.Linear(width, config.n_members)
+        self.scale = (
+            nn.Parameter(1 + SPREAD * torch.randn(config.n_members, 1, width)) if config.n_members > 1 else None
+        )
         # Temperature scaling (Guo et al., 2017): fitted on validation customers after training; 1 until then.
         self.register_buffer("temperature", torch.ones(()))
 
     def forward(self, batch: ChurnBatch, need_weights: bool = False) -> tuple[Tensor, list[Tensor]]:
-        """Log-odds of churn (B,), and with `need_weights` the attention per block (B, H, T', T').
+        """Log-odds of churn (B,); with `need_weights` also the attention per block (B, H, T', T').
 
-        T' counts [CLS], then features, then events: see `token_names`.
+        Both are means over members. T' counts [CLS], then features, then events: see `token_names`.
         """
+        log_odds, all_weights = self.members(batch, need_weights)
+        n_members = self.config.n_members
+        return log_odds.mean(dim=1) / self.temperature, [
+            w.unflatten(0, (-1, n_members)).mean(dim=1) for w in all_weights
+        ]
+
+    def members(self, batch: ChurnBatch, need_weights: bool = False) -> tuple[Tensor, list[Tensor]]:
+        """Each member's own log-odds (B, M), and with `need_weights` the attention per block (B * M, H, T', T')."""
         x = self.features(batch.numeric, batch.categorical)
         seen = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         if self.use_events:
@@ -81,6 +100,9 @@ class ChurnTransformer(nn.Module):
             seen = torch.cat([seen, batch.action > 0], dim=1)
         x = torch.cat([self.reader.expand(len(x), 1, -1), x], dim=1)
         seen = torch.cat([seen.new_ones(len(x), 1), seen], dim=1)
+        if self.scale is not None:
+            x = (x[:, None] * self.scale).flatten(0, 1)
+            seen = seen.repeat_interleave(len(self.scale), dim=0)
         x, mask, all_weights = self.drop(x), seen[:, None, None, :], []
         first = torch.zeros(len(x), 1, dtype=torch.long, device=x.device)
         for k, block in enumerate(self.blocks):
@@ -89,7 +111,8 @@ class ChurnTransformer(nn.Module):
             x, _, weights = block(x, mask, None, need_weights, first if is_read else None)
             if weights is not None:
                 all_weights.append(weights)
-        return self.output(self.norm(x[:, 0])).squeeze(-1) / self.temperature, all_weights
+        read = self.norm(x[:, 0]).unflatten(0, (-1, self.config.n_members))
+        return self.output(read).diagonal(dim1=1, dim2=2), all_weights  # each member has its own output unit
 
     def _event_tokens(self, batch: ChurnBatch) -> Tensor:
         known = torch.isfinite(batch.value)

@@ -14,7 +14,7 @@ def causal(n_positions: int) -> torch.Tensor:
 
 def test_attention_by_hand():
     """Queries, keys and values are x itself: scores 1/sqrt(2) with oneself, 0 with the other."""
-    attention = SelfAttention(d_model=2, n_heads=1, dropout=0.0)
+    attention = SelfAttention(d_model=2, n_heads=1)
     with torch.no_grad():
         attention.project_in.weight.copy_(torch.eye(2).repeat(3, 1))
         attention.project_in.bias.zero_()
@@ -30,7 +30,7 @@ def test_attention_by_hand():
 @pytest.mark.parametrize("n_heads", [1, 2, 4])
 def test_showing_the_weights_changes_no_result(n_heads):
     torch.manual_seed(0)
-    attention, x = SelfAttention(8, n_heads, 0.0), torch.randn(3, 5, 8)
+    attention, x = SelfAttention(8, n_heads), torch.randn(3, 5, 8)
     fast, _, none = attention(x, causal(5))
     shown, _, weights = attention(x, causal(5), need_weights=True)
     torch.testing.assert_close(shown, fast, atol=1e-6, rtol=1e-5)
@@ -40,7 +40,7 @@ def test_showing_the_weights_changes_no_result(n_heads):
 
 def test_rows_of_attention_sum_to_one_and_are_zero_where_masked():
     torch.manual_seed(0)
-    _, _, weights = SelfAttention(8, 2, 0.0)(torch.randn(3, 5, 8), causal(5), need_weights=True)
+    _, _, weights = SelfAttention(8, 2)(torch.randn(3, 5, 8), causal(5), need_weights=True)
     torch.testing.assert_close(weights.sum(dim=-1), torch.ones(3, 2, 5))
     assert (weights[..., ~causal(5)] == 0).all()
     assert (weights[..., causal(5)] > 0).all()
