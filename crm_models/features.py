@@ -256,7 +256,7 @@ class FeatureEncoder:
             numeric=_numbers_from(given["numeric"]),
             behaviour=_numbers_from(given["behaviour"]),
             action_counts=tuple(given.get("action_counts", ())),
-            action_pairs=tuple(tuple(pair) for pair in given.get("action_pairs", ())),
+            action_pairs=_pairs_from(given.get("action_pairs", ()), len(given["actions"])),
             categorical=tuple(
                 CategoricalFeature(name=f["name"], levels=tuple(f["levels"])) for f in given["categorical"]
             ),
@@ -265,6 +265,14 @@ class FeatureEncoder:
 
 def _numbers_from(given: list[dict[str, Any]]) -> tuple[NumericFeature, ...]:
     return tuple(NumericFeature(**(f | {"edges": tuple(f["edges"])})) for f in given)
+
+
+def _pairs_from(given: list[list[int]], n_actions: int) -> tuple[tuple[int, int, int], ...]:
+    """What `_action_pairs` counted. `ValueError` where an id is none of the vocabulary."""
+    pairs = tuple((int(before), int(after), int(times)) for before, after, times in given)
+    if any(not (1 <= before <= n_actions and 1 <= after <= n_actions and times > 0) for before, after, times in pairs):
+        raise ValueError("action_pairs holds an id outside of the vocabulary")
+    return pairs
 
 
 def history_counts(cohort: Cohort, as_of: Moment | None) -> np.ndarray:

@@ -92,14 +92,17 @@ class Catalogue:
 
     @classmethod
     def of(cls, encoder: FeatureEncoder, popular: list[list[float]], policy: Policy) -> Catalogue:
-        """The catalogue of a run under a policy. popular: [id, share] as the run recorded them, most popular first."""
+        """The catalogue of a run under a policy. popular: [id, share] as the run recorded them, most popular first.
+
+        `ValueError` where one is no action of the run.
+        """
         labels = list(encoder.action_labels)
         extra = [a for a in policy.retention_actions if a not in labels and a not in encoder.actions]
         return cls(
             names=(*encoder.actions, *extra),
             labels=(*labels, *extra),
             n_actions=encoder.n_actions,
-            fallback=tuple(int(action) - 1 for action, _ in popular),
+            fallback=tuple(range(encoder.n_actions).index(int(action) - 1) for action, _ in popular),
             fallback_p=tuple(float(share) for _, share in popular),
         )
 

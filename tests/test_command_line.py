@@ -226,6 +226,10 @@ def without(file: Path, name: str) -> bytes:
     return json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k != name}).encode()
 
 
+def with_value(file: Path, name: str, value: object) -> bytes:
+    return json.dumps(json.loads(file.read_text()) | {name: value}).encode()
+
+
 DAMAGED_RUNS = {
     "weights cut off": ("weights.safetensors", lambda file: file.read_bytes()[:5000]),
     "weights of nobody": ("weights.safetensors", lambda file: bytes(range(256)) * 10),
@@ -238,6 +242,8 @@ DAMAGED_RUNS = {
     "settings without the cohort": ("config.json", lambda file: without(file, "cohort")),
     "brackets without end": ("config.json", lambda file: b"[" * 100_000),
     "encoder of something else": ("encoder.json", lambda file: b'{"x": 1}'),
+    "follow-ups of no action": ("encoder.json", lambda file: with_value(file, "action_pairs", [[99, 1, 1]])),
+    "follow-ups that are none": ("encoder.json", lambda file: with_value(file, "action_pairs", [["a", 1]])),
     "result without a state": ("result.json", lambda file: without(file, "state")),
     "split cut off": ("split.parquet", lambda file: file.read_bytes()[:100]),
 }
@@ -253,6 +259,15 @@ def test_a_damaged_run_is_refused_by_file(capsys, tmp_path, small_run, name):
     assert shown in refused(capsys, "evaluate", run, "--out", tmp_path / "report.json")
     if file != "split.parquet":  # plans are for everybody, however the customers were split
         assert shown in refused(capsys, "plan", run, "--out", tmp_path / "plans.csv")
+    assert [f.name for f in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("popular", [[[1]], [["x", 0.5]], 7, [[99, 0.5]]])
+def test_a_damaged_list_of_popular_actions_is_refused(capsys, tmp_path, small_run, popular):
+    run = tmp_path / "run"
+    shutil.copytree(small_run, run)
+    (run / "config.json").write_bytes(with_value(run / "config.json", "popular", popular))
+    assert "config.json" in refused(capsys, "plan", run, "--out", tmp_path / "plans.csv")
     assert [f.name for f in tmp_path.iterdir()] == ["run"]
 
 

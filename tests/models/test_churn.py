@@ -152,3 +152,33 @@ def test_temperature_divides_the_log_odds_and_keeps_the_ranking(encoded):
     before = log_odds(model, batch)
     model.temperature = torch.tensor(2.5)
     torch.testing.assert_close(log_odds(model, batch), before / 2.5)
+
+
+def test_the_answer_is_the_mean_of_members_that_differ(encoded):
+    model = untrained("churn", encoded[0])
+    batch = batch_of(encoded, model)
+    with torch.inference_mode():
+        each, _ = model.members(batch)
+    assert each.shape == (12, 4)
+    assert each.std(dim=1).min() > 1e-3
+    torch.testing.assert_close(log_odds(model, batch), each.mean(dim=1))
+
+
+def test_a_member_is_a_model_of_its_own_with_the_shared_weights(encoded):
+    """Member k alone, as a model of one member whose feature tokens, events and [CLS] are scaled by k's own vector."""
+    model = untrained("churn", encoded[0])
+    batch = batch_of(encoded, model)
+    with torch.inference_mode():
+        each, _ = model.members(batch)
+    for k in range(4):
+        lone = untrained("churn", encoded[0], with_churn(SMALL, n_members=1))
+        state = {name: value for name, value in model.state_dict().items() if name != "scale"}
+        scale = model.scale[k, 0].detach()
+        for name in ("features.slope", "features.offset", "features.blank", "features.level.weight", "reader"):
+            state[name] = state[name] * scale
+        for name in ("action.weight", "from_context.bias"):
+            state[name] = state[name] * scale
+        state["from_context.weight"] = state["from_context.weight"] * scale[:, None]
+        state["output.weight"], state["output.bias"] = state["output.weight"][[k]], state["output.bias"][[k]]
+        lone.load_state_dict(state)
+        torch.testing.assert_close(log_odds(lone, batch), each[:, k], atol=1e-5, rtol=1e-4)
