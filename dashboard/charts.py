@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import math
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,8 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 FAINT = "rgba(128, 138, 155, 0.28)"  # tracks, bands: visible on light and dark
 
 HEIGHT = 320
+MARGIN = {"l": 8, "r": 16, "b": 4}
+_NONE = {"text": ""}
 CONFIG = {
     "displaylogo": False,
     "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d", "pan2d"],
@@ -50,22 +53,49 @@ def plain(text: object, limit: int = 32) -> str:
 
 def figure(title: str, *, x: str = "", y: str = "", height: int = HEIGHT, legend: bool = False) -> go.Figure:
     """An empty figure in the house look; x and y are axis titles with their units."""
-    fig = go.Figure()
-    fig.update_layout(
-        title={"text": title, "x": 0, "xanchor": "left", "y": 0.98, "yanchor": "top", "font": {"size": 16}},
-        height=height,
-        margin={"l": 8, "r": 16, "t": 72 if legend else 44, "b": 4},
-        showlegend=legend,
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "title": {"text": ""}},
-        hoverlabel={"align": "left"},
-        bargap=0.25,
-        barcornerradius=3,
-        uirevision="keep",  # a rerun with new data keeps the zoom
-        dragmode=False,  # a swipe or a scroll over a chart must not zoom it
+    # In one piece: Plotly takes twenty times as long to be told the same in three calls.
+    return go.Figure(
+        layout={
+            "title": {"text": title, "x": 0, "xanchor": "left", "y": 0.98, "yanchor": "top", "font": {"size": 16}},
+            "height": height,
+            "margin": MARGIN | {"t": 72 if legend else 44},
+            "showlegend": legend,
+            "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "title": _NONE},
+            "hoverlabel": {"align": "left"},
+            "bargap": 0.25,
+            "barcornerradius": 3,
+            "uirevision": "keep",  # a rerun with new data keeps the zoom
+            "dragmode": False,  # a swipe or a scroll over a chart must not zoom it
+            "xaxis": {"title": {"text": x, "standoff": 8}, "automargin": True, "zeroline": False},
+            "yaxis": {"title": {"text": y}, "automargin": True, "zeroline": False},
+        }
     )
-    fig.update_xaxes(title={"text": x, "standoff": 8}, automargin=True, zeroline=False)
-    fig.update_yaxes(title={"text": y}, automargin=True, zeroline=False)
+
+
+def with_room(
+    fig: go.Figure, names: Sequence[object] = (), *, left: int = 70, right: int = 16, bottom: int = 50
+) -> go.Figure:
+    """The figure with its margins said (pixels), so that the browser need not draw it twice to find them.
+
+    names: of the ticks at the left, where these are words; `left` is the room of numbers and an axis title.
+    """
+    axes = fig.layout.xaxis, fig.layout.yaxis
+    for axis in axes if "yaxis2" not in fig.layout else (*axes, fig.layout.yaxis2):
+        axis.automargin = False
+    fig.layout.margin.l = max(map(_width, names)) + 18 if len(names) else left
+    fig.layout.margin.r, fig.layout.margin.b = right, bottom
     return fig
+
+
+def _width(text: object) -> int:
+    """Pixels that a tick takes at most, about."""
+    return round(sum(_wide(letter) for letter in html.unescape(str(text))))
+
+
+def _wide(letter: str) -> float:
+    if unicodedata.east_asian_width(letter) in "WF":
+        return 12.5
+    return 9.5 if letter in "mwMW@%" else 7.8 if letter.isupper() else 4.0 if letter in "iljtfr.,:;|'!()[] " else 6.5
 
 
 # ---- scores on a ruler -----------------------------------------------------------------------------------------------
@@ -108,26 +138,15 @@ def rulers(scores: Sequence[Score], title: str = "From chance to ceiling") -> go
     Where no ceiling is known (real data) the right end is a perfect score, without a mark.
     """
     fig = figure(title, height=70 + _ROW * len(scores), legend=True)
-    shown: set[str] = set()
+    fig.add_trace(_intervals(scores))
+    marks: dict[str, list[_Mark]] = {name: [] for name in ("Chance", "Baseline", "Ceiling", "Ours")}  # ours on top
     for row, score in enumerate(reversed(scores)):
         fig.add_shape(type="line", x0=0, x1=1, y0=row, y1=row, line={"color": FAINT, "width": 6}, layer="below")
-        if score.low is not None and score.high is not None:
-            ends = [_place(score, score.low), _place(score, score.high)]
-            band = {"color": MODEL, "width": 6}
-            fig.add_trace(
-                go.Scatter(
-                    x=ends, y=[row, row], mode="lines", line=band, opacity=0.4, hoverinfo="skip", showlegend=False
-                )
-            )
-        marks = sorted(score.marks, key=lambda mark: _place(score, mark[1]))
-        places = [_place(score, mark[1]) for mark in marks]
-        for mark, x, side in zip(marks, places, _sides(places), strict=True):
-            _mark(fig, score, (x, row), mark, f"bottom {side}", shown)
-        x = _place(score, score.ours)
-        side = "right" if x < 0 else "left" if x > 1 else "center"
-        _mark(fig, score, (x, row), ("Ours", score.ours, MODEL, "circle"), f"top {side}", shown)
+        for mark in _marks(score, row):
+            marks[mark.name.split(":")[0]].append(mark)
         label = f"<b>{plain(score.label, 60)}</b>"
         fig.add_annotation(x=0, y=row, yshift=40, xanchor="left", showarrow=False, text=label, align="left")
+    fig.add_traces([_marked(name, own) for name, own in marks.items() if own])
     fig.update_xaxes(visible=False, range=[-0.12, 1.09], fixedrange=True)
     fig.update_yaxes(visible=False, range=[-0.5, len(scores) - 0.4], fixedrange=True)
     fig.update_layout(hovermode="closest", margin={"l": 8, "r": 8, "t": 72, "b": 4})
@@ -157,37 +176,73 @@ def _place(score: Score, value: float) -> float:
     return min(max((value - left) / (right - left), -0.06), 1.06)
 
 
-def _mark(
-    fig: go.Figure,
-    score: Score,
-    at: tuple[float, int],
-    mark: tuple[str, float, str, str],
-    side: str,
-    shown: set[str],
-) -> None:
-    """One mark with its number; the first of each name brings the legend entry."""
-    name, value, color, symbol = mark
-    group, ours = name.split(":")[0], name == "Ours"
-    hover = f"{plain(score.label, 60)}<br>{plain(name, 60)}: {value:.{score.digits}f}"
-    if ours and score.low is not None and score.high is not None:
-        hover += f"<br>95 % interval {score.low:.{score.digits}f} to {score.high:.{score.digits}f}"
-    line = {"color": color, "width": 4 if symbol == "line-ns" else 0}
-    fig.add_trace(
-        go.Scatter(
-            x=[at[0]],
-            y=[at[1]],
-            mode="markers+text",
-            name=group,
-            legendgroup=group,
-            showlegend=group not in shown,
-            marker={"symbol": symbol, "size": 17 if ours else 14, "color": color, "line": line},
-            text=[f"{value:.{score.digits}f}"],
-            textposition=side,
-            textfont={"size": 14 if ours else 12},
-            hovertemplate=hover + "<extra></extra>",
+@dataclass(frozen=True, kw_only=True)
+class _Mark:
+    """One mark with its number: where it stands, how it looks, and what is said of it."""
+
+    name: str
+    value: float
+    color: str
+    symbol: str
+    at: tuple[float, int]
+    text_place: str
+    score: Score
+
+    @property
+    def number(self) -> str:
+        return f"{self.value:.{self.score.digits}f}"
+
+    @property
+    def hover(self) -> str:
+        score = self.score
+        said = f"{plain(score.label, 60)}<br>{plain(self.name, 60)}: {self.number}"
+        if self.name == "Ours" and score.low is not None and score.high is not None:
+            said += f"<br>95 % interval {score.low:.{score.digits}f} to {score.high:.{score.digits}f}"
+        return said + "<extra></extra>"
+
+
+def _marks(score: Score, row: int) -> list[_Mark]:
+    """What stands on the ruler of a score."""
+    others = sorted(score.marks, key=lambda mark: _place(score, mark[1]))
+    places = [_place(score, value) for _, value, _, _ in others]
+    sides = [f"bottom {side}" for side in _sides(places)]
+    x = _place(score, score.ours)
+    own = f"top {'right' if x < 0 else 'left' if x > 1 else 'center'}"
+    return [
+        _Mark(name=name, value=value, color=color, symbol=symbol, at=(place, row), text_place=side, score=score)
+        for (name, value, color, symbol), place, side in zip(
+            [*others, ("Ours", score.ours, MODEL, "circle")], [*places, x], [*sides, own], strict=True
         )
+    ]
+
+
+def _marked(name: str, marks: Sequence[_Mark]) -> go.Scatter:
+    """The marks of one name on all rulers: one trace, because each costs the browser as much as its points."""
+    color, symbol, ours = marks[0].color, marks[0].symbol, name == "Ours"
+    line = {"color": color, "width": 4 if symbol == "line-ns" else 0}
+    return go.Scatter(
+        x=[mark.at[0] for mark in marks],
+        y=[mark.at[1] for mark in marks],
+        mode="markers+text",
+        name=name,
+        marker={"symbol": symbol, "size": 17 if ours else 14, "color": color, "line": line},
+        text=[mark.number for mark in marks],
+        textposition=[mark.text_place for mark in marks],
+        textfont={"size": 14 if ours else 12},
+        hovertemplate=[mark.hover for mark in marks],
     )
-    shown.add(group)
+
+
+def _intervals(scores: Sequence[Score]) -> go.Scatter:
+    """The 95 % intervals of ours as pale bands, a gap between any two."""
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for row, score in enumerate(reversed(scores)):
+        if score.low is not None and score.high is not None:
+            x += [_place(score, score.low), _place(score, score.high), None]
+            y += [row, row, None]
+    band = {"color": MODEL, "width": 6}
+    return go.Scatter(x=x, y=y, mode="lines", line=band, opacity=0.4, hoverinfo="skip", showlegend=False)
 
 
 # ---- counts of a cohort ----------------------------------------------------------------------------------------------
@@ -221,7 +276,7 @@ def bars(
     )
     # Positions are numbers and names only their ticks: two names that look alike when cut stay two bars.
     fig.update_yaxes(tickmode="array", tickvals=list(range(n)), ticktext=names, range=[n - 0.4, -0.6], showgrid=False)
-    return fig
+    return with_room(fig, names)
 
 
 def columns(
@@ -273,8 +328,14 @@ def columns(
             "showgrid": False,
         }
         fig.update_layout(yaxis2=right | {"title": {"text": rate_name}, "automargin": True, "zeroline": False})
-    fig.update_xaxes(tickmode="array", tickvals=list(range(n)), ticktext=[plain(label) for label in labels])
-    return fig
+    ticks = [plain(label) for label in labels]
+    longest = max(map(_width, ticks), default=0)
+    slanted = n * longest > _ROOM_FOR_TICKS
+    fig.update_xaxes(tickmode="array", tickvals=list(range(n)), ticktext=ticks, tickangle=30 if slanted else 0)
+    return with_room(fig, right=64 if has_rate else 16, bottom=50 + (longest // 2 if slanted else 0))
+
+
+_ROOM_FOR_TICKS = 240  # pixels that names below a chart share before they are slanted
 
 
 def churn_by_group(groups: pd.DataFrame, *, feature: str, mean: float | None) -> go.Figure:
@@ -305,7 +366,7 @@ def churn_by_group(groups: pd.DataFrame, *, feature: str, mean: float | None) ->
         )
     fig.update_xaxes(tickformat=".0%", rangemode="tozero")
     fig.update_yaxes(tickmode="array", tickvals=list(range(n)), ticktext=names, range=[n - 0.4, -0.6], showgrid=False)
-    return fig
+    return with_room(fig, names)
 
 
 # ---- training --------------------------------------------------------------------------------------------------------
@@ -353,7 +414,7 @@ def losses(
         )
     fig.update_xaxes(range=[0.5, max(n_epochs, 2) + 0.5], dtick=max(1, math.ceil(n_epochs / 12)), tick0=1)
     fig.update_layout(hovermode="x unified")
-    return fig
+    return with_room(fig)
 
 
 def compared_losses(curves: Sequence[Curve], *, title: str, chance: float | None) -> go.Figure:
@@ -376,7 +437,7 @@ def compared_losses(curves: Sequence[Curve], *, title: str, chance: float | None
         last = max((max(c.epochs, default=1) for c in curves), default=1)
         _line(fig, "Chance", [1, max(last, 2)], [chance, chance], CHANCE, dash="longdash", markers=False)
     fig.update_layout(hovermode="x unified")
-    return fig
+    return with_room(fig)
 
 
 _LEGEND_ROW = 20  # pixels of one name

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts import AT_RISK, CEILING, CHANCE, DATA, MODEL, RETENTION, figure
+from dashboard.charts import AT_RISK, CEILING, CHANCE, DATA, MODEL, RETENTION, figure, with_room
 
 SQUARE = 380
 
@@ -123,7 +123,7 @@ def lift(table: pd.DataFrame) -> go.Figure:
         )
     )
     fig.update_xaxes(range=[0, 1], tickformat=".0%")
-    return fig.update_yaxes(rangemode="tozero")
+    return with_room(fig.update_yaxes(rangemode="tozero"))
 
 
 def confusion(table: pd.DataFrame, threshold: float, ink: str) -> go.Figure:
@@ -150,7 +150,7 @@ def confusion(table: pd.DataFrame, threshold: float, ink: str) -> go.Figure:
                 x=table.columns[j], y=table.index[i], text=text, showarrow=False, font={"size": 14, "color": ink}
             )
     fig.update_yaxes(autorange="reversed", showgrid=False)
-    return fig.update_xaxes(showgrid=False)
+    return with_room(fig.update_xaxes(showgrid=False), left=84)
 
 
 def distribution(table: pd.DataFrame, threshold: float) -> go.Figure:
@@ -175,7 +175,7 @@ def distribution(table: pd.DataFrame, threshold: float) -> go.Figure:
         )
     fig.add_vline(x=threshold, line={"color": AT_RISK, "width": 2, "dash": "dot"})
     fig.update_xaxes(range=[0, 1])
-    return fig.update_layout(barmode="overlay", bargap=0.04, barcornerradius=1)
+    return with_room(fig.update_layout(barmode="overlay", bargap=0.04, barcornerradius=1))
 
 
 def accuracy_bars(
@@ -205,7 +205,7 @@ def accuracy_bars(
     if chance is not None:
         _line(fig, [-0.5, n - 0.5], [chance, chance], "Chance", CHANCE, dash="dot")
     fig.update_xaxes(tickmode="array", tickvals=list(range(n)), ticktext=[str(label) for label in labels])
-    return fig.update_yaxes(tickformat=".0%", rangemode="tozero")
+    return with_room(fig.update_yaxes(tickformat=".0%", rangemode="tozero"))
 
 
 # ---- pieces ----------------------------------------------------------------------------------------------------------
@@ -243,7 +243,7 @@ def _interval(table: pd.DataFrame, column: str) -> dict[str, object]:
 
 def _unit_square(fig: go.Figure) -> go.Figure:
     fig.update_xaxes(range=[-0.02, 1.02], tickformat=".0%")
-    return fig.update_yaxes(range=[-0.02, 1.04], tickformat=".0%")
+    return with_room(fig.update_yaxes(range=[-0.02, 1.04], tickformat=".0%"))
 
 
 def _faded(color: str, opacity: float) -> str:

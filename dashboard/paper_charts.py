@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from dashboard.charts import BASELINE, CEILING, CHANCE, FAINT, MODEL, figure
+from dashboard.charts import BASELINE, CEILING, CHANCE, FAINT, MODEL, figure, with_room
 
 PRINTED = BASELINE
 SQUARE = 380
@@ -55,7 +55,7 @@ def losses(ours: np.ndarray, printed: Sequence[float], chance: float, title: str
         )
     )
     _level(fig, [1, len(epochs)], chance, "Chance", CHANCE, "dot")
-    return fig.update_xaxes(dtick=1, range=[0.6, len(epochs) + 0.4])
+    return with_room(fig.update_xaxes(dtick=1, range=[0.6, len(epochs) + 0.4]))
 
 
 def accuracies(rows: Sequence[tuple[str, Sequence[float], dict[str, float]]]) -> go.Figure:
@@ -97,7 +97,7 @@ def accuracies(rows: Sequence[tuple[str, Sequence[float], dict[str, float]]]) ->
                 _mark(fig, (marks[name], base), name, {"color": color, "symbol": symbol, "size": size}, k == 0)
         fig.add_annotation(x=1, y=base + 0.5, text=f"<b>{model}</b>", xanchor="right", showarrow=False)
     fig.update_yaxes(visible=False, range=[-0.5, len(rows) - 0.1], fixedrange=True)
-    return fig.update_xaxes(range=[-0.02, 1.02], tickformat=".0%", dtick=0.1, fixedrange=True)
+    return with_room(fig.update_xaxes(range=[-0.02, 1.02], tickformat=".0%", dtick=0.1, fixedrange=True), left=8)
 
 
 def _mark(fig: go.Figure, at: tuple[float, float], name: str, look: dict[str, Any], first: bool) -> None:
@@ -143,7 +143,8 @@ def step_attention(weights: Sequence[Sequence[float]], rows: Sequence[str], colu
             hovertemplate="predicting %{y}<br>looks at %{x}<br>attention %{z:.1%}<extra></extra>",
         )
     )
-    return fig.update_yaxes(autorange="reversed", showgrid=False).update_xaxes(showgrid=False)
+    fig.update_yaxes(autorange="reversed", showgrid=False).update_xaxes(showgrid=False)
+    return with_room(fig, bottom=64)
 
 
 def roc(curve: dict[str, Any], customers: int) -> go.Figure:
@@ -163,7 +164,8 @@ def roc(curve: dict[str, Any], customers: int) -> go.Figure:
             hovertemplate="found %{y:.1%} of churners<br>flagged %{x:.1%} of stayers<extra></extra>",
         )
     )
-    return fig.update_xaxes(range=[0, 1], tickformat=".0%").update_yaxes(range=[0, 1.02], tickformat=".0%")
+    fig.update_xaxes(range=[0, 1], tickformat=".0%").update_yaxes(range=[0, 1.02], tickformat=".0%")
+    return with_room(fig)
 
 
 def signal_curve(
@@ -188,7 +190,7 @@ def signal_curve(
     _level(fig, [0, 1], claim, "Table II", PRINTED, "longdash")
     fig.add_vline(x=chosen, line={"color": MODEL, "width": 1, "dash": "dot"})
     fig.update_yaxes(range=[floor, 1.0], tickformat=".0%")
-    return fig.update_xaxes(range=[-0.03, 1.03], dtick=0.2)
+    return with_room(fig.update_xaxes(range=[-0.03, 1.03], dtick=0.2))
 
 
 def _level(fig: go.Figure, x: Sequence[float], y: float | Sequence[float], name: str, color: str, dash: str) -> None:

@@ -105,7 +105,7 @@ def test_two_names_that_look_alike_when_cut_stay_two_bars():
 
 
 def place_of(fig, name: str, row: int = 0) -> float:
-    return next(t.x[0] for t in fig.data if t.name == name and t.y[0] == row)
+    return next(x for t in fig.data if t.name == name for x, y in zip(t.x, t.y, strict=True) if y == row)
 
 
 def test_a_ruler_runs_from_chance_to_ceiling():
@@ -156,3 +156,29 @@ def test_runs_beside_each_other_differ_in_dash_too():
 def test_an_unknown_churn_rate_draws_no_line():
     fig = charts.columns(["1"], [4], title="t", x="x", unit="customers", rate=[float("nan")])
     assert len(fig.data) == 1
+
+
+def test_names_at_the_left_have_the_room_they_need_and_no_second_pass_is_asked_for():
+    short, long = (charts.bars([name], [1], title="t", unit="events") for name in ("a", "Recommend a premium product"))
+    assert short.layout.margin.l < 40
+    assert long.layout.margin.l > 150
+    for fig in (short, long, charts.columns(["1", "2 to 3"], [1, 2], title="t", x="x", unit="u", rate=[0.1, 0.2])):
+        axes = [axis for name, axis in fig.layout.to_plotly_json().items() if name[:5] in ("xaxis", "yaxis")]
+        assert [axis["automargin"] for axis in axes] == [False] * len(axes)
+
+
+def test_names_below_columns_are_slanted_where_they_would_run_into_each_other():
+    few = charts.columns(["0", "1"], [1, 2], title="t", x="x", unit="u")
+    many = charts.columns([f"{k}0 to {k}9" for k in range(9)], [1] * 9, title="t", x="x", unit="u")
+    assert (few.layout.xaxis.tickangle, many.layout.xaxis.tickangle) == (0, 30)
+    assert many.layout.margin.b > few.layout.margin.b
+
+
+def test_rulers_cost_one_trace_for_each_kind_of_mark_however_many_there_are():
+    scores = [
+        Score(label=f"s{k}", ours=0.5, chance=0.1, baseline=0.3, ceiling=0.9, low=0.4, high=0.6) for k in range(5)
+    ]
+    fig = charts.rulers(scores)
+    assert [t.name for t in fig.data] == [None, "Chance", "Baseline", "Ceiling", "Ours"]
+    assert len(fig.data[-1].x) == 5
+    assert "95 % interval 0.400 to 0.600" in fig.data[-1].hovertemplate[0]

@@ -74,3 +74,12 @@ def test_every_cache_is_bounded_and_no_page_brings_markup_of_its_own(file):
         assert "max_entries=" in cache, cache
     assert "unsafe_allow_html" not in text
     assert "st.html(" not in text
+
+
+@pytest.mark.parametrize("page", ["cohort", "evaluate", "paper"])
+def test_the_charts_of_the_fullest_pages_are_drawn_once(workspace, open_page, page):
+    """A chart that lets the browser find its margins is drawn twice; ten of them make a page wait."""
+    specs = [json.loads(chart.proto.spec)["layout"] for chart in open_page(page).get("plotly_chart")]
+    axes = [axis for spec in specs for name, axis in spec.items() if name[:5] in ("xaxis", "yaxis")]
+    assert len(axes) >= 6
+    assert not [axis["title"] for axis in axes if axis.get("automargin") and axis.get("visible", True)]
