@@ -17,7 +17,9 @@ SCENARIOS = {
     "paper": "The paper's own data: 50 films, five ratings each, everything at random. There is nothing to learn.",
 }
 TOP_ACTIONS = 15
-TOP_FEATURES = 6
+TOP_FEATURES = 4
+MILLION = 1_000_000
+"""From here on a count does not fit its box, and is shown in millions."""
 BY_CHURN = """
 Each bar is the share of customers with this value who left; the dotted line is the share among all. Bars far from the
 line tell something about leaving. A bar of a few customers may be chance: **Numbers** says how many there are. A
@@ -82,8 +84,9 @@ def about(cohort: store.CohortCard) -> None:
     facts = cohort.facts
     st.header(f"Current cohort: {widgets.plain(cohort.name)}", anchor=False)
     with st.grid(5, min_column_width=130):
-        st.metric("Customers", f"{facts.customers:,}", border=True)
-        st.metric("Interactions", f"{facts.interactions:,}", border=True)
+        for name, count in (("Customers", facts.customers), ("Interactions", facts.interactions)):
+            exact = f"{count:,}" if count >= MILLION else None
+            st.metric(name, f"{count / MILLION:.2f} M" if exact else f"{count:,}", border=True, help=exact)
         st.metric("Different actions", f"{facts.actions:,}", border=True)
         st.metric(
             "Churn rate", widgets.share(facts.churn_rate), border=True, help="Among customers whose churn is known."

@@ -1,11 +1,13 @@
 """Cohort: generate, bring your own files however odd, look over, choose, delete."""
 
 import io
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from crm_models.cohort import describe, load_cohort
+from dashboard import store
 
 EVENTS = "client;what;when;amount\n" + "".join(
     f"c{k % 30};{'call' if k % 3 else 'mail'};{1 + k % 28:02d}.01.2026;{k},5\n" for k in range(240)
@@ -178,3 +180,14 @@ def test_a_cohort_is_deleted_only_after_a_second_click(workspace, open_page):
     assert not (workspace / "cohorts" / "small").exists()
     assert not app.exception
     assert "cohort" not in {box.key for box in app.selectbox}
+
+
+def test_a_count_too_long_for_its_box_is_shown_in_millions_with_the_exact_one_at_hand(
+    workspace, open_page, monkeypatch
+):
+    real = store.cohort_card("small")
+    monkeypatch.setattr(
+        "dashboard.store.cohort_card", lambda name: replace(real, facts=replace(real.facts, interactions=2_186_401))
+    )
+    box = next(m for m in open_page("cohort").metric if m.label == "Interactions")
+    assert (box.value, box.proto.help) == ("2.19 M", "2,186,401")
