@@ -92,7 +92,7 @@ class Block(nn.Module):
         self.attention = SelfAttention(d_model, n_heads)
         self.feed_forward = nn.Sequential(
             nn.Linear(d_model, d_feedforward),
-            nn.ReLU(),
+            nn.GELU() if norm_first else nn.ReLU(),
             nn.Linear(d_feedforward, d_model),
         )
         self.norm_attention = nn.LayerNorm(d_model)
