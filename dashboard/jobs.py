@@ -19,9 +19,10 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -30,6 +31,10 @@ from typing import IO, Literal, NoReturn
 ROOT = Path(__file__).resolve().parents[1]
 NICENESS = 10
 """Training yields to the page: at this priority the app answers as fast as on an idle machine where it can."""
+EAGER_SECONDS = 5.0
+"""How long a training has the priority of everything else at first: somebody waits for its first point."""
+TAKEN_SECONDS = 0.3
+"""How long a click waits for a ready runner to take the job: the page is then drawn once, not twice."""
 WATCH_SECONDS = 0.05
 """How often the runner looks for a job, for the end of one, and for a request to stop."""
 WARM_SECONDS = 150.0
@@ -91,6 +96,15 @@ class JobFolder:
         (self.folder / "stop" / job.run).unlink(missing_ok=True)
         _write(self.folder / "queue" / f"{time.time_ns():020d}-{job.run}.json", asdict(job))
         self.keep_going()
+
+    def wait_until_taken(self, run: str) -> None:
+        """Give a runner that is ready and idle the moment it needs to take this job."""
+        end = time.monotonic() + TAKEN_SECONDS
+        while self.is_working() and time.monotonic() < end:
+            first = next(iter(self.jobs()), None)
+            if first is None or first.place == 0 or first.job.run != run:
+                return  # taken, or in line behind another one
+            time.sleep(0.01)
 
     def keep_going(self) -> None:
         """Start a runner where jobs wait, or were left half done, and nobody works on them."""
@@ -190,7 +204,7 @@ class JobFolder:
             if self._held is None:
                 return
             (self.folder / "runner.pid").write_text(str(os.getpid()), encoding="utf-8")
-            load_libraries()
+            _quietly(load_libraries)
             left = _read(self.folder / "now.json")
             if left is not None:
                 self._take_over(_job(left["job"]))
@@ -261,6 +275,8 @@ class JobFolder:
         if child == 0:
             if self._held is not None:
                 self._held.close()  # the lock says that the runner is alive, and must not outlive it in a child
+            if arguments[0] != "train":
+                os.nice(NICENESS)
             _become(arguments, log)
         (self.folder / "child.pid").write_text(str(child), encoding="utf-8")  # for a person who must end it by hand
         status, killed = self._watch(job, child)
@@ -279,7 +295,7 @@ class JobFolder:
         A request to stop is passed on to the training, or kills it where there is no run folder yet to take it.
         """
         request, run_lock = self.folder / "stop" / job.run, self.runs / job.run / "lock"
-        killed = False
+        killed, eager_until = False, time.monotonic() + EAGER_SECONDS
         while True:
             done, status = os.waitpid(child, os.WNOHANG)
             if done:
@@ -291,6 +307,9 @@ class JobFolder:
                 elif not run_lock.exists():
                     os.kill(child, signal.SIGTERM)
                     killed = True
+            if time.monotonic() > eager_until:
+                yield_to_the_page(child)
+                eager_until = math.inf
             time.sleep(WATCH_SECONDS)
 
     def _queued(self) -> list[Path]:
@@ -305,6 +324,28 @@ def load_libraries() -> None:
     for name in ("workflow", "fitting", "training", "evaluation"):
         import_module(f"crm_models.{name}")
     import_module("torch._dynamo")
+
+
+def _quietly(work: Callable[[], None]) -> None:
+    """Do a piece of work at the priority of a training, in a thread: a process could not take the lower one back."""
+
+    def quiet() -> None:
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        work()
+
+    thread = threading.Thread(target=quiet)
+    thread.start()
+    thread.join()
+
+
+def yield_to_the_page(pid: int) -> None:
+    """From now on the process has the priority of a training, with all its threads: on Linux each has its own."""
+    threads = [int(folder.name) for folder in Path(f"/proc/{pid}/task").glob("*")] or [pid]
+    for thread in threads:
+        with suppress(OSError):
+            if os.getpriority(os.PRIO_PROCESS, thread) < NICENESS:
+                os.setpriority(os.PRIO_PROCESS, thread, NICENESS)
 
 
 def _become(arguments: list[str], log: Path) -> NoReturn:
@@ -432,5 +473,4 @@ def is_locked(file: Path) -> bool:
 
 
 if __name__ == "__main__":
-    os.nice(NICENESS)
     JobFolder(Path(sys.argv[1])).work()

@@ -19,6 +19,7 @@ from dashboard.train_form import Wanted
 
 MODEL_TITLES = {"sequence": "Sequence model: the next action", "churn": "Churn model: the risk to leave"}
 LOOKED_AT = "compare_runs"
+AWAITED = "first_point_awaited"
 STATES = {
     "running": "training",
     "scoring": "scoring",
@@ -43,7 +44,14 @@ def live() -> None:
     """The training under way and those that wait, of any cohort; polls only while there is one."""
     _show_what_ended()
     st.session_state[store.PULSE] = store.pulse()
-    st.fragment(run_every="0.5s" if store.work() else None)(_live)()
+    st.session_state[AWAITED] = awaited = _first_point_awaited()
+    st.fragment(run_every=None if not store.work() else "0.2s" if awaited else "0.5s")(_live)()
+
+
+def _first_point_awaited() -> bool:
+    """Whether a training has begun and its first epoch is not there yet: somebody looks at an empty chart."""
+    at_work = [job.job.run for job in store.work() if job.state == "training"]
+    return any((card := store.run_card(run)) is None or not card.status.epochs for run in at_work)
 
 
 def _show_what_ended() -> None:
@@ -74,6 +82,9 @@ def _live() -> None:
                     st.rerun()
         else:
             _under_way(job)
+    if st.session_state.get(AWAITED) and not _first_point_awaited():
+        st.session_state[AWAITED] = False
+        st.rerun()  # the point is drawn; from here on the page looks less often
 
 
 def _under_way(job: store.JobAtWork) -> None:
@@ -224,6 +235,7 @@ def start(cohort: store.CohortCard, wanted: Wanted) -> None:
         about=wanted.about,
         wish=wanted.name or f"{cohort.name}-{wanted.config.preset}",
     )
+    store.jobs().wait_until_taken(name)
     st.toast(f"{widgets.plain(name)} is on its way", icon=":material/play_arrow:")
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +15,8 @@ import pytest
 
 from crm_models import workflow
 from crm_models.runs import RunFolder
-from dashboard.jobs import Job, JobFolder, last_error
+from dashboard import jobs
+from dashboard.jobs import Job, JobFolder, last_error, locked, yield_to_the_page
 
 
 def wait_until(true, seconds: float = 60) -> None:
@@ -91,6 +95,53 @@ def test_a_runner_that_fails_at_once_is_not_started_with_every_look_and_the_reas
     assert folder.trouble() == "ImportError: no torch here"
     folder.keep_going()
     assert len(started) == 2
+
+
+def test_a_click_waits_for_a_ready_runner_and_for_no_other(idle, monkeypatch):
+    monkeypatch.setattr(jobs, "TAKEN_SECONDS", 5)
+    idle.add(Job(run="one", cohort="x"))
+    begin = time.monotonic()
+    idle.wait_until_taken("one")  # nobody works
+    with locked(idle.folder / "lock"):
+        idle.wait_until_taken("two")  # not the first in line
+        assert time.monotonic() - begin < 0.5
+        threading.Timer(0.3, lambda: idle._note(Job(run="one", cohort="x"), "training")).start()
+        idle.wait_until_taken("one")
+        assert [job.job.run for job in idle.jobs() if job.state == "training"] == ["one"]
+        assert time.monotonic() - begin < 3
+        idle.add(Job(run="two", cohort="x"))
+        idle.wait_until_taken("two")  # the runner is busy
+        assert time.monotonic() - begin < 4
+
+
+def test_a_process_yields_with_all_its_threads():
+    busy = (
+        "import threading, time; [threading.Thread(target=time.sleep, args=(30,)).start() for _ in range(2)]; print(1)"
+    )
+    with subprocess.Popen([sys.executable, "-u", "-c", busy], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        yield_to_the_page(process.pid)
+        threads = os.listdir(f"/proc/{process.pid}/task")
+        least = os.getpriority(os.PRIO_PROCESS, 0)
+        assert len(threads) == 3
+        assert {os.getpriority(os.PRIO_PROCESS, int(t)) for t in threads} == {max(jobs.NICENESS, least)}
+        process.kill()
+
+
+@pytest.mark.slow
+def test_a_training_has_priority_at_first_and_scoring_never(busy):
+    here = os.getpriority(os.PRIO_PROCESS, 0)
+    busy.add(
+        Job(run="eager", cohort="c", arguments=("--epochs", "500", "--set", "sequence_training.patience_epochs=500"))
+    )
+    run = RunFolder(busy.runs / "eager")
+    wait_until(lambda: run.status().epochs)
+    child = int((busy.folder / "child.pid").read_text())
+    assert os.getpriority(os.PRIO_PROCESS, child) == here
+    wait_until(lambda: os.getpriority(os.PRIO_PROCESS, child) == max(jobs.NICENESS, here), jobs.EAGER_SECONDS + 10)
+    busy.stop("eager")
+    wait_until(lambda: any(j.state == "scoring" for j in busy.jobs()) and run.result() is not None)
+    wait_until(lambda: not busy.jobs())
 
 
 @pytest.mark.slow

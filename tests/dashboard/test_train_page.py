@@ -7,6 +7,7 @@ import pytest
 
 from crm_models import workflow
 from crm_models.runs import RunFolder
+from dashboard import train_panels
 from dashboard.jobs import Job, JobFolder
 
 
@@ -62,6 +63,20 @@ def test_several_trainings_queue_up_and_one_can_be_removed(workspace, open_page)
     assert names == ["small-standard", "small-standard-2", "small-standard-3"]
     app.button("remove_small-standard-2").click().run()
     assert [j.job.run for j in JobFolder(workspace).jobs()] == ["small-standard", "small-standard-3"]
+
+
+def test_the_first_point_is_awaited_until_an_epoch_is_there(workspace, monkeypatch):
+    live = workspace / "runs" / "live"
+    shutil.copytree(workspace / "runs" / "first", live)
+    (live / "result.json").unlink()
+    jobs, events = JobFolder(workspace), (live / "events.jsonl").read_text().splitlines(keepends=True)
+    assert not train_panels._first_point_awaited()
+    jobs._note(Job(run="live", cohort="small"), "training")
+    with RunFolder(live).locked():
+        (live / "events.jsonl").write_text("".join(line for line in events if '"epoch"' not in line))
+        assert train_panels._first_point_awaited()
+        (live / "events.jsonl").write_text("".join(events))
+        assert not train_panels._first_point_awaited()
 
 
 def test_a_training_under_way_shows_its_curves_and_can_be_stopped(workspace, open_page, texts):
