@@ -123,8 +123,8 @@ def _any_histogram(mark: str, _churn_p: np.ndarray) -> go.Figure:
 def _what_changes(card: store.RunCard, everybody: CustomerScores, risk: RiskIndex, policy: Policy) -> None:
     mark = predictions.scores_mark(card)
     words = predictions.catalogue(card, policy)
-    with st.spinner("Making the plans of the customers at risk", show_time=True):
-        mix = predictions.mix(mark, policy, everybody, words, risk.rows_at_risk(policy.threshold))
+    with st.spinner("Making everybody's plans, once for these retention actions", show_time=True):
+        mix = predictions.mix(mark, policy, everybody, words, risk.rows_at_risk(-1.0))
     widgets.chart(
         decision_charts.before_after(mix, policy.retention_actions),
         key="mix",

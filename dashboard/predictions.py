@@ -24,7 +24,7 @@ from crm_models.files import new_file
 from crm_models.planning import Catalogue, Plans, Policy, make_plans
 from crm_models.records import Cohort, CustomerScores, moment_days
 from crm_models.schema import MODEL_NAMES, N_STEPS
-from dashboard import scoring, store
+from dashboard import mixes, scoring, store
 
 if TYPE_CHECKING:
     from crm_models.fitting import HeldOut, Models
@@ -75,31 +75,49 @@ def catalogue(card: store.RunCard, policy: Policy) -> Catalogue:
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def mix_before(mark: str, _everybody: CustomerScores, _catalogue: Catalogue) -> np.ndarray:
-    """(V,) how often each action stands in a plan before any policy; V entries of the catalogue of the run alone."""
-    nobody = Policy(threshold=1.0)
+def mix_before(mark: str, retention: tuple[str, ...], _everybody: CustomerScores, _catalogue: Catalogue) -> np.ndarray:
+    """(V,) how often each action of the catalogue, which has these retention actions, stands in a plan before them."""
+    nobody = Policy(threshold=1.0, retention_actions=retention)
     counts = np.zeros(len(_catalogue.labels), np.int64)
     for plans in chunks(_everybody, np.arange(len(_everybody.customer_id)), _catalogue, nobody):
         counts += np.bincount(plans.before[plans.before >= 0], minlength=len(counts))
     return counts
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
 def mix(
-    mark: str, policy: Policy, _everybody: CustomerScores, _catalogue: Catalogue, _rows: np.ndarray
+    mark: str, policy: Policy, everybody: CustomerScores, words: Catalogue, rows_by_risk: np.ndarray
 ) -> pd.DataFrame:
-    """How often each action stands in a plan: `action`, `before`, `after` the policy; _rows: customers at risk.
+    """How often each action stands in a plan: `action`, `before`, `after` the policy.
 
-    Plans of the others are what they were, so that only those at risk are planned again.
+    rows_by_risk: everybody whose risk is known, riskiest first. The first call for these retention actions passes over
+    all customers; from then on a threshold is a look-up, and the plans of a few thousand at most.
     """
-    before = mix_before(mark + "|".join(_catalogue.labels), _everybody, _catalogue)
-    after = before.copy()
-    for plans in chunks(_everybody, _rows, _catalogue, policy):
-        after -= np.bincount(plans.before[plans.before >= 0], minlength=len(after))
-        after += np.bincount(plans.action[plans.action >= 0], minlength=len(after))
-    table = pd.DataFrame({"action": _catalogue.labels, "before": before, "after": after})
+    retention = policy.retention_actions
+    before = mix_before(mark, retention, everybody, words)
+
+    def change_of_first(k: int, n: int) -> np.ndarray:
+        sums = _change_sums(mark, retention, k, everybody, rows_by_risk, words)
+        rest = rows_by_risk[n - n % mixes.BLOCK : n]
+        found = sums[n // mixes.BLOCK]
+        return found + mixes.change(store.of_rows(everybody, rest), words, retention, k) if len(rest) else found
+
+    risks = _risks_in_order(mark, everybody.churn_p, rows_by_risk)
+    after = mixes.mix_after(before, policy, risks, change_of_first)
+    table = pd.DataFrame({"action": words.labels, "before": before, "after": after})
     used = table[(table["before"] > 0) | (table["after"] > 0)]
     return used.sort_values("after", ascending=False, kind="stable").reset_index(drop=True)
+
+
+@st.cache_resource(max_entries=3, show_spinner=False)
+def _risks_in_order(mark: str, _churn_p: np.ndarray, _rows: np.ndarray) -> np.ndarray:
+    return mixes.risks_in_order(_churn_p, _rows)
+
+
+@st.cache_resource(max_entries=9, show_spinner=False)
+def _change_sums(
+    mark: str, retention: tuple[str, ...], k: int, _everybody: CustomerScores, _rows: np.ndarray, _words: Catalogue
+) -> np.ndarray:
+    return mixes.change_sums(_everybody, _rows, _words, retention, k)
 
 
 def chunks(everybody: CustomerScores, rows: np.ndarray, words: Catalogue, policy: Policy) -> Iterator[Plans]:

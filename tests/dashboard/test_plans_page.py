@@ -307,3 +307,15 @@ def test_with_a_failed_run_the_one_that_works_is_shown(workspace, open_page):
     assert not app.exception
     assert app.selectbox("run").value == "first"
     assert metrics(app)["Customers at risk"] == str((np.round(scores_of(workspace, "first").churn_p, 6) > 0.5).sum())
+
+
+def test_the_mix_counts_own_retention_actions_too(workspace, open_page):
+    own = {f"retention_{k}": f"Own {k}" for k in (1, 2, 3)}
+    at = middle(workspace)
+    app = open_page("plans", threshold=str(at), plans_tab="What changes", **own)
+    assert not app.exception
+    chart = next(c for c in app.get("plotly_chart") if "Steps of all plans" in c.proto.spec)
+    drawn = json.loads(chart.proto.spec)
+    after = dict(zip(drawn["layout"]["yaxis"]["ticktext"], drawn["data"][1]["x"], strict=True))
+    at_risk = int((scores_of(workspace).churn_p > at).sum())
+    assert [after[action] for action in own.values()] == [at_risk] * 3
