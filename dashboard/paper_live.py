@@ -34,7 +34,7 @@ def keep(folder: Path, seeds: int) -> None:
 
     The state holds `wanted` (seeds), `seconds` (of the re-runs), `result` (as `paper.json`, over the seeds so far; None
     before the first), `lifelike` (signal to what `crm_models.paper.lifelike` gives), `stage` (`seeds`, `signals`,
-    `done`) and `ended`.
+    `done`) and `ended`; and `last`, the `result` and `ended` of the demonstration that was finished last, or None.
     """
     from crm_models.files import read_json
     from crm_models.paper import lifelike, rerun_steps
@@ -46,7 +46,9 @@ def keep(folder: Path, seeds: int) -> None:
     state: dict[str, Any] = {"wanted": seeds, "seconds": 0.0, "result": None, "stage": "seeds", "ended": None}
     # Same seeds, same machine, same numbers: what an earlier run found at a signal stands until it is found again.
     state["lifelike"], state["signals_done"] = before.get("lifelike", {}), 0
-    write_json(file, state)  # the tables are empty again, and fill before the eyes of the audience
+    finished = before.get("result") and before.get("stage") == "done"
+    state["last"] = {k: before[k] for k in ("result", "ended")} if finished else before.get("last")
+    write_json(file, state)  # what was finished last is shown until the first re-run of this one is there
     for state["result"] in rerun_steps(seeds):
         state["seconds"] = round(time.perf_counter() - began, 2)
         write_json(file, state)
@@ -54,4 +56,4 @@ def keep(folder: Path, seeds: int) -> None:
     for state["signals_done"], signal in enumerate(ORDER):
         write_json(file, state)
         state["lifelike"][str(signal)] = lifelike(signal, customers=CUSTOMERS)
-    write_json(file, state | {"stage": "done", "signals_done": len(ORDER), "ended": time.time()})
+    write_json(file, state | {"stage": "done", "signals_done": len(ORDER), "ended": time.time(), "last": None})

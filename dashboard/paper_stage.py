@@ -35,7 +35,7 @@ def stage() -> None:
                 "Run the paper",
                 type="primary",
                 icon=":material/play_arrow:",
-                help="Starts over: the tables below empty, and fill again with each re-run.",
+                help="Starts over: the tables below fill anew with each re-run.",
             )
             seeds = st.radio(
                 "Re-runs",
@@ -77,13 +77,17 @@ def _progress() -> None:
         widgets.error_box(why, "The process that re-runs the paper does not start:")
     elif queue.jobs():
         _step(state, begun=queue.jobs()[0].state != "waiting")
+        if found := paper_store.shown(state):
+            if found["is_last"]:
+                st.caption(f":material/history: Until the first new re-run is done, this is {_the_last(found)}.")
+            _verdict(found["result"], state)
     elif state is not None:
         _ended(state)
 
 
 def _step(state: dict[str, Any] | None, *, begun: bool) -> None:
     # Until the new re-run has begun, the state is that of the one before.
-    if not begun or state is None or state["result"] is None or state["stage"] == "done":
+    if not begun or state is None or state["result"] is None or paper_store.is_over(state):
         st.progress(0.0, text="Drawing customers at random, and training both models on them")
     elif state["stage"] == "seeds":
         done, wanted = state["result"]["seeds"], state["wanted"]
@@ -100,22 +104,31 @@ def _step(state: dict[str, Any] | None, *, begun: bool) -> None:
 def _ended(state: dict[str, Any]) -> None:
     result = state["result"]
     if result is None:
-        st.caption(":material/info: The last re-run ended before its first seed was done.")
+        found = paper_store.shown(state)
+        below = f" Below is {_the_last(found)}." if found else ""
+        st.caption(f":material/info: The last re-run ended before its first seed was done.{below}")
+        if found:
+            _verdict(found["result"], state)
         return
-    if state["stage"] != "done":
+    if not paper_store.is_over(state):
         done = result["seeds"] if state["stage"] == "seeds" else state["signals_done"]
         of = re_runs(state["wanted"]) if state["stage"] == "seeds" else f"{len(paper_live.SIGNALS)} signals"
         st.caption(f":material/info: Stopped after {done} of {of}; what it found until then is below.")
-        _verdict(state)
+        _verdict(result, state)
         return
     when = store.ago(datetime.fromtimestamp(state["ended"], UTC))
     st.caption(f"{re_runs(result['seeds'])} of the whole paper took {state['seconds']:.1f} s, {when}.")
-    _verdict(state)
+    _verdict(result, state)
 
 
-def _verdict(state: dict[str, Any]) -> None:
+def _the_last(found: dict[str, Any]) -> str:
+    when = store.ago(datetime.fromtimestamp(found["ended"], UTC))
+    return f"the result of the last run: {re_runs(found['result']['seeds'])}, {when}"
+
+
+def _verdict(result: dict[str, Any], state: dict[str, Any]) -> None:
     """The outcome in four figures, large enough for the last row."""
-    inside = state["result"]["inside"]
+    inside = result["inside"]
     third = sum(sum(inside[f"{model}_loss"]) for model in MODEL_NAMES)
     fourth = sum(inside[f"{model}_accuracy"] for model in MODEL_NAMES)
     second = sum(inside[f"{model}_accuracy_table_2"] for model in MODEL_NAMES)

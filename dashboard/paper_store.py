@@ -27,6 +27,22 @@ def state() -> dict[str, Any] | None:
     return marked_json(str(file), written) if written else None
 
 
+def shown(state: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What of a state there is to show: `result`, `ended` and `is_last`, whether it is of the run before; or None."""
+    if state is None:
+        return None
+    if state["result"]:
+        # Until the new one has begun, the state is that of the one before.
+        return {"result": state["result"], "ended": state["ended"], "is_last": is_over(state) and bool(queue().jobs())}
+    last = state.get("last")
+    return last | {"is_last": True} if last else None
+
+
+def is_over(state: dict[str, Any]) -> bool:
+    """Whether the demonstration that a state tells of was finished."""
+    return bool(state["stage"] == "done")
+
+
 def run(seeds: int) -> None:
     """Re-run the paper in the background; what is under way gives way to it."""
     stop()

@@ -30,7 +30,10 @@ CHAPTERS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """What there is to tell. result: as `paper.json`, None before the first re-run; lifelike: scores by signal."""
+    """What there is to tell. result: as `paper.json`, None before the first re-run; lifelike: scores by signal.
+
+    From the start of a new demonstration to its first re-run, the result is that of the one before.
+    """
 
     result: dict[str, Any] | None
     lifelike: dict[float, dict[str, Any]]
@@ -56,9 +59,10 @@ class Story:
 
 def story() -> Story:
     """The story as far as the workspace knows it."""
-    state = paper_store.state() or {}
-    lifelike = {float(signal): found for signal, found in state.get("lifelike", {}).items()}
-    return Story(result=state.get("result"), lifelike=dict(sorted(lifelike.items())))
+    state = paper_store.state()
+    found = paper_store.shown(state)
+    lifelike = {float(signal): own for signal, own in (state or {}).get("lifelike", {}).items()}
+    return Story(result=found["result"] if found else None, lifelike=dict(sorted(lifelike.items())))
 
 
 def chapter(anchor: str, point: str) -> None:

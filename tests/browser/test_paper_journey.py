@@ -22,7 +22,7 @@ def test_the_paper_is_run_before_the_eyes_of_the_audience(open_page):
     page.get_by_role("radiogroup", name="Re-runs").get_by_text("5", exact=True).click()
     page.get_by_role("button", name="Run the paper").click()
 
-    # The tables empty, and fill with each re-run.
+    # The tables fill with each re-run.
     expect(page.get_by_text(re.compile(r"Re-run [1-5] of 5|5 re-runs took"))).to_be_visible()
     expect(page.get_by_text(re.compile(r"lie inside the range of [1-5] re-runs?\."))).to_be_visible()
     expect(page.get_by_text("5 re-runs took")).to_be_visible()

@@ -165,6 +165,37 @@ def test_run_the_paper_starts_over_also_while_it_runs(workspace, open_page):
     assert "Drawing customers at random" in app.get("progress")[0].proto.text
 
 
+def test_a_new_run_shows_the_last_result_and_says_so_until_its_first_re_run_is_there(
+    workspace, open_page, texts, tables
+):
+    finished(workspace)
+    app = open_page("paper")
+    next(b for b in app.button if b.label == "Run the paper").click().run()
+
+    def is_the_last(app) -> bool:
+        said = "this is the result of the last run: 4 re-runs, just now" in texts(app)
+        assert said == ("lie inside the range of 4 re-runs" in texts(app)) == ("5.0000–8.0000" in tables(app))
+        return said
+
+    assert is_the_last(app), "the new one waits"
+    last = {"result": result(4), "ended": time.time()}
+    queue(workspace)._note(Job(run="rerun-2", cohort="", task="paper", arguments=("20",)), "training")
+    keep(workspace, last=last)
+    app = open_page("paper")
+    assert is_the_last(app), "the new one has begun"
+    assert {m.label: m.value for m in app.metric}["Table III: losses inside"] == "14 of 20"
+    keep(workspace, last=last, result=result(1))
+    assert not is_the_last(open_page("paper")), "the new one has a re-run of its own"
+
+
+def test_a_run_that_ended_before_its_first_re_run_leaves_the_last_result(workspace, open_page, texts):
+    keep(workspace, last={"result": result(4), "ended": time.time()})
+    app = open_page("paper")
+    assert not app.exception
+    assert "ended before its first seed was done. Below is the result of the last run: 4 re-runs" in texts(app)
+    assert "lie inside the range of 4 re-runs" in texts(app)
+
+
 def test_a_re_run_can_be_stopped_and_what_it_found_stays(workspace, open_page, texts):
     keep(workspace, result=result(3))
     job = Job(run="rerun-1", cohort="", task="paper", arguments=("20",))
@@ -207,3 +238,23 @@ def test_the_state_grows_step_by_step_and_begins_empty(tmp_path, monkeypatch):
     assert [s["result"] and s["result"]["seeds"] for s in written[:3]] == [None, 1, 2]
     assert [s["stage"] for s in written] == ["seeds"] * 3 + ["signals"] * 11 + ["done"]
     assert set(written[-1]["lifelike"]) == {str(signal) for signal in paper_live.SIGNALS}
+
+
+def test_the_finished_result_is_kept_until_another_one_is_finished(tmp_path, monkeypatch):
+    monkeypatch.setattr("crm_models.paper.lifelike", lambda signal, customers: at_signal(signal, signal))
+
+    def state() -> dict:
+        return json.loads(paper_live.state_file(tmp_path).read_text())
+
+    def cut_off(seeds):
+        yield result(1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("crm_models.paper.rerun_steps", lambda seeds: iter([result(seeds)]))
+    paper_live.keep(tmp_path, seeds=3)
+    assert (state()["stage"], state()["last"]) == ("done", None)
+    monkeypatch.setattr("crm_models.paper.rerun_steps", cut_off)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            paper_live.keep(tmp_path, seeds=5)
+        assert state()["last"]["result"]["seeds"] == 3
