@@ -13,7 +13,7 @@ from crm_models.schema import PRESET_NAMES
 
 PRESETS = {
     "paper": "The paper as it is read: tiny models, one update per epoch, ten epochs. Takes seconds; learns little.",
-    "standard": "What works: validation loss decides when to stop, dropout, mini-batches. Takes minutes.",
+    "standard": "What works: validation loss decides when to stop, mini-batches, an ensemble for churn. Takes minutes.",
     "strong": "Wider and deeper, longer histories, more epochs. Takes several times as long; pays off with much data.",
 }
 MODELS = {"both": "Both", "sequence": "Sequence (next actions)", "churn": "Churn (risk)"}
@@ -50,6 +50,11 @@ SEQUENCE = (
     Setting(path="sequence.use_time", label="Uses time gaps", help="Time between events."),
     Setting(path="sequence.use_value", label="Uses values", help="Ratings or amounts."),
     Setting(path="sequence.use_action_features", label="Uses action features", help="Category, rating, sentiment, ..."),
+    Setting(
+        path="sequence.use_follow_ups",
+        label="Starts from follow-ups",
+        help="Scores start from what usually follows the last action; the model learns what differs.",
+    ),
 )
 CHURN = (
     Setting(path="churn.d_model", label="Width", help="Numbers per feature or event.", low=8, high=512, step=8),
@@ -58,6 +63,7 @@ CHURN = (
     Setting(
         path="churn.d_feedforward", label="Feed-forward width", help="Inside each block.", low=8, high=2048, step=8
     ),
+    Setting(path="churn.n_members", label="Members", help="An ensemble in one model; 1: none.", low=1, high=16),
     Setting(path="churn.max_events", label="Events seen", help="0: profile and behaviour only.", low=0, high=500),
     Setting(path="churn.dropout", label="Dropout", help="Share switched off while learning.", high=0.8, step=0.05),
     Setting(
@@ -136,14 +142,16 @@ def training_form() -> Wanted:
         )
     changed = _more_settings(name, base)
     arguments = ["--preset", name, "--model", model, "--seed", str(int(seed))]
-    if int(epochs) != base.sequence_training.n_epochs:
-        arguments += ["--epochs", str(int(epochs))]
+    # Left alone, each model keeps its own number: the churn model's is lower.
+    wanted = None if int(epochs) == base.sequence_training.n_epochs else int(epochs)
+    if wanted is not None:
+        arguments += ["--epochs", str(wanted)]
     for path, value in changed.items():
         arguments += ["--set", f"{path}={_text(value)}"]
     config = workflow.run_config(
         preset=name,
         model=model,
-        epochs=int(epochs),
+        epochs=wanted,
         seed=int(seed),
         settings=[f"{path}={_text(value)}" for path, value in changed.items()],
     )
