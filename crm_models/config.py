@@ -110,7 +110,7 @@ class RunConfig:
     sequence_training: TrainingConfig = field(default_factory=lambda: TrainingConfig(least_updates=LEAST_UPDATES))
     churn_training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
-            n_epochs=24, learning_rate=3e-3, patience_epochs=5, least_updates=LEAST_UPDATES, calibrate=True
+            n_epochs=24, learning_rate=2e-3, patience_epochs=5, least_updates=LEAST_UPDATES, calibrate=True
         )
     )
     device: Device = "auto"

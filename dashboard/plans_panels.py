@@ -23,7 +23,7 @@ from dashboard import decision_charts, list_panels, policy_panels, predictions, 
 TABS = ("Who is at risk", "What changes", "Best threshold", "The plans")
 SHOWN = 200
 """Customers that flip, at most this many in the table."""
-PAINT_SECONDS = 0.015
+PAINT_SECONDS = 0.04
 KEPT_EXPORTS = 24
 """Files of plans that stay in the workspace; older ones make room."""
 
@@ -62,7 +62,7 @@ def decide(card: store.RunCard, bound: Bound) -> None:
             delta_color="off",
             delta_arrow="off",
         )
-    # The browser paints together what arrives within 10 ms, and a chart takes it long: the numbers go first.
+    # The browser paints together what arrives close together, and a chart takes it long: the numbers go first.
     time.sleep(PAINT_SECONDS)
     known = risk.n_at_risk(-1.0) > 0
     at_risk_tab, changes, best, listed = st.tabs(
