@@ -6,13 +6,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMPS := .venv/.stamps
 
-.PHONY: help run test quick check coverage screenshots benchmark clean
+.PHONY: help run tune test quick check coverage screenshots benchmark clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/'
 
 run: $(STAMPS)/app ## set up if need be, and start the app on http://localhost:8501 (or PORT)
 	$(BIN)/python -m streamlit run dashboard/app.py --server.port $(PORT)
+
+tune: $(STAMPS)/tune ## add what the search for better settings needs, here and in the app
+	@echo "python -m crm_models tune --help says how to search; the app must be started anew"
 
 # Two processes of one computing thread each take two thirds of the time of one process of two. Tests in the browser
 # come after the others: they look at a clock.
@@ -37,7 +40,11 @@ $(STAMPS)/app: requirements.txt | $(STAMPS)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(STAMPS)/test: tests/requirements.txt $(STAMPS)/app
+$(STAMPS)/tune: requirements-tune.txt $(STAMPS)/app
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-tune.txt
+	@touch $@
+
+$(STAMPS)/test: tests/requirements.txt $(STAMPS)/tune
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@command -v chromium >/dev/null || ./.ci/apt chromium
 	@touch $@

@@ -1,4 +1,4 @@
-"""The command line: `python -m crm_models generate | import | train | evaluate | plan | paper | benchmark | check`.
+"""The command line: `python -m crm_models generate | import | check | train | tune | evaluate | plan | ...`.
 
 Exit 0: done. Exit 2: wrong usage or bad input, said in one line on stderr. Progress goes to stderr, results to stdout.
 """
@@ -10,22 +10,15 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from crm_models.errors import CrmError
+from crm_models.options import Parser, add_device, command, positive, share, whole
 from crm_models.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD, PLAN_MODES, PRESET_NAMES
 
 FORMS = ("tables", "movielens", "amazon", "telco", "starbucks", "retail")
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong with the usage in one line, like every other error."""
-
-    def error(self, message: str) -> NoReturn:
-        print(f"error: {message}; `{self.prog} --help` shows what is possible", file=sys.stderr)
-        raise SystemExit(2)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,13 +55,14 @@ def _say(message: str, status: int = 2) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m crm_models", description="Engagement plans and churn risk with Transformers.")
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser, metavar="COMMAND")
+    parser = Parser(prog="python -m crm_models", description="Engagement plans and churn risk with Transformers.")
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser, metavar="COMMAND")
     for add in (
         _add_generate,
         _add_import,
         _add_check,
         _add_train,
+        _add_tune,
         _add_evaluate,
         _add_plan,
         _add_paper,
@@ -78,30 +72,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: Any, name: str, help_text: str, run: Callable[[argparse.Namespace], None]) -> _Parser:
-    parser: _Parser = commands.add_parser(name, help=help_text, description=help_text)
-    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
-    parser.set_defaults(run=run)
-    return parser
-
-
-def _add_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU where there is one"
-    )
-    parser.add_argument("--threads", type=_whole(1), help="threads that compute (default: all cores)")
-
-
 # ---- generate, import, check -----------------------------------------------------------------------------------------
 
 
 def _add_generate(commands: Any) -> None:
-    parser = _command(commands, "generate", "Draw a synthetic cohort with known truth.", _generate)
+    parser = command(commands, "generate", "Draw a synthetic cohort with known truth.", _generate)
     parser.add_argument("--scenario", choices=("paper", "lifelike"), required=True)
-    parser.add_argument("--customers", type=_whole(1), help="default: 100 for paper, 5000 for lifelike")
-    parser.add_argument("--signal", type=_share, default=1.0, help="0: nothing to learn; 1: as much as the truth holds")
-    parser.add_argument("--seed", type=_whole(0), default=0)
-    parser.add_argument("--events", type=_whole(0), help="lifelike: give every customer a history of so many events")
+    parser.add_argument("--customers", type=whole(1), help="default: 100 for paper, 5000 for lifelike")
+    parser.add_argument("--signal", type=share, default=1.0, help="0: nothing to learn; 1: as much as the truth holds")
+    parser.add_argument("--seed", type=whole(0), default=0)
+    parser.add_argument("--events", type=whole(0), help="lifelike: give every customer a history of so many events")
     parser.add_argument("--out", type=Path, required=True, metavar="COHORT")
 
 
@@ -120,11 +100,11 @@ def _generate(given: argparse.Namespace) -> None:
 
 
 def _add_import(commands: Any) -> None:
-    parser = _command(commands, "import", "Turn files of a known form into a cohort.", _import)
+    parser = command(commands, "import", "Turn files of a known form into a cohort.", _import)
     parser.add_argument("form", choices=FORMS)
     parser.add_argument("sources", type=Path, nargs="+", metavar="SOURCE", help="files, or the folder that holds them")
     parser.add_argument(
-        "--churn-days", type=_positive, help="call a customer churned after so many days without activity"
+        "--churn-days", type=positive, help="call a customer churned after so many days without activity"
     )
     parser.add_argument(
         "--column", action="append", default=[], metavar="NAME=THEIRS", help="tables: what a column is called"
@@ -173,7 +153,7 @@ def _nan(values: Any) -> Any:
 
 
 def _add_check(commands: Any) -> None:
-    parser = _command(commands, "check", "Say what in a cohort will hurt, before training.", _check)
+    parser = command(commands, "check", "Say what in a cohort will hurt, before training.", _check)
     parser.add_argument("cohort", type=Path, metavar="COHORT")
 
 
@@ -187,25 +167,25 @@ def _check(given: argparse.Namespace) -> None:
         print("nothing found that would hurt")
 
 
-# ---- train, evaluate, plan -------------------------------------------------------------------------------------------
+# ---- train, tune, evaluate, plan -------------------------------------------------------------------------------------
 
 
 def _add_train(commands: Any) -> None:
-    parser = _command(commands, "train", "Train the Sequence and the Churn Transformer on a cohort.", _train)
+    parser = command(commands, "train", "Train the Sequence and the Churn Transformer on a cohort.", _train)
     parser.add_argument("cohort", type=Path, nargs="?", metavar="COHORT")
     parser.add_argument("--out", type=Path, metavar="RUN")
     parser.add_argument("--preset", choices=PRESET_NAMES, default=None, help="default: standard")
     parser.add_argument(
         "--model", choices=("both", "sequence", "churn"), default=None, help="default: what the data allow"
     )
-    parser.add_argument("--epochs", type=_whole(1), help="most epochs of each model")
-    parser.add_argument("--seed", type=_whole(0), default=None)
+    parser.add_argument("--epochs", type=whole(1), help="most epochs of each model")
+    parser.add_argument("--seed", type=whole(0), default=None)
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="any setting: sequence.d_model=32"
     )
     parser.add_argument("--resume", nargs="?", const=True, default=False, metavar="RUN", help="go on with a run")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier run of this name")
-    _add_device(parser)
+    add_device(parser)
 
 
 def _train(given: argparse.Namespace) -> None:
@@ -246,12 +226,58 @@ def _train(given: argparse.Namespace) -> None:
     print(workflow.run_summary(given.out))
 
 
+def _add_tune(commands: Any) -> None:
+    parser = command(
+        commands, "tune", "Search for better settings of one model; the same command again goes on.", _tune
+    )
+    parser.add_argument("cohort", type=Path, metavar="COHORT")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--model", choices=("sequence", "churn"), required=True)
+    parser.add_argument("--minutes", type=positive, help="end after so many minutes, in the middle of a trial too")
+    parser.add_argument("--trials", type=whole(1), help="end after so many trials (default: 20, or as time allows)")
+    parser.add_argument("--preset", choices=PRESET_NAMES[1:], default="standard", help="the first trial")
+    parser.add_argument("--epochs", type=whole(1), help="most epochs of each trial")
+    parser.add_argument("--seed", type=whole(0), default=0)
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting that is not searched, as for train"
+    )
+    parser.add_argument("--runs", type=Path, metavar="DIR", help="where the trials' runs go (default: into FOLDER)")
+    add_device(parser)
+
+
+def _tune(given: argparse.Namespace) -> None:
+    from crm_models import workflow
+    from crm_models.trials import summary
+
+    events = workflow.tune(
+        given.cohort,
+        given.out,
+        model=given.model,
+        minutes=given.minutes,
+        trials=given.trials,
+        preset=given.preset,
+        epochs=given.epochs,
+        seed=given.seed,
+        device=given.device,
+        threads=given.threads,
+        settings=given.set,
+        runs=given.runs,
+    )
+    for trial in events:
+        if not given.quiet:
+            loss = "no loss yet" if trial.loss is None else f"validation {trial.loss:.4f}"
+            tried = ", ".join(f"{k.partition('.')[2]} {v}" for k, v in trial.settings.items()) or given.preset
+            place = f"trial {trial.number:>3}  {trial.state:<8}  {loss}  {trial.seconds:.1f} s"
+            print(f"{place}  {trial.reason or tried}", file=sys.stderr)
+    print(summary(given.out))
+
+
 def _add_evaluate(commands: Any) -> None:
-    parser = _command(commands, "evaluate", "Score a run on its own held-out customers.", _evaluate)
+    parser = command(commands, "evaluate", "Score a run on its own held-out customers.", _evaluate)
     parser.add_argument("run_folder", type=Path, metavar="RUN")
     parser.add_argument("--cohort", type=Path, help="where the cohort lies now, if it was moved")
     parser.add_argument("--out", type=Path, metavar="report.json")
-    _add_device(parser)
+    add_device(parser)
 
 
 def _evaluate(given: argparse.Namespace) -> None:
@@ -269,10 +295,10 @@ def _evaluate(given: argparse.Namespace) -> None:
 
 
 def _add_plan(commands: Any) -> None:
-    parser = _command(commands, "plan", "Write every customer's three next actions as CSV.", _plan)
+    parser = command(commands, "plan", "Write every customer's three next actions as CSV.", _plan)
     parser.add_argument("run_folder", type=Path, metavar="RUN")
     parser.add_argument("--cohort", type=Path, help="other customers than those the run was trained on")
-    parser.add_argument("--threshold", type=_share, default=DEFAULT_THRESHOLD)
+    parser.add_argument("--threshold", type=share, default=DEFAULT_THRESHOLD)
     parser.add_argument("--mode", choices=PLAN_MODES, default="override")
     parser.add_argument("--intensity", type=float, default=1.0, help="the paper's alpha, for --mode graded")
     parser.add_argument(
@@ -284,7 +310,7 @@ def _add_plan(commands: Any) -> None:
         "--api-exact", action="store_true", help="leave text as it is, for loaders instead of spreadsheets"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="plans.csv")
-    _add_device(parser)
+    add_device(parser)
 
 
 def _plan(given: argparse.Namespace) -> None:
@@ -320,10 +346,10 @@ def _progress(done: int, total: int) -> None:
 
 
 def _add_paper(commands: Any) -> None:
-    parser = _command(commands, "paper", "Re-run the paper over many seeds and hold it against its tables.", _paper)
-    parser.add_argument("--seeds", type=_whole(1), default=20)
+    parser = command(commands, "paper", "Re-run the paper over many seeds and hold it against its tables.", _paper)
+    parser.add_argument("--seeds", type=whole(1), default=20)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    _add_device(parser)
+    add_device(parser)
 
 
 def _paper(given: argparse.Namespace) -> None:
@@ -334,18 +360,18 @@ def _paper(given: argparse.Namespace) -> None:
 
 
 def _add_benchmark(commands: Any) -> None:
-    parser = _command(commands, "benchmark", "Measure a model on fixed splits, for comparison with others.", _benchmark)
+    parser = command(commands, "benchmark", "Measure a model on fixed splits, for comparison with others.", _benchmark)
     parser.add_argument("task", choices=("sequence", "churn"))
     parser.add_argument("cohort", type=Path, metavar="COHORT")
     parser.add_argument("--preset", choices=PRESET_NAMES, default="standard")
-    parser.add_argument("--holdout", type=_whole(1), default=1, help="sequence: last events held out of each customer")
-    parser.add_argument("--folds", type=_whole(2), default=5, help="churn: stratified folds")
-    parser.add_argument("--seed", type=_whole(0), default=0)
+    parser.add_argument("--holdout", type=whole(1), default=1, help="sequence: last events held out of each customer")
+    parser.add_argument("--folds", type=whole(2), default=5, help="churn: stratified folds")
+    parser.add_argument("--seed", type=whole(0), default=0)
     for option in ("epochs", "width", "blocks", "heads", "max-len", "batch"):
-        parser.add_argument(f"--{option}", type=_whole(1))
+        parser.add_argument(f"--{option}", type=whole(1))
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any setting, as for train")
     parser.add_argument("--out", type=Path, metavar="FILE")
-    _add_device(parser)
+    add_device(parser)
 
 
 def _benchmark(given: argparse.Namespace) -> None:
@@ -370,45 +396,6 @@ def _benchmark(given: argparse.Namespace) -> None:
     if given.out is not None:
         write_json(given.out, scores)
     print(json.dumps(scores, indent=2))
-
-
-# ---- option values ---------------------------------------------------------------------------------------------------
-
-
-def _whole(least: int) -> Callable[[str], int]:
-    """A reader of whole numbers that are at least `least`."""
-
-    def read(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"expected a whole number, found {text!r}") from None
-        if not least <= value < 2**32:
-            raise argparse.ArgumentTypeError(f"expected a whole number from {least} up, found {value}")
-        return value
-
-    return read
-
-
-def _share(text: str) -> float:
-    value = _number(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, found {text!r}")
-    return value
-
-
-def _positive(text: str) -> float:
-    value = _number(text)
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"expected a positive number, found {text!r}")
-    return value
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a number, found {text!r}") from None
 
 
 if __name__ == "__main__":

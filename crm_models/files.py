@@ -33,7 +33,12 @@ def new_file(target: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-MARKERS = {"cohort.json": "a cohort", "config.json": "a run", "paper.json": "a re-run of the paper"}
+MARKERS = {
+    "cohort.json": "a cohort",
+    "config.json": "a run",
+    "paper.json": "a re-run of the paper",
+    "tune.json": "a search for better settings",
+}
 """The file by which a folder that this package wrote is known, and what such a folder is called."""
 
 

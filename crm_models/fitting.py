@@ -42,11 +42,18 @@ CHECKPOINT_SECONDS = 2.0
 
 
 def start_run(
-    folder: Path, out: Path, config: RunConfig, *, chosen: bool = False, overwrite: bool = False
+    folder: Path,
+    out: Path,
+    config: RunConfig,
+    *,
+    chosen: bool = False,
+    overwrite: bool = False,
+    extra: dict[str, Any] | None = None,
 ) -> RunFolder:
     """Check that the cohort can train what is asked, then write the run folder, ready for `fit`.
 
     chosen: the caller asked for exactly these models; otherwise one that the data cannot train is left out with a note.
+    extra: more to say in `config.json`, such as the search that the run is a trial of.
     Nothing is written where the cohort will not do (`DataError`) or `out` holds a run already (`RunError`).
     """
     run = RunFolder(out)
@@ -56,8 +63,7 @@ def start_run(
         if not overwrite:
             raise RunError(f"{out}: holds a run already; choose another --out, go on with --resume, or use --overwrite")
     cohort = load_cohort(folder)
-    split = split_customers(cohort, seed=config.seed, test_share=config.test_share, valid_share=config.valid_share)
-    reasons = {model: _why_not(model, cohort, split) for model in config.models}
+    split, reasons = trainable(cohort, config)
     models = tuple(model for model in config.models if reasons[model] is None)
     notes = [f"the {model} model was left out: {why}" for model, why in reasons.items() if why is not None]
     if not models or (chosen and notes):
@@ -81,10 +87,17 @@ def start_run(
                 "popular": _popular(cohort, split),
                 "notes": notes,
                 "versions": versions(),
+                **(extra or {}),
             },
         )
         RunFolder(part).record("created")
     return run
+
+
+def trainable(cohort: Cohort, config: RunConfig) -> tuple[Split, dict[ModelName, str | None]]:
+    """The split of the cohort, and why it cannot train each of the configured models; None for one that it can."""
+    split = split_customers(cohort, seed=config.seed, test_share=config.test_share, valid_share=config.valid_share)
+    return split, {model: _why_not(model, cohort, split) for model in config.models}
 
 
 def _why_not(model: ModelName, cohort: Cohort, split: Split) -> str | None:

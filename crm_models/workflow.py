@@ -34,6 +34,7 @@ from crm_models.schema import ModelName, PlanLayout
 if TYPE_CHECKING:
     from crm_models.checks import Finding
     from crm_models.planning import Policy
+    from crm_models.trials import Trial
 
 Progress = Callable[[int, int], None]
 """Called with customers done and customers in all."""
@@ -165,6 +166,38 @@ def run_summary(out: Path) -> str:
     )
     left_out = "".join(f"; {note}" for note in run.about()["notes"])
     return f"{out}: {status.state} after {status.seconds:.1f} s; {said or 'no model was trained'}{left_out}"
+
+
+def tune(
+    cohort: Path,
+    out: Path,
+    *,
+    model: ModelName,
+    minutes: float | None = None,
+    trials: int | None = None,
+    preset: str = "standard",
+    epochs: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    threads: int | None = None,
+    settings: Sequence[str] = (),
+    runs: Path | None = None,
+) -> Iterator[Trial]:
+    """Search for better settings of one model; yields every trial as it ends (see `crm_models.tuning.search`).
+
+    The first trial is the preset itself, with `settings` (as in `run_config`), which are not searched. Called again,
+    the search in the folder `out` goes on; minutes: of this call, trials: in all.
+    """
+    from crm_models.training import resolve_device
+    from crm_models.tuning import Limits, search
+
+    resolve_device(device)
+    config = run_config(
+        preset=preset, model=model, epochs=epochs, seed=seed, device=device, threads=threads, settings=settings
+    )
+    pinned = tuple(setting.partition("=")[0] for setting in settings)
+    limits = Limits(minutes=minutes, trials=trials)
+    yield from search(cohort, out, config, limits, start=preset_config(preset), pinned=pinned, runs=runs)
 
 
 # ---- scores and plans ------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ STAGES = [
     "errors",
     "schema",
     "config",
+    "search_space",
     "records",
     "files",
     "truth",
@@ -31,6 +32,8 @@ STAGES = [
     "runs",
     "estimate",
     "fitting",
+    "trials",
+    "tuning",
     "intervals",
     "evaluation",
     "curves",
@@ -42,6 +45,7 @@ STAGES = [
     "benchmark",
     "workflow",
     "speed",
+    "options",
     "__main__",
 ]
 TORCH_STAGES = {"models", "training", "prediction"}
