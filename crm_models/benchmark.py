@@ -101,7 +101,8 @@ def _fitted(
 ) -> tuple[Any, float]:
     """The trained module and the seconds it took."""
     from crm_models.prediction import use_threads
-    from crm_models.training import Material, TrainingState, train
+    from crm_models.tasks import Material
+    from crm_models.training import TrainingState, train
 
     use_threads(config.threads)
     began = time.perf_counter()

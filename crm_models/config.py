@@ -74,6 +74,7 @@ class TrainingConfig:
     schedule: Schedule = "one-cycle"
     monitor: Monitor = "valid"  # the loss that early stopping and "best weights" look at; last: every epoch is best
     patience_epochs: int = 6
+    average_weights: float = 0.0  # share of its past that a running mean of the weights keeps per update; 0: no mean
     all_positions: bool = True  # sequence: every event is a target; False: only the three steps of the outcome
     hide_context: float = 0.3  # sequence: share of events whose gap and value are hidden while training
     calibrate: bool = False  # temperature scaling on the validation split (churn)
@@ -88,6 +89,8 @@ class TrainingConfig:
             raise ConfigError(f"learning_rate must lie between 0 and 10, found {self.learning_rate}")
         if not 0 <= self.weight_decay < 10:
             raise ConfigError(f"weight_decay must lie between 0 and 10, found {self.weight_decay}")
+        if not 0 <= self.average_weights < 1:
+            raise ConfigError(f"average_weights must lie in [0, 1), found {self.average_weights}")
         _one_of("schedule", self.schedule, ("constant", "one-cycle"))
         _one_of("monitor", self.monitor, ("train", "valid", "last"))
 

@@ -14,13 +14,13 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
+from crm_models.batches import churn_batch, history_batch
 from crm_models.cohort import select
 from crm_models.features import MISSING_LEVEL, CohortArrays, FeatureEncoder, history_counts
 from crm_models.models.churn import ChurnBatch, ChurnTransformer
 from crm_models.models.sequence import SequenceTransformer
 from crm_models.records import Cohort, Moment, moment_days
 from crm_models.schema import ModelName
-from crm_models.training import churn_batch, history_batch
 
 PROFILE = "customer profile"
 """Name of the token in front of a history."""

@@ -29,7 +29,8 @@ from crm_models.schema import CUSTOMER_ID, ModelName
 if TYPE_CHECKING:
     from crm_models.models.churn import ChurnTransformer
     from crm_models.models.sequence import SequenceTransformer
-    from crm_models.training import Material, TrainingState
+    from crm_models.tasks import Material
+    from crm_models.training import TrainingState
 
 MIN_CUSTOMERS = 20
 """Fewer customers than this leave nothing that could be called a test: four of them at 80/20."""
@@ -189,7 +190,7 @@ class _Fit:
 
     def run(self) -> Iterator[EpochEnd]:
         from crm_models.prediction import use_threads
-        from crm_models.training import Material
+        from crm_models.tasks import Material
 
         use_threads(self.config.threads)
         arrays = self.encoder.encode(self.cohort, self.cohort.as_of)

@@ -186,7 +186,8 @@ def replications(seeds: int, *, device: str = "auto") -> Iterator[tuple[int, Coh
 def fit_once(cohort: Cohort, config: RunConfig) -> dict[ModelName, Fitted]:
     """Train and score every model of the configuration in memory, on the configuration's own split."""
     from crm_models.prediction import churn_probabilities, sequence_predictions
-    from crm_models.training import Material, TrainingState, train
+    from crm_models.tasks import Material
+    from crm_models.training import TrainingState, train
 
     split = split_customers(cohort, seed=config.seed, test_share=config.test_share, valid_share=config.valid_share)
     encoder = FeatureEncoder.fit(cohort, split.train, cohort.as_of, config.churn.n_bins)
@@ -237,7 +238,7 @@ def step_attention(cohort: Cohort, fitted: Fitted) -> dict[str, Any]:
     """
     import torch
 
-    from crm_models.training import outcome_batch
+    from crm_models.batches import outcome_batch
 
     found = only(outcomes(cohort), fitted.test)
     batch, _, length = outcome_batch(fitted.arrays, found, np.arange(len(found.rows)), N_RATINGS)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from crm_models.batches import churn_batch, history_batch, true_steps
 from crm_models.cohort import Outcomes
 from crm_models.features import CohortArrays, FeatureEncoder
 from crm_models.models.blocks import KeyValue
@@ -19,7 +20,7 @@ from crm_models.models.churn import ChurnTransformer
 from crm_models.models.sequence import SequenceBatch, SequenceTransformer
 from crm_models.records import CustomerScores, DecodedPlans, SequencePredictions
 from crm_models.schema import N_STEPS
-from crm_models.training import churn_batch, history_batch, outcome_log_p, true_steps
+from crm_models.tasks import outcome_log_p
 
 SCORING_BATCH = 128
 """Customers at a time: what a batch needs stays in the processor's cache; 1024 took half as long again."""

@@ -12,7 +12,8 @@ from crm_models.cohort import outcomes, split_customers
 from crm_models.config import ChurnConfig, RunConfig, SequenceConfig, TrainingConfig
 from crm_models.features import FeatureEncoder
 from crm_models.records import Cohort
-from crm_models.training import Material, TrainingState
+from crm_models.tasks import Material
+from crm_models.training import TrainingState
 
 SMALL = RunConfig(
     device="cpu",

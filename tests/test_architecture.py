@@ -27,6 +27,8 @@ STAGES = [
     "markov",
     "baselines",
     "models",
+    "batches",
+    "tasks",
     "training",
     "prediction",
     "runs",
@@ -48,7 +50,7 @@ STAGES = [
     "options",
     "__main__",
 ]
-TORCH_STAGES = {"models", "training", "prediction"}
+TORCH_STAGES = {"models", "batches", "tasks", "training", "prediction"}
 """Stages that import torch when they are imported; later ones reach it only inside the functions that compute."""
 
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from crm_models import prediction
+from crm_models.batches import history_batch
 from crm_models.cohort import Outcomes
 from crm_models.models.sequence import SequenceBatch, SequenceTransformer
 from crm_models.prediction import churn_probabilities, decode_plans, score_customers, sequence_predictions
 from crm_models.records import DecodedPlans
-from crm_models.training import history_batch
 from tests.small_cohorts import SMALL, material, random_cohort, untrained, with_churn, with_sequence
 
 FIELDS = ("actions", "step_p", "plan_p", "runner_up", "runner_up_p")

@@ -12,12 +12,13 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
-from crm_models import training
+from crm_models import tasks, training
 from crm_models.config import RunConfig, TrainingConfig, preset
 from crm_models.errors import ConfigError, RunError
 from crm_models.prediction import churn_probabilities
 from crm_models.records import Cohort
-from crm_models.training import SequenceTask, TrainingState, next_action_loss, outcome_log_p, resolve_device, train
+from crm_models.tasks import SequenceTask, next_action_loss, outcome_log_p
+from crm_models.training import TrainingState, resolve_device, train
 from tests.small_cohorts import SMALL, material, random_cohort, with_sequence
 
 MODELS = ["sequence", "churn"]
@@ -140,7 +141,7 @@ def test_a_loss_in_pieces_is_the_same_loss_with_the_same_gradient(small, monkeyp
     last = torch.randint(0, 7, (17,))
     whole = F.cross_entropy(model.logits(hidden, last, targets), targets)
     (expected,) = torch.autograd.grad(whole, hidden)
-    monkeypatch.setattr(training, "SCORES_AT_ONCE", at_once)
+    monkeypatch.setattr(tasks, "SCORES_AT_ONCE", at_once)
     pieces = next_action_loss(model, hidden, last, targets)
     (found,) = torch.autograd.grad(pieces, hidden)
     torch.testing.assert_close(pieces, whole)
@@ -235,7 +236,7 @@ def test_training_again_after_the_end_does_nothing(small):
 @pytest.mark.parametrize("model", MODELS)
 def test_a_stop_is_honoured_before_the_next_batch(model, small, monkeypatch):
     encoder, known = small
-    task = training.SequenceTask if model == "sequence" else training.ChurnTask
+    task = tasks.SequenceTask if model == "sequence" else tasks.ChurnTask
     computed = []
     original = task.loss
     monkeypatch.setattr(task, "loss", lambda self, *given: computed.append(1) or original(self, *given))
@@ -252,7 +253,7 @@ def test_a_stop_is_honoured_before_the_next_batch(model, small, monkeypatch):
 def test_however_it_ends_the_module_holds_the_best_weights(model, small, ending, monkeypatch):
     """Validation losses 3, 1, 2: the second epoch is the best."""
     encoder, known = small
-    task = training.SequenceTask if model == "sequence" else training.ChurnTask
+    task = tasks.SequenceTask if model == "sequence" else tasks.ChurnTask
     told = iter([3.0, 1.0, 2.0])
     monkeypatch.setattr(task, "valid_loss", lambda self: next(told))
     state = TrainingState.start(model, replace(SMALL, churn_training=SMALL.sequence_training), encoder)
@@ -272,7 +273,7 @@ def test_however_it_ends_the_module_holds_the_best_weights(model, small, ending,
 def test_patience_ends_training(small, monkeypatch):
     """Best at epoch 2, then nothing better for two epochs."""
     told = iter([3.0, 1.0, 2.0, 1.5, 0.5])
-    monkeypatch.setattr(training.ChurnTask, "valid_loss", lambda self: next(told))
+    monkeypatch.setattr(tasks.ChurnTask, "valid_loss", lambda self: next(told))
     config = replace(SMALL, churn_training=TrainingConfig(n_epochs=9, batch_size=16, patience_epochs=2))
     state, ended = trained("churn", small, config)
     assert [e.epoch for e in ended] == [1, 2, 3, 4]
@@ -284,9 +285,9 @@ def test_patience_ends_training(small, monkeypatch):
 def test_the_monitored_loss_chooses_the_best_epoch(small, monkeypatch, monitor, expected):
     """Validation gets worse while training gets better."""
     told = iter([1.0, 2.0, 3.0])
-    monkeypatch.setattr(training.ChurnTask, "valid_loss", lambda self: next(told))
+    monkeypatch.setattr(tasks.ChurnTask, "valid_loss", lambda self: next(told))
     fitting = TrainingConfig(n_epochs=3, batch_size=None, learning_rate=1e-3, monitor=monitor, schedule="constant")
-    config = replace(SMALL, churn=replace(SMALL.churn, dropout=0.0), churn_training=fitting)
+    config = replace(SMALL, churn=replace(SMALL.churn, dropout=0.0, n_members=1), churn_training=fitting)
     state, ended = trained("churn", small, config)
     assert ended[0].train_loss > ended[1].train_loss > ended[2].train_loss
     assert state.best_epoch == expected

@@ -5,7 +5,9 @@ front gathers what matters; its output goes through the sigmoid unit.
 
 Several members answer each question, and their log-odds are averaged. They share all weights but two vectors each: one
 that scales the tokens on their way in, one that reads [CLS] on its way out (parameter-efficient ensembles: Wen et al.,
-"BatchEnsemble", 2020; Gorishniy et al., "TabM", 2024). Letters: B batch, M members, T positions, D width, H heads.
+"BatchEnsemble", 2020; Gorishniy et al., "TabM", 2024). While training, each customer of a batch is one member's alone,
+another one's in the next epoch: an ensemble for the price of one model. Letters: B batch, M members, T positions,
+D width, H heads.
 """
 
 from __future__ import annotations
@@ -93,16 +95,34 @@ class ChurnTransformer(nn.Module):
 
     def members(self, batch: ChurnBatch, need_weights: bool = False) -> tuple[Tensor, list[Tensor]]:
         """Each member's own log-odds (B, M), and with `need_weights` the attention per block (B * M, H, T', T')."""
+        x, seen = self._tokens(batch)
+        if self.scale is not None:
+            x = (x[:, None] * self.scale).flatten(0, 1)
+            seen = seen.repeat_interleave(len(self.scale), dim=0)
+        x, all_weights = self._read(x, seen, need_weights)
+        read = x.unflatten(0, (-1, self.config.n_members))
+        return self.output(read).diagonal(dim1=1, dim2=2), all_weights  # each member has its own output unit
+
+    def of_member(self, batch: ChurnBatch, member: Tensor) -> Tensor:
+        """Log-odds (B,), each customer's from the one member (B,) named for them."""
+        x, seen = self._tokens(batch)
+        if self.scale is not None:
+            x = x * self.scale[member]
+        x, _ = self._read(x, seen, need_weights=False)
+        return self.output(x).gather(1, member[:, None]).squeeze(1)
+
+    def _tokens(self, batch: ChurnBatch) -> tuple[Tensor, Tensor]:
+        """[CLS], features and events (B, T', D), and which of them there are (B, T')."""
         x = self.features(batch.numeric, batch.categorical)
         seen = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         if self.use_events:
             x = torch.cat([x, self._event_tokens(batch)], dim=1)
             seen = torch.cat([seen, batch.action > 0], dim=1)
         x = torch.cat([self.reader.expand(len(x), 1, -1), x], dim=1)
-        seen = torch.cat([seen.new_ones(len(x), 1), seen], dim=1)
-        if self.scale is not None:
-            x = (x[:, None] * self.scale).flatten(0, 1)
-            seen = seen.repeat_interleave(len(self.scale), dim=0)
+        return x, torch.cat([seen.new_ones(len(x), 1), seen], dim=1)
+
+    def _read(self, x: Tensor, seen: Tensor, need_weights: bool) -> tuple[Tensor, list[Tensor]]:
+        """What [CLS] has gathered (N, D) from tokens (N, T', D) after all blocks, and their attention if asked for."""
         x, mask, all_weights = self.drop(x), seen[:, None, None, :], []
         first = torch.zeros(len(x), 1, dtype=torch.long, device=x.device)
         for k, block in enumerate(self.blocks):
@@ -111,8 +131,7 @@ class ChurnTransformer(nn.Module):
             x, _, weights = block(x, mask, None, need_weights, first if is_read else None)
             if weights is not None:
                 all_weights.append(weights)
-        read = self.norm(x[:, 0]).unflatten(0, (-1, self.config.n_members))
-        return self.output(read).diagonal(dim1=1, dim2=2), all_weights  # each member has its own output unit
+        return self.norm(x[:, 0]), all_weights
 
     def _event_tokens(self, batch: ChurnBatch) -> Tensor:
         known = torch.isfinite(batch.value)

@@ -1,0 +1,197 @@
+"""What each model learns, and from what: examples, losses, and what is fitted after the epochs.
+
+The training loop knows nothing of actions or churn; it asks a task for the loss of a batch and for the validation loss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from crm_models.batches import churn_batch, history_batch, outcome_batch
+from crm_models.cohort import Outcomes, Split
+from crm_models.config import TrainingConfig
+from crm_models.features import CohortArrays
+from crm_models.models.churn import ChurnBatch, ChurnTransformer
+from crm_models.models.sequence import SequenceBatch, SequenceTransformer
+from crm_models.schema import N_STEPS
+
+SCORING_BATCH = 512
+
+SCORES_AT_ONCE = 50_000_000
+"""Scores (targets x actions) that the loss holds at once, 200 MB: bounds memory where there are many actions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """Everything a model may learn from: arrays at the cohort's `as_of`, labels (N,), the split, and the outcomes."""
+
+    arrays: CohortArrays
+    labels: np.ndarray
+    split: Split
+    outcomes: Outcomes
+
+
+class SequenceTask:
+    """What the loop must know of the sequence model: its batches and its loss (Paper, equations 4 and 9)."""
+
+    def __init__(self, model: SequenceTransformer, config: TrainingConfig, material: Material) -> None:
+        self.model, self.config, self.material = model, config, material
+        found, arrays = material.outcomes, material.arrays
+        self.valid = np.flatnonzero(np.isin(found.rows, material.split.valid))
+        if config.all_positions:
+            n_events = np.diff(arrays.events.starts)[material.split.train]
+            # A lone event is a target where a profile token stands in front of it.
+            self.train = material.split.train[n_events >= 2 - model.n_front]
+        else:
+            self.train = np.flatnonzero(np.isin(found.rows, material.split.train))
+
+    def lengths(self) -> np.ndarray:
+        """Events per training example, for batches of like length."""
+        arrays = self.material.arrays
+        if self.config.all_positions:
+            return np.diff(arrays.events.starts)[self.train]
+        return self.material.outcomes.n_history[self.train]
+
+    def loss(self, chosen: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, int]:
+        """Mean cross-entropy in nats over the targets of training examples `chosen`, and how many targets."""
+        if not self.config.all_positions:
+            return self._outcome_loss(chosen)
+        arrays, model = self.material.arrays, self.model
+        n_events = np.diff(arrays.events.starts)[chosen]
+        # As long as a full history and the steps planned after it, so that the positions of those are learned as well.
+        window = model.config.max_events + N_STEPS
+        # A history longer than the window gives another stretch of it in every epoch.
+        stops = rng.integers(np.minimum(window, n_events), n_events + 1)
+        whole = history_batch(arrays, chosen, stops, window)
+        hide = torch.from_numpy(rng.random(whole.action.shape) < self.config.hide_context)
+        batch = SequenceBatch(
+            action=whole.action[:, :-1],
+            gap=whole.gap.masked_fill(hide, torch.nan)[:, :-1],
+            value=whole.value.masked_fill(hide, torch.nan)[:, :-1],
+            numeric=whole.numeric,
+            categorical=whole.categorical,
+        )
+        device = model.action.weight.device
+        targets = whole.action if model.has_profile else whole.action[:, 1:]
+        real = targets > 0
+        hidden = model(batch.to(device)).hidden[real.to(device)]
+        last = model.last_actions(batch.action)[real].to(device)
+        return next_action_loss(model, hidden, last, targets[real].to(device) - 1), int(real.sum())
+
+    def valid_loss(self) -> float | None:
+        """Mean cross-entropy per true step of validation customers."""
+        total, count = 0.0, 0
+        for first in range(0, len(self.valid), SCORING_BATCH):
+            loss, n = self._outcome_loss(self.valid[first : first + SCORING_BATCH])
+            total, count = total + float(loss) * n, count + n
+        return total / count if count else None
+
+    def _outcome_loss(self, at: np.ndarray) -> tuple[Tensor, int]:
+        log_p, steps = outcome_log_p(self.model, self.material.arrays, self.material.outcomes, at)
+        real = steps > 0
+        return -log_p.gather(2, (steps - 1).clamp(min=0)[..., None]).squeeze(-1)[real].mean(), int(real.sum())
+
+    def finish(self) -> dict[str, Any]:
+        """Nothing is fitted after the epochs."""
+        return {}
+
+
+def next_action_loss(model: SequenceTransformer, hidden: Tensor, last: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy in nats of targets (M,), places 0 to A - 1, given hidden states (M, D) after actions `last`.
+
+    With many actions the scores come in pieces, which are computed again on the way back instead of being kept.
+    """
+    size = max(1, SCORES_AT_ONCE // model.n_actions)
+    if len(targets) <= size:
+        return F.cross_entropy(model.logits(hidden, last, targets), targets)
+
+    def total(part: Tensor, before: Tensor, own: Tensor) -> Tensor:
+        return F.cross_entropy(model.logits(part, before, own), own, reduction="sum")
+
+    pieces = zip(hidden.split(size), last.split(size), targets.split(size), strict=True)
+    totals = [checkpoint(total, *piece, use_reentrant=False, preserve_rng_state=False) for piece in pieces]
+    return torch.stack(totals).sum() / len(targets)
+
+
+def outcome_log_p(
+    model: SequenceTransformer, arrays: CohortArrays, found: Outcomes, at: np.ndarray
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities (B, 3, A) of every action at each true step given the true steps before it; and the steps."""
+    device = model.action.weight.device
+    batch, steps, length = outcome_batch(arrays, found, at, model.config.max_events)
+    # The last event of the history, at index length - 1 + n_front, predicts the first step.
+    place = (length - 1 + model.n_front)[:, None] + torch.arange(N_STEPS)
+    hidden = model(batch.to(device), read=place.to(device)).hidden
+    last = model.last_actions(batch.action).gather(1, place).to(device)
+    return model.logits(hidden, last).log_softmax(dim=-1), steps.to(device)
+
+
+class ChurnTask:
+    """What the loop must know of the churn model: its batches, its loss (Paper, equation 5), and its calibration."""
+
+    def __init__(self, model: ChurnTransformer, config: TrainingConfig, material: Material) -> None:
+        self.model, self.config, self.material = model, config, material
+        known = ~np.isnan(material.labels)
+        self.train = material.split.train[known[material.split.train]]
+        self.valid = material.split.valid[known[material.split.valid]]
+
+    def lengths(self) -> np.ndarray:
+        """Events per training example, for batches of like length."""
+        return np.minimum(self.material.arrays.n_history[self.train], self.model.config.max_events)
+
+    def loss(self, chosen: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, int]:
+        """Mean binary cross-entropy in nats of customers `chosen`. Classes are not re-weighted: that would bend the
+        probabilities that the threshold is set on; an imbalance only moves the offset of the sigmoid unit.
+
+        Every customer is one member's alone, drawn anew each time. All members answering for all customers cost as many
+        times as much and were no better; answering together they would lean on each other.
+        """
+        labels = self._labels(chosen)
+        member = torch.from_numpy(rng.permutation(len(chosen)) % self.model.config.n_members).to(labels.device)
+        log_odds = self.model.of_member(self._batch(chosen), member)
+        return F.binary_cross_entropy_with_logits(log_odds, labels), len(chosen)
+
+    def valid_loss(self) -> float | None:
+        """Mean binary cross-entropy of validation customers."""
+        if not len(self.valid):
+            return None
+        logits, labels = self._all_logits(self.valid)
+        return float(F.binary_cross_entropy_with_logits(logits, labels))
+
+    def finish(self) -> dict[str, Any]:
+        """Temperature scaling: one number, fitted on validation customers, that makes probabilities honest."""
+        if not self.config.calibrate or len(self.valid) < 50:
+            return {}
+        # Fitted on log-odds as they were trained, whatever an earlier call has set.
+        self.model.temperature = torch.ones_like(self.model.temperature)
+        with torch.no_grad():
+            logits, labels = self._all_logits(self.valid)
+        grid = torch.logspace(-1, 1, 201, dtype=torch.float64)
+        losses = torch.stack(
+            [F.binary_cross_entropy_with_logits(logits.double().cpu() / t, labels.double().cpu()) for t in grid]
+        )
+        temperature = float(grid[losses.argmin()])
+        self.model.temperature = torch.full_like(self.model.temperature, temperature)
+        return {"temperature": temperature}
+
+    def _all_logits(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        pairs = [self._logits(rows[k : k + SCORING_BATCH]) for k in range(0, len(rows), SCORING_BATCH)]
+        return torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs])
+
+    def _logits(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        logits, _ = self.model(self._batch(rows))
+        return logits, self._labels(rows)
+
+    def _batch(self, rows: np.ndarray) -> ChurnBatch:
+        return churn_batch(self.material.arrays, rows, self.model).to(self.model.output.weight.device)
+
+    def _labels(self, rows: np.ndarray) -> Tensor:
+        labels = torch.from_numpy(self.material.labels[rows].astype(np.float32))
+        return labels.to(self.model.output.weight.device)
