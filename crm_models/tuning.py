@@ -222,10 +222,8 @@ class _Sitting:
         self.until = math.inf if limits.minutes is None else began + 60 * limits.minutes
         # Half of the epochs are waited for: under the one-cycle schedule a large learning rate looks bad until the
         # rate comes down. The median of fewer than three trials is chance.
-        n_epochs = asked.config.training(asked.model).n_epochs
-        study.pruner = optuna.pruners.MedianPruner(
-            n_startup_trials=RANDOM_TRIALS - 2, n_warmup_steps=math.ceil(n_epochs / 2), n_min_trials=3
-        )
+        self.n_epochs = asked.config.training(asked.model).n_epochs
+        study.pruner = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=math.ceil(self.n_epochs / 2))
 
     def work(self) -> Iterator[Trial]:
         """Trial after trial, until the sitting is over."""
@@ -267,6 +265,8 @@ class _Sitting:
         if state == "finished" and loss is None:
             state = "failed"
         if state == "finished":
+            # Early stopping ended it: to later trials it is at every later epoch where it is now.
+            self._report(trial, loss, facts["epochs"] + 1, self.n_epochs)
             self.study.tell(trial, loss)
         elif state != "open":
             self.study.tell(trial, state=Told.PRUNED if state == "pruned" else Told.FAIL)
@@ -300,10 +300,15 @@ class _Sitting:
 
     def _is_hopeless(self, trial: optuna.Trial, run: RunFolder, epoch: EpochEnd) -> bool:
         """Whether to end a trial early: never the first one, which all are held against, nor one about to end."""
-        loss = _kept_loss(run)
-        if loss is not None and epoch.epoch not in self._frozen()[trial.number].intermediate_values:
-            trial.report(loss, step=epoch.epoch)
+        self._report(trial, _kept_loss(run), epoch.epoch, epoch.epoch)
         return trial.number > 0 and epoch.epoch < epoch.n_epochs and trial.should_prune()
+
+    def _report(self, trial: optuna.Trial, loss: float | None, first: int, last: int) -> None:
+        """Tell the study where a trial is after the epochs from first to last; what it knows already stays."""
+        known = self._frozen()[trial.number].intermediate_values
+        for step in range(first, last + 1):
+            if loss is not None and step not in known:  # a resumed trial repeats its latest epochs
+                trial.report(loss, step)
 
     def _tell_why(self, run: RunFolder) -> str:
         """Say in the run folder of a pruned trial what its stop was about."""

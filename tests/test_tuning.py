@@ -188,6 +188,18 @@ def test_a_hopeless_trial_is_ended_early_and_the_first_never(cohort, tmp_path, m
     assert read_search(tmp_path / "s").best.number == 1
 
 
+def test_a_trial_that_early_stopping_ended_stands_where_it_was_at_every_later_epoch(cohort, tmp_path):
+    config = replace(SMALL, churn_training=replace(FEW, n_epochs=30, patience_epochs=1, learning_rate=0.3))
+    (first,) = search(cohort, tmp_path / "s", config, Limits(trials=1))
+    assert first.epochs < 30
+    with tuning._study(tmp_path / "s") as study:
+        curve = study.trials[0].intermediate_values
+    assert list(curve) == list(range(1, 31))
+    losses = [epoch.valid_loss for epoch in RunFolder(tmp_path / "s" / "s-01").status().epochs]
+    assert list(curve.values())[: first.epochs] == [min(losses[: k + 1]) for k in range(first.epochs)]
+    assert {curve[k] for k in range(first.epochs, 31)} == {first.loss}
+
+
 def test_a_trial_that_fails_is_counted_and_the_search_goes_on(cohort, tmp_path, monkeypatch):
     def fails(run, **_):
         fitting._end(run, "failed", {}, 0.0, "the loss became nan")
