@@ -65,7 +65,7 @@ def next_step(cohort: store.CohortCard) -> None:
 
 def _last_failure(cohort: store.CohortCard) -> str:
     """Why the last training failed, before or after it had a run folder; "" where none did."""
-    runs = [card for card in store.run_cards(cohort.name) if card.state == "failed"]
+    runs = [card for card in store.run_cards(cohort.name) if card.state == "failed" and not card.search]
     jobs = [failure for failure in store.failures() if failure.job.cohort == cohort.name]
     return runs[0].status.reason if runs else jobs[0].reason if jobs else ""
 

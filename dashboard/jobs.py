@@ -49,13 +49,14 @@ JobState = Literal["waiting", "training", "scoring"]
 class Job:
     """One thing to do for one run folder.
 
-    task: `train` (then score), `resume` (then score), `score`, or `paper` (its re-run; belongs to no cohort).
-    arguments: options of `train`, as on the command line; of `paper`, the number of seeds.
+    task: `train` (then score), `resume` (then score), `score`, `tune` (a search; its trials are runs beside it), or
+    `paper` (its re-run; belongs to no cohort). arguments: options of `train` or `tune`, as on the command line; of
+    `paper`, the number of seeds.
     """
 
     run: str
     cohort: str
-    task: Literal["train", "resume", "score", "paper"] = "train"
+    task: Literal["train", "resume", "score", "tune", "paper"] = "train"
     arguments: tuple[str, ...] = ()
     about: str = ""  # for the screen: preset and what was changed
 
@@ -184,8 +185,8 @@ class JobFolder:
         return (self.folder / "stop" / run).exists() or (self.runs / run / "stop").exists()
 
     def ask_to_stop(self, run: str) -> None:
-        """Leave the request in the run folder, where the training loop looks for it."""
-        if (self.runs / run / "config.json").exists():
+        """Leave the request in the folder of the run or search, where the training loop looks for it."""
+        if any((self.runs / run / file).exists() for file in ("config.json", "tune.json")):
             (self.runs / run / "stop").touch()
 
     def is_working(self) -> bool:
@@ -237,6 +238,8 @@ class JobFolder:
             file.unlink(missing_ok=True)
             if job.task == "paper":
                 self._call(job, ["paper", str(self.workspace), *job.arguments])
+            elif job.task == "tune":
+                self._tune(job)
             elif job.task == "score" or self._train(job):
                 self._score(job)
         finally:
@@ -245,13 +248,18 @@ class JobFolder:
     def _train(self, job: Job) -> bool:
         """Train as the command line does; whether there is something to score."""
         out = self.runs / job.run
-        threads = str(max(1, (os.cpu_count() or 2) - 1))
         if job.task == "resume":
-            what = ["train", "--resume", "--out", str(out), "--threads", threads]
+            what = ["train", "--resume", "--out", str(out), "--threads", _threads()]
         else:
             cohort = self.workspace / "cohorts" / job.cohort
-            what = ["train", str(cohort), "--out", str(out), "--threads", threads, *job.arguments]
+            what = ["train", str(cohort), "--out", str(out), "--threads", _threads(), *job.arguments]
         return self._call(job, [*what, "--quiet"]) == 0
+
+    def _tune(self, job: Job) -> None:
+        """Search as the command line does, from where an earlier job of this name has ended."""
+        cohort, out = self.workspace / "cohorts" / job.cohort, self.runs / job.run
+        where = [str(cohort), "--out", str(out), "--runs", str(self.runs), "--threads", _threads()]
+        self._call(job, ["tune", *where, *job.arguments, "--quiet"])
 
     def _score(self, job: Job) -> None:
         """Write the report on the held-out customers and the scores of all customers beside the weights."""
@@ -317,6 +325,11 @@ class JobFolder:
 
     def _note(self, job: Job, state: JobState) -> None:
         _write(self.folder / "now.json", {"job": asdict(job), "state": state, "since": time.time()})
+
+
+def _threads() -> str:
+    """How many threads a training computes with: one core is left to the page."""
+    return str(max(1, (os.cpu_count() or 2) - 1))
 
 
 def load_libraries() -> None:

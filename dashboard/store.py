@@ -142,6 +142,11 @@ class RunCard:
         return str(self.about["config"]["preset"])
 
     @property
+    def search(self) -> str | None:
+        """The search that it is a trial of, or None."""
+        return (self.about.get("search") or {}).get("name")
+
+    @property
     def created(self) -> datetime:
         """When it began (UTC)."""
         return datetime.fromisoformat(self.about["created_at"])
@@ -346,9 +351,11 @@ def settle_choice() -> tuple[list[str], list[str]]:
 def _best(cards: list[RunCard]) -> str | None:
     """The run to show when nobody chose: the newest that was trained to its end.
 
-    One that was stopped comes next, and one with the paper's tiny models last.
+    One that was stopped comes next, then one with the paper's tiny models, and the trials of searches last: they have
+    one model only, and the newest is not the best.
     """
-    real = [card for card in cards if card.preset != "paper"]
+    cards = sorted(cards, key=lambda card: card.search is not None)
+    real = [card for card in cards if card.preset != "paper" and card.search is None]
     whole = [card for card in real if card.status.state == "finished"]
     return (whole or real or cards)[0].run_id if cards else None
 

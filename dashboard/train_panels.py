@@ -13,7 +13,7 @@ from crm_models.errors import CrmError
 from crm_models.estimate import Estimate, estimate, past_run, progress
 from crm_models.paper import TABLE_III
 from crm_models.schema import MODEL_NAMES
-from dashboard import charts, store, widgets
+from dashboard import charts, store, tune_panels, tune_store, widgets
 from dashboard.charts import Curve
 from dashboard.train_form import Wanted
 
@@ -50,16 +50,19 @@ def live() -> None:
 
 def _first_point_awaited() -> bool:
     """Whether a training has begun and its first epoch is not there yet: somebody looks at an empty chart."""
-    at_work = [job.job.run for job in store.work() if job.state == "training"]
+    at_work = [job.job.run for job in store.work() if job.state == "training" and job.job.task != "tune"]
     return any((card := store.run_card(run)) is None or not card.status.epochs for run in at_work)
 
 
 def _show_what_ended() -> None:
-    """Whoever watched a training finds it opened below when it has ended."""
+    """Whoever watched a training, or a search, finds it (its best trial) opened below when it has ended."""
     state, at_work = st.session_state, [job.job.run for job in store.work() if job.state != "waiting"]
     watched = state.get(store.WATCHED)
-    if watched and watched not in at_work and store.run_card(watched) is not None:
-        state[LOOKED_AT] = [watched]
+    if watched and watched not in at_work:
+        search = tune_store.search(watched)
+        ended = search.best.run if search is not None and search.best is not None else watched
+        if store.run_card(ended) is not None:
+            state[LOOKED_AT] = [ended]
     state[store.WATCHED] = at_work[0] if at_work else None
 
 
@@ -80,6 +83,8 @@ def _live() -> None:
                 if st.button("Remove", key=f"remove_{job.job.run}", icon=":material/close:", type="tertiary"):
                     store.jobs().forget(job.job.run)
                     st.rerun()
+        elif job.job.task == "tune":
+            tune_panels.under_way(job, curves)
         else:
             _under_way(job)
     if st.session_state.get(AWAITED) and not _first_point_awaited():
@@ -284,6 +289,7 @@ def history(cohort: store.CohortCard) -> None:
         alt="Runs on this cohort, newest first",
         placeholder="–",
         column_config={
+            "run": st.column_config.TextColumn(width="medium"),
             "step accuracy": st.column_config.NumberColumn(
                 format="%.3f", help="Share of next actions that were right."
             ),
@@ -295,7 +301,7 @@ def history(cohort: store.CohortCard) -> None:
     looked_at = st.session_state.get(LOOKED_AT)
     there = [name for name in looked_at or [] if name in names]
     if looked_at is None or (looked_at and not there):
-        there = [run.run_id for run in runs if run.status.is_over][:1]
+        there = [run.run_id for run in sorted(runs, key=lambda r: r.search is not None) if run.status.is_over][:1]
     st.session_state[LOOKED_AT] = there
     picked = st.multiselect(
         "Look at runs",

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from crm_models.errors import CrmError
-from dashboard import train_form, train_panels, widgets
+from dashboard import train_form, train_panels, tune_panels, widgets
 
 widgets.title("Train", "How much can the models learn from these customers?")
 cohort = widgets.need_cohort()
@@ -22,6 +22,7 @@ with st.container(border=True):
     clicked = st.button("Train both models", type="primary", icon=":material/play_arrow:", disabled=wanted is None)
     if wanted is not None:
         train_panels.time_it_takes(cohort, wanted)
+tune_panels.section(cohort)
 if clicked and wanted is not None:
     train_panels.start(cohort, wanted)
 with under_way:
