@@ -113,7 +113,12 @@ class RunConfig:
     sequence_training: TrainingConfig = field(default_factory=lambda: TrainingConfig(least_updates=LEAST_UPDATES))
     churn_training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
-            n_epochs=24, learning_rate=2e-3, patience_epochs=5, least_updates=LEAST_UPDATES, calibrate=True
+            n_epochs=40,
+            learning_rate=2e-3,
+            patience_epochs=6,
+            average_weights=0.99,
+            least_updates=LEAST_UPDATES,
+            calibrate=True,
         )
     )
     device: Device = "auto"
@@ -250,5 +255,7 @@ _STRONG = RunConfig(
     sequence=SequenceConfig(d_model=128, d_feedforward=512, n_heads=4, max_events=100, dropout=0.2),
     churn=ChurnConfig(d_model=64, d_feedforward=128, n_blocks=3, max_events=60, n_bins=16),
     sequence_training=TrainingConfig(n_epochs=60, patience_epochs=10, least_updates=LEAST_UPDATES),
-    churn_training=TrainingConfig(n_epochs=60, patience_epochs=10, least_updates=LEAST_UPDATES, calibrate=True),
+    churn_training=TrainingConfig(
+        n_epochs=80, patience_epochs=12, average_weights=0.99, least_updates=LEAST_UPDATES, calibrate=True
+    ),
 )

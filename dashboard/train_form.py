@@ -76,6 +76,13 @@ LEARNING = (
     Setting(
         path="patience_epochs", label="Patience", help="Epochs without a better loss before stopping.", low=1, high=100
     ),
+    Setting(
+        path="average_weights",
+        label="Averaged weights",
+        help="How much a running mean of the weights keeps per update; it is what is judged and kept. 0: no mean.",
+        high=0.9999,
+        step=0.01,
+    ),
     Setting(path="monitor", label="Stops by", help="Which loss decides.", choices=("valid", "train")),
     Setting(path="schedule", label="Schedule", help="How the learning rate moves.", choices=("one-cycle", "constant")),
 )

@@ -40,7 +40,7 @@ def test_more_customers_more_epochs_or_a_wider_model_take_longer():
     assert estimate(wide, customers=2000, events_each=20).seconds > base
     lone = replace(CONFIG, churn=replace(CONFIG.churn, n_members=1))
     members = [estimate(c, customers=2000, events_each=20).epoch_seconds["churn"] for c in (lone, CONFIG)]
-    assert members[1] == pytest.approx(4 * members[0])
+    assert members[1] == pytest.approx(members[0])  # each customer trains one of them
     assert estimate(replace(CONFIG, models=("churn",)), customers=2000, events_each=20).seconds < base
 
 
