@@ -44,7 +44,7 @@ def go_on(found: Search, *, minutes: float) -> None:
 
 def _queue(name: str, cohort: str, *, model: str, preset: str, minutes: float) -> None:
     arguments = ("--model", model, "--preset", preset, "--minutes", f"{minutes:g}")
-    about = f"{model} model, from {preset}, {minutes:g} minutes"
+    about = f"{model} model, from {preset}, {minutes:g} min"
     jobs().add(Job(run=name, cohort=cohort, task="tune", arguments=arguments, about=about))
 
 

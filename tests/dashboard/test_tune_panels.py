@@ -55,7 +55,7 @@ def test_a_search_is_queued_with_model_minutes_and_preset(workspace, open_page, 
     (waiting,) = JobFolder(workspace).jobs()
     assert (waiting.job.run, waiting.job.cohort, waiting.job.task) == (NAME, "small", "tune")
     assert waiting.job.arguments == ("--model", "churn", "--preset", "strong", "--minutes", "5")
-    assert f"{NAME} on small, churn model, from strong, 5 minutes: waiting, number 1" in texts(app)
+    assert f"{NAME} on small, churn model, from strong, 5 min: waiting, number 1" in texts(app)
 
 
 def test_only_models_that_the_cohort_can_train_are_offered(workspace, open_page):
