@@ -114,7 +114,7 @@ def _sequence_shape(config: RunConfig, longest: int) -> list[Range | None]:
 def _churn_shape(config: RunConfig, longest: int) -> list[Range | None]:
     shape = config.churn
     found = [
-        # One member is no ensemble; each takes the time of a model of its own, and eight twice the preset's.
+        # One member is no ensemble; they share out the customers to learn from, and each takes a model's time to score.
         _range("churn.n_members", shape.n_members, 1, 8),
         # 0 leaves the history to recency, frequency and their kin; 60 is what `strong` sees.
         _range("churn.max_events", shape.max_events, 0, 60, step=10, longest=longest),
