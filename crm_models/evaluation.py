@@ -6,6 +6,7 @@ Letters: M scored customers, A actions.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,9 @@ TOP = 10
 
 SUSPICIOUS_AUC = 0.97
 """Above this on real data, a column that knows the answer is likelier than a good model."""
+
+WORTH_A_SENTENCE = 0.01
+"""AUC by which the outcomes as drawn must move the ceiling before a note says so."""
 
 ALARM = 3.29 / Z
 """How many half-intervals above the ceiling raise an alarm: luck goes that far in one of a thousand evaluations."""
@@ -196,7 +200,8 @@ def build_report(
 
     arrays: the cohort at its `as_of`. found: the test outcomes that `sequence` answers. Each part has the model's
     scores and their `intervals`, `chance`, `baselines`, `ceiling` (null without truth), `comparisons` with the best
-    baseline (see `_compared`), and the first of them again as `over_best_baseline`.
+    baseline (see `_compared`), and the first of them again as `over_best_baseline`. `ceiling` is what the truth scores
+    on average over all outcomes it might have drawn; the churn part's `ceiling_as_drawn`, on those that it drew.
     """
     parts: dict[str, dict[str, Any] | None] = {"sequence": None, "churn": None}
     if sequence is not None and len(sequence.rank):
@@ -259,15 +264,17 @@ def _churn_part(
             return auc_difference(ours.churned, ours.churn_p, others[best].churn_p)
         return difference_interval(log_loss_per_customer(others[best]), log_loss_per_customer(ours))
 
-    ceiling = None
+    ceiling = as_drawn = None
     if truth is not None:
         test = split.test[~np.isnan(cohort.labels[split.test])]
-        ceiling = churn_ceiling(churn_p(truth, cohort)[test])
+        p = churn_p(truth, cohort)[test]
+        ceiling, as_drawn = churn_ceiling(p), churn_scores(replace(ours, churn_p=p))
     comparisons = [_compared(score, best, gap(score, best)) for score, best in _best(baselines, "log_loss", "auc")]
     return churn_scores(ours) | {
         "chance": churn_chance(float(ours.churned.mean())),
         "baselines": baselines,
         "ceiling": ceiling,
+        "ceiling_as_drawn": as_drawn,
         "comparisons": comparisons,
         "over_best_baseline": comparisons[0],
     }
@@ -341,6 +348,7 @@ def _notes(parts: dict[str, dict[str, Any] | None]) -> list[str]:
             headline = _standing(part["over_best_baseline"])
             said += [verdict(name, part, c["score"]) for c in part["comparisons"][1:] if _standing(c) != headline]
             said += _above_ceiling(name, part)
+            said += _luck(part)
     churn = parts["churn"]
     if churn is not None and churn["auc"] is None:
         said.append("The churn AUC is unknown: the test customers are all of one class.")
@@ -350,6 +358,17 @@ def _notes(parts: dict[str, dict[str, Any] | None]) -> list[str]:
             "customer has left."
         )
     return said
+
+
+def _luck(part: dict[str, Any]) -> list[str]:
+    """What the drawn outcomes make of the ceiling, where that is worth a sentence."""
+    expected, drawn = ((part.get(name) or {}).get("auc") for name in ("ceiling", "ceiling_as_drawn"))
+    if expected is None or drawn is None or abs(drawn - expected) < WORTH_A_SENTENCE:
+        return []
+    return [
+        f"Who leaves is drawn by chance: on these {part['customers']:,} customers the true probabilities themselves "
+        f"have an AUC of {drawn:.3f}, where {expected:.3f} is to be expected."
+    ]
 
 
 def _above_ceiling(name: str, part: dict[str, Any]) -> list[str]:

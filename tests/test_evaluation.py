@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
+from crm_models import evaluation
 from crm_models.cohort import Outcomes, outcomes, split_customers
 from crm_models.evaluation import (
     average_precision,
@@ -308,11 +309,25 @@ def test_the_report_says_in_words_that_an_oracle_beats_the_baselines(oracle_repo
         assert told[score]["value"] == pytest.approx(expected, abs=1e-7)
 
 
+def test_the_ceiling_as_drawn_is_what_an_oracle_scores_on_the_same_customers(oracle_report):
+    churn = oracle_report["churn"]
+    assert churn["ceiling_as_drawn"] == {name: churn[name] for name in churn["ceiling_as_drawn"]}
+    assert churn["ceiling_as_drawn"]["auc"] != churn["ceiling"]["auc"]
+
+
+@pytest.mark.parametrize(("drawn", "said"), [(0.931, True), (0.963, True), (0.942, False)])
+def test_luck_of_the_draw_is_told_where_it_moves_the_ceiling(drawn, said):
+    part = {"customers": 1000, "ceiling": {"auc": 0.947}, "ceiling_as_drawn": {"auc": drawn}}
+    told = evaluation._luck(part)
+    assert [f"AUC of {drawn:.3f}" in note and "0.947" in note for note in told] == [True] * said
+
+
 def test_without_truth_only_the_ceiling_is_missing(bench, oracle_report):
     told = bench.report(bench.sequence_oracle(), bench.churn_oracle(), truth=False)
     for name in ("sequence", "churn"):
         assert told[name]["ceiling"] is None
-        assert told[name] | {"ceiling": oracle_report[name]["ceiling"]} == oracle_report[name]
+        with_truth = {key: oracle_report[name][key] for key in ("ceiling", "ceiling_as_drawn") if key in told[name]}
+        assert told[name] | with_truth == oracle_report[name]
     assert told["notes"] == oracle_report["notes"]
 
 
