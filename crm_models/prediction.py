@@ -5,7 +5,10 @@ Letters: N customers, B batch, A actions, W candidate plans kept (the beam), P p
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -34,6 +37,7 @@ BEAM = 16
 SCORES_AT_ONCE = 8_000_000
 """Scores (customers x candidates x actions) held at once while decoding, 32 MB: many actions mean smaller batches."""
 
+Made = TypeVar("Made")
 
 TORCHS_OWN_THREADS = torch.get_num_threads()
 
@@ -46,18 +50,37 @@ def use_threads(threads: int | None) -> None:
     torch.set_num_threads(threads or TORCHS_OWN_THREADS)
 
 
+def _side_by_side(work: Callable[[np.ndarray], Made], batches: list[np.ndarray], device: torch.device) -> list[Made]:
+    """What `work` makes of each batch, in order.
+
+    Batches that stay in the cache are too small for cores to share one: each core takes batches of its own.
+    """
+    cores = torch.get_num_threads()
+    if device.type != "cpu" or min(cores, len(batches)) < 2:
+        return [work(batch) for batch in batches]
+    try:
+        with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(work, batches))
+    finally:
+        torch.set_num_threads(cores)
+
+
 # ---- churn -----------------------------------------------------------------------------------------------------------
 
 
-@torch.inference_mode()
 def churn_probabilities(model: ChurnTransformer, arrays: CohortArrays, rows: np.ndarray | None = None) -> np.ndarray:
     """(N,) float64 churn probabilities of the customers `rows` (None: all), in their order."""
     rows = np.arange(len(arrays)) if rows is None else rows
     device = model.output.weight.device
     out = np.empty(len(rows))
-    for at in _by_length(arrays.n_history[rows], most=max(1, CHURN_ROWS // model.config.n_members)):
+
+    @torch.inference_mode()
+    def score(at: np.ndarray) -> None:
         logits, _ = model(churn_batch(arrays, rows[at], model).to(device))
         out[at] = torch.sigmoid(logits.double()).cpu().numpy()
+
+    batches = _by_length(arrays.n_history[rows], most=max(1, CHURN_ROWS // model.config.n_members))
+    _side_by_side(score, batches, device)
     return out
 
 
@@ -97,7 +120,6 @@ def sequence_predictions(model: SequenceTransformer, arrays: CohortArrays, found
     )
 
 
-@torch.inference_mode()
 def decode_plans(
     model: SequenceTransformer, arrays: CohortArrays, encoder: FeatureEncoder, rows: np.ndarray | None = None
 ) -> DecodedPlans:
@@ -106,13 +128,16 @@ def decode_plans(
     Retention actions are not proposed either: whether they are due is the policy's decision, not the model's.
     """
     rows = np.arange(len(arrays)) if rows is None else rows
-    made: list[tuple[np.ndarray, DecodedPlans]] = []
-    for at in _by_length(arrays.n_history[rows], model.n_actions):
+
+    @torch.inference_mode()
+    def decode(at: np.ndarray) -> DecodedPlans:
         chosen, stops = rows[at], arrays.n_history[rows[at]]
         batch = history_batch(arrays, chosen, stops, model.config.max_events)
-        allowed = _Allowed.for_use(model, arrays, encoder, chosen)
-        made.append((at, _decode(model, batch, torch.from_numpy(stops), allowed)))
-    return _in_order(made, len(rows))
+        return _decode(model, batch, torch.from_numpy(stops), _Allowed.for_use(model, arrays, encoder, chosen))
+
+    batches = _by_length(arrays.n_history[rows], model.n_actions)
+    made = _side_by_side(decode, batches, model.action.weight.device)
+    return _in_order(list(zip(batches, made, strict=True)), len(rows))
 
 
 def score_customers(
