@@ -90,7 +90,6 @@ def search(
     trials go; `out` unless said. Ends at the limits, or soon after a file `stop` appears in `out`. `DataError` where
     the cohort cannot train the model and `ConfigError` without Optuna, before anything is written.
     """
-    began = time.monotonic()
     if not is_installed():
         raise ConfigError(f"tune needs Optuna, an optional package that is not installed; install it with `{INSTALL}`")
     out, cohort = Path(out), Path(cohort)
@@ -104,7 +103,7 @@ def search(
                 study.enqueue_trial({r.name: r.now for r in asked.space.ranges})
     with RunFolder(out).locked(), _study(out) as study:
         (out / "stop").unlink(missing_ok=True)
-        yield from _Sitting(asked, cohort, out, Path(runs or out), study, limits, began).work()
+        yield from _Sitting(asked, cohort, out, Path(runs or out), study, limits).work()
 
 
 def _state(state: SearchState, limits: Limits) -> dict[str, Any]:
@@ -210,16 +209,15 @@ def _no_validation(model: ModelName, cohort: Cohort, split: Split) -> str | None
 class _Sitting:
     """One call of `search`, from where the last one ended to its limits."""
 
-    def __init__(
-        self, asked: _Asked, cohort: Path, out: Path, runs: Path, study: optuna.Study, limits: Limits, began: float
-    ) -> None:
+    def __init__(self, asked: _Asked, cohort: Path, out: Path, runs: Path, study: optuna.Study, limits: Limits) -> None:
         import optuna
 
         self.asked, self.cohort, self.runs, self.study, self.limits = asked, cohort, runs, study, limits
         self.folder = RunFolder(out)  # its lock and its stop request serve a search as they serve a run
         self.name = out.resolve().name
         self.about = read_search(out).about | {"began_at": now()}
-        self.until = math.inf if limits.minutes is None else began + 60 * limits.minutes
+        # From here on, so that a slow start does not use up the time: at least one trial is begun.
+        self.until = math.inf if limits.minutes is None else time.monotonic() + 60 * limits.minutes
         # Half of the epochs are waited for: under the one-cycle schedule a large learning rate looks bad until the
         # rate comes down. The median of fewer than three trials is chance.
         self.n_epochs = asked.config.training(asked.model).n_epochs

