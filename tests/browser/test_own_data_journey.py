@@ -1,16 +1,17 @@
 """Own files with odd names and marks in them: uploaded, mapped, trained on, planned, downloaded; text stays text."""
 
 import csv
-import re
+import time
+from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from crm_models import workflow
 from crm_models.planning import Policy
 from crm_models.schema import DEFAULT_RETENTION_ACTIONS
 from crm_models.scores import read_scores
-from tests.browser.conftest import at_rest
+from tests.browser.conftest import PATIENCE_MS, at_rest
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -18,6 +19,14 @@ NASTY = "<img src=x onerror=alert(1)> **bold** :red[hot] $a^2$ www.evil.example"
 FORMULA = '=HYPERLINK("http://evil.example","x")'
 ACTIONS = [NASTY, "<b>Anruf</b>", FORMULA, "Brief, per Post"]
 PEOPLE = ["=1+1", *(f"k{k}" for k in range(1, 40))]
+
+
+def wait_for(is_so: Callable[[], bool], page: Page) -> None:
+    """Give the page time until something outside it is so."""
+    end = time.monotonic() + PATIENCE_MS / 1000
+    while not is_so():
+        assert time.monotonic() < end, "it took too long"
+        page.wait_for_timeout(100)
 
 
 @pytest.fixture
@@ -82,7 +91,8 @@ def test_own_files_become_plans_in_a_csv_file(made, app, open_page, files, tmp_p
     page.get_by_text("paper", exact=True).click()
     expect(page.get_by_text("The paper as it is read")).to_be_visible()
     page.get_by_role("button", name="Train both models").click()
-    expect(page.get_by_text(re.compile("my-customers-paper.* on my-customers"))).to_be_visible()
+    # While it trains the page says so, but on a busy machine it may be over before the page has drawn it.
+    wait_for((made / "runs" / "my-customers-paper").exists, page)
     page.get_by_test_id("stSidebarNav").get_by_role("link", name="Plans").click()
     expect(page.get_by_role("button", name="Download plans (CSV)")).to_be_visible()
 
