@@ -90,6 +90,11 @@ class TrainingState:
         state.snapshot = state._now()
         return state
 
+    @property
+    def judged(self) -> nn.Module:
+        """The module that is validated, and whose best weights are kept: the mean of the weights where there is one."""
+        return self.module if self.average is None else self.average.module
+
     def tensors(self) -> dict[str, Tensor]:
         """Weights, their mean, the best weights and the optimiser's memory as they were when the latest epoch ended.
 
@@ -183,7 +188,7 @@ def train(state: TrainingState, material: Material, should_stop: Callable[[], bo
     config = state.config.training(state.model)
     kind: Any = SequenceTask if state.model == "sequence" else ChurnTask
     task = kind(state.module, config, material)
-    judged = task if state.average is None else kind(state.average.module, config, material)
+    judged = kind(state.judged, config, material)
     state.rewind()
     try:
         while state.epoch < config.n_epochs and not state.is_over:
@@ -246,8 +251,7 @@ def _end_of_epoch(
     monitored = valid_loss if config.monitor == "valid" and valid_loss is not None else train_loss
     best = monitored < state.best_loss or config.monitor == "last"
     if best:
-        judged = state.module if state.average is None else state.average.module
-        state.best_loss, state.best_epoch, state.best = monitored, state.epoch, _copy(judged)
+        state.best_loss, state.best_epoch, state.best = monitored, state.epoch, _copy(state.judged)
     state.is_over = state.epoch - state.best_epoch >= config.patience_epochs
     state.snapshot = state._now()
     return EpochEnd(

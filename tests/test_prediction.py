@@ -296,3 +296,21 @@ def test_profiles_alone_are_enough_for_churn():
     p = churn_probabilities(untrained("churn", encoder), known.arrays)
     assert ((p > 0) & (p < 1)).all()
     assert len(np.unique(p)) > 10
+
+
+# ---- cores -----------------------------------------------------------------------------------------------------------
+
+
+def test_cores_with_batches_of_their_own_give_the_same_numbers_and_the_threads_back():
+    encoder, known = material(random_cohort(300))
+    models = untrained("sequence", encoder), untrained("churn", encoder)
+    before, found = torch.get_num_threads(), []
+    try:
+        for cores in (1, 2):
+            torch.set_num_threads(cores)
+            found.append(score_customers(*models, known.arrays, encoder))
+            assert torch.get_num_threads() == cores
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_allclose(found[0].churn_p, found[1].churn_p, atol=1e-6)
+    assert_same_plans(found[0].plans, found[1].plans)

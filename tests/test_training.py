@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,11 @@ from crm_models.training import TrainingState, resolve_device, train
 from tests.small_cohorts import SMALL, material, random_cohort, with_sequence
 
 MODELS = ["sequence", "churn"]
+AVERAGED = replace(
+    SMALL,
+    sequence_training=replace(SMALL.sequence_training, average_weights=0.9),
+    churn_training=replace(SMALL.churn_training, average_weights=0.9),
+)
 
 
 @pytest.fixture(scope="module")
@@ -190,17 +196,20 @@ def test_the_same_seed_gives_the_same_epochs_and_another_seed_others(model, smal
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("stops", [(0,), (1,), (2,), (5,), (7,), (1, 1), (6, 2, 1)])
-def test_a_run_cut_anywhere_goes_on_to_the_same_numbers(model, small, stops, tmp_path):
+@pytest.mark.parametrize(
+    ("stops", "config"),
+    [*((stops, SMALL) for stops in ((0,), (1,), (2,), (5,), (7,), (1, 1), (6, 2, 1))), ((1, 7), AVERAGED)],
+)
+def test_a_run_cut_anywhere_goes_on_to_the_same_numbers(model, small, stops, config, tmp_path):
     """Also within the first epoch, and several times; the state passes through files as the run folder keeps it."""
     encoder, known = small
-    whole, expected = trained(model, small)
-    state, ended = TrainingState.start(model, SMALL, encoder), []
+    whole, expected = trained(model, small, config)
+    state, ended = TrainingState.start(model, config, encoder), []
     for n_batches in stops:
         ended += train(state, known, after(n_batches))
         save_file(state.tensors(), tmp_path / "state.safetensors")
         meta = json.loads(json.dumps(state.meta()))
-        state = TrainingState.restore(model, SMALL, encoder, load_file(tmp_path / "state.safetensors"), meta)
+        state = TrainingState.restore(model, config, encoder, load_file(tmp_path / "state.safetensors"), meta)
     ended += train(state, known)
     assert losses(ended) == losses(expected)
     assert [e.best for e in ended] == [e.best for e in expected]
@@ -218,6 +227,34 @@ def test_a_state_that_was_stopped_can_be_trained_on_without_a_file(model, small)
     ended += train(state, known)
     assert losses(ended) == losses(expected)
     assert_equal_tensors(state.best, whole.best)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_mean_of_the_weights_is_what_is_kept_and_leaves_the_training_alone(model, small, monkeypatch):
+    """By hand: the first update's weights, then each mean moves by 1 - min(0.9, (n + 1) / (n + 10)) of the way."""
+    plain, averaged = (one_epoch(model, small, config, monkeypatch) for config in (SMALL, AVERAGED))
+    assert [e.train_loss for e in plain.ended] == [e.train_loss for e in averaged.ended]
+    name = "action.weight" if model == "sequence" else "output.weight"
+    mean = plain.seen[0][name]
+    for n, weights in enumerate(plain.seen[1:], start=1):
+        mean = mean + (1 - min(0.9, (n + 1) / (n + 10))) * (weights[name] - mean)
+    torch.testing.assert_close(averaged.state.best[name], mean)
+    torch.testing.assert_close(plain.state.best[name], plain.seen[-1][name])
+
+
+def one_epoch(model: str, small, config: RunConfig, monkeypatch) -> SimpleNamespace:
+    """One epoch of training: the state, the epochs, and the weights after each update."""
+    seen: list[dict] = []
+    state = TrainingState.start(model, config.with_epochs(1), small[0])
+    step = state.optimizer.step
+
+    def watched() -> None:
+        step()
+        seen.append({k: v.detach().clone() for k, v in state.module.state_dict().items()})
+
+    monkeypatch.setattr(state.optimizer, "step", watched)
+    ended = list(train(state, small[1]))
+    return SimpleNamespace(state=state, ended=ended, seen=seen)
 
 
 def test_training_again_after_the_end_does_nothing(small):

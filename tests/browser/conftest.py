@@ -132,7 +132,7 @@ def browser() -> Iterator[Browser]:
 
 def opened(browser: Browser, address: str, *, width: int = 1280, scheme: str = "light") -> Page:
     """A page of the app in a window of its own (a new viewer), at rest; close `page.context` after use."""
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]  # light or dark
     page = context.new_page()
     page.set_default_timeout(PATIENCE_MS)
     page.goto(address)

@@ -73,7 +73,7 @@ def wait_for(there: Callable[[], bool], what: str) -> None:
 def opened(chromium: Browser, address: str, scheme: str) -> Page:
     """A window of its own on a page of the app, at rest."""
     size = {"width": WIDTH, "height": HEIGHT}
-    context = chromium.new_context(viewport=size, color_scheme=scheme, device_scale_factor=SCALE)  # type: ignore[arg-type]
+    context = chromium.new_context(viewport=size, color_scheme=scheme, device_scale_factor=SCALE)  # type: ignore[arg-type]  # light or dark
     page = context.new_page()
     page.set_default_timeout(120_000)
     page.goto(address)

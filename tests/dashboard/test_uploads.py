@@ -73,7 +73,7 @@ def test_what_unpacks_to_more_than_any_memory_is_refused_before_it_is_unpacked(m
         with pytest.raises(DataError, match="at most 5 MB when unpacked"):
             uploads.read_upload("t.csv", raw)
         with pytest.raises(DataError, match="import telco"):
-            uploads.import_known("nowhere", "telco", [("t.csv", raw)], None)  # type: ignore[arg-type]
+            uploads.import_known("nowhere", "telco", [("t.csv", raw)], None)  # type: ignore[arg-type]  # the folder is never reached
 
 
 def test_limits_of_size_and_rows_name_what_to_do_instead(monkeypatch):

@@ -164,6 +164,15 @@ def test_the_answer_is_the_mean_of_members_that_differ(encoded):
     torch.testing.assert_close(log_odds(model, batch), each.mean(dim=1))
 
 
+def test_one_member_asked_alone_says_what_it_says_among_all(encoded):
+    model = untrained("churn", encoded[0])
+    batch, asked = batch_of(encoded, model), torch.arange(12) % 4
+    with torch.inference_mode():
+        each, _ = model.members(batch)
+        alone = model.of_member(batch, asked)
+    torch.testing.assert_close(alone, each[torch.arange(12), asked])
+
+
 def test_a_member_is_a_model_of_its_own_with_the_shared_weights(encoded):
     """Member k alone, as a model of one member whose feature tokens, events and [CLS] are scaled by k's own vector."""
     model = untrained("churn", encoded[0])
