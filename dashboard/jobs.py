@@ -286,6 +286,7 @@ class JobFolder:
             if arguments[0] != "train":
                 os.nice(NICENESS)
             _become(arguments, log)
+        _set_group_priority(0 if arguments[0] == "train" else NICENESS)
         (self.folder / "child.pid").write_text(str(child), encoding="utf-8")  # for a person who must end it by hand
         status, killed = self._watch(job, child)
         # A training that got as far as its run folder tells there itself how it ended.
@@ -317,6 +318,7 @@ class JobFolder:
                     killed = True
             if time.monotonic() > eager_until:
                 yield_to_the_page(child)
+                _set_group_priority(NICENESS)
                 eager_until = math.inf
             time.sleep(WATCH_SECONDS)
 
@@ -359,6 +361,16 @@ def yield_to_the_page(pid: int) -> None:
         with suppress(OSError):
             if os.getpriority(os.PRIO_PROCESS, thread) < NICENESS:
                 os.setpriority(os.PRIO_PROCESS, thread, NICENESS)
+
+
+def _set_group_priority(niceness: int) -> None:
+    """The priority of the runner's session, with all its processes.
+
+    Linux may share the cores out among sessions first and only then within each ("autogroup"): there a process that
+    yields does so beside its like alone, and the session has a priority of its own. Elsewhere this does nothing.
+    """
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(niceness), encoding="ascii")
 
 
 def _become(arguments: list[str], log: Path) -> NoReturn:

@@ -4,7 +4,8 @@
 
 - pages: a click on each page of the navigation, until its heading is there and the script at rest; the app is warm;
 - training: from the click on `Train both models` to the first point on the curve, beside `python -c "import torch"`;
-- background: the same clicks while a training runs, as a ratio to those without one.
+- background: the same clicks in turns while a training runs and while it is halted, as a ratio. In turns, because a
+  machine that shares its cores with others may be half as fast a minute later.
 
 The other figures of the app (threshold, customer) come from the scripts beside this one.
 """
@@ -12,11 +13,13 @@ The other figures of the app (threshold, customer) come from the scripts beside 
 from __future__ import annotations
 
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -27,7 +30,7 @@ from crm_models import workflow
 from crm_models.files import write_json
 from crm_models.runs import RunFolder
 from dashboard import paper_live, scoring
-from dashboard.jobs import JobFolder
+from dashboard.jobs import EAGER_SECONDS, JobFolder
 from tests.browser.conftest import ARGUMENTS, AT_REST, CHROMIUM, served  # the path comes first
 
 PAGES = ("Home", "Cohort", "Train", "Evaluate", "Attention", "Customers", "Plans", "Paper")
@@ -39,7 +42,7 @@ POINTS = "document.querySelectorAll('[class*=st-key-live_] .scatterlayer .trace 
 
 def prepare(workspace: Path, customers: int) -> None:
     """A cohort of so many customers with one quick run and a re-run of the paper: every page has its full load."""
-    if (workspace / "prepared").exists():
+    if (workspace / "cohorts" / "small").exists():
         return
     cohort = workspace / "cohorts" / "measured"
     workflow.generate(cohort, scenario="lifelike", customers=customers)
@@ -47,9 +50,8 @@ def prepare(workspace: Path, customers: int) -> None:
     list(workflow.train(cohort, workspace / "runs" / "quick", config))
     write_json(workspace / "runs" / "quick" / "report.json", workflow.evaluate(workspace / "runs" / "quick"))
     scoring.keep(RunFolder(workspace / "runs" / "quick"), cohort)
-    workflow.generate(workspace / "cohorts" / "small", scenario="lifelike", customers=2000)
     paper_live.keep(workspace / paper_live.FOLDER, seeds=5)
-    (workspace / "prepared").touch()
+    workflow.generate(workspace / "cohorts" / "small", scenario="lifelike", customers=2000)
 
 
 def go(page: Page, name: str) -> float:
@@ -69,6 +71,26 @@ def clicks(page: Page, names: tuple[str, ...]) -> dict[str, list[float]]:
             took[name].append(go(page, name))
             page.wait_for_timeout(300)
     return took
+
+
+def in_turns(page: Page, names: tuple[str, ...], jobs: JobFolder) -> dict[str, tuple[list[float], list[float]]]:
+    """Seconds of each click while the training is halted, and right before or after while it runs."""
+    took: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in names}
+    for round_ in range(ROUNDS):
+        for name in names:
+            for runs in (False, True) if round_ % 2 else (True, False):
+                go(page, "Paper")  # so that the page is a new one every time
+                tell_training(jobs, signal.SIGCONT if runs else signal.SIGSTOP)
+                page.wait_for_timeout(300)
+                took[name][runs].append(go(page, name))
+                tell_training(jobs, signal.SIGCONT)
+    return took
+
+
+def tell_training(jobs: JobFolder, what: signal.Signals) -> None:
+    """Send the process that trains or scores a signal; nothing where it has just ended."""
+    with suppress(ProcessLookupError):
+        os.kill(int((jobs.folder / "child.pid").read_text()), what)
 
 
 def import_torch() -> float:
@@ -108,19 +130,18 @@ def main(workspace: Path, customers: int) -> None:
                 page.wait_for_timeout(1500)
             for name, took in clicks(page, PAGES).items():
                 print(f"{name:<10} at rest {statistics.median(took):.2f} s (at most 1.5), worst {max(took):.2f} s")
-            quiet = clicks(page, LOADED)
             torch = import_torch()
             waited = first_point(page, address)
             beside = f"{waited - torch:+.2f} s beside the {torch:.2f} s of `import torch` (at most +2)"
             print(f"first point {waited:.2f} s after the click, {beside}")
             page.goto(f"{address}/?cohort=measured")
             page.wait_for_selector("h1")
-            loaded = clicks(page, LOADED)
-            still = JobFolder(workspace).jobs()
-            for name in quiet:
-                ratio = statistics.median(loaded[name]) / statistics.median(quiet[name])
+            page.wait_for_timeout(1000 * EAGER_SECONDS)
+            jobs = JobFolder(workspace)
+            for name, (halted, under_way) in in_turns(page, LOADED, jobs).items():
+                ratio = statistics.median(under_way) / statistics.median(halted)
                 print(f"{name:<10} while training {ratio:.2f} times as long (at most 1.5)")
-            print(f"(training under way until the end: {bool(still)})")
+            print(f"(training under way until the end: {bool(jobs.jobs())})")
         chromium.close()
 
 

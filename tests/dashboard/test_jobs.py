@@ -128,6 +128,13 @@ def test_a_process_yields_with_all_its_threads():
         process.kill()
 
 
+def session_priority(pid: int) -> int | None:
+    """The niceness of a process's session ("/autogroup-7 nice 10"); None where Linux shares out by process alone."""
+    file = Path(f"/proc/{pid}/autogroup")
+    words = file.read_text().split() if file.exists() else []
+    return int(words[-1]) if words else None
+
+
 @pytest.mark.slow
 def test_a_training_has_priority_at_first_and_scoring_never(busy):
     here = os.getpriority(os.PRIO_PROCESS, 0)
@@ -138,9 +145,12 @@ def test_a_training_has_priority_at_first_and_scoring_never(busy):
     wait_until(lambda: run.status().epochs)
     child = int((busy.folder / "child.pid").read_text())
     assert os.getpriority(os.PRIO_PROCESS, child) == here
+    assert session_priority(child) in (0, None)
     wait_until(lambda: os.getpriority(os.PRIO_PROCESS, child) == max(jobs.NICENESS, here), jobs.EAGER_SECONDS + 10)
+    wait_until(lambda: session_priority(child) in (jobs.NICENESS, None))
     busy.stop("eager")
     wait_until(lambda: any(j.state == "scoring" for j in busy.jobs()) and run.result() is not None)
+    assert session_priority(int((busy.folder / "runner.pid").read_text())) in (jobs.NICENESS, None)
     wait_until(lambda: not busy.jobs())
 
 
