@@ -31,8 +31,9 @@ SCORING_BATCH = 128
 CHURN_ROWS = 256
 """Customers x members at a time, for the same reason: four members and 64 customers are a fifth quicker than 128."""
 
-BEAM = 16
-"""Candidates kept per step. Up to this many actions the search tries every first and the sixteen best first pairs."""
+NARROW, WIDE = 4, 16
+"""Candidates kept per step: first few, then many for the customers for whom a plan that was cut might have been better.
+Up to sixteen actions the wide search tries every first and the sixteen best first pairs."""
 
 SCORES_AT_ONCE = 8_000_000
 """Scores (customers x candidates x actions) held at once while decoding, 32 MB: many actions mean smaller batches."""
@@ -156,7 +157,7 @@ def score_customers(
 def _by_length(lengths: np.ndarray, n_actions: int = 1, most: int = SCORING_BATCH) -> list[np.ndarray]:
     """Positions cut into batches of like length, so that little of a batch is padding."""
     order = np.argsort(lengths, kind="stable")
-    size = max(1, min(most, SCORES_AT_ONCE // (BEAM * n_actions)))
+    size = max(1, min(most, SCORES_AT_ONCE // (WIDE * n_actions)))
     return [order[k : k + size] for k in range(0, len(order), size)]
 
 
@@ -225,16 +226,38 @@ def _decode(model: SequenceTransformer, batch: SequenceBatch, n_history: Tensor,
     read = last.clamp(min=0)[:, None]
     encoded, latest = model(batch, read=read), model.last_actions(batch.action).gather(1, read)[:, 0]
     n_positions = batch.action.shape[1] + model.n_front
-    seen = torch.arange(n_positions, device=device) <= last[:, None]
-    beam = _Beam.start(model.logits(encoded.hidden[:, 0], latest), allowed)
-    past, ancestors = encoded.past, None
+    history = _History(
+        length=length,
+        seen=torch.arange(n_positions, device=device) <= last[:, None],
+        past=encoded.past,
+        first_logits=model.logits(encoded.hidden[:, 0], latest),
+        allowed=allowed,
+    )
+    found = _search(model, history, NARROW)
+    unsure = (found.total[:, 0] < found.cut).nonzero()[:, 0]
+    plans = found.result()
+    return plans if not len(unsure) else _replaced(plans, unsure, _search(model, history.of(unsure), WIDE).result())
+
+
+def _search(model: SequenceTransformer, history: _History, width: int) -> _Beam:
+    """The best plan of each customer (a beam of one) among those that `width` candidates per step lead to."""
+    beam = _Beam.start(history.first_logits, history.allowed, width)
+    seen, past, ancestors = history.seen, history.past, None
     for step in range(1, N_STEPS):
         # After the last step only the best plan is asked for.
-        keep = BEAM if step < N_STEPS - 1 else 1
+        keep = width if step < N_STEPS - 1 else 1
         seen, ancestors = beam.visible(seen, ancestors)
-        logits, past = _advance(model, beam.actions[:, :, -1], length + step - 1, past, seen)
-        beam = beam.extend(logits, allowed, keep)
-    return beam.result()
+        logits, past = _advance(model, beam.actions[:, :, -1], history.length + step - 1, past, seen)
+        beam = beam.extend(logits, history.allowed, keep)
+    return beam
+
+
+def _replaced(plans: DecodedPlans, at: Tensor, by: DecodedPlans) -> DecodedPlans:
+    """The plans with those of the customers `at` replaced."""
+    rows = at.cpu().numpy()
+    for name, own in vars(plans).items():
+        own[rows] = getattr(by, name)
+    return plans
 
 
 def _advance(
@@ -248,11 +271,35 @@ def _advance(
 
 
 @dataclass(frozen=True, kw_only=True)
+class _History:
+    """What a search starts from: length (B,) events, which positions are seen (B, P), their keys and values, the scores
+    of the first step (B, A), and what may stand in a plan."""
+
+    length: Tensor
+    seen: Tensor
+    past: list[KeyValue]
+    first_logits: Tensor
+    allowed: _Allowed
+
+    def of(self, rows: Tensor) -> _History:
+        """The same of some customers."""
+        return _History(
+            length=self.length[rows],
+            seen=self.seen[rows],
+            past=[KeyValue(past.key[rows], past.value[rows]) for past in self.past],
+            first_logits=self.first_logits[rows],
+            allowed=_Allowed(first=self.allowed.first[rows], repeats=self.allowed.repeats),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Beam:
     """The W best partial plans per customer, best first.
 
     actions (B, W, s) ids; step_log_p (B, W, s); total (B, W) log-probability of the plan so far; parent (B, W) place in
-    the previous beam; runner_up (B, W, s) and its log-probability.
+    the previous beam; runner_up (B, W, s) and its log-probability; cut (B,) log-probability of the best partial plan
+    that did not stay in the beam at any step. No plan that it could have led to is more probable than itself, so a
+    finished plan that is at least as probable is the best there is.
     """
 
     actions: Tensor
@@ -261,10 +308,11 @@ class _Beam:
     parent: Tensor
     runner_up: Tensor
     runner_up_log_p: Tensor
+    cut: Tensor
 
     @classmethod
-    def start(cls, logits: Tensor, allowed: _Allowed) -> _Beam:
-        """The best first steps from logits (B, A)."""
+    def start(cls, logits: Tensor, allowed: _Allowed, width: int) -> _Beam:
+        """The `width` best first steps from logits (B, A)."""
         n = len(logits)
         nothing = torch.zeros(n, 1, 0, device=logits.device)
         empty = cls(
@@ -274,8 +322,9 @@ class _Beam:
             parent=torch.zeros(n, 1, dtype=torch.long, device=logits.device),
             runner_up=nothing.long(),
             runner_up_log_p=nothing,
+            cut=torch.full((n,), -torch.inf, device=logits.device),
         )
-        return empty.extend(logits[:, None], allowed, BEAM)
+        return empty.extend(logits[:, None], allowed, width)
 
     def extend(self, logits: Tensor, allowed: _Allowed, keep: int) -> _Beam:
         """The `keep` best plans that are one step longer, from logits (B, W, A) after each candidate."""
@@ -284,7 +333,9 @@ class _Beam:
         # Where no action is left, "none" (id 0) follows at no cost, so that the steps before it still count.
         used_up = ~torch.isfinite(log_p[..., :1])
         cost = torch.cat([log_p[..., :1].masked_fill(used_up, 0.0), log_p[..., 1:]], dim=2)
-        total, index = (self.total[..., None] + cost).flatten(1).topk(min(keep, width * n_next), dim=1)
+        total, index = (self.total[..., None] + cost).flatten(1).topk(min(keep + 1, width * n_next), dim=1)
+        cut = torch.maximum(self.cut, total[:, keep]) if keep < total.shape[1] else self.cut
+        total, index = total[:, :keep], index[:, :keep]
         rows = torch.arange(n, device=logits.device)[:, None]
         parent, place = index // n_next, index % n_next
         # The best action that was not chosen: the second where the best was, else the best.
@@ -297,6 +348,7 @@ class _Beam:
             parent=parent,
             runner_up=grow(self.runner_up, action, other),
             runner_up_log_p=grow(self.runner_up_log_p, log_p, other),
+            cut=cut,
         )
 
     def _best_next(self, logits: Tensor, allowed: _Allowed, count: int) -> tuple[Tensor, Tensor]:

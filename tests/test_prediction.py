@@ -228,9 +228,27 @@ def test_the_size_of_a_batch_changes_nothing(scored, monkeypatch, size):
 def test_many_actions_mean_smaller_batches_and_the_same_plans(scored, monkeypatch):
     encoder, known, sequence, _ = scored
     whole = decode_plans(sequence, known.arrays, encoder)
-    monkeypatch.setattr(prediction, "SCORES_AT_ONCE", 5 * prediction.BEAM * 7)
+    monkeypatch.setattr(prediction, "SCORES_AT_ONCE", 5 * prediction.WIDE * 7)
     assert max(len(batch) for batch in prediction._by_length(known.arrays.n_history, 7)) == 5
     assert_same_plans(decode_plans(sequence, known.arrays, encoder), whole)
+
+
+@pytest.mark.parametrize("width", [1, 2, 4])
+def test_a_narrow_search_says_for_whom_it_does_not_suffice(scored, monkeypatch, width):
+    encoder, known, sequence, _ = scored
+    narrow_or_wide, searched = prediction._search, []
+
+    def noted(model, history, width):
+        searched.append((width, len(history.length)))
+        return narrow_or_wide(model, history, width)
+
+    monkeypatch.setattr(prediction, "NARROW", prediction.WIDE)
+    wide = decode_plans(sequence, known.arrays, encoder)
+    monkeypatch.setattr(prediction, "NARROW", width)
+    monkeypatch.setattr(prediction, "_search", noted)
+    assert_same_plans(decode_plans(sequence, known.arrays, encoder), wide)
+    assert [n for n, _ in searched] == [width, prediction.WIDE]
+    assert 0 < searched[1][1] <= searched[0][1] == 70
 
 
 def test_permuting_customers_permutes_what_is_said_about_them(scored):
