@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import streamlit as st
@@ -70,7 +70,7 @@ CHURN = (
         path="churn.use_behaviour", label="Uses behaviour", help="Recency, frequency, monetary value and their kin."
     ),
 )
-LEARNING = (
+_LEARNING = (
     Setting(path="learning_rate", label="Learning rate", help="Size of an update.", low=1e-5, high=0.1, step=1e-4),
     Setting(path="weight_decay", label="Weight decay", help="Pull of the weights towards zero.", high=1.0, step=1e-3),
     Setting(
@@ -86,6 +86,11 @@ LEARNING = (
     Setting(path="monitor", label="Stops by", help="Which loss decides.", choices=("valid", "train")),
     Setting(path="schedule", label="Schedule", help="How the learning rate moves.", choices=("one-cycle", "constant")),
 )
+
+
+def learning(model: str) -> tuple[Setting, ...]:
+    """How one of the models is fitted; the presets set it for each by itself."""
+    return tuple(replace(setting, path=f"{model}_training.{setting.path}") for setting in _LEARNING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,10 +128,12 @@ def training_form() -> Wanted:
             "Epochs at most",
             min_value=1,
             max_value=MAX_EPOCHS,
-            value=base.sequence_training.n_epochs,
+            value=None,
+            placeholder=_own_epochs(base, model),
             key=f"train_epochs_{name}",
             persist_state="session",
-            help="One epoch is one pass over all training customers. Early stopping may end sooner.",
+            help="One epoch is one pass over all training customers; early stopping may end sooner. Left empty, the "
+            "preset decides, for each model by itself.",
             width=140,
         )
         seed = st.number_input(
@@ -149,8 +156,7 @@ def training_form() -> Wanted:
         )
     changed = _more_settings(name, base)
     arguments = ["--preset", name, "--model", model, "--seed", str(int(seed))]
-    # Left alone, each model keeps its own number: the churn model's is lower.
-    wanted = None if int(epochs) == base.sequence_training.n_epochs else int(epochs)
+    wanted = None if epochs is None else int(epochs)
     if wanted is not None:
         arguments += ["--epochs", str(wanted)]
     for path, value in changed.items():
@@ -166,27 +172,29 @@ def training_form() -> Wanted:
     return Wanted(config=config, arguments=arguments, about=about, name=run_name)
 
 
+def _own_epochs(base: RunConfig, model: str) -> str:
+    """What the preset sets for the models that are trained: "30", or "30 and 40" where they differ."""
+    both = {"sequence": base.sequence_training.n_epochs, "churn": base.churn_training.n_epochs}
+    return " and ".join(dict.fromkeys(str(n) for name, n in both.items() if model in (name, "both")))
+
+
 def _more_settings(name: str, base: RunConfig) -> dict[str, Any]:
     """The folded settings; only those that differ from the preset come back, by their path."""
     changed: dict[str, Any] = {}
     with st.expander("More settings", icon=":material/tune:"):
         st.caption("What the preset sets is filled in. Change one thing at a time, and compare the runs below.")
-        for heading, settings in (("Sequence Transformer", SEQUENCE), ("Churn Transformer", CHURN)):
+        for heading, model, own in (
+            ("Sequence Transformer", "sequence", SEQUENCE),
+            ("Churn Transformer", "churn", CHURN),
+        ):
             st.markdown(f"**{heading}**")
             with st.grid(4):
-                for setting in settings:
+                for setting in (*own, *learning(model)):
                     part, field = setting.path.split(".")
                     now = getattr(getattr(base, part), field)
                     value = _widget(setting, now, key=f"set_{name}_{setting.path}")
                     if value != now:
                         changed[setting.path] = value
-        st.markdown("**Learning, both models**")
-        with st.grid(4):
-            for setting in LEARNING:
-                now = getattr(base.sequence_training, setting.path)
-                value = _widget(setting, now, key=f"set_{name}_{setting.path}")
-                if value != now:
-                    changed |= {f"sequence_training.{setting.path}": value, f"churn_training.{setting.path}": value}
     return changed
 
 

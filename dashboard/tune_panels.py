@@ -12,7 +12,7 @@ import streamlit as st
 from crm_models.trials import Search, Trial
 from crm_models.tuning import is_installed
 from dashboard import store, tune_store, widgets
-from dashboard.train_form import CHURN, LEARNING, MODELS, SEQUENCE
+from dashboard.train_form import CHURN, MODELS, SEQUENCE, learning
 
 CHOSEN = "tune_search"
 SEEN = "tune_trials_seen"
@@ -24,7 +24,7 @@ STATES = {
     "failed": "failed",
 }
 LABELS = {setting.path: setting.label.lower() for setting in (*SEQUENCE, *CHURN)}
-LABELS |= {f"{model}_training.{s.path}": s.label.lower() for model in ("sequence", "churn") for s in LEARNING}
+LABELS |= {s.path: s.label.lower() for model in ("sequence", "churn") for s in learning(model)}
 LABELS |= {"churn.n_bins": "bins", "sequence_training.hide_context": "context hidden"}
 FOLLOWS = ("sequence.d_feedforward", "churn.d_feedforward")
 """Not told: it keeps its proportion to the width."""

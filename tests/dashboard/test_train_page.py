@@ -38,6 +38,26 @@ def test_train_both_models_queues_what_was_set(workspace, open_page, texts):
     assert "waiting, number 1 in the queue" in texts(app)
 
 
+def test_each_model_shows_and_keeps_its_own_learning(workspace, open_page):
+    app = open_page("train")
+    standard = workflow.run_config(preset="standard")
+    for model in ("sequence", "churn"):
+        shown = app.number_input(f"set_standard_{model}_training.learning_rate").value
+        assert shown == standard.training(model).learning_rate
+    assert app.number_input("train_epochs_standard").value is None
+    assert app.number_input("train_epochs_standard").placeholder == "30 and 40"
+    app.selectbox("train_models").set_value("churn").run()
+    assert app.number_input("train_epochs_standard").placeholder == "40"
+    app.number_input("set_standard_churn_training.learning_rate").set_value(3e-3)
+    app.number_input("train_epochs_standard").set_value(30).run()
+    train_button(app).click().run()
+    (waiting,) = JobFolder(workspace).jobs()
+    assert waiting.job.arguments == (
+        *("--preset", "standard", "--model", "churn", "--seed", "0", "--epochs", "30"),
+        *("--set", "churn_training.learning_rate=0.003"),
+    )
+
+
 def test_the_options_are_understood_by_the_command_line(workspace, open_page):
     app = open_page("train")
     app.get_by_key("train_preset").set_value("strong").run()
