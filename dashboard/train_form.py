@@ -134,7 +134,7 @@ def training_form() -> Wanted:
             persist_state="session",
             help="One epoch is one pass over all training customers; early stopping may end sooner. Left empty, the "
             "preset decides, for each model by itself.",
-            width=140,
+            width=180,
         )
         seed = st.number_input(
             "Seed",
@@ -187,14 +187,15 @@ def _more_settings(name: str, base: RunConfig) -> dict[str, Any]:
             ("Sequence Transformer", "sequence", SEQUENCE),
             ("Churn Transformer", "churn", CHURN),
         ):
-            st.markdown(f"**{heading}**")
-            with st.grid(4):
-                for setting in (*own, *learning(model)):
-                    part, field = setting.path.split(".")
-                    now = getattr(getattr(base, part), field)
-                    value = _widget(setting, now, key=f"set_{name}_{setting.path}")
-                    if value != now:
-                        changed[setting.path] = value
+            for title, settings in ((f"**{heading}**", own), (f"{heading}: how it learns", learning(model))):
+                st.markdown(title)
+                with st.grid(4):
+                    for setting in settings:
+                        part, field = setting.path.split(".")
+                        now = getattr(getattr(base, part), field)
+                        value = _widget(setting, now, key=f"set_{name}_{setting.path}")
+                        if value != now:
+                            changed[setting.path] = value
     return changed
 
 
