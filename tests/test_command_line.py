@@ -13,6 +13,7 @@ import pytest
 
 from crm_models.__main__ import main
 from crm_models.runs import RunFolder
+from tests.refusals import refused
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,22 +30,6 @@ def small_run(small_cohort, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "small"
     assert main(["train", str(small_cohort), "--out", str(folder), "--epochs", "2", "--quiet"]) == 0
     return folder
-
-
-def refused(capsys, *arguments: object) -> str:
-    """The one line that the command prints when it refuses; checks the exit status and the form."""
-    try:
-        status = main([str(a) for a in arguments])
-    except SystemExit as stop:
-        status = stop.code
-    printed = capsys.readouterr()
-    lines = printed.err.strip().splitlines()
-    assert status == 2
-    assert len(lines) == 1, printed.err
-    assert lines[0].startswith("error: ")
-    assert "Traceback" not in lines[0]
-    assert "unexpected" not in lines[0]
-    return lines[0]
 
 
 # ---- good input ------------------------------------------------------------------------------------------------------

@@ -8,25 +8,10 @@ from pathlib import Path
 import pytest
 
 from crm_models.__main__ import main
+from tests.refusals import refused
 
 ROOT = Path(__file__).resolve().parents[2]
 FORMS = ("tables", "movielens", "amazon", "telco", "starbucks", "retail")
-
-
-def refused(capsys, *arguments: object) -> str:
-    """The one line with which the command refuses; fails on any other status or output."""
-    try:
-        status = main([str(a) for a in arguments])
-    except SystemExit as stop:
-        status = stop.code
-    printed = capsys.readouterr()
-    lines = printed.err.strip().splitlines()
-    assert status == 2
-    assert printed.out == ""
-    assert len(lines) == 1, printed.err
-    assert lines[0].startswith("error: ")
-    assert "unexpected" not in lines[0]
-    return lines[0]
 
 
 def imported(capsys, *arguments: object) -> str:
