@@ -16,16 +16,14 @@ from pathlib import Path
 from typing import Any
 
 MATRIX = 2048
-HALF = 2
-"""Planning is compared with half the customers. A smaller part would end before memory has reached its level, which it
-does after a few parts of the cohort, whatever follows."""
 
 
 def measure(*, generated: int = 1_000_000, planned: int = 100_000, events: int = 50) -> dict[str, Any]:
     """Seconds, rates and peak memory (MiB) of generating `generated` customers and planning `planned`.
 
     Planning is measured with the standard preset, histories of `events` events, and once more with half of the
-    customers: what memory grows by between the two is what depends on the cohort.
+    customers: what memory grows by between the two is what depends on the cohort. (Fewer would end before memory has
+    reached its level, which it does after a few parts of a cohort.)
     """
     with tempfile.TemporaryDirectory(prefix="crm-speed-") as folder:
         work = Path(folder)
@@ -36,7 +34,7 @@ def measure(*, generated: int = 1_000_000, planned: int = 100_000, events: int =
         _timed([*lifelike, *few])
         _timed(["train", str(work / "few"), "--out", str(work / "run"), "--epochs", "1", "--quiet"])
         plans = {}
-        for name, n in (("plan", planned), ("plan_half", planned // HALF)):
+        for name, n in (("plan", planned), ("plan_half", planned // 2)):
             cohort = work / name
             _timed([*lifelike, "--customers", str(n), "--events", str(events), "--seed", "1", "--out", str(cohort)])
             out = work / f"{name}.csv"

@@ -174,8 +174,8 @@ def training_form() -> Wanted:
 
 def _own_epochs(base: RunConfig, model: str) -> str:
     """What the preset sets for the models that are trained: "30", or "30 and 40" where they differ."""
-    both = {"sequence": base.sequence_training.n_epochs, "churn": base.churn_training.n_epochs}
-    return " and ".join(dict.fromkeys(str(n) for name, n in both.items() if model in (name, "both")))
+    trained = base.models if model == "both" else (model,)
+    return " and ".join(dict.fromkeys(str(base.training(name).n_epochs) for name in trained))
 
 
 def _more_settings(name: str, base: RunConfig) -> dict[str, Any]:

@@ -23,8 +23,7 @@ STATES = {
     "pruned": "ended early",
     "failed": "failed",
 }
-LABELS = {setting.path: setting.label.lower() for setting in (*SEQUENCE, *CHURN)}
-LABELS |= {s.path: s.label.lower() for model in ("sequence", "churn") for s in learning(model)}
+LABELS = {s.path: s.label.lower() for s in (*SEQUENCE, *learning("sequence"), *CHURN, *learning("churn"))}
 LABELS |= {"churn.n_bins": "bins", "sequence_training.hide_context": "context hidden"}
 FOLLOWS = ("sequence.d_feedforward", "churn.d_feedforward")
 """Not told: it keeps its proportion to the width."""

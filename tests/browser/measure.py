@@ -63,21 +63,21 @@ def go(page: Page, name: str) -> float:
     return time.perf_counter() - begin
 
 
-def clicks(page: Page, names: tuple[str, ...]) -> dict[str, list[float]]:
+def clicks(page: Page) -> dict[str, list[float]]:
     """Seconds of each click, several rounds over the pages."""
-    took: dict[str, list[float]] = {name: [] for name in names}
+    took: dict[str, list[float]] = {name: [] for name in PAGES}
     for _ in range(ROUNDS):
-        for name in names:
+        for name in PAGES:
             took[name].append(go(page, name))
             page.wait_for_timeout(300)
     return took
 
 
-def in_turns(page: Page, names: tuple[str, ...], jobs: JobFolder) -> dict[str, tuple[list[float], list[float]]]:
+def in_turns(page: Page, jobs: JobFolder) -> dict[str, tuple[list[float], list[float]]]:
     """Seconds of each click while the training is halted, and right before or after while it runs."""
-    took: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in names}
+    took: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in LOADED}
     for round_ in range(ROUNDS):
-        for name in names:
+        for name in LOADED:
             for runs in (False, True) if round_ % 2 else (True, False):
                 go(page, "Paper")  # so that the page is a new one every time
                 tell_training(jobs, signal.SIGCONT if runs else signal.SIGSTOP)
@@ -128,7 +128,7 @@ def main(workspace: Path, customers: int) -> None:
             for name in PAGES:
                 go(page, name)
                 page.wait_for_timeout(1500)
-            for name, took in clicks(page, PAGES).items():
+            for name, took in clicks(page).items():
                 print(f"{name:<10} at rest {statistics.median(took):.2f} s (at most 1.5), worst {max(took):.2f} s")
             torch = import_torch()
             waited = first_point(page, address)
@@ -138,7 +138,7 @@ def main(workspace: Path, customers: int) -> None:
             page.wait_for_selector("h1")
             page.wait_for_timeout(1000 * EAGER_SECONDS)
             jobs = JobFolder(workspace)
-            for name, (halted, under_way) in in_turns(page, LOADED, jobs).items():
+            for name, (halted, under_way) in in_turns(page, jobs).items():
                 ratio = statistics.median(under_way) / statistics.median(halted)
                 print(f"{name:<10} while training {ratio:.2f} times as long (at most 1.5)")
             print(f"(training under way until the end: {bool(jobs.jobs())})")
