@@ -30,6 +30,7 @@ class SequenceConfig:
     use_time: bool = True  # gaps between events
     use_value: bool = True  # ratings, amounts
     use_follow_ups: bool = True  # scores start from what usually follows the last action
+    use_repeats: bool = True  # what a history holds is scored more or less likely for it
     tie_weights: bool = True  # the output layer reads the action embedding
 
     def __post_init__(self) -> None:
@@ -233,6 +234,7 @@ _PAPER = RunConfig(
         use_time=False,
         use_value=False,
         use_follow_ups=False,
+        use_repeats=False,
         tie_weights=False,
     ),
     churn=ChurnConfig(

@@ -17,6 +17,7 @@ from torch import Tensor
 from crm_models.batches import churn_batch, history_batch
 from crm_models.cohort import select
 from crm_models.features import MISSING_LEVEL, CohortArrays, FeatureEncoder, history_counts
+from crm_models.models.blocks import picked
 from crm_models.models.churn import ChurnBatch, ChurnTransformer
 from crm_models.models.sequence import SequenceTransformer
 from crm_models.records import Cohort, Moment, moment_days
@@ -118,8 +119,8 @@ def explain_sequence(
     out = model(batch.to(_device(model)), need_weights=True)
     n_events = min(int(arrays.n_history[0]), model.config.max_events)
     n_tokens = n_events + model.n_front
-    latest = model.last_actions(batch.action).to(_device(model))[:, n_tokens - 1]
-    p = model.logits(out.hidden[:, n_tokens - 1], latest).softmax(dim=-1)[0]
+    recent = model.recent_actions(batch.action)[:, n_tokens - 1].to(_device(model))
+    p = model.logits(out.hidden[:, n_tokens - 1], recent).softmax(dim=-1)[0]
     top = int(p.argmax())
     window = arrays.events.action[arrays.n_history[0] - n_events : arrays.n_history[0]]
     events = _event_names(window, encoder)
@@ -216,8 +217,8 @@ def average_sequence(
         kept = _aligned(torch.stack(out.weights, dim=1), length, n_latest, n_front)
         total = kept if total is None else total + kept
         hidden = out.hidden[torch.arange(len(at)), length - 1]
-        latest = model.last_actions(batch.action)[torch.arange(len(at)), length - 1].to(_device(model))
-        best = model.logits(hidden, latest).softmax(dim=-1).max(dim=-1)
+        recent = model.recent_actions(batch.action)[torch.arange(len(at)), length - 1].to(_device(model))
+        best = model.logits(hidden, recent).softmax(dim=-1).max(dim=-1)
         tops.append(best.indices.cpu().numpy())
         probabilities.append(best.values.double().cpu().numpy())
     n = own.n_customers
@@ -351,9 +352,9 @@ def _next_p(
         batch = history_batch(arrays, at, arrays.n_history[at], model.config.max_events)
         length = torch.from_numpy(np.minimum(arrays.n_history[at], model.config.max_events)) + model.n_front
         last = (length - 1).clamp(min=0)[:, None]
-        latest = model.last_actions(batch.action).gather(1, last)[:, 0].to(_device(model))
+        recent = picked(model.recent_actions(batch.action), last)[:, 0].to(_device(model))
         hidden = model(batch.to(_device(model)), read=last.to(_device(model))).hidden[:, 0]
-        p = model.logits(hidden, latest).softmax(dim=-1)
+        p = model.logits(hidden, recent).softmax(dim=-1)
         made.append(p if actions is None else p[torch.arange(len(at)), torch.from_numpy(actions[at])])
     return torch.cat(made).double().cpu().numpy() if made else np.zeros((0, model.n_actions))
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from crm_models.batches import churn_batch, history_batch, true_steps
 from crm_models.cohort import Outcomes
 from crm_models.features import CohortArrays, FeatureEncoder
-from crm_models.models.blocks import KeyValue
+from crm_models.models.blocks import KeyValue, picked
 from crm_models.models.churn import ChurnTransformer
 from crm_models.models.sequence import SequenceBatch, SequenceTransformer
 from crm_models.records import CustomerScores, DecodedPlans, SequencePredictions
@@ -224,13 +224,14 @@ def _decode(model: SequenceTransformer, batch: SequenceBatch, n_history: Tensor,
     last = length - 1 + model.n_front
     # Without a profile token there is nothing to look at before the first event; such customers get a fallback plan.
     read = last.clamp(min=0)[:, None]
-    encoded, latest = model(batch, read=read), model.last_actions(batch.action).gather(1, read)[:, 0]
+    encoded, recent = model(batch, read=read), picked(model.recent_actions(batch.action), read)[:, 0]
     n_positions = batch.action.shape[1] + model.n_front
     history = _History(
         length=length,
         seen=torch.arange(n_positions, device=device) <= last[:, None],
         past=encoded.past,
-        first_logits=model.logits(encoded.hidden[:, 0], latest),
+        recent=recent,
+        first_logits=model.logits(encoded.hidden[:, 0], recent),
         allowed=allowed,
     )
     found = _search(model, history, NARROW)
@@ -247,7 +248,9 @@ def _search(model: SequenceTransformer, history: _History, width: int) -> _Beam:
         # After the last step only the best plan is asked for.
         keep = width if step < N_STEPS - 1 else 1
         seen, ancestors = beam.visible(seen, ancestors)
-        logits, past = _advance(model, beam.actions[:, :, -1], history.length + step - 1, past, seen)
+        recent = torch.cat([history.recent[:, None].expand(-1, beam.actions.shape[1], -1), beam.actions], dim=2)
+        recent = recent[..., -history.recent.shape[1] :]
+        logits, past = _advance(model, recent, history.length + step - 1, past, seen)
         beam = beam.extend(logits, history.allowed, keep)
     return beam
 
@@ -261,22 +264,24 @@ def _replaced(plans: DecodedPlans, at: Tensor, by: DecodedPlans) -> DecodedPlans
 
 
 def _advance(
-    model: SequenceTransformer, actions: Tensor, position: Tensor, past: list[KeyValue], seen: Tensor
+    model: SequenceTransformer, recent: Tensor, position: Tensor, past: list[KeyValue], seen: Tensor
 ) -> tuple[Tensor, list[KeyValue]]:
-    """Logits (B, W, A) after one more event per candidate; actions (B, W), position (B,), seen (B, W, P + W)."""
+    """Logits (B, W, A) after recent (B, W, R), whose last events are new; position (B,), seen (B, W, P + W)."""
+    actions = recent[..., -1]
     unknown = torch.full(actions.shape, torch.nan, device=actions.device)
     x = model.embed(actions, unknown, unknown, position[:, None].expand_as(actions))
     out = model.run_blocks(x, seen[:, None], past)
-    return model.logits(out.hidden, actions), out.past
+    return model.logits(out.hidden, recent), out.past
 
 
 @dataclass(frozen=True, kw_only=True)
 class _History:
-    """What a search starts from: length (B,) events, which positions are seen (B, P), their keys and values, the scores
-    of the first step (B, A), and what may stand in a plan."""
+    """What a search starts from: length (B,) events, which positions are seen (B, P), the latest actions (B, R), keys
+    and values per block, the scores of the first step (B, A), and what may stand in a plan."""
 
     length: Tensor
     seen: Tensor
+    recent: Tensor
     past: list[KeyValue]
     first_logits: Tensor
     allowed: _Allowed
@@ -286,6 +291,7 @@ class _History:
         return _History(
             length=self.length[rows],
             seen=self.seen[rows],
+            recent=self.recent[rows],
             past=[KeyValue(past.key[rows], past.value[rows]) for past in self.past],
             first_logits=self.first_logits[rows],
             allowed=_Allowed(first=self.allowed.first[rows], repeats=self.allowed.repeats),

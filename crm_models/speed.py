@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-MATRIX = 2048
+from crm_models.rates import matrix_product_gflops
 
 
 def measure(*, generated: int = 1_000_000, planned: int = 100_000, events: int = 50) -> dict[str, Any]:
@@ -48,19 +48,6 @@ def measure(*, generated: int = 1_000_000, planned: int = 100_000, events: int =
         "plan_memory_growth": round(plans["plan"]["peak_mib"] / plans["plan_half"]["peak_mib"], 3),
         "plans_per_gflop": round(planned / plans["plan"]["seconds"] / rate, 2),
     }
-
-
-def matrix_product_gflops(repeats: int = 10) -> float:
-    """Billions of floating-point operations per second in a product of two 2,048 x 2,048 matrices, best of ten."""
-    import torch
-
-    a, b = torch.rand(MATRIX, MATRIX), torch.rand(MATRIX, MATRIX)
-    best = float("inf")
-    for _ in range(repeats):
-        began = time.perf_counter()
-        a @ b
-        best = min(best, time.perf_counter() - began)
-    return 2 * MATRIX**3 / best / 1e9
 
 
 def _timed(arguments: list[str]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from crm_models.batches import churn_batch, history_batch, outcome_batch
 from crm_models.cohort import Outcomes, Split
 from crm_models.config import TrainingConfig
 from crm_models.features import CohortArrays
+from crm_models.models.blocks import picked
 from crm_models.models.churn import ChurnBatch, ChurnTransformer
 from crm_models.models.sequence import SequenceBatch, SequenceTransformer
 from crm_models.schema import N_STEPS
@@ -83,8 +84,8 @@ class SequenceTask:
         targets = whole.action if model.has_profile else whole.action[:, 1:]
         real = targets > 0
         hidden = model(batch.to(device)).hidden[real.to(device)]
-        last = model.last_actions(batch.action)[real].to(device)
-        return next_action_loss(model, hidden, last, targets[real].to(device) - 1), int(real.sum())
+        recent = model.recent_actions(batch.action)[real].to(device)
+        return next_action_loss(model, hidden, recent, targets[real].to(device) - 1), int(real.sum())
 
     def valid_loss(self) -> float | None:
         """Mean cross-entropy per true step of validation customers."""
@@ -104,19 +105,19 @@ class SequenceTask:
         return {}
 
 
-def next_action_loss(model: SequenceTransformer, hidden: Tensor, last: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy in nats of targets (M,), places 0 to A - 1, given hidden states (M, D) after actions `last`.
+def next_action_loss(model: SequenceTransformer, hidden: Tensor, recent: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy in nats of targets (M,), places 0 to A - 1, given hidden states (M, D) after `recent` (M, R).
 
     With many actions the scores come in pieces, which are computed again on the way back instead of being kept.
     """
     size = max(1, SCORES_AT_ONCE // model.n_actions)
     if len(targets) <= size:
-        return F.cross_entropy(model.logits(hidden, last, targets), targets)
+        return F.cross_entropy(model.logits(hidden, recent, targets), targets)
 
     def total(part: Tensor, before: Tensor, own: Tensor) -> Tensor:
         return F.cross_entropy(model.logits(part, before, own), own, reduction="sum")
 
-    pieces = zip(hidden.split(size), last.split(size), targets.split(size), strict=True)
+    pieces = zip(hidden.split(size), recent.split(size), targets.split(size), strict=True)
     totals = [checkpoint(total, *piece, use_reentrant=False, preserve_rng_state=False) for piece in pieces]
     return torch.stack(totals).sum() / len(targets)
 
@@ -130,8 +131,8 @@ def outcome_log_p(
     # The last event of the history, at index length - 1 + n_front, predicts the first step.
     place = (length - 1 + model.n_front)[:, None] + torch.arange(N_STEPS)
     hidden = model(batch.to(device), read=place.to(device)).hidden
-    last = model.last_actions(batch.action).gather(1, place).to(device)
-    return model.logits(hidden, last).log_softmax(dim=-1), steps.to(device)
+    recent = picked(model.recent_actions(batch.action), place).to(device)
+    return model.logits(hidden, recent).log_softmax(dim=-1), steps.to(device)
 
 
 class ChurnTask:

@@ -364,6 +364,7 @@ def benchmark(
     holdout: int = 1,
     folds: int = 5,
     seed: int = 0,
+    seeds: int = 1,
     shape: dict[str, int] | None = None,
     settings: Sequence[str] = (),
     device: str = "auto",
@@ -372,7 +373,8 @@ def benchmark(
     """Scores of one model on fixed splits of a cohort folder, with seconds; see `crm_models.benchmark`.
 
     shape: any of `epochs`, `width`, `blocks`, `heads`, `max_len`, `batch`, in place of the preset's; settings: any
-    other, as in `run_config`. A `batch` that is asked for is kept, also where customers are few.
+    other, as in `run_config`. A `batch` that is asked for is kept, also where customers are few. seeds: how many, from
+    `seed` up; with more than one the scores are means over them, with their spread.
     """
     from crm_models import benchmark as measure
 
@@ -388,6 +390,10 @@ def benchmark(
     parts_of: dict[str, Any] = {own: model, f"{own}_training": replace(config.training(own), **changes)}
     config = replace(config, **parts_of)
     cohort = load_cohort(folder)
-    if own == "sequence":
-        return measure.sequence(cohort, config, holdout)
-    return measure.churn(cohort, config, folds, seed)
+    runs = {
+        k: measure.sequence(cohort, replace(config, seed=k), holdout)
+        if own == "sequence"
+        else measure.churn(cohort, replace(config, seed=k), folds, k)
+        for k in range(seed, seed + seeds)
+    }
+    return runs[seed] if seeds == 1 else measure.over_seeds(runs)

@@ -82,6 +82,8 @@ def untrained(
         for weight in module.parameters():
             if weight.dim() > 1:
                 weight.mul_(sharper)
+        if getattr(module, "repeats", None) is not None:
+            module.repeats.worth.copy_((sharper - 1) * torch.linspace(-0.1, 0.1, len(module.repeats.worth)))
     return module
 
 

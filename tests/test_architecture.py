@@ -44,6 +44,7 @@ STAGES = [
     "export",
     "paper",
     "paper_report",
+    "rates",
     "benchmark",
     "workflow",
     "speed",

@@ -9,6 +9,7 @@ import pytest
 from crm_models import benchmark
 from crm_models.config import preset
 from crm_models.errors import DataError
+from crm_models.rates import gigaflops_of
 from crm_models.records import Cohort
 
 QUICK = preset("standard").with_epochs(1)
@@ -52,8 +53,41 @@ def test_the_held_out_event_is_never_trained_on():
 def test_folds_cover_every_labelled_customer_once():
     found = benchmark.churn(cohort(), CONFIG, folds=3)
     assert found["customers"] == 60
-    assert {"auc", "auc_sd", "log_loss", "ece", "fit_s", "predict_s"} <= set(found)
+    assert {"auc", "auc_sd", "log_loss", "ece", "ece_pooled", "fit_s", "predict_s"} <= set(found)
     assert found["baselines"]["majority"]["auc"] == 0.5
+
+
+def test_scores_of_several_seeds_are_means_with_a_spread():
+    def run(auc: float, rule: float) -> dict:
+        return {
+            "customers": 9,
+            "auc": auc,
+            "auc_sd": 0.3,
+            "folds": 3,
+            "baselines": {"rule": {"customers": 9, "auc": rule}},
+        }
+
+    found = benchmark.over_seeds({4: run(0.7, 0.5), 5: run(0.9, 0.6)})
+    assert found["auc"] == 0.8
+    assert found["auc_sd"] == 0.1  # over seeds, not the 0.3 over folds
+    assert (found["customers"], found["folds"]) == (9, 3)
+    assert found["baselines"]["rule"]["auc"] == 0.55
+    assert found["by_seed"]["5"] == {"customers": 9, "auc": 0.9, "auc_sd": 0.3, "folds": 3}
+
+
+def test_the_share_of_the_matrix_rate_counts_the_products_of_training():
+    def work() -> None:
+        import torch
+
+        a, b = torch.rand(10, 20, requires_grad=True), torch.rand(20, 30)
+        (a @ b).sum().backward()
+        query = torch.rand(2, 3, 5, 8)
+        torch.nn.functional.scaled_dot_product_attention(query, query, query)
+
+    products = 2 * 10 * 20 * 30  # forward
+    products += 2 * 10 * 20 * 30  # back, to a alone
+    attention = 2 * (2 * 3) * (5 * 5 * 8) * 2  # scores, and the mixture
+    assert gigaflops_of(work) * 1e9 == pytest.approx(products + attention)
 
 
 def test_too_little_data_is_refused():

@@ -34,7 +34,8 @@ def step_p_of(model: SequenceTransformer, arrays, row: int, plans: np.ndarray) -
     )
     with torch.inference_mode():
         hidden = model(batch).hidden[:, model.n_front + length - 1 :]
-        return model.logits(hidden, action[:, length - 1 :]).softmax(dim=-1).numpy()
+        recent = model.recent_actions(action)[:, model.n_front + length - 1 :]
+        return model.logits(hidden, recent).softmax(dim=-1).numpy()
 
 
 def tried_out(model: SequenceTransformer, arrays, row: int, plans: np.ndarray) -> tuple[np.ndarray, float]:
@@ -51,8 +52,9 @@ def assert_same_plans(one: DecodedPlans, other: DecodedPlans) -> None:
 def everything_favours(model: SequenceTransformer, order: list[int]) -> SequenceTransformer:
     """A model whose probabilities fall in this order of ids, whatever came before: 1/2, 1/4, 1/8, ... (normalised)."""
     with torch.no_grad():
-        for weight in (model.norm.weight, model.norm.bias, model.follow_ups.trust.weight, model.follow_ups.trust.bias):
-            weight.zero_()
+        for part in (model.norm, model.follow_ups.trust, model.repeats.trust):
+            part.weight.zero_()
+            part.bias.zero_()
         model.bias[torch.tensor(order) - 1] = -torch.arange(len(order)) * float(np.log(2))
     return model
 

@@ -17,6 +17,7 @@ from crm_models.config import SequenceConfig
 from crm_models.features import FeatureEncoder
 from crm_models.models.blocks import Block, FeatureTokens, KeyValue
 from crm_models.models.follow_ups import FollowUps
+from crm_models.models.repeats import Repeats
 from crm_models.schema import N_STEPS, PADDING
 
 QUIET = 0.1
@@ -99,6 +100,7 @@ class SequenceTransformer(nn.Module):
             nn.init.normal_(self.position.weight, std=width**-0.5)
         counted = config.use_follow_ups and bool(encoder.action_pairs)
         self.follow_ups = FollowUps(encoder.action_pairs, encoder.action_counts, width) if counted else None
+        self.repeats = Repeats(config.max_events, width) if config.use_repeats else None
 
     @property
     def n_front(self) -> int:
@@ -157,13 +159,15 @@ class SequenceTransformer(nn.Module):
                 weights.append(own)
         return SequenceOutput(self.norm(x), presents, weights)
 
-    def logits(self, hidden: Tensor, last: Tensor, target: Tensor | None = None) -> Tensor:
-        """Scores (..., A) of actions 1..A, in this order, from hidden states (..., D) after the actions `last` (...).
+    def logits(self, hidden: Tensor, recent: Tensor, target: Tensor | None = None) -> Tensor:
+        """Scores (..., A) of actions 1..A, in this order, from hidden states (..., D) after actions recent (..., R).
 
-        last: ids, 0 where there is no action before. target: while training, the true next one; see `FollowUps`.
+        recent: see `recent_actions`. target: while training, the true next one; see `FollowUps`.
         """
         scores = self._own_scores(hidden)
-        return scores if self.follow_ups is None else self.follow_ups(scores, hidden, last, target)
+        if self.repeats is not None:
+            scores = self.repeats(scores, hidden, recent)
+        return scores if self.follow_ups is None else self.follow_ups(scores, hidden, recent[..., -1], target)
 
     def _own_scores(self, hidden: Tensor) -> Tensor:
         if self.output is not None:
@@ -173,6 +177,10 @@ class SequenceTransformer(nn.Module):
             table = table + self.from_features(self.action_features[PADDING + 1 :])
         return hidden @ table.T + self.bias
 
-    def last_actions(self, action: Tensor) -> Tensor:
-        """(B, T') ids of the action that each position of a batch's actions (B, T) ends with; 0 for the profile."""
-        return F.pad(action, (self.n_front, 0))
+    def recent_actions(self, action: Tensor) -> Tensor:
+        """(B, T', R) the R = `max_events` actions (ids) up to each position of a batch's actions (B, T), its own last.
+
+        0 where there is none before the first; so it is for all of the profile's. A view: it takes no memory.
+        """
+        n_recent = self.config.max_events
+        return F.pad(action, (self.n_front + n_recent - 1, 0)).unfold(1, n_recent, 1)

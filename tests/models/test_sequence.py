@@ -41,7 +41,7 @@ def batch_of(encoded, rows: range = range(8), length: int = 5) -> SequenceBatch:
 def logits_of(model: SequenceTransformer, batch: SequenceBatch) -> torch.Tensor:
     """(B, T, A): what follows each event."""
     with torch.inference_mode():
-        return model.logits(model(batch).hidden, model.last_actions(batch.action))[:, model.n_front :]
+        return model.logits(model(batch).hidden, model.recent_actions(batch.action))[:, model.n_front :]
 
 
 def changed(batch: SequenceBatch, **fields: torch.Tensor) -> SequenceBatch:
@@ -117,8 +117,8 @@ def test_the_profile_speaks_where_there_is_no_history_yet(encoded):
     batch = batch_of(encoded)
     nothing = changed(batch, action=batch.action[:, :0], gap=batch.gap[:, :0], value=batch.value[:, :0])
     with torch.inference_mode():
-        first = model.logits(model(nothing).hidden, model.last_actions(nothing.action))[:, 0]
-        with_history = model.logits(model(batch).hidden, model.last_actions(batch.action))[:, 0]
+        first = model.logits(model(nothing).hidden, model.recent_actions(nothing.action))[:, 0]
+        with_history = model.logits(model(batch).hidden, model.recent_actions(batch.action))[:, 0]
     torch.testing.assert_close(first, with_history, atol=1e-5, rtol=0)  # nor does the history change it
     assert first.std(dim=0).min() > 1e-3  # customers differ
 
@@ -160,11 +160,11 @@ def test_an_unknown_value_is_not_the_value_zero(encoded):
 
 
 def test_tied_weights_score_an_action_by_its_own_embedding(encoded):
-    model = untrained("sequence", encoded[0], with_sequence(SMALL, use_follow_ups=False))
+    model = untrained("sequence", encoded[0], with_sequence(SMALL, use_follow_ups=False, use_repeats=False))
     with torch.no_grad():
         model.bias.copy_(torch.arange(N_ACTIONS))
     hidden = torch.randn(3, 16)
-    scores = model.logits(hidden, torch.ones(3, dtype=torch.long))
+    scores = model.logits(hidden, torch.ones(3, 1, dtype=torch.long))
     assert scores.shape == (3, N_ACTIONS)
     for action in range(1, N_ACTIONS + 1):
         torch.testing.assert_close(scores[:, action - 1], hidden @ model.action.weight[action] + (action - 1))
