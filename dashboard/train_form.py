@@ -55,6 +55,11 @@ SEQUENCE = (
         label="Starts from follow-ups",
         help="Scores start from what usually follows the last action; the model learns what differs.",
     ),
+    Setting(
+        path="sequence.use_repeats",
+        label="Points at repeats",
+        help="Actions of the history are scored up or down: bought again, or never seen twice.",
+    ),
 )
 CHURN = (
     Setting(path="churn.d_model", label="Width", help="Numbers per feature or event.", low=8, high=512, step=8),
