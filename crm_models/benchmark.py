@@ -17,6 +17,7 @@ from crm_models.evaluation import calibration_error, churn_scores, sequence_scor
 from crm_models.features import FeatureEncoder
 from crm_models.rates import gigaflops_of, matrix_product_gflops
 from crm_models.records import ChurnPredictions, Cohort, SequencePredictions
+from crm_models.rehearsal import rehearse
 from crm_models.schema import N_STEPS, ModelName
 
 if TYPE_CHECKING:
@@ -86,7 +87,13 @@ def churn(cohort: Cohort, config: RunConfig, folds: int = 5, seed: int = 0) -> d
         encoder = FeatureEncoder.fit(cohort, split.train, cohort.as_of, config.churn.n_bins)
         arrays = encoder.encode(cohort, cohort.as_of)
         nothing = Outcomes(rows=known[:0], n_history=known[:0], n_outcome=known[:0])
-        material = Material(arrays=arrays, labels=cohort.labels, split=split, outcomes=nothing)
+        material = Material(
+            arrays=arrays,
+            labels=cohort.labels,
+            split=split,
+            outcomes=nothing,
+            rehearsal=rehearse(cohort, encoder),
+        )
         module, speed = _fitted("churn", config, encoder, material)
         began = time.perf_counter()
         p = churn_probabilities(module, arrays, split.test)

@@ -79,6 +79,7 @@ class TrainingConfig:
     all_positions: bool = True  # sequence: every event is a target; False: only the three steps of the outcome
     hide_context: float = 0.3  # sequence: share of events whose gap and value are hidden while training
     calibrate: bool = False  # temperature scaling on the validation split (churn)
+    rehearsal_share: float = 0.0  # churn by inactivity: share of the epochs that learn from an earlier date first
 
     def __post_init__(self) -> None:
         _at_least("n_epochs", self.n_epochs, 1)
@@ -92,12 +93,17 @@ class TrainingConfig:
             raise ConfigError(f"weight_decay must lie between 0 and 10, found {self.weight_decay}")
         if not 0 <= self.average_weights < 1:
             raise ConfigError(f"average_weights must lie in [0, 1), found {self.average_weights}")
+        if not 0 <= self.rehearsal_share < 1:
+            raise ConfigError(f"rehearsal_share must lie in [0, 1), found {self.rehearsal_share}")
         _one_of("schedule", self.schedule, ("constant", "one-cycle"))
         _one_of("monitor", self.monitor, ("train", "valid", "last"))
 
 
 LEAST_UPDATES = 32
 """Updates per epoch in `standard` and `strong`: a few hundred customers in batches of 128 would hardly learn."""
+
+REHEARSAL_SHARE = 0.25
+"""Pre-training in `standard` and `strong`, where a cohort allows it: ten of forty epochs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +126,7 @@ class RunConfig:
             average_weights=0.99,
             least_updates=LEAST_UPDATES,
             calibrate=True,
+            rehearsal_share=REHEARSAL_SHARE,
         )
     )
     device: Device = "auto"
@@ -258,6 +265,11 @@ _STRONG = RunConfig(
     churn=ChurnConfig(d_model=64, d_feedforward=128, n_blocks=3, max_events=60, n_bins=16),
     sequence_training=TrainingConfig(n_epochs=60, patience_epochs=10, least_updates=LEAST_UPDATES),
     churn_training=TrainingConfig(
-        n_epochs=80, patience_epochs=12, average_weights=0.99, least_updates=LEAST_UPDATES, calibrate=True
+        n_epochs=80,
+        patience_epochs=12,
+        average_weights=0.99,
+        least_updates=LEAST_UPDATES,
+        calibrate=True,
+        rehearsal_share=REHEARSAL_SHARE,
     ),
 )

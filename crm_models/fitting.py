@@ -23,6 +23,7 @@ from crm_models.errors import CrmError, DataError, RunError
 from crm_models.features import CohortArrays, FeatureEncoder
 from crm_models.files import new_file, new_folder, write_json
 from crm_models.records import ChurnPredictions, Cohort, CustomerScores, EpochEnd, Moment, SequencePredictions
+from crm_models.rehearsal import rehearse
 from crm_models.runs import RunFolder, now, versions
 from crm_models.schema import CUSTOMER_ID, ModelName
 
@@ -194,8 +195,13 @@ class _Fit:
 
         use_threads(self.config.threads)
         arrays = self.encoder.encode(self.cohort, self.cohort.as_of)
-        found = outcomes(self.cohort)
-        material = Material(arrays=arrays, labels=self.cohort.labels, split=self.split, outcomes=found)
+        material = Material(
+            arrays=arrays,
+            labels=self.cohort.labels,
+            split=self.split,
+            outcomes=outcomes(self.cohort),
+            rehearsal=rehearse(self.cohort, self.encoder),
+        )
         states = self._restored()
         self.record("started", models=list(self.config.models), resumed=bool(states))
         for model in self.config.models:

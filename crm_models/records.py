@@ -361,6 +361,7 @@ class EpochEnd:
     """One epoch of training is over. Losses are means in nats; valid_loss is None where nothing is held back.
 
     epoch counts from 1. best: whether the monitored loss is the lowest so far. seconds: since training began.
+    rehearsal: whether the epoch learned from an earlier date (pre-training); its train_loss is not that of the labels.
     """
 
     model: ModelName
@@ -370,3 +371,4 @@ class EpochEnd:
     valid_loss: float | None
     best: bool
     seconds: float
+    rehearsal: bool = False

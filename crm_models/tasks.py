@@ -21,6 +21,7 @@ from crm_models.features import CohortArrays
 from crm_models.models.blocks import picked
 from crm_models.models.churn import ChurnBatch, ChurnTransformer
 from crm_models.models.sequence import SequenceBatch, SequenceTransformer
+from crm_models.rehearsal import Rehearsal
 from crm_models.schema import N_STEPS
 
 SCORING_BATCH = 512
@@ -32,16 +33,22 @@ near the size of the cache are a fifth quicker, though computed twice, than all 
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
-    """Everything a model may learn from: arrays at the cohort's `as_of`, labels (N,), the split, and the outcomes."""
+    """Everything a model may learn from: arrays at the cohort's `as_of`, labels (N,), the split, and the outcomes.
+
+    rehearsal: the churn model's pre-training, where the cohort allows one.
+    """
 
     arrays: CohortArrays
     labels: np.ndarray
     split: Split
     outcomes: Outcomes
+    rehearsal: Rehearsal | None = None
 
 
 class SequenceTask:
     """What the loop must know of the sequence model: its batches and its loss (Paper, equations 4 and 9)."""
+
+    n_rehearsals = 0
 
     def __init__(self, model: SequenceTransformer, config: TrainingConfig, material: Material) -> None:
         self.model, self.config, self.material = model, config, material
@@ -53,6 +60,9 @@ class SequenceTask:
             self.train = material.split.train[n_events >= 2 - model.n_front]
         else:
             self.train = np.flatnonzero(np.isin(found.rows, material.split.train))
+
+    def begin(self, epoch: int) -> None:
+        """Every epoch learns from the same."""
 
     def lengths(self) -> np.ndarray:
         """Events per training example, for batches of like length."""
@@ -135,18 +145,48 @@ def outcome_log_p(
     return model.logits(hidden, recent).log_softmax(dim=-1), steps.to(device)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    """Who is asked about, as seen when: arrays and labels (N,) of all customers, and the rows to learn from."""
+
+    arrays: CohortArrays
+    labels: np.ndarray
+    train: np.ndarray
+
+    @classmethod
+    def of(cls, asked: Material | Rehearsal, train: np.ndarray) -> _Question:
+        """The question about those of the customers `train` whose answer is known."""
+        return cls(arrays=asked.arrays, labels=asked.labels, train=train[~np.isnan(asked.labels[train])])
+
+
 class ChurnTask:
-    """What the loop must know of the churn model: its batches, its loss (Paper, equation 5), and its calibration."""
+    """What the loop must know of the churn model: its batches, its loss (Paper, equation 5), and its calibration.
+
+    Where there is a rehearsal, the first `n_rehearsals` epochs learn from that and the others from the labels.
+    """
 
     def __init__(self, model: ChurnTransformer, config: TrainingConfig, material: Material) -> None:
-        self.model, self.config, self.material = model, config, material
-        known = ~np.isnan(material.labels)
-        self.train = material.split.train[known[material.split.train]]
-        self.valid = material.split.valid[known[material.split.valid]]
+        self.model, self.config = model, config
+        self.own = self.asked = _Question.of(material, material.split.train)
+        valid = material.split.valid
+        self.valid = valid[~np.isnan(material.labels[valid])]
+        self.n_rehearsals, self.earlier = 0, self.own
+        if material.rehearsal is not None:
+            self.earlier = _Question.of(material.rehearsal, material.split.train)
+            self.n_rehearsals = int(config.rehearsal_share * config.n_epochs) if len(self.earlier.train) else 0
+
+    @property
+    def train(self) -> np.ndarray:
+        """Rows of the customers that the epoch learns from."""
+        return self.asked.train
+
+    def begin(self, epoch: int) -> None:
+        """Get ready for the epoch, counted from 0."""
+        self.asked = self.earlier if epoch < self.n_rehearsals else self.own
 
     def lengths(self) -> np.ndarray:
         """Events per training example, for batches of like length."""
-        return np.minimum(self.material.arrays.n_history[self.train], self.model.config.max_events)
+        return np.minimum(self.asked.arrays.n_history[self.train], self.model.config.max_events)
 
     def loss(self, chosen: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, int]:
         """Mean binary cross-entropy in nats of customers `chosen`. Classes are not re-weighted: that would bend the
@@ -155,9 +195,9 @@ class ChurnTask:
         Every customer is one member's alone, drawn anew each time. All members answering for all customers cost as many
         times as much and were no better; answering together they would lean on each other.
         """
-        labels = self._labels(chosen)
+        labels = self._labels(self.asked, chosen)
         member = torch.from_numpy(rng.permutation(len(chosen)) % self.model.config.n_members).to(labels.device)
-        log_odds = self.model.of_member(self._batch(chosen), member)
+        log_odds = self.model.of_member(self._batch(self.asked, chosen), member)
         return F.binary_cross_entropy_with_logits(log_odds, labels), len(chosen)
 
     def valid_loss(self) -> float | None:
@@ -184,16 +224,13 @@ class ChurnTask:
         return {"temperature": temperature}
 
     def _all_logits(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        pairs = [self._logits(rows[k : k + SCORING_BATCH]) for k in range(0, len(rows), SCORING_BATCH)]
-        return torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs])
+        """Log-odds and labels as of now, of the customers `rows`."""
+        parts = [rows[k : k + SCORING_BATCH] for k in range(0, len(rows), SCORING_BATCH)]
+        logits = [self.model(self._batch(self.own, part))[0] for part in parts]
+        return torch.cat(logits), self._labels(self.own, rows)
 
-    def _logits(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        logits, _ = self.model(self._batch(rows))
-        return logits, self._labels(rows)
+    def _batch(self, asked: _Question, rows: np.ndarray) -> ChurnBatch:
+        return churn_batch(asked.arrays, rows, self.model).to(self.model.output.weight.device)
 
-    def _batch(self, rows: np.ndarray) -> ChurnBatch:
-        return churn_batch(self.material.arrays, rows, self.model).to(self.model.output.weight.device)
-
-    def _labels(self, rows: np.ndarray) -> Tensor:
-        labels = torch.from_numpy(self.material.labels[rows].astype(np.float32))
-        return labels.to(self.model.output.weight.device)
+    def _labels(self, asked: _Question, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(asked.labels[rows].astype(np.float32)).to(self.model.output.weight.device)

@@ -32,6 +32,9 @@ STREAMS = ("weights", "order", "windows", "dropout")
 SMALLEST_BATCH = 16
 """`least_updates` cuts no batch smaller than this: gradients of fewer customers are mostly noise."""
 
+AFTER_REHEARSAL = 0.5
+"""Share of the learning rate once a model has rehearsed: it knows most already, and must not forget it."""
+
 
 def never() -> bool:
     """The stop request of a caller who never stops."""
@@ -43,6 +46,9 @@ def resolve_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device cuda was asked for, but torch finds no GPU; use --device auto or cpu")
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 # ---- state -----------------------------------------------------------------------------------------------------------
@@ -168,11 +174,11 @@ def _average(module: nn.Module, config: TrainingConfig) -> AveragedModel | None:
     if not config.average_weights:
         return None
 
-    def follow(mean: Tensor, now: Tensor, n_updates: Tensor | int) -> Tensor:
+    def follow(means: Tensors, now: Tensors, n_updates: Tensor | int) -> None:
         done = int(n_updates)
-        return mean.lerp(now, 1 - min(config.average_weights, (done + 1) / (done + 10)))
+        torch._foreach_lerp_(means, now, 1 - min(config.average_weights, (done + 1) / (done + 10)))
 
-    return AveragedModel(module, avg_fn=follow)
+    return AveragedModel(module, multi_avg_fn=follow)
 
 
 # ---- the loop --------------------------------------------------------------------------------------------------------
@@ -193,6 +199,7 @@ def train(state: TrainingState, material: Material, should_stop: Callable[[], bo
     try:
         while state.epoch < config.n_epochs and not state.is_over:
             began = time.perf_counter()
+            task.begin(state.epoch)
             train_loss = _one_epoch(state, task, config, should_stop)
             if train_loss is None:
                 return
@@ -200,7 +207,7 @@ def train(state: TrainingState, material: Material, should_stop: Callable[[], bo
             with torch.no_grad():
                 valid_loss = judged.valid_loss()
             state.seconds += time.perf_counter() - began
-            yield _end_of_epoch(state, config, train_loss, valid_loss)
+            yield _end_of_epoch(state, config, task.n_rehearsals, train_loss, valid_loss)
     finally:
         state.module.load_state_dict(state.best)
         state.module.eval()
@@ -225,7 +232,7 @@ def _one_epoch(
         if should_stop():
             return None
         for group in state.optimizer.param_groups:
-            group["lr"] = config.learning_rate * _schedule(config, epoch + k / len(batches))
+            group["lr"] = config.learning_rate * _schedule(config, task.n_rehearsals, epoch + k / len(batches))
         loss, n_targets = task.loss(chosen, windows)
         if not torch.isfinite(loss):
             raise RunError(
@@ -244,15 +251,17 @@ def _one_epoch(
 
 
 def _end_of_epoch(
-    state: TrainingState, config: TrainingConfig, train_loss: float, valid_loss: float | None
+    state: TrainingState, config: TrainingConfig, n_rehearsals: int, train_loss: float, valid_loss: float | None
 ) -> EpochEnd:
     """Keep the best weights, decide whether patience has run out, and say what happened."""
     state.epoch += 1
+    rehearsal = state.epoch <= n_rehearsals
     monitored = valid_loss if config.monitor == "valid" and valid_loss is not None else train_loss
-    best = monitored < state.best_loss or config.monitor == "last"
+    # The training loss of a rehearsal answers another question; validation asks the real one all the time.
+    best = config.monitor == "last" or (monitored < state.best_loss and not (rehearsal and monitored is train_loss))
     if best:
         state.best_loss, state.best_epoch, state.best = monitored, state.epoch, _copy(state.judged)
-    state.is_over = state.epoch - state.best_epoch >= config.patience_epochs
+    state.is_over = state.epoch - max(state.best_epoch, n_rehearsals) >= config.patience_epochs
     state.snapshot = state._now()
     return EpochEnd(
         model=state.model,
@@ -262,6 +271,7 @@ def _end_of_epoch(
         valid_loss=valid_loss,
         best=best,
         seconds=round(state.seconds, 3),
+        rehearsal=rehearsal,
     )
 
 
@@ -294,11 +304,22 @@ def _batches(
     return [batches[k] for k in rng.permutation(len(batches))]
 
 
-def _schedule(config: TrainingConfig, epoch: float) -> float:
-    """Share of the learning rate at a (fractional) epoch: constant, or up for a tenth of the way and a cosine down."""
+def _schedule(config: TrainingConfig, n_rehearsals: int, epoch: float) -> float:
+    """Share of the learning rate at a (fractional) epoch: constant, or up for a tenth of the way and a cosine down.
+
+    A rehearsal has a course of its own, and the labels after it a second, lower one.
+    """
     if config.schedule == "constant":
         return 1.0
-    done, warm_up = (epoch + 1e-3) / config.n_epochs, 0.1
+    if epoch < n_rehearsals:
+        return _one_cycle((epoch + 1e-3) / n_rehearsals)
+    top = AFTER_REHEARSAL if n_rehearsals else 1.0
+    return top * _one_cycle((epoch - n_rehearsals + 1e-3) / (config.n_epochs - n_rehearsals))
+
+
+def _one_cycle(done: float) -> float:
+    """The course of the learning rate over the share `done` of the way."""
+    warm_up = 0.1
     if done < warm_up:
         return done / warm_up
     return max(0.5 * (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up))), 1e-3)

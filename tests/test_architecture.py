@@ -26,6 +26,7 @@ STAGES = [
     "features",
     "markov",
     "baselines",
+    "rehearsal",
     "models",
     "batches",
     "tasks",

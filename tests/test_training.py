@@ -363,9 +363,15 @@ def test_no_batch_size_is_one_batch():
 
 def test_the_learning_rate_rises_for_a_tenth_and_falls_along_a_cosine():
     config = TrainingConfig(n_epochs=100)
-    share = [training._schedule(config, epoch) for epoch in (0, 5, 10, 55, 99.99)]
+    share = [training._schedule(config, 0, epoch) for epoch in (0, 5, 10, 55, 99.99)]
     assert share == pytest.approx([0, 0.5, 1, 0.5, 0.001], abs=1e-3)
-    assert training._schedule(TrainingConfig(schedule="constant"), 7.3) == 1.0
+    assert training._schedule(TrainingConfig(schedule="constant"), 0, 7.3) == 1.0
+
+
+def test_after_a_rehearsal_the_learning_rate_takes_a_second_and_lower_course():
+    config = TrainingConfig(n_epochs=120)
+    share = [training._schedule(config, 20, epoch) for epoch in (0, 1, 2, 11, 19.999, 20, 25, 30, 75, 119.99)]
+    assert share == pytest.approx([0, 0.5, 1, 0.5, 0.001, 0, 0.25, 0.5, 0.25, 0.001], abs=1e-3)
 
 
 def test_calibration_lowers_the_loss_on_validation_customers_and_keeps_the_ranking():

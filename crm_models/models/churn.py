@@ -64,7 +64,7 @@ class ChurnTransformer(nn.Module):
         self.action_labels = encoder.action_labels
         self.reader = nn.Parameter(torch.zeros(width))
         nn.init.normal_(self.reader, std=width**-0.5 if piecewise else 1.0)
-        self.use_events = config.max_events > 0
+        self.use_events = config.max_events > 0 and encoder.n_actions > 0
         if self.use_events:
             self.action = nn.Embedding(encoder.n_actions + 1, width)
             nn.init.normal_(self.action.weight, std=width**-0.5)

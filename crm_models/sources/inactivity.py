@@ -30,15 +30,9 @@ def label_by_inactivity(cohort: Cohort, churn_days: float, activity: Sequence[st
     if not cohort.has_events:
         raise DataError("churn by inactivity needs interactions, found none; leave --churn-days out")
     as_of = _cut_off(cohort, churn_days)
-    counts = np.ones(len(cohort.interactions), dtype=bool)
-    if activity is not None:
-        counts = cohort.actions[ACTION].isin(activity).to_numpy()[cohort.event_actions]
-    before = cohort.event_days < moment_days(as_of)
-    customer, n = cohort.event_customers, cohort.n_customers
-    known = np.bincount(customer[before & counts], minlength=n) > 0
-    active = np.bincount(customer[~before & counts], minlength=n) > 0
-    churned = pd.Series(~active, dtype="boolean").where(pd.Series(known))
-    rate = f"{(~active)[known].mean():.1%}" if known.any() else "none"
+    churned = pd.Series(silent(cohort, moment_days(as_of), np.inf, activity)).astype("boolean")
+    known = churned.notna()
+    rate = f"{churned.mean():.1%}" if known.any() else "none"
     counted = "activity" if activity is None else " or ".join(activity)
     note = (
         f"Churn by inactivity: no {counted} in the {churn_days:g} days from {_text(as_of)} on. {rate} of "
@@ -50,8 +44,25 @@ def label_by_inactivity(cohort: Cohort, churn_days: float, activity: Sequence[st
         as_of=as_of,
         outcome="observed",
         notes=(*cohort.notes, note),
-        settings=cohort.settings | {"churn_days": churn_days},
+        settings=cohort.settings
+        | {"churn_days": churn_days}
+        | ({} if activity is None else {"churn_activity": list(activity)}),
     )
+
+
+def silent(cohort: Cohort, since: float, until: float, activity: Sequence[str] | None = None) -> np.ndarray:
+    """(N,) 1 where a customer who was active before `since` is not from then until `until` (days), 0 where they are.
+
+    NaN: not active before. activity: actions that count (None: all).
+    """
+    days, customer, n = cohort.event_days, cohort.event_customers, cohort.n_customers
+    counts = np.ones(len(days), dtype=bool)
+    if activity is not None:
+        counts = cohort.actions[ACTION].isin(list(activity)).to_numpy()[cohort.event_actions]
+    before, within = counts & (days < since), counts & (days >= since) & (days < until)
+    known = np.bincount(customer[before], minlength=n) > 0
+    active = np.bincount(customer[within], minlength=n) > 0
+    return np.where(known, (~active).astype(np.float64), np.nan)
 
 
 def _cut_off(cohort: Cohort, churn_days: float) -> Moment:
