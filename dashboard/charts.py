@@ -374,13 +374,17 @@ def churn_by_group(groups: pd.DataFrame, *, feature: str, mean: float | None) ->
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Loss per epoch of one model of one run, in nats; `valid` holds None where nothing was held back."""
+    """Loss per epoch of one model of one run, in nats; `valid` holds None where nothing was held back.
+
+    rehearsed: so many epochs learned from an earlier date first.
+    """
 
     name: str
     epochs: Sequence[int]
     train: Sequence[float]
     valid: Sequence[float | None]
     best_epoch: int | None = None
+    rehearsed: int = 0
 
 
 def losses(
@@ -399,6 +403,17 @@ def losses(
     if not curve.epochs:
         fig.add_annotation(
             x=0.5, y=0.25, xref="paper", yref="paper", showarrow=False, text="not begun yet", font={"size": 13}
+        )
+    if curve.rehearsed:
+        fig.add_vrect(
+            x0=0.5,
+            x1=curve.rehearsed + 0.5,
+            fillcolor=CHANCE,
+            opacity=0.15,
+            line_width=0,
+            layer="below",
+            annotation={"text": "rehearsal", "font": {"size": 12}},
+            annotation_position="top left",
         )
     if curve.best_epoch is not None:
         fig.add_vline(x=curve.best_epoch, line={"color": MODEL, "width": 1, "dash": "dot"})

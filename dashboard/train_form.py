@@ -93,9 +93,19 @@ _LEARNING = (
 )
 
 
+_REHEARSAL = Setting(
+    path="rehearsal_share",
+    label="Rehearsal",
+    help="Share of the epochs that first learn who fell silent at an earlier date, where churn is inactivity.",
+    high=0.9,
+    step=0.05,
+)
+
+
 def learning(model: str) -> tuple[Setting, ...]:
     """How one of the models is fitted; the presets set it for each by itself."""
-    return tuple(replace(setting, path=f"{model}_training.{setting.path}") for setting in _LEARNING)
+    own = (*_LEARNING, _REHEARSAL) if model == "churn" else _LEARNING
+    return tuple(replace(setting, path=f"{model}_training.{setting.path}") for setting in own)
 
 
 @dataclass(frozen=True, kw_only=True)

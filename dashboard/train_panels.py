@@ -174,6 +174,11 @@ def _note(run: store.RunCard, model: str) -> str:
         "stops. The dotted line, on the customers it learns from, may lie above the solid one: while learning, "
         "parts of the model are switched off at random."
     )
+    if any(e.rehearsal for e in run.epochs(model)):
+        said += (
+            " In the shaded **rehearsal** it learns who fell silent at an earlier date, which the histories tell by "
+            "themselves; the dotted line belongs to that question there, the solid one always to the labels."
+        )
     if run.preset == "paper":
         said += (
             " The dashed line is what the paper prints in its **Table III**, on random data with 50 actions; on "
@@ -192,6 +197,7 @@ def curve_of(run: store.RunCard, model: str) -> Curve:
         train=[e.train_loss for e in epochs],
         valid=[e.valid_loss for e in epochs],
         best_epoch=facts.get("best_epoch"),
+        rehearsed=sum(e.rehearsal for e in epochs),
     )
 
 

@@ -139,6 +139,16 @@ def test_loss_curves_show_training_validation_chance_and_the_paper():
     assert list(fig.data[3].x) == [1, 10]
 
 
+def test_the_epochs_of_a_rehearsal_are_shaded():
+    def shaded(rehearsed: int) -> list[tuple]:
+        curve = Curve(name="r", epochs=[1, 2, 3], train=[1, 1, 1], valid=[1, 1, 1], rehearsed=rehearsed)
+        shapes = charts.losses(curve, title="t", chance=None, chance_name="", n_epochs=9).layout.shapes
+        return [(s.x0, s.x1) for s in shapes if s.type == "rect"]
+
+    assert shaded(2) == [(0.5, 2.5)]
+    assert shaded(0) == []
+
+
 def test_without_validation_there_is_no_empty_line():
     fig = charts.losses(
         Curve(name="r", epochs=[1], train=[1.0], valid=[None]), title="t", chance=None, chance_name="", n_epochs=3
