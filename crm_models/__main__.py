@@ -366,6 +366,7 @@ def _add_benchmark(commands: Any) -> None:
     parser.add_argument("--preset", choices=PRESET_NAMES, default="standard")
     parser.add_argument("--holdout", type=whole(1), default=1, help="sequence: last events held out of each customer")
     parser.add_argument("--folds", type=whole(2), default=5, help="churn: stratified folds")
+    parser.add_argument("--labels", type=whole(1), help="churn: learn from the labels of so many customers alone")
     parser.add_argument("--seed", type=whole(0), default=0)
     parser.add_argument("--seeds", type=whole(1), default=1, help="so many, from --seed up: mean and spread")
     for option in ("epochs", "width", "blocks", "heads", "max-len", "batch"):
@@ -390,6 +391,7 @@ def _benchmark(given: argparse.Namespace) -> None:
         folds=given.folds,
         seed=given.seed,
         seeds=given.seeds,
+        labels=given.labels,
         shape={k: v for k, v in shape.items() if v is not None},
         settings=given.set,
         device=given.device,

@@ -23,6 +23,9 @@ from crm_models.schema import N_STEPS, ModelName
 if TYPE_CHECKING:
     from crm_models.tasks import Material
 
+FEWEST_LABELS = 20
+"""Labels of fewer customers leave nothing to validate with."""
+
 
 def sequence(cohort: Cohort, config: RunConfig, holdout: int = 1) -> dict[str, Any]:
     """Hold out every customer's last `holdout` events, train on all the rest, rank all actions for the next event.
@@ -65,10 +68,13 @@ def sequence(cohort: Cohort, config: RunConfig, holdout: int = 1) -> dict[str, A
     }
 
 
-def churn(cohort: Cohort, config: RunConfig, folds: int = 5, seed: int = 0) -> dict[str, Any]:
+def churn(
+    cohort: Cohort, config: RunConfig, folds: int = 5, seed: int = 0, n_labels: int | None = None
+) -> dict[str, Any]:
     """Stratified cross-validation over labelled customers in file order; means and standard deviations over folds.
 
     Early stopping and calibration look at a seventh of each fold's training customers, never at its test customers.
+    n_labels: so many training customers keep their label, the others' is hidden; None: all keep it.
     """
     known = np.flatnonzero(~np.isnan(cohort.labels))
     labels = cohort.labels[known]
@@ -83,13 +89,15 @@ def churn(cohort: Cohort, config: RunConfig, folds: int = 5, seed: int = 0) -> d
     baselines: dict[str, list[dict[str, Any]]] = {}
     for train, test in StratifiedKFold(folds, shuffle=True, random_state=seed).split(known, labels):
         fit, valid = train_test_split(train, test_size=config.valid_share, stratify=labels[train], random_state=seed)
+        seen = cohort.labels.copy()
+        seen[known[_hidden(train, labels, n_labels, seed)]] = np.nan
         split = Split(train=np.sort(known[fit]), valid=np.sort(known[valid]), test=known[test])
         encoder = FeatureEncoder.fit(cohort, split.train, cohort.as_of, config.churn.n_bins)
         arrays = encoder.encode(cohort, cohort.as_of)
         nothing = Outcomes(rows=known[:0], n_history=known[:0], n_outcome=known[:0])
         material = Material(
             arrays=arrays,
-            labels=cohort.labels,
+            labels=seen,
             split=split,
             outcomes=nothing,
             rehearsal=rehearse(cohort, encoder),
@@ -101,12 +109,24 @@ def churn(cohort: Cohort, config: RunConfig, folds: int = 5, seed: int = 0) -> d
         own = ChurnPredictions(customer_id=arrays.customer_id[split.test], churned=labels[test], churn_p=p)
         rows_of_scores.append(churn_scores(own) | speed | {"predict_s": predict_s})
         found_p[test] = p
-        for name, theirs in churn_baselines(arrays, cohort.labels, split, encoder).items():
+        for name, theirs in churn_baselines(arrays, seen, split, encoder).items():
             baselines.setdefault(name, []).append(churn_scores(theirs))
     beside = {name: _mean_and_sd(rows) for name, rows in baselines.items()}
     # With ten bins, a fold of a thousand customers shows an error of 0.02 by the luck of its draw alone.
     ece = {"ece_pooled": round(calibration_error(labels, found_p), 6)}
     return _mean_and_sd(rows_of_scores) | ece | {"folds": folds, "baselines": beside}
+
+
+def _hidden(train: np.ndarray, labels: np.ndarray, n_labels: int | None, seed: int) -> np.ndarray:
+    """The places among `train` whose label is hidden, so that `n_labels` of them, drawn class by class, are left."""
+    if n_labels is None:
+        return train[:0]
+    if not FEWEST_LABELS <= n_labels < len(train):
+        raise DataError(
+            f"expected from {FEWEST_LABELS} to {len(train) - 1} labels (a fold learns from {len(train)} customers), "
+            f"found {n_labels}"
+        )
+    return train_test_split(train, train_size=n_labels, stratify=labels[train], random_state=seed)[1]
 
 
 def _fitted(

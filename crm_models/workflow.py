@@ -365,6 +365,7 @@ def benchmark(
     folds: int = 5,
     seed: int = 0,
     seeds: int = 1,
+    labels: int | None = None,
     shape: dict[str, int] | None = None,
     settings: Sequence[str] = (),
     device: str = "auto",
@@ -374,7 +375,8 @@ def benchmark(
 
     shape: any of `epochs`, `width`, `blocks`, `heads`, `max_len`, `batch`, in place of the preset's; settings: any
     other, as in `run_config`. A `batch` that is asked for is kept, also where customers are few. seeds: how many, from
-    `seed` up; with more than one the scores are means over them, with their spread.
+    `seed` up; with more than one the scores are means over them, with their spread. labels: churn, how many customers
+    of each fold's training keep their label; None: all.
     """
     from crm_models import benchmark as measure
 
@@ -393,7 +395,7 @@ def benchmark(
     runs = {
         k: measure.sequence(cohort, replace(config, seed=k), holdout)
         if own == "sequence"
-        else measure.churn(cohort, replace(config, seed=k), folds, k)
+        else measure.churn(cohort, replace(config, seed=k), folds, k, labels)
         for k in range(seed, seed + seeds)
     }
     return runs[seed] if seeds == 1 else measure.over_seeds(runs)

@@ -57,6 +57,23 @@ def test_folds_cover_every_labelled_customer_once():
     assert found["baselines"]["majority"]["auc"] == 0.5
 
 
+def test_few_labels_are_all_that_a_fold_learns_from(monkeypatch):
+    seen = []
+
+    def fitted(model, config, encoder, material):
+        seen.append((~np.isnan(material.labels[material.split.train])).sum())
+        seen[-1] += (~np.isnan(material.labels[material.split.valid])).sum()
+        return real(model, config, encoder, material)
+
+    real = benchmark._fitted
+    monkeypatch.setattr(benchmark, "_fitted", fitted)
+    found = benchmark.churn(cohort(), CONFIG, folds=3, n_labels=25)
+    assert seen == [25, 25, 25]
+    assert found["customers"] == 60  # all are tested on
+    with pytest.raises(DataError, match="from 20 to 39 labels"):
+        benchmark.churn(cohort(), CONFIG, folds=3, n_labels=40)
+
+
 def test_scores_of_several_seeds_are_means_with_a_spread():
     def run(auc: float, rule: float) -> dict:
         return {
