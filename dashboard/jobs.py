@@ -205,6 +205,7 @@ class JobFolder:
             if self._held is None:
                 return
             (self.folder / "runner.pid").write_text(str(os.getpid()), encoding="utf-8")
+            _set_group_priority(NICENESS)
             _quietly(load_libraries)
             left = _read(self.folder / "now.json")
             if left is not None:
@@ -342,7 +343,10 @@ def load_libraries() -> None:
 
 
 def _quietly(work: Callable[[], None]) -> None:
-    """Do a piece of work at the priority of a training, in a thread: a process could not take the lower one back."""
+    """Do a piece of work at the priority of a training, in a thread: a process could not take the lower one back.
+
+    Among sessions that share the cores, the session's own priority counts: see `_set_group_priority`.
+    """
 
     def quiet() -> None:
         with suppress(OSError):
