@@ -331,11 +331,12 @@ def load_models(run: RunFolder, *, device: str | None = None, threads: int | Non
 
     from crm_models.models.churn import ChurnTransformer
     from crm_models.models.sequence import SequenceTransformer
-    from crm_models.prediction import use_threads
+    from crm_models.prediction import keep_freed_memory, use_threads
     from crm_models.training import resolve_device
 
     file, config, encoder = run.need_weights(), run.config(), run.encoder()
     use_threads(threads)
+    keep_freed_memory()
     place = resolve_device(device or config.device)
     try:
         tensors = load_file(file)

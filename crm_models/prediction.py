@@ -5,6 +5,8 @@ Letters: N customers, B batch, A actions, W candidate plans kept (the beam), P p
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,18 +27,25 @@ from crm_models.records import CustomerScores, DecodedPlans, SequencePredictions
 from crm_models.schema import N_STEPS
 from crm_models.tasks import outcome_log_p
 
-SCORING_BATCH = 128
-"""Customers at a time: what a batch needs stays in the processor's cache; 1024 took half as long again."""
+SCORING_BATCH = 256
+"""Customers at a time: few enough for a batch to stay in the processor's cache, enough for its many small steps to pay.
+(512 are hardly quicker and take more memory, 768 are slower.)"""
 
-CHURN_ROWS = 256
-"""Customers x members at a time, for the same reason: four members and 64 customers are a fifth quicker than 128."""
+CHURN_ROWS = 512
+"""Customers x members at a time, for the same reasons."""
 
 NARROW, WIDE = 4, 16
 """Candidates kept per step: first few, then many for the customers for whom a plan that was cut might have been better.
 Up to sixteen actions the wide search tries every first and the sixteen best first pairs."""
 
+ROUNDING = 1e-4
+"""The same log-probability, computed in another batch, differs by less than this."""
+
 SCORES_AT_ONCE = 8_000_000
 """Scores (customers x candidates x actions) held at once while decoding, 32 MB: many actions mean smaller batches."""
+
+KEPT_BYTES = 256 << 20
+"""Freed memory (bytes, per thread) that is kept for the next batch."""
 
 Made = TypeVar("Made")
 
@@ -49,6 +58,19 @@ def use_threads(threads: int | None) -> None:
     Sums are taken in another order with another number, so the last digits of a training hang on it.
     """
     torch.set_num_threads(threads or TORCHS_OWN_THREADS)
+
+
+def keep_freed_memory() -> None:
+    """Keep what one batch frees for the next one.
+
+    Left to itself, glibc hands tensors of a few megabytes back to the system and asks for them again a moment later,
+    and the system zeroes every page anew: up to a third of scoring was spent on that. Other C libraries are left alone.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        trim_threshold, mmap_threshold = -1, -3  # as in malloc.h
+        mallopt(trim_threshold, KEPT_BYTES)
+        mallopt(mmap_threshold, 32 << 20)  # the most that glibc takes
 
 
 def _side_by_side(work: Callable[[np.ndarray], Made], batches: list[np.ndarray], device: torch.device) -> list[Made]:
@@ -237,12 +259,18 @@ def _decode(model: SequenceTransformer, batch: SequenceBatch, n_history: Tensor,
     found = _search(model, history, NARROW)
     unsure = (found.total[:, 0] < found.cut).nonzero()[:, 0]
     plans = found.result()
-    return plans if not len(unsure) else _replaced(plans, unsure, _search(model, history.of(unsure), WIDE).result())
+    if not len(unsure):
+        return plans
+    better = _search(model, history.of(unsure), WIDE, found.total[unsure, 0] - ROUNDING)
+    return _replaced(plans, unsure, better.result())
 
 
-def _search(model: SequenceTransformer, history: _History, width: int) -> _Beam:
-    """The best plan of each customer (a beam of one) among those that `width` candidates per step lead to."""
-    beam = _Beam.start(history.first_logits, history.allowed, width)
+def _search(model: SequenceTransformer, history: _History, width: int, least: Tensor | None = None) -> _Beam:
+    """The best plan of each customer (a beam of one) among those that `width` candidates per step lead to.
+
+    least (B,): log-probability that the best plan is known to have; what falls below it is not followed.
+    """
+    beam = _Beam.start(history.first_logits, history.allowed, width).above(least)
     seen, past, ancestors = history.seen, history.past, None
     for step in range(1, N_STEPS):
         # After the last step only the best plan is asked for.
@@ -251,7 +279,7 @@ def _search(model: SequenceTransformer, history: _History, width: int) -> _Beam:
         recent = torch.cat([history.recent[:, None].expand(-1, beam.actions.shape[1], -1), beam.actions], dim=2)
         recent = recent[..., -history.recent.shape[1] :]
         logits, past = _advance(model, recent, history.length + step - 1, past, seen)
-        beam = beam.extend(logits, history.allowed, keep)
+        beam = beam.extend(logits, history.allowed, keep).above(least)
     return beam
 
 
@@ -356,6 +384,13 @@ class _Beam:
             runner_up_log_p=grow(self.runner_up_log_p, log_p, other),
             cut=cut,
         )
+
+    def above(self, least: Tensor | None) -> _Beam:
+        """The beam cut where nobody's plan is as probable as their `least` (B,) any more."""
+        if least is None:
+            return self
+        width = max(1, int((self.total >= least[:, None]).sum(dim=1).max()))
+        return _Beam(**{name: own if name == "cut" else own[:, :width] for name, own in vars(self).items()})
 
     def _best_next(self, logits: Tensor, allowed: _Allowed, count: int) -> tuple[Tensor, Tensor]:
         """Ids and log-probabilities (B, W, K) of each candidate's `count` best next actions, best first; id 0 and -inf

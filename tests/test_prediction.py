@@ -240,9 +240,9 @@ def test_a_narrow_search_says_for_whom_it_does_not_suffice(scored, monkeypatch, 
     encoder, known, sequence, _ = scored
     narrow_or_wide, searched = prediction._search, []
 
-    def noted(model, history, width):
+    def noted(model, history, width, *least):
         searched.append((width, len(history.length)))
-        return narrow_or_wide(model, history, width)
+        return narrow_or_wide(model, history, width, *least)
 
     monkeypatch.setattr(prediction, "NARROW", prediction.WIDE)
     wide = decode_plans(sequence, known.arrays, encoder)
