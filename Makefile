@@ -5,6 +5,7 @@ PORT ?= 8501
 PYTHON ?= python3
 BIN := .venv/bin
 STAMPS := .venv/.stamps
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help run tune test quick check coverage screenshots benchmark clean
 
@@ -17,18 +18,25 @@ run: $(STAMPS)/app ## set up if need be, and start the app on http://localhost:8
 tune: $(STAMPS)/tune ## add what the search for better settings needs, here and in the app
 	@echo "python -m crm_models tune --help says how to search; the app must be started anew"
 
-# Two processes of one computing thread each take two thirds of the time of one process of two. Tests in the browser
-# come after the others: they look at a clock.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
-SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
+# Container images like to forbid Python to keep what it compiled; the many processes here would each compile it anew.
+export PYTHONDONTWRITEBYTECODE :=
 
-test: $(STAMPS)/test ## set up if need be; lint, types, all tests with coverage
+# Two processes of one computing thread each take two thirds of the time of one process of two. One that has nothing
+# left to do takes over tests of the other. Tests in the browser come after the others: they look at a clock.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+SIDE_BY_SIDE := $(PYTEST) --dist worksteal --ignore tests/browser
+
+test: $(STAMPS)/test ## set up if need be; lint, types, all tests
 	$(MAKE) --no-print-directory check
-	$(PYTEST) $(SIDE_BY_SIDE) -m "not browser" --cov --cov-report=term:skip-covered
-	$(PYTEST) -m browser tests/browser
+	$(SIDE_BY_SIDE)
+	$(PYTEST) --dist loadfile -m browser tests/browser
 
 quick: $(STAMPS)/test ## the tests that take less than a minute
-	$(PYTEST) $(SIDE_BY_SIDE) -m "not slow and not browser and not data and not pages"
+	$(SIDE_BY_SIDE) -m "not slow and not data and not pages"
+
+# Apart from `test`, because tracing every line takes as long again as the tests themselves.
+coverage: $(STAMPS)/test ## which lines of the package no test reaches
+	$(SIDE_BY_SIDE) --cov --cov-report=term:skip-covered
 
 check: $(STAMPS)/test ## formatter, linter and type checker
 	$(BIN)/ruff format --check .
@@ -37,17 +45,19 @@ check: $(STAMPS)/test ## formatter, linter and type checker
 
 # A stamp is newer than the list it was installed from, so a second call starts at once.
 $(STAMPS)/app: requirements.txt | $(STAMPS)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PIP) -r requirements.txt
 	@touch $@
 
 $(STAMPS)/tune: requirements-tune.txt $(STAMPS)/app
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-tune.txt
+	$(PIP) -r requirements-tune.txt
 	@touch $@
 
-$(STAMPS)/test: tests/requirements.txt $(STAMPS)/tune
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
-	@command -v chromium >/dev/null || ./.ci/apt chromium
-	@touch $@
+# All at once, the browser beside the rest. pip would compile every file of every package, which takes a minute; the
+# tests compile the part that they import.
+$(STAMPS)/test: tests/requirements.txt requirements-tune.txt requirements.txt | $(STAMPS)
+	{ command -v chromium >/dev/null || ./.ci/apt chromium; } & \
+	$(PIP) --no-compile -r requirements.txt -r tests/requirements.txt && wait $$!
+	@touch $(STAMPS)/{app,tune,test}
 
 $(STAMPS): ; @./.ci/venv $(PYTHON) && mkdir -p $@
 

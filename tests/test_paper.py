@@ -16,6 +16,7 @@ from crm_models.paper import (
     fit_once,
     lifelike,
     rerun,
+    rerun_steps,
     tiny_config,
 )
 from crm_models.paper_report import markdown, page, write_report
@@ -99,7 +100,7 @@ def test_the_tiny_models_pass_table_two_once_there_is_something_to_learn(result)
 
 @pytest.mark.slow
 def test_twenty_seeds_hold_the_printed_losses():
-    result = rerun(20)
+    *_, result = rerun_steps(20)
     for model in ("sequence", "churn"):
         assert sum(result["inside"][f"{model}_loss"]) >= 9
 
@@ -126,5 +127,5 @@ def test_without_signal_nothing_beats_chance_beyond_sampling_error():
 
 @pytest.mark.slow
 def test_half_the_signal_gives_scores_between_chance_and_table_two():
-    found = lifelike(0.5)
+    found = lifelike(0.5, customers=2_000)
     assert found["sequence"]["chance"]["step_accuracy"] < found["sequence"]["step_accuracy"] < 0.85

@@ -36,7 +36,7 @@ SMALL = RunConfig(
     threads=1,
 )
 ENDLESS = replace(SMALL, churn_training=replace(FEW, n_epochs=50_000, patience_epochs=50_000))
-OPTIONS = ["--model", "churn", "--epochs", "40", "--threads", "1"]
+OPTIONS = ["--model", "churn", "--epochs", "20", "--threads", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -137,8 +137,8 @@ def test_a_kill_in_the_middle_of_a_trial_loses_nothing(cohort, tmp_path):
         process.send_signal(signal.SIGKILL)
     cut = read_search(out)
     assert (cut.state, cut.over, cut.trials[0].run) == ("interrupted", (), "s-01")
-    (whole,) = workflow.tune(cohort, out, model="churn", trials=1, epochs=40, threads=1)
-    (other,) = workflow.tune(cohort, tmp_path / "other" / "s", model="churn", trials=1, epochs=40, threads=1)
+    (whole,) = workflow.tune(cohort, out, model="churn", trials=1, epochs=20, threads=1)
+    (other,) = workflow.tune(cohort, tmp_path / "other" / "s", model="churn", trials=1, epochs=20, threads=1)
     assert told([whole]) == told([other])
     assert whole.state == "finished"
 

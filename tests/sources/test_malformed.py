@@ -22,7 +22,7 @@ from crm_models.sources.reading import read_table
 from crm_models.sources.tables import cohort_from_tables, guess_columns, kind_of
 from tests.sources.test_workbook import rows_of, workbook_parts
 
-QUICK, LONG = 60, 600
+QUICK, LONG = 60, 300
 QUICK_AND_LONG = [pytest.param(QUICK, id="quick"), pytest.param(LONG, id="long", marks=pytest.mark.slow)]
 
 PLAIN_TEXT = """
