@@ -45,7 +45,7 @@ SCORES_AT_ONCE = 8_000_000
 """Scores (customers x candidates x actions) held at once while decoding, 32 MB: many actions mean smaller batches."""
 
 KEPT_BYTES = 256 << 20
-"""Freed memory (bytes, per thread) that is kept for the next batch."""
+"""Freed memory (bytes) that is kept for the next batch."""
 
 Made = TypeVar("Made")
 
@@ -68,9 +68,10 @@ def keep_freed_memory() -> None:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        trim_threshold, mmap_threshold = -1, -3  # as in malloc.h
+        trim_threshold, mmap_threshold, arena_max = -1, -3, -8  # as in malloc.h
         mallopt(trim_threshold, KEPT_BYTES)
         mallopt(mmap_threshold, 32 << 20)  # the most that glibc takes
+        mallopt(arena_max, 1)  # a thread's own arena is cut into pieces of 64 MB, which are handed back all the same
 
 
 def _side_by_side(work: Callable[[np.ndarray], Made], batches: list[np.ndarray], device: torch.device) -> list[Made]:
