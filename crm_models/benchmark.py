@@ -15,7 +15,6 @@ from crm_models.config import RunConfig
 from crm_models.errors import DataError
 from crm_models.evaluation import calibration_error, churn_scores, sequence_scores
 from crm_models.features import FeatureEncoder
-from crm_models.rates import gigaflops_of, matrix_product_gflops
 from crm_models.records import ChurnPredictions, Cohort, SequencePredictions
 from crm_models.rehearsal import rehearse
 from crm_models.schema import N_STEPS, ModelName
@@ -137,10 +136,10 @@ def _fitted(
     fit_s: seconds. sequences_per_second: customers learned from, every epoch anew. matrix_share: matrix products per
     second as a share of what the machine reaches in one large product.
     """
-    from crm_models.prediction import use_threads
+    from crm_models.machine import get_ready, gigaflops_of, matrix_product_gflops
     from crm_models.training import TrainingState, train
 
-    use_threads(config.threads)
+    get_ready(config.threads)
     began = time.perf_counter()
     state = TrainingState.start(model, config, encoder)
     epochs = list(train(state, material))

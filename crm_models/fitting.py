@@ -190,10 +190,10 @@ class _Fit:
         self.saved = 0.0
 
     def run(self) -> Iterator[EpochEnd]:
-        from crm_models.prediction import use_threads
+        from crm_models.machine import get_ready
         from crm_models.tasks import Material
 
-        use_threads(self.config.threads)
+        get_ready(self.config.threads)
         arrays = self.encoder.encode(self.cohort, self.cohort.as_of)
         material = Material(
             arrays=arrays,
@@ -329,14 +329,13 @@ def load_models(run: RunFolder, *, device: str | None = None, threads: int | Non
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    from crm_models.machine import get_ready
     from crm_models.models.churn import ChurnTransformer
     from crm_models.models.sequence import SequenceTransformer
-    from crm_models.prediction import keep_freed_memory, use_threads
     from crm_models.training import resolve_device
 
     file, config, encoder = run.need_weights(), run.config(), run.encoder()
-    use_threads(threads)
-    keep_freed_memory()
+    get_ready(threads)
     place = resolve_device(device or config.device)
     try:
         tensors = load_file(file)

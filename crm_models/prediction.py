@@ -5,8 +5,6 @@ Letters: N customers, B batch, A actions, W candidate plans kept (the beam), P p
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -44,34 +42,7 @@ ROUNDING = 1e-4
 SCORES_AT_ONCE = 8_000_000
 """Scores (customers x candidates x actions) held at once while decoding, 32 MB: many actions mean smaller batches."""
 
-KEPT_BYTES = 256 << 20
-"""Freed memory (bytes) that is kept for the next batch."""
-
 Made = TypeVar("Made")
-
-TORCHS_OWN_THREADS = torch.get_num_threads()
-
-
-def use_threads(threads: int | None) -> None:
-    """Let torch compute with so many threads; None: its own choice, whatever an earlier call has set.
-
-    Sums are taken in another order with another number, so the last digits of a training hang on it.
-    """
-    torch.set_num_threads(threads or TORCHS_OWN_THREADS)
-
-
-def keep_freed_memory() -> None:
-    """Keep what one batch frees for the next one.
-
-    Left to itself, glibc hands tensors of a few megabytes back to the system and asks for them again a moment later,
-    and the system zeroes every page anew: up to a third of scoring was spent on that. Other C libraries are left alone.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        trim_threshold, mmap_threshold, arena_max = -1, -3, -8  # as in malloc.h
-        mallopt(trim_threshold, KEPT_BYTES)
-        mallopt(mmap_threshold, 32 << 20)  # the most that glibc takes
-        mallopt(arena_max, 1)  # a thread's own arena is cut into pieces of 64 MB, which are handed back all the same
 
 
 def _side_by_side(work: Callable[[np.ndarray], Made], batches: list[np.ndarray], device: torch.device) -> list[Made]:

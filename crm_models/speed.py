@@ -15,8 +15,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from crm_models.rates import matrix_product_gflops
-
 
 def measure(*, generated: int = 1_000_000, planned: int = 100_000, events: int = 50) -> dict[str, Any]:
     """Seconds, rates and peak memory (MiB) of generating `generated` customers and planning `planned`.
@@ -25,6 +23,8 @@ def measure(*, generated: int = 1_000_000, planned: int = 100_000, events: int =
     customers: what memory grows by between the two is what depends on the cohort. (Fewer would end before memory has
     reached its level, which it does after a few parts of a cohort.)
     """
+    from crm_models.machine import matrix_product_gflops
+
     with tempfile.TemporaryDirectory(prefix="crm-speed-") as folder:
         work = Path(folder)
         rate = matrix_product_gflops()

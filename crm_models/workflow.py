@@ -345,12 +345,12 @@ def paper(
     progress: Callable[[str], None] | None = None,
 ) -> str:
     """Re-run the paper, write `paper.json`, `report.md` and `report.html` into `out`; returns one line on it."""
+    from crm_models.machine import get_ready
     from crm_models.paper import rerun, verdict
     from crm_models.paper_report import write_report
-    from crm_models.prediction import use_threads
 
     need_own_folder(out, "paper.json")  # before the work, not after it
-    use_threads(threads)
+    get_ready(threads)
     result = rerun(seeds, device=device, say=progress)
     write_report(result, Path(out))
     return f"{out}: {verdict(result)}"

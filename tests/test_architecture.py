@@ -27,6 +27,7 @@ STAGES = [
     "markov",
     "baselines",
     "rehearsal",
+    "machine",
     "models",
     "batches",
     "tasks",
@@ -45,14 +46,13 @@ STAGES = [
     "export",
     "paper",
     "paper_report",
-    "rates",
     "benchmark",
     "workflow",
     "speed",
     "options",
     "__main__",
 ]
-TORCH_STAGES = {"models", "batches", "tasks", "training", "prediction"}
+TORCH_STAGES = {"machine", "models", "batches", "tasks", "training", "prediction"}
 """Stages that import torch when they are imported; later ones reach it only inside the functions that compute."""
 
 

@@ -9,7 +9,7 @@ import pytest
 from crm_models import benchmark
 from crm_models.config import preset
 from crm_models.errors import DataError
-from crm_models.rates import gigaflops_of
+from crm_models.machine import gigaflops_of
 from crm_models.records import Cohort
 
 QUICK = preset("standard").with_epochs(1)
