@@ -125,7 +125,8 @@ def _hidden(train: np.ndarray, labels: np.ndarray, n_labels: int | None, seed: i
             f"expected from {FEWEST_LABELS} to {len(train) - 1} labels (a fold learns from {len(train)} customers), "
             f"found {n_labels}"
         )
-    return train_test_split(train, train_size=n_labels, stratify=labels[train], random_state=seed)[1]
+    # Not the seed that parts training from validation: all labels would then be left on one side.
+    return train_test_split(train, train_size=n_labels, stratify=labels[train], random_state=seed + 1)[1]
 
 
 def _fitted(
