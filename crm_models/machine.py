@@ -42,7 +42,7 @@ def _keep_freed_memory() -> None:
 
 
 def matrix_product_gflops(repeats: int = 10) -> float:
-    """Billions of floating-point operations per second in a product of two 2,048 x 2,048 matrices, best of ten."""
+    """Billions of floating-point operations per second in a product of two 2,048 x 2,048 matrices: the best of some."""
     a, b = torch.rand(MATRIX, MATRIX), torch.rand(MATRIX, MATRIX)
     best = float("inf")
     for _ in range(repeats):

@@ -248,8 +248,7 @@ def _search(model: SequenceTransformer, history: _History, width: int, least: Te
         # After the last step only the best plan is asked for.
         keep = width if step < N_STEPS - 1 else 1
         seen, ancestors = beam.visible(seen, ancestors)
-        recent = torch.cat([history.recent[:, None].expand(-1, beam.actions.shape[1], -1), beam.actions], dim=2)
-        recent = recent[..., -history.recent.shape[1] :]
+        recent = history.recent_after(beam.actions)
         logits, past = _advance(model, recent, history.length + step - 1, past, seen)
         beam = beam.extend(logits, history.allowed, keep).above(least)
     return beam
@@ -285,6 +284,12 @@ class _History:
     past: list[KeyValue]
     first_logits: Tensor
     allowed: _Allowed
+
+    def recent_after(self, steps: Tensor) -> Tensor:
+        """(B, W, R) the latest actions once the steps (B, W, s) of each candidate plan are taken."""
+        n_recent = self.recent.shape[1]
+        before = self.recent[:, None].expand(-1, steps.shape[1], -1)
+        return torch.cat([before, steps], dim=2)[..., -n_recent:]
 
     def of(self, rows: Tensor) -> _History:
         """The same of some customers."""
