@@ -35,10 +35,13 @@ def _keep_freed_memory() -> None:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        trim_threshold, mmap_threshold, arena_max = -1, -3, -8  # as in malloc.h
+        trim_threshold, top_pad, mmap_threshold, arena_max = -1, -2, -3, -8  # as in malloc.h
         mallopt(trim_threshold, KEPT_BYTES)
         mallopt(mmap_threshold, 32 << 20)  # the most that glibc takes
-        mallopt(arena_max, 1)  # a thread's own arena is cut into pieces of 64 MB, which are handed back all the same
+        # Threads share one store, for less memory in all. One that has a store already gets it in pieces of 64 MB; an
+        # empty piece is handed back as well, unless more than that is to be at hand.
+        mallopt(arena_max, 1)
+        mallopt(top_pad, 128 << 20)
 
 
 def matrix_product_gflops(repeats: int = 10) -> float:
