@@ -171,7 +171,7 @@ class RunConfig:
             "sequence_training": TrainingConfig,
             "churn_training": TrainingConfig,
         }
-        values = {k: _from_dict(parts[k], v) if k in parts else v for k, v in given.items()}
+        values = {k: _from_dict(parts[k], _BEFORE.get(k, {}) | v) if k in parts else v for k, v in given.items()}
         if "models" in values:
             values["models"] = tuple(values["models"])
         return _from_dict(cls, values)
@@ -200,6 +200,10 @@ def _at_least(name: str, value: int, least: int) -> None:
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ConfigError(f"{name} must be one of {', '.join(allowed)}; found {value!r}")
+
+
+_BEFORE: dict[str, dict[str, Any]] = {"sequence": {"use_repeats": False}}
+"""What a configuration means that was written before these settings were there: its model was trained without."""
 
 
 def _from_dict(cls: type, given: dict[str, Any]) -> Any:

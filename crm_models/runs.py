@@ -20,7 +20,7 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -40,6 +40,8 @@ ABOUT: dict[str, type] = {"config": dict, "cohort": str, "cohort_hash": str, "po
 """What `config.json` must say for everything after training to work, and in which form."""
 
 _EPOCH_FACTS = {f.name for f in fields(EpochEnd)}
+_NEEDED_FACTS = {f.name for f in fields(EpochEnd) if f.default is MISSING}
+"""Runs of earlier versions do not say all that there is to say of an epoch now."""
 
 VERSIONS_OF = ("torch", "numpy", "pandas", "pyarrow", "scikit-learn")
 
@@ -228,6 +230,7 @@ def versions() -> dict[str, str]:
 
 def _latest(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Epoch events, each epoch of each model once: a resumed run repeats the one that was under way."""
-    whole = [e for e in events if e["event"] == "epoch" and set(e) == _EPOCH_FACTS | {"event", "at"}]
+    about_it = {"event", "at"}
+    whole = [e for e in events if e["event"] == "epoch" and _NEEDED_FACTS <= set(e) - about_it <= _EPOCH_FACTS]
     latest = {(e["model"], e["epoch"]): e for e in whole}
     return list(latest.values())

@@ -66,3 +66,10 @@ def test_with_epochs_changes_both_models_and_nothing_else():
         churn_training=RunConfig().churn_training,
     )
     assert back == RunConfig()
+
+
+def test_a_configuration_from_before_the_repeats_means_a_model_without_them():
+    written = preset("standard").to_dict()
+    del written["sequence"]["use_repeats"]
+    assert RunConfig.from_dict(written).sequence.use_repeats is False
+    assert RunConfig.from_dict(preset("standard").to_dict()) == preset("standard")
