@@ -413,7 +413,7 @@ def losses(
             line_width=0,
             layer="below",
             annotation={"text": "rehearsal", "font": {"size": 12}},
-            annotation_position="top left",
+            annotation_position="bottom left",  # curves begin above
         )
     if curve.best_epoch is not None:
         fig.add_vline(x=curve.best_epoch, line={"color": MODEL, "width": 1, "dash": "dot"})
