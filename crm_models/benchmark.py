@@ -100,7 +100,7 @@ def churn(
             labels=seen,
             split=split,
             outcomes=nothing,
-            rehearsal=rehearse(cohort, encoder),
+            rehearsal=rehearse(cohort, encoder) if config.rehearses else None,
         )
         module, epochs, fit_s = _fitted("churn", config, encoder, material)
         spent_epochs, spent = spent_epochs + epochs, spent + fit_s
@@ -169,14 +169,10 @@ def over_seeds(runs: dict[int, dict[str, Any]]) -> dict[str, Any]:
     The spread over the folds of one seed gives way to the one over seeds: it tells what luck with the first weights,
     the order of customers and (churn) the folds is worth.
     """
-    own = [{k: v for k, v in run.items() if not k.endswith("_sd")} for run in runs.values()]
-    names = own[0]["baselines"]
-    beside = {
-        name: _mean_and_sd([{k: v for k, v in run["baselines"][name].items() if not k.endswith("_sd")} for run in own])
-        for name in names
-    }
+    each = list(runs.values())
+    beside = {name: _mean_and_sd([run["baselines"][name] for run in each]) for name in each[0]["baselines"]}
     by_seed = {str(seed): {k: v for k, v in run.items() if _is_number(v)} for seed, run in runs.items()}
-    return _mean_and_sd(own) | {"customers": own[0]["customers"], "baselines": beside, "by_seed": by_seed}
+    return _mean_and_sd(each) | {"customers": each[0]["customers"], "baselines": beside, "by_seed": by_seed}
 
 
 def _seen(predictions: SequencePredictions, holdout: int) -> SequencePredictions:
@@ -187,9 +183,12 @@ def _seen(predictions: SequencePredictions, holdout: int) -> SequencePredictions
 
 
 def _mean_and_sd(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The mean of every plain number over folds, and beside it `<name>_sd`; customers are counted together."""
+    """The mean of every plain number over folds, and beside it `<name>_sd`; customers are counted together.
+
+    What the rows have of spreads themselves is left out.
+    """
     out: dict[str, Any] = {"customers": sum(row["customers"] for row in rows)}
-    for name in rows[0]:
+    for name in (name for name in rows[0] if not name.endswith("_sd")):
         values = [row[name] for row in rows]
         if name != "customers" and all(_is_number(v) for v in values):
             out[name], out[f"{name}_sd"] = round(float(np.mean(values)), 6), round(float(np.std(values)), 6)

@@ -150,6 +150,11 @@ class RunConfig:
         """How the named model is fitted."""
         return self.sequence_training if model == "sequence" else self.churn_training
 
+    @property
+    def rehearses(self) -> bool:
+        """Whether a churn model is to be trained that rehearses first, where the cohort allows it."""
+        return "churn" in self.models and self.churn_training.rehearsal_share > 0
+
     def with_epochs(self, n_epochs: int) -> RunConfig:
         """The same run with another number of epochs for both models."""
         return replace(

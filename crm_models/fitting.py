@@ -200,7 +200,7 @@ class _Fit:
             labels=self.cohort.labels,
             split=self.split,
             outcomes=outcomes(self.cohort),
-            rehearsal=rehearse(self.cohort, self.encoder),
+            rehearsal=rehearse(self.cohort, self.encoder) if self.config.rehearses else None,
         )
         states = self._restored()
         self.record("started", models=list(self.config.models), resumed=bool(states))
