@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:  # `streamlit run` puts only the folder of this file there
     sys.path.insert(0, str(ROOT))
 
-from dashboard import demo, garbage, store, widgets  # noqa: E402  # the path comes first
+from dashboard import demo, garbage, page_turns, store, widgets  # noqa: E402  # the path comes first
 
 st.set_page_config(page_title="CRM Transformers", page_icon=str(ROOT / "assets" / "icon.svg"), layout="wide")
 
@@ -71,6 +71,7 @@ def frame() -> None:
         )
 
 
+page_turns.keep()
 chosen = st.navigation(PAGES)
 with widgets.guarded("The workspace cannot be prepared:"):
     demo.prepare()
