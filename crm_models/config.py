@@ -71,7 +71,10 @@ class TrainingConfig:
     least_updates: int = 1  # updates per epoch: few customers are cut into smaller batches, down to 16 of them
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2  # decoupled (AdamW), except for `l2_in_loss`
-    l2_in_loss: bool = False  # the paper's L + lambda * ||theta||^2 (equation 9)
+    l2_in_loss: bool = False  # the paper's L + lambda * ||theta||^2 (equation 9), by Adam for all weights
+    muon_stretch: float = (
+        3.0  # the blocks' matrices go by Muon, in steps so many times as long as Adam's; 0: AdamW for all
+    )
     schedule: Schedule = "one-cycle"
     monitor: Monitor = "valid"  # the loss that early stopping and "best weights" look at; last: every epoch is best
     patience_epochs: int = 6
@@ -91,6 +94,8 @@ class TrainingConfig:
             raise ConfigError(f"learning_rate must lie between 0 and 10, found {self.learning_rate}")
         if not 0 <= self.weight_decay < 10:
             raise ConfigError(f"weight_decay must lie between 0 and 10, found {self.weight_decay}")
+        if not 0 <= self.muon_stretch < 100:
+            raise ConfigError(f"muon_stretch must lie between 0 and 100, found {self.muon_stretch}")
         if not 0 <= self.average_weights < 1:
             raise ConfigError(f"average_weights must lie in [0, 1), found {self.average_weights}")
         if not 0 <= self.rehearsal_share < 1:
@@ -207,7 +212,11 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ConfigError(f"{name} must be one of {', '.join(allowed)}; found {value!r}")
 
 
-_BEFORE: dict[str, dict[str, Any]] = {"sequence": {"use_repeats": False}}
+_BEFORE: dict[str, dict[str, Any]] = {
+    "sequence": {"use_repeats": False},
+    "sequence_training": {"muon_stretch": 0.0},
+    "churn_training": {"muon_stretch": 0.0},
+}
 """What a configuration means that was written before these settings were there: its model was trained without."""
 
 
@@ -231,6 +240,7 @@ _PAPER_TRAINING = TrainingConfig(
     patience_epochs=10,
     all_positions=False,
     hide_context=0.0,
+    muon_stretch=0.0,
 )
 _PAPER = RunConfig(
     preset="paper",

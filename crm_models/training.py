@@ -20,8 +20,10 @@ from torch.optim.swa_utils import AveragedModel
 from crm_models.config import RunConfig, TrainingConfig
 from crm_models.errors import ConfigError, RunError
 from crm_models.features import FeatureEncoder
+from crm_models.models.blocks import Block
 from crm_models.models.churn import ChurnTransformer
 from crm_models.models.sequence import SequenceTransformer
+from crm_models.muon import Muon
 from crm_models.records import EpochEnd
 from crm_models.schema import ModelName
 from crm_models.tasks import ChurnTask, Material, SequenceTask
@@ -61,7 +63,7 @@ class TrainingState:
     model: ModelName
     config: RunConfig
     module: Any
-    optimizer: torch.optim.Optimizer
+    optimizers: dict[str, torch.optim.Optimizer]  # by the name under which their memory is kept
     average: AveragedModel | None  # a running mean of the weights; where there is one, it is what counts
     best: dict[str, Tensor]
     epoch: int = 0
@@ -88,7 +90,7 @@ class TrainingState:
             model=model,
             config=config,
             module=module,
-            optimizer=_optimizer(module, training),
+            optimizers=_optimizers(module, training),
             average=_average(module, training),
             best=_copy(module),
         )
@@ -113,8 +115,9 @@ class TrainingState:
         out |= {f"best.{k}": v for k, v in self.best.items()}
         if self.average is not None:
             out |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        for k, memory in self.optimizer.state_dict()["state"].items():
-            out |= {f"optimizer.{k}.{name}": value for name, value in memory.items()}
+        for own, optimizer in self.optimizers.items():
+            for k, memory in optimizer.state_dict()["state"].items():
+                out |= {f"{own}.{k}.{name}": value for name, value in memory.items()}
         return {k: v.detach().cpu().clone() for k, v in out.items()}
 
     def meta(self) -> dict[str, Any]:
@@ -145,28 +148,51 @@ class TrainingState:
         self.best = _under("best.", self.snapshot)
         if self.average is not None:
             self.average.load_state_dict(_under("average.", self.snapshot))
-        memory: dict[int, dict[str, Tensor]] = {}
-        for key, value in _under("optimizer.", self.snapshot).items():
-            k, name = key.split(".", 1)
-            # A copy: the optimiser changes its memory in place, and would change the snapshot with it.
-            memory.setdefault(int(k), {})[name] = value.clone()
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": memory, "param_groups": groups})
+        for own, optimizer in self.optimizers.items():
+            memory: dict[int, dict[str, Tensor]] = {}
+            for key, value in _under(f"{own}.", self.snapshot).items():
+                k, name = key.split(".", 1)
+                # A copy: the optimiser changes its memory in place, and would change the snapshot with it.
+                memory.setdefault(int(k), {})[name] = value.clone()
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": memory, "param_groups": groups})
 
 
-def _optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+def _optimizers(module: nn.Module, config: TrainingConfig) -> dict[str, torch.optim.Optimizer]:
     """Adam. Paper, equation 9: lambda * ||theta||^2 is added to the loss, whose gradient is 2 * lambda * theta.
 
     DIFF from paper, Optimizer and Regularization: `standard` decays the weights directly (AdamW), biases and norms left
-    alone, because Adam divides the gradient of the penalty by its own scale and so hardly decays large weights.
+    alone, because Adam divides the gradient of the penalty by its own scale and so hardly decays large weights; and the
+    matrices of the blocks go by Muon, which learns as much in a little over half of the updates.
     """
+    rate, decay = config.learning_rate, config.weight_decay
     if config.l2_in_loss:
-        return torch.optim.Adam(module.parameters(), lr=config.learning_rate, weight_decay=2 * config.weight_decay)
-    matrices = [p for p in module.parameters() if p.dim() >= 2]
-    others = [p for p in module.parameters() if p.dim() < 2]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        return {"optimizer": torch.optim.Adam(module.parameters(), lr=rate, weight_decay=2 * decay)}
+    turned = _turned(module) if config.muon_stretch else []
+    apart = {id(p) for group in turned for p in group["params"]}
+    left = [p for p in module.parameters() if id(p) not in apart]
+    groups = [
+        {"params": [p for p in left if p.dim() >= 2], "weight_decay": decay},
+        {"params": [p for p in left if p.dim() < 2], "weight_decay": 0.0},
+    ]
     # Fused: one pass over all weights instead of six operations each, a fifth of an update where models are small.
-    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+    found: dict[str, torch.optim.Optimizer] = {"optimizer": torch.optim.AdamW(groups, lr=rate, fused=True)}
+    if turned:
+        found["muon"] = Muon(turned, lr=rate, weight_decay=decay, stretch=config.muon_stretch)
+    return found
+
+
+def _turned(module: nn.Module) -> list[dict[str, Any]]:
+    """The matrices inside the blocks; embeddings and what reads scores off at the end are lookups, not maps."""
+    blocks = [block for block in module.modules() if isinstance(block, Block)]
+    stacked = [block.attention.project_in.weight for block in blocks]  # queries, keys and values
+    alone = [
+        linear.weight
+        for block in blocks
+        for linear in (block.attention.project_out, *block.feed_forward)
+        if isinstance(linear, nn.Linear)
+    ]
+    return [{"params": stacked, "maps": 3}, {"params": alone, "maps": 1}]
 
 
 def _average(module: nn.Module, config: TrainingConfig) -> AveragedModel | None:
@@ -231,19 +257,21 @@ def _one_epoch(
     for k, chosen in enumerate(batches):
         if should_stop():
             return None
-        for group in state.optimizer.param_groups:
-            group["lr"] = config.learning_rate * _schedule(config, task.n_rehearsals, epoch + k / len(batches))
+        rate = config.learning_rate * _schedule(config, task.n_rehearsals, epoch + k / len(batches))
+        for group in (group for optimizer in state.optimizers.values() for group in optimizer.param_groups):
+            group["lr"] = rate
         loss, n_targets = task.loss(chosen, windows)
         if not torch.isfinite(loss):
             raise RunError(
                 f"the {state.model} model's loss became {loss.item()} in epoch {epoch + 1}; lower the learning rate "
                 f"(now {config.learning_rate:g}) or check the data for extreme values"
             )
-        state.optimizer.zero_grad(set_to_none=True)
+        state.module.zero_grad()
         loss.backward()
         if not config.l2_in_loss:
             nn.utils.clip_grad_norm_(state.module.parameters(), 1.0)
-        state.optimizer.step()
+        for optimizer in state.optimizers.values():
+            optimizer.step()
         if state.average is not None:
             state.average.update_parameters(state.module)
         total, count = total + float(loss.detach()) * n_targets, count + n_targets

@@ -77,6 +77,13 @@ CHURN = (
 )
 _LEARNING = (
     Setting(path="learning_rate", label="Learning rate", help="Size of an update.", low=1e-5, high=0.1, step=1e-4),
+    Setting(
+        path="muon_stretch",
+        label="Muon's step",
+        help="Steps of the matrices inside the blocks, as a multiple of Adam's. 0: Adam for all weights.",
+        high=20.0,
+        step=0.5,
+    ),
     Setting(path="weight_decay", label="Weight decay", help="Pull of the weights towards zero.", high=1.0, step=1e-3),
     Setting(
         path="patience_epochs", label="Patience", help="Epochs without a better loss before stopping.", low=1, high=100

@@ -118,11 +118,12 @@ def test_the_papers_penalty_is_lambda_times_the_squared_weights(small):
     """A weight that the loss does not reach moves by Adam's first step, against its sign: lambda ||theta||^2."""
     config = replace(preset("paper"), device="cpu")
     state = TrainingState.start("sequence", config, small[0])
-    assert [g["weight_decay"] for g in state.optimizer.param_groups] == [2 * config.sequence_training.weight_decay]
+    (optimizer,) = state.optimizers.values()
+    assert [g["weight_decay"] for g in optimizer.param_groups] == [2 * config.sequence_training.weight_decay]
     weight = state.module.output.weight
     before = weight.detach().clone()
     (0.0 * weight.sum()).backward()
-    state.optimizer.step()
+    optimizer.step()
     assert torch.equal((weight.detach() - before).sign(), -before.sign())
 
 
@@ -230,6 +231,31 @@ def test_a_state_that_was_stopped_can_be_trained_on_without_a_file(model, small)
 
 
 @pytest.mark.parametrize("model", MODELS)
+def test_every_weight_has_one_optimiser_and_the_maps_inside_blocks_go_by_muon(model, small):
+    state = TrainingState.start(model, SMALL, small[0])
+    held = {
+        name: {id(p) for group in optimizer.param_groups for p in group["params"]}
+        for name, optimizer in state.optimizers.items()
+    }
+    named = {id(p): name for name, p in state.module.named_parameters()}
+    assert held["optimizer"] | held["muon"] == set(named)
+    assert not held["optimizer"] & held["muon"]
+    turned = {named[p].split(".", 2)[2] for p in held["muon"]}
+    assert turned == {
+        "attention.project_in.weight",
+        "attention.project_out.weight",
+        "feed_forward.0.weight",
+        "feed_forward.2.weight",
+    }
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_without_a_stretch_all_weights_go_by_adamw(model, small):
+    config = replace(SMALL, **{f"{model}_training": replace(SMALL.training(model), muon_stretch=0.0)})
+    assert list(TrainingState.start(model, config, small[0]).optimizers) == ["optimizer"]
+
+
+@pytest.mark.parametrize("model", MODELS)
 def test_the_mean_of_the_weights_is_what_is_kept_and_leaves_the_training_alone(model, small, monkeypatch):
     """By hand: the first update's weights, then each mean moves by 1 - min(0.9, (n + 1) / (n + 10)) of the way."""
     plain, averaged = (one_epoch(model, small, config, monkeypatch) for config in (SMALL, AVERAGED))
@@ -246,13 +272,14 @@ def one_epoch(model: str, small, config: RunConfig, monkeypatch) -> SimpleNamesp
     """One epoch of training: the state, the epochs, and the weights after each update."""
     seen: list[dict] = []
     state = TrainingState.start(model, config.with_epochs(1), small[0])
-    step = state.optimizer.step
+    last = list(state.optimizers.values())[-1]
+    step = last.step
 
     def watched() -> None:
         step()
         seen.append({k: v.detach().clone() for k, v in state.module.state_dict().items()})
 
-    monkeypatch.setattr(state.optimizer, "step", watched)
+    monkeypatch.setattr(last, "step", watched)
     ended = list(train(state, small[1]))
     return SimpleNamespace(state=state, ended=ended, seen=seen)
 
