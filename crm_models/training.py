@@ -284,9 +284,10 @@ def _end_of_epoch(
     """Keep the best weights, decide whether patience has run out, and say what happened."""
     state.epoch += 1
     rehearsal = state.epoch <= n_rehearsals
-    monitored = valid_loss if config.monitor == "valid" and valid_loss is not None else train_loss
-    # The training loss of a rehearsal answers another question; validation asks the real one all the time.
-    best = config.monitor == "last" or (monitored < state.best_loss and not (rehearsal and monitored is train_loss))
+    monitored, comparable = train_loss, not rehearsal  # the training loss of a rehearsal answers another question
+    if config.monitor == "valid" and valid_loss is not None:
+        monitored, comparable = valid_loss, True  # validation asks the real one all the time
+    best = config.monitor == "last" or (comparable and monitored < state.best_loss)
     if best:
         state.best_loss, state.best_epoch, state.best = monitored, state.epoch, _copy(state.judged)
     state.is_over = state.epoch - max(state.best_epoch, n_rehearsals) >= config.patience_epochs
