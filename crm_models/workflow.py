@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from crm_models.ahead import ahead
 from crm_models.cohort import (
     describe,
     digest,
@@ -33,6 +34,7 @@ from crm_models.schema import ModelName, PlanLayout
 
 if TYPE_CHECKING:
     from crm_models.checks import Finding
+    from crm_models.features import CohortArrays
     from crm_models.planning import Policy
     from crm_models.trials import Trial
 
@@ -282,7 +284,8 @@ def plan(
         "as_of": _moment_said(describe(folder), as_of),
         "notes": about_run["notes"],
     }
-    return write_plans((make_plans(s, catalogue, policy) for s in scores), Path(out), settings, about)
+    # The next part is scored while this one is written.
+    return write_plans((make_plans(s, catalogue, policy) for s in ahead(scores)), Path(out), settings, about)
 
 
 def score_stream(
@@ -296,14 +299,20 @@ def score_stream(
 ) -> Iterator[CustomerScores]:
     """Churn probability and best plan of every customer of a cohort folder, one part of the cohort at a time."""
     from crm_models.fitting import load_models
+    from crm_models.prediction import score_customers
 
     about = describe(folder)
     models = load_models(run, device=device, threads=threads)
+
+    def encoded() -> Iterator[CohortArrays]:
+        for part in parts(folder):
+            moment = _moment(part, as_of)
+            yield models.encoder.encode(part, moment, last_moment_days(about) if moment is None else None)
+
     total, done = about["customers"], 0
-    for part in parts(folder):
-        moment = _moment(part, as_of)
-        yield models.score(part, moment, last_moment_days(about) if moment is None else None)
-        done += part.n_customers
+    for arrays in ahead(encoded()):
+        yield score_customers(models.sequence, models.churn, arrays, models.encoder)
+        done += len(arrays)
         if progress is not None:
             progress(done, total)
 

@@ -17,6 +17,7 @@ STAGES = [
     "search_space",
     "records",
     "files",
+    "ahead",
     "truth",
     "sources",
     "checks",
@@ -31,6 +32,7 @@ STAGES = [
     "models",
     "batches",
     "tasks",
+    "muon",
     "training",
     "prediction",
     "runs",
@@ -52,7 +54,7 @@ STAGES = [
     "options",
     "__main__",
 ]
-TORCH_STAGES = {"machine", "models", "batches", "tasks", "training", "prediction"}
+TORCH_STAGES = {"machine", "models", "batches", "tasks", "muon", "training", "prediction"}
 """Stages that import torch when they are imported; later ones reach it only inside the functions that compute."""
 
 
