@@ -284,8 +284,7 @@ def plan(
         "as_of": _moment_said(describe(folder), as_of),
         "notes": about_run["notes"],
     }
-    # The next part is scored while this one is written.
-    return write_plans((make_plans(s, catalogue, policy) for s in ahead(scores)), Path(out), settings, about)
+    return write_plans((make_plans(s, catalogue, policy) for s in scores), Path(out), settings, about)
 
 
 def score_stream(
