@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 Made = TypeVar("Made")
@@ -15,14 +16,7 @@ def ahead(items: Iterator[Made]) -> Iterator[Made]:
     It pays where making waits for the disk or keeps one core busy, and using keeps another. One item more is held.
     """
     with ThreadPoolExecutor(max_workers=1) as maker:
-        coming = maker.submit(_next, items)
-        while item := coming.result():
-            coming = maker.submit(_next, items)
-            yield item[0]
-
-
-def _next(items: Iterator[Made]) -> tuple[Made] | None:
-    """The next item, wrapped so that no item looks like the end; None after the last one."""
-    for item in items:
-        return (item,)
-    return None
+        coming = maker.submit(list, islice(items, 1))  # a list of the next item; an empty one after the last
+        while found := coming.result():
+            coming = maker.submit(list, islice(items, 1))
+            yield from found

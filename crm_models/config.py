@@ -72,9 +72,7 @@ class TrainingConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2  # decoupled (AdamW), except for `l2_in_loss`
     l2_in_loss: bool = False  # the paper's L + lambda * ||theta||^2 (equation 9), by Adam for all weights
-    muon_stretch: float = (
-        3.0  # the blocks' matrices go by Muon, in steps so many times as long as Adam's; 0: AdamW for all
-    )
+    muon_stretch: float = 3.0  # Muon's steps of the blocks' matrices, as a multiple of Adam's; 0: AdamW for all
     schedule: Schedule = "one-cycle"
     monitor: Monitor = "valid"  # the loss that early stopping and "best weights" look at; last: every epoch is best
     patience_epochs: int = 6

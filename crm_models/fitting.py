@@ -319,9 +319,13 @@ class Models:
 
     def score(self, cohort: Cohort, moment: Moment | None, now_days: float | None = None) -> CustomerScores:
         """Churn probability and best plan of every customer of the cohort, seen at `moment`."""
+        return self.score_encoded(self.encoder.encode(cohort, moment, now_days))
+
+    def score_encoded(self, arrays: CohortArrays) -> CustomerScores:
+        """The same of customers that `encoder` has encoded."""
         from crm_models.prediction import score_customers
 
-        return score_customers(self.sequence, self.churn, self.encoder.encode(cohort, moment, now_days), self.encoder)
+        return score_customers(self.sequence, self.churn, arrays, self.encoder)
 
 
 def load_models(run: RunFolder, *, device: str | None = None, threads: int | None = None) -> Models:

@@ -47,7 +47,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, defaults)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # there is no loss to return
         """One update of every parameter that has a gradient; closure is not supported."""
         if closure is not None:
             raise ValueError("Muon steps once per gradient; expected no closure")

@@ -258,8 +258,6 @@ def _one_epoch(
         if should_stop():
             return None
         rate = config.learning_rate * _schedule(config, task.n_rehearsals, epoch + k / len(batches))
-        for group in (group for optimizer in state.optimizers.values() for group in optimizer.param_groups):
-            group["lr"] = rate
         loss, n_targets = task.loss(chosen, windows)
         if not torch.isfinite(loss):
             raise RunError(
@@ -271,6 +269,8 @@ def _one_epoch(
         if not config.l2_in_loss:
             nn.utils.clip_grad_norm_(state.module.parameters(), 1.0)
         for optimizer in state.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = rate
             optimizer.step()
         if state.average is not None:
             state.average.update_parameters(state.module)

@@ -298,7 +298,6 @@ def score_stream(
 ) -> Iterator[CustomerScores]:
     """Churn probability and best plan of every customer of a cohort folder, one part of the cohort at a time."""
     from crm_models.fitting import load_models
-    from crm_models.prediction import score_customers
 
     about = describe(folder)
     models = load_models(run, device=device, threads=threads)
@@ -310,7 +309,7 @@ def score_stream(
 
     total, done = about["customers"], 0
     for arrays in ahead(encoded()):
-        yield score_customers(models.sequence, models.churn, arrays, models.encoder)
+        yield models.score_encoded(arrays)
         done += len(arrays)
         if progress is not None:
             progress(done, total)

@@ -47,5 +47,5 @@ def keep() -> None:
         if client_state is None or not _turns.setdefault(session, PageTurns()).is_late(client_state):
             take_in(session, client_state)
 
-    request_rerun.keeps_page_turns = True  # type: ignore[attr-defined]
-    AppSession.request_rerun = request_rerun  # type: ignore[method-assign]
+    request_rerun.keeps_page_turns = True  # type: ignore[attr-defined]  # a mark of ours
+    AppSession.request_rerun = request_rerun  # type: ignore[method-assign]  # there is no other way in
