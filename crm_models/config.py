@@ -81,6 +81,7 @@ class TrainingConfig:
     hide_context: float = 0.3  # sequence: share of events whose gap and value are hidden while training
     calibrate: bool = False  # temperature scaling on the validation split (churn)
     rehearsal_share: float = 0.0  # churn by inactivity: share of the epochs that learn from an earlier date first
+    short_share: float = 0.0  # where none rehearses: share of the epochs that are a short course, perhaps enough
 
     def __post_init__(self) -> None:
         _at_least("n_epochs", self.n_epochs, 1)
@@ -98,6 +99,8 @@ class TrainingConfig:
             raise ConfigError(f"average_weights must lie in [0, 1), found {self.average_weights}")
         if not 0 <= self.rehearsal_share < 1:
             raise ConfigError(f"rehearsal_share must lie in [0, 1), found {self.rehearsal_share}")
+        if not 0 <= self.short_share < 1:
+            raise ConfigError(f"short_share must lie in [0, 1), found {self.short_share}")
         _one_of("schedule", self.schedule, ("constant", "one-cycle"))
         _one_of("monitor", self.monitor, ("train", "valid", "last"))
 
@@ -105,8 +108,8 @@ class TrainingConfig:
 LEAST_UPDATES = 32
 """Updates per epoch in `standard` and `strong`: a few hundred customers in batches of 128 would hardly learn."""
 
-REHEARSAL_SHARE = 0.25
-"""Pre-training in `standard` and `strong`, where a cohort allows it: ten of forty epochs."""
+FIRST_SHARE = 0.2
+"""Churn in `standard`, `strong`: ten of fifty epochs are pre-training where a cohort allows it, else a short course."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,13 +126,14 @@ class RunConfig:
     sequence_training: TrainingConfig = field(default_factory=lambda: TrainingConfig(least_updates=LEAST_UPDATES))
     churn_training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
-            n_epochs=40,
+            n_epochs=50,
             learning_rate=2e-3,
             patience_epochs=6,
             average_weights=0.99,
             least_updates=LEAST_UPDATES,
             calibrate=True,
-            rehearsal_share=REHEARSAL_SHARE,
+            rehearsal_share=FIRST_SHARE,
+            short_share=FIRST_SHARE,
         )
     )
     device: Device = "auto"
@@ -213,7 +217,7 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
 _BEFORE: dict[str, dict[str, Any]] = {
     "sequence": {"use_repeats": False},
     "sequence_training": {"muon_stretch": 0.0},
-    "churn_training": {"muon_stretch": 0.0},
+    "churn_training": {"muon_stretch": 0.0, "short_share": 0.0},
 }
 """What a configuration means that was written before these settings were there: its model was trained without."""
 
@@ -282,11 +286,12 @@ _STRONG = RunConfig(
     churn=ChurnConfig(d_model=64, d_feedforward=128, n_blocks=3, max_events=60, n_bins=16),
     sequence_training=TrainingConfig(n_epochs=60, patience_epochs=10, least_updates=LEAST_UPDATES),
     churn_training=TrainingConfig(
-        n_epochs=80,
+        n_epochs=100,
         patience_epochs=12,
         average_weights=0.99,
         least_updates=LEAST_UPDATES,
         calibrate=True,
-        rehearsal_share=REHEARSAL_SHARE,
+        rehearsal_share=FIRST_SHARE,
+        short_share=FIRST_SHARE,
     ),
 )

@@ -362,6 +362,7 @@ class EpochEnd:
 
     epoch counts from 1. best: whether the monitored loss is the lowest so far. seconds: since training began.
     rehearsal: whether the epoch learned from an earlier date (pre-training); its train_loss is not that of the labels.
+    short: whether it belongs to the short course, after which learning ends or starts anew.
     """
 
     model: ModelName
@@ -372,3 +373,4 @@ class EpochEnd:
     best: bool
     seconds: float
     rehearsal: bool = False
+    short: bool = False

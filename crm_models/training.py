@@ -37,6 +37,13 @@ SMALLEST_BATCH = 16
 AFTER_REHEARSAL = 0.5
 """Share of the learning rate once a model has rehearsed: it knows most already, and must not forget it."""
 
+SHORTEST_COURSE = 5
+"""Epochs: in fewer, hardly any cohort is learned well enough to tell whether more would help."""
+
+STILL_GAINS = 0.02
+"""A short course whose second half lowered the loss by no larger share is enough. Where little can be learned it gains
+about 0.005, and more epochs learn by heart; where there is more to learn, 0.03 to 0.2."""
+
 
 def never() -> bool:
     """The stop request of a caller who never stops."""
@@ -71,8 +78,10 @@ class TrainingState:
     best_loss: float = math.inf
     seconds: float = 0.0
     is_over: bool = False
+    losses: list[float] = field(default_factory=list)  # per epoch, what is monitored; infinite where it says nothing
     facts: dict[str, Any] = field(default_factory=dict)  # what was fitted after the epochs: the temperature
     snapshot: dict[str, Tensor] = field(default_factory=dict)  # as `tensors` returns it, taken when an epoch ends
+    fresh: dict[str, Tensor] = field(default_factory=dict)  # the first snapshot
 
     @classmethod
     def start(cls, model: ModelName, config: RunConfig, encoder: FeatureEncoder) -> TrainingState:
@@ -95,7 +104,7 @@ class TrainingState:
             best=_copy(module),
         )
         # Taken now, so that a stop within the very first epoch has something to go back to.
-        state.snapshot = state._now()
+        state.snapshot = state.fresh = state._now()
         return state
 
     @property
@@ -122,7 +131,7 @@ class TrainingState:
 
     def meta(self) -> dict[str, Any]:
         """The plain values that go with `tensors`."""
-        names = ("epoch", "best_epoch", "best_loss", "seconds", "is_over")
+        names = ("epoch", "best_epoch", "best_loss", "seconds", "is_over", "losses")
         return {name: getattr(self, name) for name in names}
 
     @classmethod
@@ -141,6 +150,12 @@ class TrainingState:
         state.snapshot = tensors
         state.rewind()
         return state
+
+    def start_anew(self) -> None:
+        """Back to fresh weights and an optimiser without memory; the best weights so far stay the best."""
+        best = {k: v for k, v in self._now().items() if k.startswith("best.")}
+        self.snapshot = self.fresh | best
+        self.rewind()
 
     def rewind(self) -> None:
         """Back to the end of the latest epoch, undoing half an epoch and the return to the best weights."""
@@ -221,19 +236,20 @@ def train(state: TrainingState, material: Material, should_stop: Callable[[], bo
     kind: Any = SequenceTask if state.model == "sequence" else ChurnTask
     task = kind(state.module, config, material)
     judged = kind(state.judged, config, material)
+    n_short = _short_course(config, task)
     state.rewind()
     try:
         while state.epoch < config.n_epochs and not state.is_over:
             began = time.perf_counter()
             task.begin(state.epoch)
-            train_loss = _one_epoch(state, task, config, should_stop)
+            train_loss = _one_epoch(state, task, config, n_short, should_stop)
             if train_loss is None:
                 return
             judged.model.eval()
             with torch.no_grad():
                 valid_loss = judged.valid_loss()
             state.seconds += time.perf_counter() - began
-            yield _end_of_epoch(state, config, task.n_rehearsals, train_loss, valid_loss)
+            yield _end_of_epoch(state, config, task.n_rehearsals, n_short, train_loss, valid_loss)
     finally:
         state.module.load_state_dict(state.best)
         state.module.eval()
@@ -243,7 +259,7 @@ def train(state: TrainingState, material: Material, should_stop: Callable[[], bo
 
 
 def _one_epoch(
-    state: TrainingState, task: Any, config: TrainingConfig, should_stop: Callable[[], bool]
+    state: TrainingState, task: Any, config: TrainingConfig, n_short: int, should_stop: Callable[[], bool]
 ) -> float | None:
     """Mean training loss of one pass over the training examples; None where a stop cut it short."""
     epoch, seed = state.epoch, state.config.seed
@@ -257,7 +273,7 @@ def _one_epoch(
     for k, chosen in enumerate(batches):
         if should_stop():
             return None
-        rate = config.learning_rate * _schedule(config, task.n_rehearsals, epoch + k / len(batches))
+        rate = config.learning_rate * _schedule(config, task.n_rehearsals, n_short, epoch + k / len(batches))
         loss, n_targets = task.loss(chosen, windows)
         if not torch.isfinite(loss):
             raise RunError(
@@ -279,18 +295,31 @@ def _one_epoch(
 
 
 def _end_of_epoch(
-    state: TrainingState, config: TrainingConfig, n_rehearsals: int, train_loss: float, valid_loss: float | None
+    state: TrainingState,
+    config: TrainingConfig,
+    n_rehearsals: int,
+    n_short: int,
+    train_loss: float,
+    valid_loss: float | None,
 ) -> EpochEnd:
-    """Keep the best weights, decide whether patience has run out, and say what happened."""
+    """Keep the best weights, decide whether to go on, and from which weights, and say what happened."""
     state.epoch += 1
     rehearsal = state.epoch <= n_rehearsals
     monitored, comparable = train_loss, not rehearsal  # the training loss of a rehearsal answers another question
     if config.monitor == "valid" and valid_loss is not None:
         monitored, comparable = valid_loss, True  # validation asks the real one all the time
-    best = config.monitor == "last" or (comparable and monitored < state.best_loss)
+    state.losses.append(monitored if comparable else math.inf)
+    best = config.monitor == "last" or state.losses[-1] < state.best_loss
     if best:
         state.best_loss, state.best_epoch, state.best = monitored, state.epoch, _copy(state.judged)
-    state.is_over = state.epoch - max(state.best_epoch, n_rehearsals) >= config.patience_epochs
+    # Weights that start anew are worse than the best ones for a while, so patience looks at the present course alone.
+    course = state.losses[n_rehearsals or n_short :] or state.losses
+    out_of_patience = len(course) - 1 - course.index(min(course)) >= config.patience_epochs
+    state.is_over = out_of_patience and not rehearsal and config.monitor != "last"
+    if state.epoch == n_short and not state.is_over:
+        state.is_over = not _still_gained(state.losses)
+        if not state.is_over:
+            state.start_anew()
     state.snapshot = state._now()
     return EpochEnd(
         model=state.model,
@@ -301,7 +330,20 @@ def _end_of_epoch(
         best=best,
         seconds=round(state.seconds, 3),
         rehearsal=rehearsal,
+        short=state.epoch <= n_short,
     )
+
+
+def _short_course(config: TrainingConfig, task: Any) -> int:
+    """Epochs of the short course that comes first: 0 where nobody can judge it, or a rehearsal comes first."""
+    n_short = int(config.short_share * config.n_epochs)
+    is_judged = config.monitor == "valid" and len(task.valid) > 0
+    return n_short if is_judged and not task.n_rehearsals and n_short >= SHORTEST_COURSE else 0
+
+
+def _still_gained(losses: list[float]) -> bool:
+    """Whether the second half of these epochs lowered the loss by more than `STILL_GAINS` of it."""
+    return min(losses) < (1 - STILL_GAINS) * min(losses[: len(losses) // 2])
 
 
 def _batch_size(config: TrainingConfig, n_examples: int) -> int | None:
@@ -333,17 +375,18 @@ def _batches(
     return [batches[k] for k in rng.permutation(len(batches))]
 
 
-def _schedule(config: TrainingConfig, n_rehearsals: int, epoch: float) -> float:
+def _schedule(config: TrainingConfig, n_rehearsals: int, n_short: int, epoch: float) -> float:
     """Share of the learning rate at a (fractional) epoch: constant, or up for a tenth of the way and a cosine down.
 
-    A rehearsal has a course of its own, and the labels after it a second, lower one.
+    A rehearsal or a short course takes this way alone, and the epochs after it take it again; after a rehearsal lower.
     """
     if config.schedule == "constant":
         return 1.0
-    if epoch < n_rehearsals:
-        return _one_cycle((epoch + 1e-3) / n_rehearsals)
+    n_first = n_rehearsals or n_short
+    if epoch < n_first:
+        return _one_cycle((epoch + 1e-3) / n_first)
     top = AFTER_REHEARSAL if n_rehearsals else 1.0
-    return top * _one_cycle((epoch - n_rehearsals + 1e-3) / (config.n_epochs - n_rehearsals))
+    return top * _one_cycle((epoch - n_first + 1e-3) / (config.n_epochs - n_first))
 
 
 def _one_cycle(done: float) -> float:

@@ -376,7 +376,7 @@ def churn_by_group(groups: pd.DataFrame, *, feature: str, mean: float | None) ->
 class Curve:
     """Loss per epoch of one model of one run, in nats; `valid` holds None where nothing was held back.
 
-    rehearsed: so many epochs learned from an earlier date first.
+    first: so many epochs came first and are shaded, under the name `first_name`; 0: none did.
     """
 
     name: str
@@ -384,7 +384,8 @@ class Curve:
     train: Sequence[float]
     valid: Sequence[float | None]
     best_epoch: int | None = None
-    rehearsed: int = 0
+    first: int = 0
+    first_name: str = ""
 
 
 def losses(
@@ -404,15 +405,15 @@ def losses(
         fig.add_annotation(
             x=0.5, y=0.25, xref="paper", yref="paper", showarrow=False, text="not begun yet", font={"size": 13}
         )
-    if curve.rehearsed:
+    if curve.first:
         fig.add_vrect(
             x0=0.5,
-            x1=curve.rehearsed + 0.5,
+            x1=curve.first + 0.5,
             fillcolor=CHANCE,
             opacity=0.15,
             line_width=0,
             layer="below",
-            annotation={"text": "rehearsal", "font": {"size": 12}},
+            annotation={"text": curve.first_name, "font": {"size": 12}},
             annotation_position="bottom left",  # curves begin above
         )
     if curve.best_epoch is not None:

@@ -109,9 +109,18 @@ _REHEARSAL = Setting(
 )
 
 
+_SHORT = Setting(
+    path="short_share",
+    label="Short course",
+    help="Share of the epochs that are tried first, where nothing is rehearsed. If they are enough, training ends.",
+    high=0.9,
+    step=0.05,
+)
+
+
 def learning(model: str) -> tuple[Setting, ...]:
     """How one of the models is fitted; the presets set it for each by itself."""
-    own = (*_LEARNING, _REHEARSAL) if model == "churn" else _LEARNING
+    own = (*_LEARNING, _SHORT, _REHEARSAL) if model == "churn" else (*_LEARNING, _SHORT)
     return tuple(replace(setting, path=f"{model}_training.{setting.path}") for setting in own)
 
 
@@ -195,7 +204,7 @@ def training_form() -> Wanted:
 
 
 def _own_epochs(base: RunConfig, model: str) -> str:
-    """What the preset sets for the models that are trained: "30", or "30 and 40" where they differ."""
+    """What the preset sets for the models that are trained: "30", or "30 and 50" where they differ."""
     trained = base.models if model == "both" else (model,)
     return " and ".join(dict.fromkeys(str(base.training(name).n_epochs) for name in trained))
 

@@ -179,6 +179,11 @@ def _note(run: store.RunCard, model: str) -> str:
             " In the shaded **rehearsal** it learns who fell silent at an earlier date, which the histories tell by "
             "themselves; the dotted line belongs to that question there, the solid one always to the labels."
         )
+    if any(e.short for e in run.epochs(model)):
+        said += (
+            " The shaded **short course** comes first. Where its second half hardly lowers the solid line, there is no "
+            "more to learn, and training ends; else the model starts anew, and takes its time for the epochs left."
+        )
     if run.preset == "paper":
         said += (
             " The dashed line is what the paper prints in its **Table III**, on random data with 50 actions; on "
@@ -191,13 +196,15 @@ def curve_of(run: store.RunCard, model: str) -> Curve:
     """The epochs of one model of a run as a curve."""
     epochs = run.epochs(model)
     facts = (run.result or {}).get("models", {}).get(model, {})
+    rehearsed, short = sum(e.rehearsal for e in epochs), sum(e.short for e in epochs)
     return Curve(
         name=run.run_id,
         epochs=[e.epoch for e in epochs],
         train=[e.train_loss for e in epochs],
         valid=[e.valid_loss for e in epochs],
         best_epoch=facts.get("best_epoch"),
-        rehearsed=sum(e.rehearsal for e in epochs),
+        first=rehearsed or short,
+        first_name="rehearsal" if rehearsed else "short course",
     )
 
 

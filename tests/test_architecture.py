@@ -31,6 +31,7 @@ STAGES = [
     "machine",
     "models",
     "batches",
+    "pieces",
     "tasks",
     "muon",
     "training",
@@ -54,7 +55,7 @@ STAGES = [
     "options",
     "__main__",
 ]
-TORCH_STAGES = {"machine", "models", "batches", "tasks", "muon", "training", "prediction"}
+TORCH_STAGES = {"machine", "models", "batches", "pieces", "tasks", "muon", "training", "prediction"}
 """Stages that import torch when they are imported; later ones reach it only inside the functions that compute."""
 
 

@@ -1,5 +1,6 @@
 """The training loop: it learns what there is to learn and nothing else, stops and goes on to the same numbers."""
 
+import copy
 import json
 import math
 from dataclasses import replace
@@ -19,7 +20,7 @@ from crm_models.errors import ConfigError, RunError
 from crm_models.prediction import churn_probabilities
 from crm_models.records import Cohort
 from crm_models.tasks import SequenceTask, next_action_loss, outcome_log_p
-from crm_models.training import TrainingState, resolve_device, train
+from crm_models.training import TrainingState, _under, resolve_device, train
 from tests.small_cohorts import SMALL, material, random_cohort, with_sequence
 
 MODELS = ["sequence", "churn"]
@@ -28,6 +29,8 @@ AVERAGED = replace(
     sequence_training=replace(SMALL.sequence_training, average_weights=0.9),
     churn_training=replace(SMALL.churn_training, average_weights=0.9),
 )
+SHORT = TrainingConfig(n_epochs=12, batch_size=16, patience_epochs=3, short_share=0.5, average_weights=0.9)
+ANEW = replace(SMALL, sequence_training=SHORT, churn_training=SHORT)
 
 
 @pytest.fixture(scope="module")
@@ -147,12 +150,17 @@ def test_a_loss_in_pieces_is_the_same_loss_with_the_same_gradient(small, monkeyp
     hidden, targets = torch.randn(17, 16, requires_grad=True), torch.randint(0, 6, (17,))
     recent = torch.randint(0, 7, (17, SMALL.sequence.max_events))
     whole = F.cross_entropy(model.logits(hidden, recent, targets), targets)
-    (expected,) = torch.autograd.grad(whole, hidden)
+    expected = torch.autograd.grad(whole, (hidden, *model.parameters()), allow_unused=True)
     monkeypatch.setattr(tasks, "SCORES_AT_ONCE", at_once)
     pieces = next_action_loss(model, hidden, recent, targets)
-    (found,) = torch.autograd.grad(pieces, hidden)
+    found = torch.autograd.grad(2 * pieces, (hidden, *model.parameters()), allow_unused=True)
     torch.testing.assert_close(pieces, whole)
-    torch.testing.assert_close(found, expected)
+    for own, theirs in zip(found, expected, strict=True):
+        assert (own is None) == (theirs is None)
+        if own is not None:
+            torch.testing.assert_close(own, 2 * theirs)
+    with torch.no_grad():
+        torch.testing.assert_close(next_action_loss(model, hidden, recent, targets), whole)
 
 
 # ---- what it may see -------------------------------------------------------------------------------------------------
@@ -199,10 +207,16 @@ def test_the_same_seed_gives_the_same_epochs_and_another_seed_others(model, smal
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize(
     ("stops", "config"),
-    [*((stops, SMALL) for stops in ((0,), (1,), (2,), (5,), (7,), (1, 1), (6, 2, 1))), ((1, 7), AVERAGED)],
+    [
+        *((stops, SMALL) for stops in ((0,), (1,), (2,), (5,), (7,), (1, 1), (6, 2, 1))),
+        ((1, 7), AVERAGED),
+        ((28, 7), ANEW),
+    ],
 )
-def test_a_run_cut_anywhere_goes_on_to_the_same_numbers(model, small, stops, config, tmp_path):
-    """Also within the first epoch, and several times; the state passes through files as the run folder keeps it."""
+def test_a_run_cut_anywhere_goes_on_to_the_same_numbers(model, small, stops, config, tmp_path, monkeypatch):
+    """Also within the first epoch, just after a start from fresh weights, and several times; the state passes through
+    files as the run folder keeps it."""
+    monkeypatch.setattr(training, "STILL_GAINS", -1)  # so that a short course never is enough
     encoder, known = small
     whole, expected = trained(model, small, config)
     state, ended = TrainingState.start(model, config, encoder), []
@@ -284,7 +298,8 @@ def one_epoch(model: str, small, config: RunConfig, monkeypatch) -> SimpleNamesp
     return SimpleNamespace(state=state, ended=ended, seen=seen)
 
 
-def test_training_again_after_the_end_does_nothing(small):
+def test_training_again_after_the_end_does_nothing(small, monkeypatch):
+    monkeypatch.setattr(tasks, "TEMPERATURES_VARY", 10.0)  # so that sixty customers move it
     encoder, known = material(random_cohort(400))
     state, _ = trained("churn", (encoder, known))
     best, facts = {k: v.clone() for k, v in state.best.items()}, dict(state.facts)
@@ -390,18 +405,64 @@ def test_no_batch_size_is_one_batch():
 
 def test_the_learning_rate_rises_for_a_tenth_and_falls_along_a_cosine():
     config = TrainingConfig(n_epochs=100)
-    share = [training._schedule(config, 0, epoch) for epoch in (0, 5, 10, 55, 99.99)]
+    share = [training._schedule(config, 0, 0, epoch) for epoch in (0, 5, 10, 55, 99.99)]
     assert share == pytest.approx([0, 0.5, 1, 0.5, 0.001], abs=1e-3)
-    assert training._schedule(TrainingConfig(schedule="constant"), 0, 7.3) == 1.0
+    assert training._schedule(TrainingConfig(schedule="constant"), 0, 0, 7.3) == 1.0
 
 
 def test_after_a_rehearsal_the_learning_rate_takes_a_second_and_lower_course():
     config = TrainingConfig(n_epochs=120)
-    share = [training._schedule(config, 20, epoch) for epoch in (0, 1, 2, 11, 19.999, 20, 25, 30, 75, 119.99)]
+    share = [training._schedule(config, 20, 0, epoch) for epoch in (0, 1, 2, 11, 19.999, 20, 25, 30, 75, 119.99)]
     assert share == pytest.approx([0, 0.5, 1, 0.5, 0.001, 0, 0.25, 0.5, 0.25, 0.001], abs=1e-3)
 
 
-def test_calibration_lowers_the_loss_on_validation_customers_and_keeps_the_ranking():
+def test_a_short_course_has_the_learning_rate_of_a_whole_one():
+    config = TrainingConfig(n_epochs=120)
+    share = [training._schedule(config, 0, 20, epoch) for epoch in (0, 1, 2, 11, 19.999, 20, 25, 30, 75, 119.99)]
+    assert share == pytest.approx([0, 0.5, 1, 0.5, 0.001, 0, 0.5, 1, 0.5, 0.001], abs=1e-3)
+
+
+def told_losses(monkeypatch, told: list[float]) -> None:
+    rest = iter(told)
+    monkeypatch.setattr(tasks.ChurnTask, "valid_loss", lambda self: next(rest))
+
+
+def test_a_short_course_whose_second_half_gained_little_is_the_end(small, monkeypatch):
+    told_losses(monkeypatch, [3.0, 2.0, 1.0, 1.0, 0.981, 0.99])
+    state, ended = trained("churn", small, replace(SMALL, churn_training=SHORT))
+    assert [e.short for e in ended] == [True] * 6
+    assert (state.is_over, state.best_epoch) == (True, 5)
+
+
+def test_a_short_course_that_still_gained_is_followed_by_one_from_fresh_weights(small, monkeypatch):
+    """The new course is worse at first; patience waits for its own best, and the best of both is kept."""
+    told_losses(monkeypatch, [3.0, 2.0, 1.0, 0.9, 0.8, 0.7, 3.0, 2.0, 1.0, 1.1, 1.2, 1.3])
+    state = TrainingState.start("churn", replace(SMALL, churn_training=SHORT), small[0])
+    begun = copy.deepcopy(state.tensors())
+    ended, best = [], None
+    for epoch in train(state, small[1]):
+        ended.append(epoch)
+        if epoch.epoch == 6:
+            assert_equal_tensors(_under("now.", state.tensors()), _under("now.", begun))
+            assert_equal_tensors(_under("average.", state.tensors()), _under("average.", begun))
+            best = _under("best.", state.tensors())
+    assert [e.short for e in ended] == [True] * 6 + [False] * 6
+    assert (state.is_over, state.best_epoch, state.best_loss) == (True, 6, 0.7)
+    assert best is not None
+    assert_equal_tensors(_under("best.", state.tensors()), best)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"monitor": "train"}, {"short_share": 0.4}, {"short_share": 0.0}], ids=["unjudged", "brief", "none"]
+)
+def test_no_short_course_where_it_could_not_be_judged(small, changes):
+    fitting = replace(SHORT, patience_epochs=12, **changes)
+    _, ended = trained("churn", small, replace(SMALL, churn_training=fitting))
+    assert [e.short for e in ended] == [False] * 12
+
+
+def test_calibration_lowers_the_loss_on_validation_customers_and_keeps_the_ranking(monkeypatch):
+    monkeypatch.setattr(tasks, "TEMPERATURES_VARY", 10.0)  # so that sixty customers move it
     encoder, known = material(random_cohort(400))
     plain, _ = trained("churn", (encoder, known), replace(SMALL, churn_training=SMALL.sequence_training))
     fitted, _ = trained("churn", (encoder, known))
@@ -413,6 +474,17 @@ def test_calibration_lowers_the_loss_on_validation_customers_and_keeps_the_ranki
     assert loss[1] < loss[0]
     log_odds = [np.log(p / (1 - p)) for p in (before, now)]
     np.testing.assert_allclose(log_odds[1] * fitted.facts["temperature"], log_odds[0], rtol=1e-4, atol=1e-6)
+
+
+def test_the_less_temperatures_vary_the_nearer_they_stay_to_one(monkeypatch):
+    encoder, known = material(random_cohort(400))
+    found = []
+    for spread in (1e-3, 0.5, 1e3):
+        monkeypatch.setattr(tasks, "TEMPERATURES_VARY", spread)
+        found.append(trained("churn", (encoder, known))[0].facts["temperature"])
+    nothing, some, all_that_is_seen = np.abs(np.log(found))
+    assert nothing == 0
+    assert nothing < some < all_that_is_seen
 
 
 def test_auto_is_a_gpu_where_there_is_one_and_cuda_without_one_is_refused():

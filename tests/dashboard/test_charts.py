@@ -139,11 +139,12 @@ def test_loss_curves_show_training_validation_chance_and_the_paper():
     assert list(fig.data[3].x) == [1, 10]
 
 
-def test_the_epochs_of_a_rehearsal_are_shaded():
-    def shaded(rehearsed: int) -> list[tuple]:
-        curve = Curve(name="r", epochs=[1, 2, 3], train=[1, 1, 1], valid=[1, 1, 1], rehearsed=rehearsed)
-        shapes = charts.losses(curve, title="t", chance=None, chance_name="", n_epochs=9).layout.shapes
-        return [(s.x0, s.x1) for s in shapes if s.type == "rect"]
+def test_the_epochs_that_came_first_are_shaded_and_named():
+    def shaded(first: int) -> list[tuple]:
+        curve = Curve(name="r", epochs=[1, 2, 3], train=[1, 1, 1], valid=[1, 1, 1], first=first, first_name="rehearsal")
+        layout = charts.losses(curve, title="t", chance=None, chance_name="", n_epochs=9).layout
+        assert [a.text for a in layout.annotations] == ["rehearsal"] * bool(first)
+        return [(s.x0, s.x1) for s in layout.shapes if s.type == "rect"]
 
     assert shaded(2) == [(0.5, 2.5)]
     assert shaded(0) == []

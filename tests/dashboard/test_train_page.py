@@ -45,9 +45,9 @@ def test_each_model_shows_and_keeps_its_own_learning(workspace, open_page):
         shown = app.number_input(f"set_standard_{model}_training.learning_rate").value
         assert shown == standard.training(model).learning_rate
     assert app.number_input("train_epochs_standard").value is None
-    assert app.number_input("train_epochs_standard").placeholder == "30 and 40"
+    assert app.number_input("train_epochs_standard").placeholder == "30 and 50"
     app.selectbox("train_models").set_value("churn").run()
-    assert app.number_input("train_epochs_standard").placeholder == "40"
+    assert app.number_input("train_epochs_standard").placeholder == "50"
     app.number_input("set_standard_churn_training.learning_rate").set_value(3e-3)
     app.number_input("train_epochs_standard").set_value(30).run()
     train_button(app).click().run()
