@@ -229,6 +229,9 @@ def _sequence_part(
         if score == "loss":
             mine, other = (-p.actual_log_p.sum(axis=1) / steps for p in (ours, others[best]))
             return difference_interval(other, mine, steps)
+        if score == "plan_accuracy":
+            mine, other = ((p.plan == p.actual).all(axis=1)[steps == N_STEPS] for p in (ours, others[best]))
+            return difference_interval(mine, other)
         return difference_interval(right_per_customer(ours), right_per_customer(others[best]), steps)
 
     ceiling = None
@@ -237,7 +240,8 @@ def _sequence_part(
         n_history[found.rows] = found.n_history
         ceiling = sequence_ceiling(truth, cohort, rows=found.rows, n_history=n_history)
     comparisons = [
-        _compared(score, best, gap(score, best)) for score, best in _best(baselines, "step_accuracy", "loss")
+        _compared(score, best, gap(score, best))
+        for score, best in _best(baselines, "step_accuracy", "plan_accuracy", "loss")
     ]
     return sequence_scores(ours, n_actions) | {
         "chance": sequence_chance(n_actions),
@@ -302,7 +306,13 @@ def _compared(score: str, baseline: str, gap: Estimate) -> dict[str, Any]:
 
 # ---- in words --------------------------------------------------------------------------------------------------------
 
-_IN_WORDS = {"step_accuracy": "step accuracy", "loss": "loss", "log_loss": "log loss", "auc": "AUC"}
+_IN_WORDS = {
+    "step_accuracy": "step accuracy",
+    "plan_accuracy": "plan accuracy",
+    "loss": "loss",
+    "log_loss": "log loss",
+    "auc": "AUC",
+}
 
 
 def verdict(name: str, part: dict[str, Any], score: str | None = None) -> str:
@@ -347,6 +357,7 @@ def _notes(parts: dict[str, dict[str, Any] | None]) -> list[str]:
             # The first guess of each step and the probabilities of all can tell different stories.
             headline = _standing(part["over_best_baseline"])
             said += [verdict(name, part, c["score"]) for c in part["comparisons"][1:] if _standing(c) != headline]
+            said += _chosen_together(part)
             said += _above_ceiling(name, part)
             said += _luck(part)
     churn = parts["churn"]
@@ -358,6 +369,17 @@ def _notes(parts: dict[str, dict[str, Any] | None]) -> list[str]:
             "customer has left."
         )
     return said
+
+
+def _chosen_together(part: dict[str, Any]) -> list[str]:
+    """Why a model may be right less often step by step, where it is right more often in whole plans."""
+    told = {comparison["score"]: _standing(comparison) for comparison in part["comparisons"]}
+    if not told.get("step_accuracy", 0) < 0 < told.get("plan_accuracy", 0):
+        return []
+    return [
+        "A plan is the three steps that are most probable together. One common action, planned three times, can be "
+        "right in more single steps, and as a whole plan hardly ever."
+    ]
 
 
 def _luck(part: dict[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from sklearn.metrics import average_precision_score
 from crm_models import evaluation
 from crm_models.cohort import Outcomes, outcomes, split_customers
 from crm_models.evaluation import (
+    _chosen_together,
     average_precision,
     build_report,
     calibration_error,
@@ -356,6 +357,18 @@ def test_probabilities_that_tell_another_story_than_the_first_guess_are_told_too
     first, second, *_ = bench.report(replace(oracle, plan=np.ones_like(oracle.plan)), None)["notes"]
     assert first.startswith("The sequence model is worse than the best baseline (markov 2): step accuracy lower by")
     assert second.startswith("The sequence model beats the best baseline (markov 2): loss lower by")
+
+
+def test_steps_chosen_together_are_explained_where_single_ones_are_right_less_often():
+    def part(step: tuple[float, float], plan: tuple[float, float]) -> dict:
+        ends = {"step_accuracy": step, "plan_accuracy": plan}
+        return {"comparisons": [{"score": score, "low": low, "high": high} for score, (low, high) in ends.items()]}
+
+    better, worse, unknown = (0.01, 0.03), (-0.03, -0.01), (-0.01, 0.01)
+    (said,) = _chosen_together(part(worse, better))
+    assert "most probable together" in said
+    for other in (part(better, better), part(unknown, better), part(worse, unknown), {"comparisons": []}):
+        assert _chosen_together(other) == []
 
 
 def test_a_model_that_knows_nothing_is_said_to_be_worse(bench):
