@@ -45,7 +45,9 @@ class _SumInPieces(torch.autograd.Function):
         for own, gradient, *rest in pieces:
             with torch.enable_grad():
                 own = own.detach().requires_grad_()
-                part = total(own, *rest)
+                # A view, because a count of operations (`FlopCounterMode`) puts hooks on what modules are given,
+                # and `autograd.grad` takes none on a leaf.
+                part = total(own.view_as(own), *rest)
             first, *found = torch.autograd.grad(part, (own, *weights), allow_unused=True)
             value += part.detach()
             gradient.copy_(first)

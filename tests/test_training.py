@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from crm_models import tasks, training
 from crm_models.config import RunConfig, TrainingConfig, preset
 from crm_models.errors import ConfigError, RunError
+from crm_models.machine import gigaflops_of
 from crm_models.prediction import churn_probabilities
 from crm_models.records import Cohort
 from crm_models.tasks import SequenceTask, next_action_loss, outcome_log_p
@@ -161,6 +162,19 @@ def test_a_loss_in_pieces_is_the_same_loss_with_the_same_gradient(small, monkeyp
             torch.testing.assert_close(own, 2 * theirs)
     with torch.no_grad():
         torch.testing.assert_close(next_action_loss(model, hidden, recent, targets), whole)
+
+
+def test_the_operations_of_a_loss_in_pieces_are_those_of_the_whole(small, monkeypatch):
+    model = TrainingState.start("sequence", SMALL, small[0]).module
+    hidden, targets = torch.randn(17, 16, requires_grad=True), torch.randint(0, 6, (17,))
+    recent = torch.randint(0, 7, (17, SMALL.sequence.max_events))
+
+    def work() -> None:
+        next_action_loss(model, hidden, recent, targets).backward()
+
+    whole = gigaflops_of(work)
+    monkeypatch.setattr(tasks, "SCORES_AT_ONCE", 40)
+    assert gigaflops_of(work) == pytest.approx(whole, rel=0.2)  # what is made of action features anew in each piece
 
 
 # ---- what it may see -------------------------------------------------------------------------------------------------
