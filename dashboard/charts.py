@@ -413,9 +413,10 @@ def losses(
             opacity=0.15,
             line_width=0,
             layer="below",
-            annotation={"text": curve.first_name, "font": {"size": 12}},
-            annotation_position="bottom left",  # curves begin above
         )
+        # Named in the legend: inside, curves run through every corner.
+        mark = {"symbol": "square", "size": 12, "color": CHANCE, "opacity": 0.3}
+        fig.add_scatter(x=[None], y=[None], mode="markers", marker=mark, name=curve.first_name)
     if curve.best_epoch is not None:
         fig.add_vline(x=curve.best_epoch, line={"color": MODEL, "width": 1, "dash": "dot"})
         fig.add_annotation(
@@ -426,7 +427,7 @@ def losses(
             showarrow=False,
             text="best",
             font={"size": 12},
-            xshift=-16,
+            xshift=-16 if curve.best_epoch < max(curve.epochs, default=0) else 16,  # where the curves are not
         )
     fig.update_xaxes(range=[0.5, max(n_epochs, 2) + 0.5], dtick=max(1, math.ceil(n_epochs / 12)), tick0=1)
     fig.update_layout(hovermode="x unified")

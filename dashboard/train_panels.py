@@ -204,7 +204,7 @@ def curve_of(run: store.RunCard, model: str) -> Curve:
         valid=[e.valid_loss for e in epochs],
         best_epoch=facts.get("best_epoch"),
         first=rehearsed or short,
-        first_name="rehearsal" if rehearsed else "short course",
+        first_name="Rehearsal" if rehearsed else "Short course",
     )
 
 

@@ -141,10 +141,10 @@ def test_loss_curves_show_training_validation_chance_and_the_paper():
 
 def test_the_epochs_that_came_first_are_shaded_and_named():
     def shaded(first: int) -> list[tuple]:
-        curve = Curve(name="r", epochs=[1, 2, 3], train=[1, 1, 1], valid=[1, 1, 1], first=first, first_name="rehearsal")
-        layout = charts.losses(curve, title="t", chance=None, chance_name="", n_epochs=9).layout
-        assert [a.text for a in layout.annotations] == ["rehearsal"] * bool(first)
-        return [(s.x0, s.x1) for s in layout.shapes if s.type == "rect"]
+        curve = Curve(name="r", epochs=[1, 2, 3], train=[1, 1, 1], valid=[1, 1, 1], first=first, first_name="Rehearsal")
+        fig = charts.losses(curve, title="t", chance=None, chance_name="", n_epochs=9)
+        assert [t.name for t in fig.data] == ["Training", "Validation", *["Rehearsal"] * bool(first)]
+        return [(s.x0, s.x1) for s in fig.layout.shapes if s.type == "rect"]
 
     assert shaded(2) == [(0.5, 2.5)]
     assert shaded(0) == []
