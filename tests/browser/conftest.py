@@ -64,8 +64,9 @@ def served(workspace: Path, script: Path = ROOT / "dashboard" / "app.py") -> Ite
 
 def end_jobs(queue: JobFolder) -> None:
     """Trainings outlive the server on purpose; those of a test must not outlive the test."""
-    (queue.folder / "wanted").unlink(missing_ok=True)
     for _ in range(300):
+        # Again and again: a server that is about to end may say once more that a page is open.
+        (queue.folder / "wanted").unlink(missing_ok=True)
         for job in queue.jobs():
             queue.stop(job.job.run)
         if not queue.is_working():
