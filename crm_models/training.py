@@ -131,8 +131,8 @@ class TrainingState:
 
     def meta(self) -> dict[str, Any]:
         """The plain values that go with `tensors`."""
-        names = ("epoch", "best_epoch", "best_loss", "seconds", "is_over", "losses")
-        return {name: getattr(self, name) for name in names}
+        names = ("epoch", "best_epoch", "best_loss", "seconds", "is_over")
+        return {name: getattr(self, name) for name in names} | {"losses": [*self.losses]}
 
     @classmethod
     def restore(
