@@ -359,10 +359,12 @@ def _one_run(run: store.RunCard) -> None:
             st.warning("The training was cut off. It can go on from where it was.", icon=":material/warning:")
         for note in run.about.get("notes", []):
             st.caption(widgets.plain(note))
-        if run.state in ("running", "waiting"):
+        if run.state == "running":
             st.caption("Its curves are at the top of this page.")
-        elif run.status.epochs:
+        elif run.status.epochs:  # also of a run that waits for its scores
             curves(run, "one")
+        elif run.state == "waiting":
+            st.caption("It waits in the queue at the top of this page.")
         report = store.report(run)
         if report is not None:
             widgets.rulers(widgets.headline_scores(report), key=f"scores_{run.run_id}")

@@ -145,6 +145,16 @@ def test_an_interrupted_run_can_go_on(workspace, open_page, texts):
     assert [(j.job.run, j.job.task) for j in JobFolder(workspace).jobs()] == [("second", "resume")]
 
 
+def test_a_trained_run_that_waits_for_its_scores_shows_its_curves(workspace, open_page, texts):
+    (workspace / "runs" / "second" / "report.json").unlink(missing_ok=True)
+    JobFolder(workspace).add(Job(run="second", cohort="small", task="score"))
+    app = open_page("train", run="second")
+    assert not app.exception
+    assert "second: waiting" in texts(app).replace("*", "")
+    assert "at the top of this page" not in texts(app)
+    assert len(app.get("plotly_chart")) >= 2
+
+
 def test_two_runs_are_compared_by_what_differs(workspace, open_page):
     app = open_page("train")
     app.multiselect("compare_runs").set_value(["first", "second"]).run()
