@@ -147,6 +147,9 @@ class TrainingState:
         state = cls.start(model, config, encoder)
         for name, value in meta.items():
             setattr(state, name, value)
+        if "losses" not in meta:  # written by an earlier version; when the best was is what patience needs
+            state.losses = [math.inf] * state.epoch
+            state.losses[state.best_epoch - 1 : state.best_epoch] = [state.best_loss] * bool(state.best_epoch)
         state.snapshot = tensors
         state.rewind()
         return state
@@ -312,14 +315,9 @@ def _end_of_epoch(
     best = config.monitor == "last" or state.losses[-1] < state.best_loss
     if best:
         state.best_loss, state.best_epoch, state.best = monitored, state.epoch, _copy(state.judged)
-    # Weights that start anew are worse than the best ones for a while, so patience looks at the present course alone.
-    course = state.losses[n_rehearsals or n_short :] or state.losses
-    out_of_patience = len(course) - 1 - course.index(min(course)) >= config.patience_epochs
-    state.is_over = out_of_patience and not rehearsal and config.monitor != "last"
+    state.is_over = _is_over(state.losses, config, n_rehearsals, n_short)
     if state.epoch == n_short and not state.is_over:
-        state.is_over = not _still_gained(state.losses)
-        if not state.is_over:
-            state.start_anew()
+        state.start_anew()
     state.snapshot = state._now()
     return EpochEnd(
         model=state.model,
@@ -341,9 +339,15 @@ def _short_course(config: TrainingConfig, task: Any) -> int:
     return n_short if is_judged and not task.n_rehearsals and n_short >= SHORTEST_COURSE else 0
 
 
-def _still_gained(losses: list[float]) -> bool:
-    """Whether the second half of these epochs lowered the loss by more than `STILL_GAINS` of it."""
-    return min(losses) < (1 - STILL_GAINS) * min(losses[: len(losses) // 2])
+def _is_over(losses: list[float], config: TrainingConfig, n_rehearsals: int, n_short: int) -> bool:
+    """Whether patience has run out, or a short course was enough; losses: what is monitored, one per epoch so far."""
+    if config.monitor == "last" or len(losses) <= n_rehearsals:
+        return False
+    # Weights that start anew are worse than the best ones for a while, so patience looks at the present course alone.
+    course = losses[n_rehearsals or n_short :] or losses
+    if len(course) - 1 - course.index(min(course)) >= config.patience_epochs:
+        return True
+    return len(losses) == n_short and min(losses) >= (1 - STILL_GAINS) * min(losses[: n_short // 2])
 
 
 def _batch_size(config: TrainingConfig, n_examples: int) -> int | None:

@@ -247,6 +247,20 @@ def test_a_run_cut_anywhere_goes_on_to_the_same_numbers(model, small, stops, con
     assert state.facts == whole.facts
 
 
+def test_a_state_kept_without_its_losses_has_the_patience_it_would_have_had(small, monkeypatch):
+    """As earlier versions wrote it: best at epoch 2, stopped in epoch 4; one more without a better loss is allowed."""
+    told = [3.0, 1.0, 2.0, 1.5, 0.5]
+    config = replace(SMALL, churn_training=TrainingConfig(n_epochs=9, batch_size=16, patience_epochs=2))
+    told_losses(monkeypatch, told)
+    state = TrainingState.start("churn", config, small[0])
+    assert len(list(train(state, small[1], after(17)))) == 3
+    meta = {name: value for name, value in state.meta().items() if name != "losses"}
+    state = TrainingState.restore("churn", config, small[0], state.tensors(), meta)
+    told_losses(monkeypatch, told[3:])
+    assert [e.epoch for e in train(state, small[1])] == [4]
+    assert (state.is_over, state.best_epoch) == (True, 2)
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_a_state_that_was_stopped_can_be_trained_on_without_a_file(model, small):
     encoder, known = small
