@@ -95,12 +95,9 @@ class TrainingConfig:
             raise ConfigError(f"weight_decay must lie between 0 and 10, found {self.weight_decay}")
         if not 0 <= self.muon_stretch < 100:
             raise ConfigError(f"muon_stretch must lie between 0 and 100, found {self.muon_stretch}")
-        if not 0 <= self.average_weights < 1:
-            raise ConfigError(f"average_weights must lie in [0, 1), found {self.average_weights}")
-        if not 0 <= self.rehearsal_share < 1:
-            raise ConfigError(f"rehearsal_share must lie in [0, 1), found {self.rehearsal_share}")
-        if not 0 <= self.short_share < 1:
-            raise ConfigError(f"short_share must lie in [0, 1), found {self.short_share}")
+        for name in ("average_weights", "rehearsal_share", "short_share"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} must lie in [0, 1), found {getattr(self, name)}")
         _one_of("schedule", self.schedule, ("constant", "one-cycle"))
         _one_of("monitor", self.monitor, ("train", "valid", "last"))
 

@@ -230,7 +230,7 @@ def _sequence_part(
             mine, other = (-p.actual_log_p.sum(axis=1) / steps for p in (ours, others[best]))
             return difference_interval(other, mine, steps)
         if score == "plan_accuracy":
-            mine, other = ((p.plan == p.actual).all(axis=1)[steps == N_STEPS] for p in (ours, others[best]))
+            mine, other = (right_per_customer(p)[steps == N_STEPS] == 1 for p in (ours, others[best]))
             return difference_interval(mine, other)
         return difference_interval(right_per_customer(ours), right_per_customer(others[best]), steps)
 

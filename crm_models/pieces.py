@@ -22,9 +22,6 @@ def sum_in_pieces(
     hidden (M, D) and weights, which `total` reads by itself, get gradients, though no gradients of gradients; others
     (M, ...) get none.
     """
-    if not torch.is_grad_enabled():
-        pieces = zip(*(rows.split(size) for rows in (hidden, *others)), strict=True)
-        return torch.stack([total(*piece) for piece in pieces]).sum()
     return _SumInPieces.apply(total, size, others, hidden, *weights)
 
 

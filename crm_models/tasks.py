@@ -30,7 +30,6 @@ SCORES_AT_ONCE = 4_000_000
 """Scores (targets x actions) that the loss holds at once, 16 MB: bounds memory where there are many actions, and pieces
 near the size of the cache are quicker than all scores of a batch at once."""
 
-
 TEMPERATURES_VARY = 0.15
 """Standard deviation of a temperature's logarithm around 0, before anybody has looked: models that stop early are near
 1 as they are, and a few hundred customers alone would say 0.85 or 1.15 by the luck of their draw."""

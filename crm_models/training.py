@@ -149,16 +149,17 @@ class TrainingState:
             setattr(state, name, value)
         if "losses" not in meta:  # written by an earlier version; when the best was is what patience needs
             state.losses = [math.inf] * state.epoch
-            state.losses[state.best_epoch - 1 : state.best_epoch] = [state.best_loss] * bool(state.best_epoch)
+            if state.best_epoch:
+                state.losses[state.best_epoch - 1] = state.best_loss
         state.snapshot = tensors
         state.rewind()
         return state
 
     def start_anew(self) -> None:
         """Back to fresh weights and an optimiser without memory; the best weights so far stay the best."""
-        best = {k: v for k, v in self._now().items() if k.startswith("best.")}
-        self.snapshot = self.fresh | best
+        best, self.snapshot = self.best, self.fresh
         self.rewind()
+        self.best = best
 
     def rewind(self) -> None:
         """Back to the end of the latest epoch, undoing half an epoch and the return to the best weights."""

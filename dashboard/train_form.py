@@ -97,6 +97,13 @@ _LEARNING = (
     ),
     Setting(path="monitor", label="Stops by", help="Which loss decides.", choices=("valid", "train")),
     Setting(path="schedule", label="Schedule", help="How the learning rate moves.", choices=("one-cycle", "constant")),
+    Setting(
+        path="short_share",
+        label="Short course",
+        help="Share of the epochs that are tried first, where nothing is rehearsed. If they are enough, training ends.",
+        high=0.9,
+        step=0.05,
+    ),
 )
 
 
@@ -109,18 +116,9 @@ _REHEARSAL = Setting(
 )
 
 
-_SHORT = Setting(
-    path="short_share",
-    label="Short course",
-    help="Share of the epochs that are tried first, where nothing is rehearsed. If they are enough, training ends.",
-    high=0.9,
-    step=0.05,
-)
-
-
 def learning(model: str) -> tuple[Setting, ...]:
     """How one of the models is fitted; the presets set it for each by itself."""
-    own = (*_LEARNING, _SHORT, _REHEARSAL) if model == "churn" else (*_LEARNING, _SHORT)
+    own = (*_LEARNING, _REHEARSAL) if model == "churn" else _LEARNING
     return tuple(replace(setting, path=f"{model}_training.{setting.path}") for setting in own)
 
 
