@@ -82,6 +82,7 @@ class TrainingConfig:
     calibrate: bool = False  # temperature scaling on the validation split (churn)
     rehearsal_share: float = 0.0  # churn by inactivity: share of the epochs that learn from an earlier date first
     short_share: float = 0.0  # where none rehearses: share of the epochs that are a short course, perhaps enough
+    refit: bool = False  # churn: once the best epoch is known, learn as long from validation customers as well
 
     def __post_init__(self) -> None:
         _at_least("n_epochs", self.n_epochs, 1)
@@ -100,6 +101,11 @@ class TrainingConfig:
                 raise ConfigError(f"{name} must lie in [0, 1), found {getattr(self, name)}")
         _one_of("schedule", self.schedule, ("constant", "one-cycle"))
         _one_of("monitor", self.monitor, ("train", "valid", "last"))
+
+    @property
+    def most_epochs(self) -> int:
+        """Epochs where nothing ends training early: a refit may take as many as what it repeats."""
+        return 2 * self.n_epochs if self.refit else self.n_epochs
 
 
 LEAST_UPDATES = 32
@@ -131,6 +137,7 @@ class RunConfig:
             calibrate=True,
             rehearsal_share=FIRST_SHARE,
             short_share=FIRST_SHARE,
+            refit=True,
         )
     )
     device: Device = "auto"
@@ -149,6 +156,9 @@ class RunConfig:
             )
         if self.threads is not None:
             _at_least("threads", self.threads, 1)
+        if self.sequence_training.refit:
+            # What usually follows what was counted among training customers, each event of theirs left out of it.
+            raise ConfigError("refit is for the churn model; expected sequence_training.refit to be false")
 
     def training(self, model: ModelName) -> TrainingConfig:
         """How the named model is fitted."""
@@ -214,7 +224,7 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
 _BEFORE: dict[str, dict[str, Any]] = {
     "sequence": {"use_repeats": False},
     "sequence_training": {"muon_stretch": 0.0},
-    "churn_training": {"muon_stretch": 0.0, "short_share": 0.0},
+    "churn_training": {"muon_stretch": 0.0, "short_share": 0.0, "refit": False},
 }
 """What a configuration means that was written before these settings were there: its model was trained without."""
 
@@ -290,5 +300,6 @@ _STRONG = RunConfig(
         calibrate=True,
         rehearsal_share=FIRST_SHARE,
         short_share=FIRST_SHARE,
+        refit=True,
     ),
 )

@@ -64,7 +64,7 @@ def estimate(config: RunConfig, *, customers: int, events_each: float, past: Seq
             epochs[model] = p.epoch_seconds[model] * own / _cost(p.config, model, p.customers, p.events_each)
         else:
             epochs[model] = own
-    seconds = START_SECONDS + sum(s * config.training(m).n_epochs for m, s in epochs.items())
+    seconds = START_SECONDS + sum(s * config.training(m).most_epochs for m, s in epochs.items())
     return Estimate(epoch_seconds=epochs, seconds=seconds, measured=measured)
 
 
@@ -78,14 +78,14 @@ def progress(config: RunConfig, done: Sequence[EpochEnd], expected: Estimate) ->
     begun = [m for m in config.models if any(e.model == m for e in done)]
     for model in config.models:
         epochs = [e for e in done if e.model == model]
-        n_epochs = config.training(model).n_epochs
+        most = config.training(model).most_epochs
         if not epochs:
-            left += expected.epoch_seconds.get(model, 0.0) * n_epochs
+            left += expected.epoch_seconds.get(model, 0.0) * most
             continue
         each = epochs[-1].seconds / epochs[-1].epoch
         spent += epochs[-1].seconds
         if model == begun[-1]:
-            left += each * (n_epochs - epochs[-1].epoch)
+            left += each * ((epochs[-1].n_epochs if epochs[-1].refit else most) - epochs[-1].epoch)
     return (spent / (spent + left) if spent + left > 0 else 0.0), left
 
 

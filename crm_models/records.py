@@ -360,9 +360,11 @@ class ChurnPredictions:
 class EpochEnd:
     """One epoch of training is over. Losses are means in nats; valid_loss is None where nothing is held back.
 
-    epoch counts from 1. best: whether the monitored loss is the lowest so far. seconds: since training began.
-    rehearsal: whether the epoch learned from an earlier date (pre-training); its train_loss is not that of the labels.
-    short: whether it belongs to the short course, after which learning ends or starts anew.
+    epoch counts from 1. n_epochs: where training ends unless something ends it earlier, or a refit follows. best:
+    whether the monitored loss is the lowest so far. seconds: since training began. rehearsal: whether the epoch learned
+    from an earlier date (pre-training); its train_loss is not that of the labels. short: whether it belongs to the
+    short course, after which learning ends or starts anew. refit: whether it learned from validation customers as well,
+    the best epoch being known.
     """
 
     model: ModelName
@@ -374,3 +376,4 @@ class EpochEnd:
     seconds: float
     rehearsal: bool = False
     short: bool = False
+    refit: bool = False

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from crm_models.batches import churn_batch, history_batch, outcome_batch
 from crm_models.cohort import Outcomes, Split
 from crm_models.config import TrainingConfig
+from crm_models.courses import Course
 from crm_models.features import CohortArrays
 from crm_models.models.blocks import picked
 from crm_models.models.churn import ChurnBatch, ChurnTransformer
@@ -52,7 +53,7 @@ class Material:
 class SequenceTask:
     """What the loop must know of the sequence model: its batches and its loss (Paper, equations 4 and 9)."""
 
-    n_rehearsals = 0
+    can_rehearse = False
 
     def __init__(self, model: SequenceTransformer, config: TrainingConfig, material: Material) -> None:
         self.model, self.config, self.material = model, config, material
@@ -65,8 +66,8 @@ class SequenceTask:
         else:
             self.train = np.flatnonzero(np.isin(found.rows, material.split.train))
 
-    def begin(self, epoch: int) -> None:
-        """Every epoch learns from the same."""
+    def begin(self, course: Course) -> None:
+        """Every course learns from the same."""
 
     def lengths(self) -> np.ndarray:
         """Events per training example, for batches of like length."""
@@ -164,27 +165,30 @@ class _Question:
 class ChurnTask:
     """What the loop must know of the churn model: its batches, its loss (Paper, equation 5), and its calibration.
 
-    Where there is a rehearsal, the first `n_rehearsals` epochs learn from that and the others from the labels.
+    What it learns from, and of whom, is the course's to say; see `begin`.
     """
 
     def __init__(self, model: ChurnTransformer, config: TrainingConfig, material: Material) -> None:
-        self.model, self.config = model, config
+        self.model, self.config, self.material = model, config, material
         self.own = self.asked = _Question.of(material, material.split.train)
-        valid = material.split.valid
-        self.valid = valid[~np.isnan(material.labels[valid])]
-        self.n_rehearsals, self.earlier = 0, self.own
-        if material.rehearsal is not None:
-            self.earlier = _Question.of(material.rehearsal, material.split.train)
-            self.n_rehearsals = int(config.rehearsal_share * config.n_epochs) if len(self.earlier.train) else 0
+        self.valid = _Question.of(material, material.split.valid).train
+        rehearsal = material.rehearsal
+        self.can_rehearse = rehearsal is not None and len(_Question.of(rehearsal, material.split.train).train) > 0
 
     @property
     def train(self) -> np.ndarray:
         """Rows of the customers that the epoch learns from."""
         return self.asked.train
 
-    def begin(self, epoch: int) -> None:
-        """Get ready for the epoch, counted from 0."""
-        self.asked = self.earlier if epoch < self.n_rehearsals else self.own
+    def begin(self, course: Course) -> None:
+        """Get ready for an epoch of the course.
+
+        A rehearsal asks the earlier question, the others the real one; a refit learns from validation customers too.
+        """
+        split, rehearsal = self.material.split, self.material.rehearsal
+        rows = np.sort(np.concatenate([split.train, split.valid])) if course.refit else split.train
+        asked = rehearsal if rehearsal is not None and course.kind == "rehearsal" else self.material
+        self.asked = _Question.of(asked, rows)
 
     def lengths(self) -> np.ndarray:
         """Events per training example, for batches of like length."""

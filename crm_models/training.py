@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from crm_models.config import RunConfig, TrainingConfig
+from crm_models.courses import Course, Timetable
 from crm_models.errors import ConfigError, RunError
 from crm_models.features import FeatureEncoder
 from crm_models.models.blocks import Block
@@ -34,15 +35,8 @@ STREAMS = ("weights", "order", "windows", "dropout")
 SMALLEST_BATCH = 16
 """`least_updates` cuts no batch smaller than this: gradients of fewer customers are mostly noise."""
 
-AFTER_REHEARSAL = 0.5
-"""Share of the learning rate once a model has rehearsed: it knows most already, and must not forget it."""
-
-SHORTEST_COURSE = 5
-"""Epochs: in fewer, hardly any cohort is learned well enough to tell whether more would help."""
-
-STILL_GAINS = 0.02
-"""A short course whose second half lowered the loss by no larger share is enough. Where little can be learned it gains
-about 0.005, and more epochs learn by heart; where there is more to learn, 0.03 to 0.2."""
+REFIT_EPOCHS = "refit_epochs"
+"""Among the facts of a state once it holds weights that validation customers were learned into: in how many epochs."""
 
 
 def never() -> bool:
@@ -77,9 +71,8 @@ class TrainingState:
     best_epoch: int = 0
     best_loss: float = math.inf
     seconds: float = 0.0
-    is_over: bool = False
     losses: list[float] = field(default_factory=list)  # per epoch, what is monitored; infinite where it says nothing
-    facts: dict[str, Any] = field(default_factory=dict)  # what was fitted after the epochs: the temperature
+    facts: dict[str, Any] = field(default_factory=dict)  # what was found after the judged epochs: the temperature
     snapshot: dict[str, Tensor] = field(default_factory=dict)  # as `tensors` returns it, taken when an epoch ends
     fresh: dict[str, Tensor] = field(default_factory=dict)  # the first snapshot
 
@@ -131,8 +124,8 @@ class TrainingState:
 
     def meta(self) -> dict[str, Any]:
         """The plain values that go with `tensors`."""
-        names = ("epoch", "best_epoch", "best_loss", "seconds", "is_over")
-        return {name: getattr(self, name) for name in names} | {"losses": [*self.losses]}
+        names = ("epoch", "best_epoch", "best_loss", "seconds")
+        return {name: getattr(self, name) for name in names} | {"losses": [*self.losses], "facts": {**self.facts}}
 
     @classmethod
     def restore(
@@ -145,8 +138,8 @@ class TrainingState:
     ) -> TrainingState:
         """The state that `tensors` and `meta` were taken from."""
         state = cls.start(model, config, encoder)
-        for name, value in meta.items():
-            setattr(state, name, value)
+        for name in meta.keys() & state.meta().keys():
+            setattr(state, name, meta[name])
         if "losses" not in meta:  # written by an earlier version; when the best was is what patience needs
             state.losses = [math.inf] * state.epoch
             if state.best_epoch:
@@ -160,6 +153,7 @@ class TrainingState:
         best, self.snapshot = self.best, self.fresh
         self.rewind()
         self.best = best
+        self.snapshot = self._now()
 
     def rewind(self) -> None:
         """Back to the end of the latest epoch, undoing half an epoch and the return to the best weights."""
@@ -240,33 +234,47 @@ def train(state: TrainingState, material: Material, should_stop: Callable[[], bo
     kind: Any = SequenceTask if state.model == "sequence" else ChurnTask
     task = kind(state.module, config, material)
     judged = kind(state.judged, config, material)
-    n_short = _short_course(config, task)
+    is_judged = config.monitor == "valid" and len(task.valid) > 0
+    timetable = Timetable(config=config, can_rehearse=task.can_rehearse, is_judged=is_judged)
     state.rewind()
     try:
-        while state.epoch < config.n_epochs and not state.is_over:
+        while (course := timetable.course(state.losses)) is not None:
             began = time.perf_counter()
-            task.begin(state.epoch)
-            train_loss = _one_epoch(state, task, config, n_short, should_stop)
+            if course.fresh and state.epoch == course.first:
+                if course.refit:
+                    _conclude(state, task)
+                state.start_anew()
+            task.begin(course)
+            train_loss = _one_epoch(state, task, course, should_stop)
             if train_loss is None:
                 return
             judged.model.eval()
             with torch.no_grad():
-                valid_loss = judged.valid_loss()
+                valid_loss = None if course.refit else judged.valid_loss()
             state.seconds += time.perf_counter() - began
-            yield _end_of_epoch(state, config, task.n_rehearsals, n_short, train_loss, valid_loss)
+            yield _end_of_epoch(state, course, train_loss, valid_loss)
     finally:
-        state.module.load_state_dict(state.best)
-        state.module.eval()
-        if state.best_epoch:
-            state.facts = task.finish()
-            state.best = _copy(state.module)
+        if state.best_epoch and REFIT_EPOCHS not in state.facts:
+            _conclude(state, task)
+        else:
+            _load_best(state)
 
 
-def _one_epoch(
-    state: TrainingState, task: Any, config: TrainingConfig, n_short: int, should_stop: Callable[[], bool]
-) -> float | None:
+def _conclude(state: TrainingState, task: Any) -> None:
+    """Go to the best weights, and find what is found when the judged epochs are over."""
+    _load_best(state)
+    state.facts = task.finish()
+    state.best = _copy(state.module)
+
+
+def _load_best(state: TrainingState) -> None:
+    state.module.load_state_dict(state.best)
+    state.module.eval()
+
+
+def _one_epoch(state: TrainingState, task: Any, course: Course, should_stop: Callable[[], bool]) -> float | None:
     """Mean training loss of one pass over the training examples; None where a stop cut it short."""
-    epoch, seed = state.epoch, state.config.seed
+    epoch, seed, config = state.epoch, state.config.seed, task.config
     size = _batch_size(config, len(task.train))
     batches = _batches(task.train, task.lengths(), size, _rng(seed, "order", epoch))
     windows = _rng(seed, "windows", epoch)
@@ -277,7 +285,7 @@ def _one_epoch(
     for k, chosen in enumerate(batches):
         if should_stop():
             return None
-        rate = config.learning_rate * _schedule(config, task.n_rehearsals, n_short, epoch + k / len(batches))
+        rate = course.rate(config, epoch + k / len(batches))
         loss, n_targets = task.loss(chosen, windows)
         if not torch.isfinite(loss):
             raise RunError(
@@ -298,57 +306,35 @@ def _one_epoch(
     return total / max(count, 1)
 
 
-def _end_of_epoch(
-    state: TrainingState,
-    config: TrainingConfig,
-    n_rehearsals: int,
-    n_short: int,
-    train_loss: float,
-    valid_loss: float | None,
-) -> EpochEnd:
-    """Keep the best weights, decide whether to go on, and from which weights, and say what happened."""
+def _end_of_epoch(state: TrainingState, course: Course, train_loss: float, valid_loss: float | None) -> EpochEnd:
+    """Keep the weights that are to be kept, and say what happened."""
+    config = state.config.training(state.model)
     state.epoch += 1
-    rehearsal = state.epoch <= n_rehearsals
-    monitored, comparable = train_loss, not rehearsal  # the training loss of a rehearsal answers another question
+    monitored, comparable = train_loss, course.kind != "rehearsal"  # its training loss answers another question
     if config.monitor == "valid" and valid_loss is not None:
         monitored, comparable = valid_loss, True  # validation asks the real one all the time
-    state.losses.append(monitored if comparable else math.inf)
-    best = config.monitor == "last" or state.losses[-1] < state.best_loss
+    state.losses.append(monitored if comparable and not course.refit else math.inf)
+    best = not course.refit and (config.monitor == "last" or state.losses[-1] < state.best_loss)
     if best:
         state.best_loss, state.best_epoch, state.best = monitored, state.epoch, _copy(state.judged)
-    state.is_over = _is_over(state.losses, config, n_rehearsals, n_short)
-    if state.epoch == n_short and not state.is_over:
-        state.start_anew()
+    if course.refit and state.epoch == course.until:
+        # What was fitted on validation customers stays: now they are learned from, nobody could tell it anew.
+        fitted = {name: state.best[name] for name, _ in state.module.named_buffers()}
+        state.best = _copy(state.judged) | fitted
+        state.facts[REFIT_EPOCHS] = sum(map(math.isinf, state.losses))
     state.snapshot = state._now()
     return EpochEnd(
         model=state.model,
         epoch=state.epoch,
-        n_epochs=config.n_epochs,
+        n_epochs=course.until,
         train_loss=train_loss,
         valid_loss=valid_loss,
         best=best,
         seconds=round(state.seconds, 3),
-        rehearsal=rehearsal,
-        short=state.epoch <= n_short,
+        rehearsal=course.kind == "rehearsal",
+        short=course.kind == "short" and not course.refit,
+        refit=course.refit,
     )
-
-
-def _short_course(config: TrainingConfig, task: Any) -> int:
-    """Epochs of the short course that comes first: 0 where nobody can judge it, or a rehearsal comes first."""
-    n_short = int(config.short_share * config.n_epochs)
-    is_judged = config.monitor == "valid" and len(task.valid) > 0
-    return n_short if is_judged and not task.n_rehearsals and n_short >= SHORTEST_COURSE else 0
-
-
-def _is_over(losses: list[float], config: TrainingConfig, n_rehearsals: int, n_short: int) -> bool:
-    """Whether patience has run out, or a short course was enough; losses: what is monitored, one per epoch so far."""
-    if config.monitor == "last" or len(losses) <= n_rehearsals:
-        return False
-    # Weights that start anew are worse than the best ones for a while, so patience looks at the present course alone.
-    course = losses[n_rehearsals or n_short :] or losses
-    if len(course) - 1 - course.index(min(course)) >= config.patience_epochs:
-        return True
-    return len(losses) == n_short and min(losses) >= (1 - STILL_GAINS) * min(losses[: n_short // 2])
 
 
 def _batch_size(config: TrainingConfig, n_examples: int) -> int | None:
@@ -378,28 +364,6 @@ def _batches(
     )
     batches = [examples[order[k : k + batch_size]] for k in range(0, len(order), batch_size)]
     return [batches[k] for k in rng.permutation(len(batches))]
-
-
-def _schedule(config: TrainingConfig, n_rehearsals: int, n_short: int, epoch: float) -> float:
-    """Share of the learning rate at a (fractional) epoch: constant, or up for a tenth of the way and a cosine down.
-
-    A rehearsal or a short course takes this way alone, and the epochs after it take it again; after a rehearsal lower.
-    """
-    if config.schedule == "constant":
-        return 1.0
-    n_first = n_rehearsals or n_short
-    if epoch < n_first:
-        return _one_cycle((epoch + 1e-3) / n_first)
-    top = AFTER_REHEARSAL if n_rehearsals else 1.0
-    return top * _one_cycle((epoch - n_first + 1e-3) / (config.n_epochs - n_first))
-
-
-def _one_cycle(done: float) -> float:
-    """The course of the learning rate over the share `done` of the way."""
-    warm_up = 0.1
-    if done < warm_up:
-        return done / warm_up
-    return max(0.5 * (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up))), 1e-3)
 
 
 def _rng(seed: int, stream: str, epoch: int) -> np.random.Generator:

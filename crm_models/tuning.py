@@ -299,7 +299,7 @@ class _Sitting:
     def _is_hopeless(self, trial: optuna.Trial, run: RunFolder, epoch: EpochEnd) -> bool:
         """Whether to end a trial early: never the first one, which all are held against, nor one about to end."""
         self._report(trial, _kept_loss(run), epoch.epoch, epoch.epoch)
-        return trial.number > 0 and epoch.epoch < epoch.n_epochs and trial.should_prune()
+        return trial.number > 0 and not epoch.refit and epoch.epoch < epoch.n_epochs and trial.should_prune()
 
     def _report(self, trial: optuna.Trial, loss: float | None, first: int, last: int) -> None:
         """Tell the study where a trial is after the epochs from first to last; what it knows already stays."""

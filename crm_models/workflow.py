@@ -162,12 +162,15 @@ def run_summary(out: Path) -> str:
     """One line on how a run ended."""
     run = RunFolder(out)
     status, result = run.status(), run.result() or {"models": {}}
-    said = "; ".join(
-        f"{name}: best epoch {facts['best_epoch']} of {facts['epochs']}, loss {facts['best_loss']:.4f}"
-        for name, facts in result["models"].items()
-    )
+    said = "; ".join(_model_summary(name, facts) for name, facts in result["models"].items())
     left_out = "".join(f"; {note}" for note in run.about()["notes"])
     return f"{out}: {status.state} after {status.seconds:.1f} s; {said or 'no model was trained'}{left_out}"
+
+
+def _model_summary(name: str, facts: dict[str, Any]) -> str:
+    n_refits = facts.get("refit_epochs", 0)
+    judged = f"{name}: best epoch {facts['best_epoch']} of {facts['epochs'] - n_refits}, loss {facts['best_loss']:.4f}"
+    return judged + (f", then {n_refits} epochs from validation customers as well" if n_refits else "")
 
 
 def tune(

@@ -373,19 +373,25 @@ def churn_by_group(groups: pd.DataFrame, *, feature: str, mean: float | None) ->
 
 
 @dataclass(frozen=True, kw_only=True)
-class Curve:
-    """Loss per epoch of one model of one run, in nats; `valid` holds None where nothing was held back.
+class Stretch:
+    """Epochs `first` to `last` that have a name of their own, and are shaded in the colour."""
 
-    first: so many epochs came first and are shaded, under the name `first_name`; 0: none did.
-    """
+    name: str
+    first: int
+    last: int
+    color: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Loss per epoch of one model of one run, in nats; `valid` holds None where nothing was held back."""
 
     name: str
     epochs: Sequence[int]
     train: Sequence[float]
     valid: Sequence[float | None]
     best_epoch: int | None = None
-    first: int = 0
-    first_name: str = ""
+    stretches: Sequence[Stretch] = ()
 
 
 def losses(
@@ -405,18 +411,12 @@ def losses(
         fig.add_annotation(
             x=0.5, y=0.25, xref="paper", yref="paper", showarrow=False, text="not begun yet", font={"size": 13}
         )
-    if curve.first:
-        fig.add_vrect(
-            x0=0.5,
-            x1=curve.first + 0.5,
-            fillcolor=CHANCE,
-            opacity=0.15,
-            line_width=0,
-            layer="below",
-        )
+    for part in curve.stretches:
+        where: dict[str, Any] = {"x0": part.first - 0.5, "x1": part.last + 0.5, "layer": "below"}
+        fig.add_vrect(**where, fillcolor=part.color, opacity=0.15, line_width=0)
         # Named in the legend: inside, curves run through every corner.
-        mark = {"symbol": "square", "size": 12, "color": CHANCE, "opacity": 0.3}
-        fig.add_scatter(x=[None], y=[None], mode="markers", marker=mark, name=curve.first_name)
+        mark = {"symbol": "square", "size": 12, "color": part.color, "opacity": 0.3}
+        fig.add_scatter(x=[None], y=[None], mode="markers", marker=mark, name=part.name)
     if curve.best_epoch is not None:
         fig.add_vline(x=curve.best_epoch, line={"color": MODEL, "width": 1, "dash": "dot"})
         fig.add_annotation(

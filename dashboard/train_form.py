@@ -114,11 +114,16 @@ _REHEARSAL = Setting(
     high=0.9,
     step=0.05,
 )
+_REFIT = Setting(
+    path="refit",
+    label="Refit",
+    help="Once the best epoch is known, learn as long anew, from the validation customers as well.",
+)
 
 
 def learning(model: str) -> tuple[Setting, ...]:
     """How one of the models is fitted; the presets set it for each by itself."""
-    own = (*_LEARNING, _REHEARSAL) if model == "churn" else _LEARNING
+    own = (*_LEARNING, _REHEARSAL, _REFIT) if model == "churn" else _LEARNING
     return tuple(replace(setting, path=f"{model}_training.{setting.path}") for setting in own)
 
 

@@ -14,7 +14,7 @@ from crm_models.estimate import Estimate, estimate, past_run, progress
 from crm_models.paper import TABLE_III
 from crm_models.schema import MODEL_NAMES
 from dashboard import charts, store, tune_panels, tune_store, widgets
-from dashboard.charts import Curve
+from dashboard.charts import CHANCE, MODEL, Curve, Stretch
 from dashboard.train_form import Wanted
 
 MODEL_TITLES = {"sequence": "Sequence model: the next action", "churn": "Churn model: the risk to leave"}
@@ -155,7 +155,7 @@ def _curve_chart(run: store.RunCard, model: Any, place: str) -> None:
             title=MODEL_TITLES[model],
             chance=chance_loss(run, model),
             chance_name="Chance",
-            n_epochs=training.n_epochs,
+            n_epochs=len(curve.epochs) if run.status.is_over else max(training.n_epochs, len(curve.epochs)),
             printed=overlay,
         ),
         key=f"{place}_{run.run_id}_{model}",
@@ -184,6 +184,11 @@ def _note(run: store.RunCard, model: str) -> str:
             " The shaded **short course** comes first. Where its second half hardly lowers the solid line, there is no "
             "more to learn, and training ends; else the model starts anew, and takes its time for the epochs left."
         )
+    if any(e.refit for e in run.epochs(model)):
+        said += (
+            " In the shaded **refit** at the end it learns anew, for as long as was best before, from all customers "
+            "but those held out for the report; nobody is left to draw a solid line with."
+        )
     if run.preset == "paper":
         said += (
             " The dashed line is what the paper prints in its **Table III**, on random data with 50 actions; on "
@@ -196,15 +201,21 @@ def curve_of(run: store.RunCard, model: str) -> Curve:
     """The epochs of one model of a run as a curve."""
     epochs = run.epochs(model)
     facts = (run.result or {}).get("models", {}).get(model, {})
-    rehearsed, short = sum(e.rehearsal for e in epochs), sum(e.short for e in epochs)
     return Curve(
         name=run.run_id,
         epochs=[e.epoch for e in epochs],
         train=[e.train_loss for e in epochs],
         valid=[e.valid_loss for e in epochs],
         best_epoch=facts.get("best_epoch"),
-        first=rehearsed or short,
-        first_name="Rehearsal" if rehearsed else "Short course",
+        stretches=[
+            Stretch(name=name, first=own[0], last=own[-1], color=color)
+            for name, color, own in (
+                ("Rehearsal", CHANCE, [e.epoch for e in epochs if e.rehearsal and not e.refit]),
+                ("Short course", CHANCE, [e.epoch for e in epochs if e.short]),
+                ("Refit", MODEL, [e.epoch for e in epochs if e.refit]),
+            )
+            if own
+        ],
     )
 
 

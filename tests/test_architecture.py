@@ -32,6 +32,7 @@ STAGES = [
     "models",
     "batches",
     "pieces",
+    "courses",
     "tasks",
     "muon",
     "training",

@@ -20,7 +20,7 @@ def test_a_run_on_half_the_customers_took_half_the_time():
     made = estimate(CONFIG, customers=2000, events_each=20, past=[past])  # 65 % of 2,000 train: 1,300
     assert made.measured
     assert made.epoch_seconds == pytest.approx({"sequence": 4.0, "churn": 2.0})
-    assert made.seconds == pytest.approx(START_SECONDS + 10 * 4.0 + 10 * 2.0)
+    assert made.seconds == pytest.approx(START_SECONDS + 10 * 4.0 + 20 * 2.0)  # a refit takes ten more at most
 
 
 def test_a_run_of_another_shape_is_no_measurement():
@@ -54,14 +54,20 @@ def test_a_result_becomes_a_measurement():
 
 def test_progress_counts_down_the_model_at_work_and_expects_the_other():
     expected = Estimate(epoch_seconds={"sequence": 9.0, "churn": 1.0}, seconds=100.0, measured=False)
-    assert progress(CONFIG, [], expected) == (0.0, 100.0)
+    assert progress(CONFIG, [], expected) == (0.0, 10 * 9.0 + 20 * 1.0)
     share, left = progress(CONFIG, [epoch("sequence", 1, 3.0), epoch("sequence", 2, 6.0)], expected)
-    assert left == pytest.approx(8 * 3.0 + 10 * 1.0)
-    assert share == pytest.approx(6 / (6 + 34))
+    assert left == pytest.approx(8 * 3.0 + 20 * 1.0)
+    assert share == pytest.approx(6 / (6 + 44))
 
 
 def test_a_model_that_stopped_early_is_done_when_the_next_one_begins():
     expected = Estimate(epoch_seconds={"sequence": 9.0, "churn": 1.0}, seconds=100.0, measured=False)
     share, left = progress(CONFIG, [epoch("sequence", 4, 12.0), epoch("churn", 5, 5.0)], expected)
-    assert left == pytest.approx(5.0)
-    assert share == pytest.approx(17 / 22)
+    assert left == pytest.approx(15.0)
+    assert share == pytest.approx(17 / 32)
+
+
+def test_a_refit_knows_how_many_epochs_are_left():
+    expected = Estimate(epoch_seconds={"churn": 1.0}, seconds=100.0, measured=False)
+    under_way = replace(epoch("churn", 5, 10.0), n_epochs=8, refit=True)
+    assert progress(replace(CONFIG, models=("churn",)), [under_way], expected) == pytest.approx((10 / 16, 6.0))

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
-from crm_models import tasks, training
+from crm_models import courses, tasks, training
 from crm_models.config import RunConfig, TrainingConfig, preset
 from crm_models.errors import ConfigError, RunError
 from crm_models.machine import gigaflops_of
@@ -32,6 +32,7 @@ AVERAGED = replace(
 )
 SHORT = TrainingConfig(n_epochs=12, batch_size=16, patience_epochs=3, short_share=0.5, average_weights=0.9)
 ANEW = replace(SMALL, sequence_training=SHORT, churn_training=SHORT)
+REFIT = replace(ANEW, churn_training=replace(SHORT, refit=True))
 
 
 @pytest.fixture(scope="module")
@@ -225,12 +226,13 @@ def test_the_same_seed_gives_the_same_epochs_and_another_seed_others(model, smal
         *((stops, SMALL) for stops in ((0,), (1,), (2,), (5,), (7,), (1, 1), (6, 2, 1))),
         ((1, 7), AVERAGED),
         ((28, 7), ANEW),
+        ((60, 3, 9), REFIT),
     ],
 )
 def test_a_run_cut_anywhere_goes_on_to_the_same_numbers(model, small, stops, config, tmp_path, monkeypatch):
     """Also within the first epoch, just after a start from fresh weights, and several times; the state passes through
     files as the run folder keeps it."""
-    monkeypatch.setattr(training, "STILL_GAINS", -1)  # so that a short course never is enough
+    monkeypatch.setattr(courses, "STILL_GAINS", -1)  # so that a short course never is enough
     encoder, known = small
     whole, expected = trained(model, small, config)
     state, ended = TrainingState.start(model, config, encoder), []
@@ -258,7 +260,7 @@ def test_a_state_kept_without_its_losses_has_the_patience_it_would_have_had(smal
     state = TrainingState.restore("churn", config, small[0], state.tensors(), meta)
     told_losses(monkeypatch, told[3:])
     assert [e.epoch for e in train(state, small[1])] == [4]
-    assert (state.is_over, state.best_epoch) == (True, 2)
+    assert state.best_epoch == 2
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -384,7 +386,6 @@ def test_patience_ends_training(small, monkeypatch):
     config = replace(SMALL, churn_training=TrainingConfig(n_epochs=9, batch_size=16, patience_epochs=2))
     state, ended = trained("churn", small, config)
     assert [e.epoch for e in ended] == [1, 2, 3, 4]
-    assert state.is_over
     assert state.best_epoch == 2
 
 
@@ -431,62 +432,66 @@ def test_no_batch_size_is_one_batch():
     assert len(batch) == 500
 
 
-def test_the_learning_rate_rises_for_a_tenth_and_falls_along_a_cosine():
-    config = TrainingConfig(n_epochs=100)
-    share = [training._schedule(config, 0, 0, epoch) for epoch in (0, 5, 10, 55, 99.99)]
-    assert share == pytest.approx([0, 0.5, 1, 0.5, 0.001], abs=1e-3)
-    assert training._schedule(TrainingConfig(schedule="constant"), 0, 0, 7.3) == 1.0
-
-
-def test_after_a_rehearsal_the_learning_rate_takes_a_second_and_lower_course():
-    config = TrainingConfig(n_epochs=120)
-    share = [training._schedule(config, 20, 0, epoch) for epoch in (0, 1, 2, 11, 19.999, 20, 25, 30, 75, 119.99)]
-    assert share == pytest.approx([0, 0.5, 1, 0.5, 0.001, 0, 0.25, 0.5, 0.25, 0.001], abs=1e-3)
-
-
-def test_a_short_course_has_the_learning_rate_of_a_whole_one():
-    config = TrainingConfig(n_epochs=120)
-    share = [training._schedule(config, 0, 20, epoch) for epoch in (0, 1, 2, 11, 19.999, 20, 25, 30, 75, 119.99)]
-    assert share == pytest.approx([0, 0.5, 1, 0.5, 0.001, 0, 0.5, 1, 0.5, 0.001], abs=1e-3)
-
-
 def told_losses(monkeypatch, told: list[float]) -> None:
     rest = iter(told)
     monkeypatch.setattr(tasks.ChurnTask, "valid_loss", lambda self: next(rest))
 
 
-def test_a_short_course_whose_second_half_gained_little_is_the_end(small, monkeypatch):
-    told_losses(monkeypatch, [3.0, 2.0, 1.0, 1.0, 0.981, 0.99])
-    state, ended = trained("churn", small, replace(SMALL, churn_training=SHORT))
-    assert [e.short for e in ended] == [True] * 6
-    assert (state.is_over, state.best_epoch) == (True, 5)
-
-
-def test_a_short_course_that_still_gained_is_followed_by_one_from_fresh_weights(small, monkeypatch):
-    """The new course is worse at first; patience waits for its own best, and the best of both is kept."""
+def test_after_a_short_course_training_starts_anew_and_the_best_of_both_is_kept(small, monkeypatch):
     told_losses(monkeypatch, [3.0, 2.0, 1.0, 0.9, 0.8, 0.7, 3.0, 2.0, 1.0, 1.1, 1.2, 1.3])
     state = TrainingState.start("churn", replace(SMALL, churn_training=SHORT), small[0])
     begun = copy.deepcopy(state.tensors())
-    ended, best = [], None
-    for epoch in train(state, small[1]):
+    ended = []
+    for epoch in train(state, small[1], lambda: len(ended) == 6):
         ended.append(epoch)
-        if epoch.epoch == 6:
-            assert_equal_tensors(_under("now.", state.tensors()), _under("now.", begun))
-            assert_equal_tensors(_under("average.", state.tensors()), _under("average.", begun))
-            best = _under("best.", state.tensors())
+    best = _under("best.", state.tensors())
+    # Stopped before the first update of the new course.
+    assert_equal_tensors(_under("now.", state.tensors()), _under("now.", begun))
+    assert_equal_tensors(_under("average.", state.tensors()), _under("average.", begun))
+    assert_equal_tensors(state.module.state_dict(), best)
+    ended += train(state, small[1])
     assert [e.short for e in ended] == [True] * 6 + [False] * 6
-    assert (state.is_over, state.best_epoch, state.best_loss) == (True, 6, 0.7)
-    assert best is not None
+    assert (state.best_epoch, state.best_loss) == (6, 0.7)
     assert_equal_tensors(_under("best.", state.tensors()), best)
 
 
-@pytest.mark.parametrize(
-    "changes", [{"monitor": "train"}, {"short_share": 0.4}, {"short_share": 0.0}], ids=["unjudged", "brief", "none"]
-)
-def test_no_short_course_where_it_could_not_be_judged(small, changes):
-    fitting = replace(SHORT, patience_epochs=12, **changes)
-    _, ended = trained("churn", small, replace(SMALL, churn_training=fitting))
-    assert [e.short for e in ended] == [False] * 12
+def test_a_refit_learns_as_long_from_validation_customers_as_well(small, monkeypatch):
+    """Best at epoch 3 of 5; what is kept are the weights after three epochs of both kinds of customers together."""
+    encoder, known = small
+    told_losses(monkeypatch, [3.0, 2.0, 1.0, 1.5, 1.5])
+    fitting = TrainingConfig(n_epochs=9, batch_size=16, patience_epochs=2, refit=True)
+    state, ended = trained("churn", small, replace(SMALL, churn_training=fitting))
+    assert [e.refit for e in ended] == [False] * 5 + [True] * 3
+    assert [e.best for e in ended] == [True] * 3 + [False] * 5
+    assert [e.valid_loss for e in ended[5:]] == [None] * 3
+    assert (state.best_epoch, state.best_loss, state.facts) == (3, 1.0, {"refit_epochs": 3})
+    # The same by hand: nobody held back, three of nine epochs, in the order that epochs 6 to 8 have.
+    everybody = np.sort(np.concatenate([known.split.train, known.split.valid]))
+    alone = replace(known, split=replace(known.split, train=everybody, valid=everybody[:0]))
+    by_hand = TrainingState.start("churn", replace(SMALL, churn_training=replace(fitting, monitor="last")), encoder)
+    told_losses(monkeypatch, [1.0] * 3)
+    order = training._rng
+    monkeypatch.setattr(training, "_rng", lambda seed, stream, epoch: order(seed, stream, epoch + 5))
+    dropped = torch.manual_seed
+    monkeypatch.setattr(training.torch, "manual_seed", lambda seed: dropped(seed + 5))
+    for epoch in train(by_hand, alone):
+        if epoch.epoch == 3:
+            break
+    assert_equal_tensors(state.module.state_dict(), by_hand.module.state_dict())
+
+
+def test_what_was_fitted_on_validation_customers_stays_after_a_refit(monkeypatch):
+    monkeypatch.setattr(tasks, "TEMPERATURES_VARY", 10.0)  # so that sixty customers move it
+    known = material(random_cohort(400))
+    fitting = replace(SMALL.churn_training, refit=True, calibrate=True)
+    before, _ = trained("churn", known, replace(SMALL, churn_training=replace(fitting, refit=False)))
+    state, ended = trained("churn", known, replace(SMALL, churn_training=fitting))
+    assert before.facts["temperature"] != 1
+    assert float(state.module.temperature) == pytest.approx(before.facts["temperature"])
+    assert state.facts == before.facts | {"refit_epochs": state.best_epoch}
+    assert not torch.equal(state.module.output.weight, before.module.output.weight)
+    assert list(train(state, known[1])) == []  # there is nothing left to do
+    assert state.facts["refit_epochs"] == sum(e.refit for e in ended)
 
 
 def test_calibration_lowers_the_loss_on_validation_customers_and_keeps_the_ranking(monkeypatch):

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from dashboard import charts
-from dashboard.charts import Curve, Score
+from dashboard.charts import Curve, Score, Stretch
 
 CONFIG = Path(__file__).resolve().parents[2] / ".streamlit" / "config.toml"
 MEANINGS = {name: getattr(charts, name) for name in ("MODEL", "RETENTION", "AT_RISK", "CHANCE", "BASELINE", "CEILING")}
@@ -139,15 +139,17 @@ def test_loss_curves_show_training_validation_chance_and_the_paper():
     assert list(fig.data[3].x) == [1, 10]
 
 
-def test_the_epochs_that_came_first_are_shaded_and_named():
-    def shaded(first: int) -> list[tuple]:
-        curve = Curve(name="r", epochs=[1, 2, 3], train=[1, 1, 1], valid=[1, 1, 1], first=first, first_name="Rehearsal")
+def test_stretches_of_epochs_are_shaded_and_named():
+    def shaded(*stretches: Stretch) -> list[tuple]:
+        curve = Curve(name="r", epochs=[1, 2, 3], train=[1, 1, 1], valid=[1, 1, None], stretches=stretches)
         fig = charts.losses(curve, title="t", chance=None, chance_name="", n_epochs=9)
-        assert [t.name for t in fig.data] == ["Training", "Validation", *["Rehearsal"] * bool(first)]
-        return [(s.x0, s.x1) for s in fig.layout.shapes if s.type == "rect"]
+        assert [t.name for t in fig.data] == ["Training", "Validation", *[s.name for s in stretches]]
+        return [(s.x0, s.x1, s.fillcolor) for s in fig.layout.shapes if s.type == "rect"]
 
-    assert shaded(2) == [(0.5, 2.5)]
-    assert shaded(0) == []
+    first = Stretch(name="Short course", first=1, last=2, color="grey")
+    last = Stretch(name="Refit", first=3, last=3, color="blue")
+    assert shaded(first, last) == [(0.5, 2.5, "grey"), (2.5, 3.5, "blue")]
+    assert shaded() == []
 
 
 def test_without_validation_there_is_no_empty_line():

@@ -1,0 +1,138 @@
+"""Which course an epoch belongs to: from which weights it goes on, at what learning rate, and who is learned from.
+
+Training is a line of courses, in each of which the learning rate rises and falls. One goes through all epochs; or a
+shorter one comes first: a rehearsal, which the other goes on from, or a short course, which may be enough and is
+forgotten otherwise. Where `refit` is set, the courses that led to the best weights are taken once more in the end, up
+to the best epoch, and validation customers are learned from as well.
+
+All of this follows from the settings and the losses so far: a resumed training has nothing else to remember.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from crm_models.config import TrainingConfig
+
+Kind = Literal["rehearsal", "short", "main"]
+
+AFTER_REHEARSAL = 0.5
+"""Share of the learning rate once a model has rehearsed: it knows most already, and must not forget it."""
+
+SHORTEST_COURSE = 5
+"""Epochs: in fewer, hardly any cohort is learned well enough to tell whether more would help."""
+
+STILL_GAINS = 0.02
+"""A short course whose second half lowered the loss by no larger share is enough. Where little can be learned it gains
+about 0.005, and more epochs learn by heart; where there is more to learn, 0.03 to 0.2."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """`length` epochs at most from epoch `first` on, counted from 0; the learning rate is laid out over `n_epochs`.
+
+    until: when training ends, as far as this course can tell. top: the highest learning rate, as a share of the
+    configured one. fresh: it begins with fresh weights, not with those there are. refit: it learns from validation
+    customers as well, so that nobody is left to judge it.
+    """
+
+    kind: Kind
+    first: int
+    n_epochs: int
+    length: int
+    until: int
+    top: float = 1.0
+    fresh: bool = False
+    refit: bool = False
+
+    @property
+    def end(self) -> int:
+        """The epoch after its last."""
+        return self.first + self.length
+
+    def rate(self, config: TrainingConfig, epoch: float) -> float:
+        """The learning rate at a (fractional) epoch: constant, or up for a tenth of the way and a cosine down."""
+        if config.schedule == "constant":
+            return config.learning_rate
+        return config.learning_rate * self.top * _one_cycle((epoch - self.first + 1e-3) / self.n_epochs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timetable:
+    """The courses of one training. can_rehearse: an earlier date can be asked about. is_judged: by validation."""
+
+    config: TrainingConfig
+    can_rehearse: bool
+    is_judged: bool
+
+    def course(self, losses: Sequence[float]) -> Course | None:
+        """The course of the next epoch; None: training is over.
+
+        losses: what was monitored in each epoch so far, infinite where it says nothing.
+        """
+        taken: list[Course] = []
+        for course in self._planned():
+            taken.append(course)
+            end = self._end(course, losses)
+            if end is None:
+                return course
+            if course.kind == "short" and _is_enough(losses[:end], course.length):
+                break
+        return self._again(taken, losses[:end], len(losses)) if self.config.refit and self.is_judged else None
+
+    def _planned(self) -> list[Course]:
+        n_epochs = self.config.n_epochs
+
+        def course(kind: Kind, first: int, length: int, top: float = 1.0, fresh: bool = False) -> Course:
+            return Course(kind=kind, first=first, n_epochs=length, length=length, until=n_epochs, top=top, fresh=fresh)
+
+        n_rehearsals = int(self.config.rehearsal_share * n_epochs) if self.can_rehearse else 0
+        if n_rehearsals:
+            after = course("main", n_rehearsals, n_epochs - n_rehearsals, top=AFTER_REHEARSAL)
+            return [course("rehearsal", 0, n_rehearsals), after]
+        n_short = int(self.config.short_share * n_epochs) if self.is_judged else 0
+        if n_short >= SHORTEST_COURSE:
+            return [course("short", 0, n_short), course("main", n_short, n_epochs - n_short, fresh=True)]
+        return [course("main", 0, n_epochs)]
+
+    def _end(self, course: Course, losses: Sequence[float]) -> int | None:
+        """The epoch after the last of a course, which patience may have ended early; None where it still runs."""
+        own = losses[course.first : course.end]
+        # Fresh weights are worse than the best ones for a while, so patience looks at the present course alone.
+        if course.kind != "rehearsal" and self.config.monitor != "last":
+            best = 0
+            for k, loss in enumerate(own):
+                best = k if loss < own[best] else best
+                if k - best >= self.config.patience_epochs:
+                    return course.first + k + 1
+        return course.end if len(own) == course.length else None
+
+    def _again(self, taken: list[Course], judged: Sequence[float], n_done: int) -> Course | None:
+        """The course of the next epoch once those `taken` are over: one of those that led to the best weights."""
+        best = judged.index(min(judged))
+        led = [course for course in taken if course.first <= best]
+        if led[-1].fresh:
+            led = led[-1:]
+        lengths = [min(course.length, best + 1 - course.first) for course in led]
+        first, until = len(judged), len(judged) + sum(lengths)
+        for course, length in zip(led, lengths, strict=True):
+            if n_done < first + length:
+                return replace(course, first=first, length=length, until=until, fresh=course is led[0], refit=True)
+            first += length
+        return None
+
+
+def _is_enough(losses: Sequence[float], length: int) -> bool:
+    """Whether a short course with these losses was enough: patience ended it, or its second half hardly gained."""
+    return len(losses) < length or min(losses) >= (1 - STILL_GAINS) * min(losses[: length // 2])
+
+
+def _one_cycle(done: float) -> float:
+    """The course of the learning rate over the share `done` of the way."""
+    warm_up = 0.1
+    if done < warm_up:
+        return done / warm_up
+    return max(0.5 * (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up))), 1e-3)
