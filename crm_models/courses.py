@@ -2,8 +2,8 @@
 
 Training is a line of courses, in each of which the learning rate rises and falls. One goes through all epochs; or a
 shorter one comes first: a rehearsal, which the other goes on from, or a short course, which may be enough and is
-forgotten otherwise. Where `refit` is set, the courses that led to the best weights are taken once more in the end, up
-to the best epoch, and validation customers are learned from as well.
+forgotten otherwise. Where `refit` is set and nothing was rehearsed, the course that led to the best weights is taken
+once more in the end, up to the best epoch, and validation customers are learned from as well.
 
 All of this follows from the settings and the losses so far: a resumed training has nothing else to remember.
 """
@@ -81,7 +81,10 @@ class Timetable:
                 return course
             if course.kind == "short" and _is_enough(losses[:end], course.length):
                 break
-        return self._again(taken, losses[:end], len(losses)) if self.config.refit and self.is_judged else None
+        # After a rehearsal, which takes few labels to go on from, more of them were no gain on two cohorts.
+        if not self.config.refit or not self.is_judged or taken[0].kind == "rehearsal":
+            return None
+        return _again(taken, losses[:end], len(losses))
 
     def _planned(self) -> list[Course]:
         n_epochs = self.config.n_epochs
@@ -110,19 +113,14 @@ class Timetable:
                     return course.first + k + 1
         return course.end if len(own) == course.length else None
 
-    def _again(self, taken: list[Course], judged: Sequence[float], n_done: int) -> Course | None:
-        """The course of the next epoch once those `taken` are over: one of those that led to the best weights."""
-        best = judged.index(min(judged))
-        led = [course for course in taken if course.first <= best]
-        if led[-1].fresh:
-            led = led[-1:]
-        lengths = [min(course.length, best + 1 - course.first) for course in led]
-        first, until = len(judged), len(judged) + sum(lengths)
-        for course, length in zip(led, lengths, strict=True):
-            if n_done < first + length:
-                return replace(course, first=first, length=length, until=until, fresh=course is led[0], refit=True)
-            first += length
-        return None
+
+def _again(taken: Sequence[Course], judged: Sequence[float], n_done: int) -> Course | None:
+    """The course that led to the best weights, from fresh ones and up to its best epoch; None once that is done."""
+    best = judged.index(min(judged))
+    led = [course for course in taken if course.first <= best][-1]
+    first, length = len(judged), best + 1 - led.first
+    until = first + length
+    return replace(led, first=first, length=length, until=until, fresh=True, refit=True) if n_done < until else None
 
 
 def _is_enough(losses: Sequence[float], length: int) -> bool:

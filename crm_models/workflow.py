@@ -170,7 +170,7 @@ def run_summary(out: Path) -> str:
 def _model_summary(name: str, facts: dict[str, Any]) -> str:
     n_refits = facts.get("refit_epochs", 0)
     judged = f"{name}: best epoch {facts['best_epoch']} of {facts['epochs'] - n_refits}, loss {facts['best_loss']:.4f}"
-    return judged + (f", then {n_refits} epochs from validation customers as well" if n_refits else "")
+    return judged + (f", refitted in {n_refits} epochs with validation customers as well" if n_refits else "")
 
 
 def tune(

@@ -421,16 +421,17 @@ def losses(
         fig.add_vline(x=curve.best_epoch, line={"color": MODEL, "width": 1, "dash": "dot"})
         fig.add_annotation(
             x=curve.best_epoch,
-            y=0,
+            y=0.5,  # halfway down from the losses of the first epochs to those of the last
             yref="paper",
             yanchor="bottom",
             showarrow=False,
             text="best",
             font={"size": 12},
-            xshift=-16 if curve.best_epoch < max(curve.epochs, default=0) else 16,  # where the curves are not
+            xshift=-16 if curve.best_epoch > 3 else 16,  # away from the fall of the curves
         )
     fig.update_xaxes(range=[0.5, max(n_epochs, 2) + 0.5], dtick=max(1, math.ceil(n_epochs / 12)), tick0=1)
-    fig.update_layout(hovermode="x unified")
+    more = _LEGEND_ROW * max(0, math.ceil(len(fig.data) / 2) - 2)  # two names fit beside each other, two rows are usual
+    fig.update_layout(hovermode="x unified", height=HEIGHT + more, margin={"t": fig.layout.margin.t + more})
     return with_room(fig)
 
 

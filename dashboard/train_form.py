@@ -117,7 +117,8 @@ _REHEARSAL = Setting(
 _REFIT = Setting(
     path="refit",
     label="Refit",
-    help="Once the best epoch is known, learn as long anew, from the validation customers as well.",
+    help="Once the best epoch is known, learn as long anew, from the validation customers as well; not after a "
+    "rehearsal.",
 )
 
 

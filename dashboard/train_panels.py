@@ -136,11 +136,11 @@ def _expected(run: store.RunCard) -> Estimate:
 
 def curves(run: store.RunCard, place: str) -> None:
     """The loss curves of the models of a run, side by side; place: keeps apart what is drawn twice on a page."""
-    grid = st.grid(2, min_column_width=widgets.CHART_WIDTH)
-    for model in run.config.models:
-        if run.epochs(model) or not run.status.is_over:
-            with grid.cell():
-                _curve_chart(run, model, place)
+    shown = [model for model in run.config.models if run.epochs(model) or not run.status.is_over]
+    grid = st.grid(max(len(shown), 1), min_column_width=widgets.CHART_WIDTH)
+    for model in shown:
+        with grid.cell():
+            _curve_chart(run, model, place)
 
 
 def _curve_chart(run: store.RunCard, model: Any, place: str) -> None:
@@ -210,7 +210,7 @@ def curve_of(run: store.RunCard, model: str) -> Curve:
         stretches=[
             Stretch(name=name, first=own[0], last=own[-1], color=color)
             for name, color, own in (
-                ("Rehearsal", CHANCE, [e.epoch for e in epochs if e.rehearsal and not e.refit]),
+                ("Rehearsal", CHANCE, [e.epoch for e in epochs if e.rehearsal]),
                 ("Short course", CHANCE, [e.epoch for e in epochs if e.short]),
                 ("Refit", MODEL, [e.epoch for e in epochs if e.refit]),
             )

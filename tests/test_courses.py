@@ -116,17 +116,9 @@ def test_it_takes_the_short_one_again_where_the_longer_one_was_no_better():
     assert kinds(refits(timetable(REFIT), [*NOT_ENOUGH, 1.0, 1.0, 1.0, 1.0])) == "S" * 6
 
 
-def test_it_rehearses_again_as_well():
+def test_after_a_rehearsal_there_is_no_refit():
     table = timetable(replace(REFIT, rehearsal_share=0.5), can_rehearse=True)
-    courses = refits(table, [9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 3.0, 3.0, 3.0])
-    assert kinds(courses) == "RRRRRRMM"
-    assert [course.fresh for course in courses] == [True] * 6 + [False] * 2
-    assert (courses[0].first, courses[6].first, courses[6].top) == (11, 17, 0.5)
-
-
-def test_no_further_than_the_rehearsal_where_that_was_best():
-    table = timetable(replace(REFIT, rehearsal_share=0.5), can_rehearse=True)
-    assert kinds(refits(table, [9.0, 1.0, 7.0, 6.0, 5.0, 4.0, 3.0, 3.0, 3.0, 3.0])) == "RR"
+    assert kinds(taken(table, [9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 3.0, 3.0, 3.0])) == "r" * 6 + "m" * 5
 
 
 def test_there_is_nothing_to_refit_on_where_nobody_was_held_back():
