@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from crm_models import workflow
-from dashboard import charts, places, store, widgets
+from dashboard import charts, cohort_charts, places, store, widgets
 from dashboard.upload_panels import findings, take
 
 SCENARIOS = {
@@ -126,7 +126,7 @@ def _action_mix(actions: pd.DataFrame) -> None:
         return
     rest = int((actions["events"] > 0).sum()) - len(top)
     widgets.chart(
-        charts.bars(
+        cohort_charts.bars(
             top["label"],
             top["events"],
             title="What happened" + (f" (top {len(top)} of {len(top) + rest:,} actions)" if rest else ""),
@@ -145,7 +145,7 @@ def _action_mix(actions: pd.DataFrame) -> None:
 def _history(facts: Any) -> None:
     table = facts.history
     widgets.chart(
-        charts.columns(
+        cohort_charts.columns(
             table["events"],
             table["customers"],
             title="How long the histories are",
@@ -164,7 +164,7 @@ def _history(facts: Any) -> None:
 def _recency(facts: Any) -> None:
     table = facts.recency
     widgets.chart(
-        charts.columns(
+        cohort_charts.columns(
             table["since"],
             table["customers"],
             title="How long ago the last event was",
@@ -183,7 +183,7 @@ def _recency(facts: Any) -> None:
 def _segments(facts: Any) -> None:
     table = facts.segments
     widgets.chart(
-        charts.bars(
+        cohort_charts.bars(
             table["segment"],
             table["customers"],
             title="Segments by recency and frequency",
@@ -222,9 +222,11 @@ def _features(cohort: store.CohortCard, facts: Any) -> None:
         table = facts.features[facts.features["feature"] == feature]
         with grid.cell():
             if cohort.facts.labelled:
-                fig, note = charts.churn_by_group(table, feature=feature, mean=cohort.facts.churn_rate), BY_CHURN
+                fig, note = cohort_charts.churn_by_group(table, feature=feature, mean=cohort.facts.churn_rate), BY_CHURN
             else:
-                fig = charts.bars(table["group"], table["customers"], title=charts.plain(feature), unit="customers")
+                fig = cohort_charts.bars(
+                    table["group"], table["customers"], title=charts.plain(feature), unit="customers"
+                )
                 note = None
             widgets.chart(fig, key=f"feature_{k}", alt=f"Churn rate by {feature}", table=table, note=note)
 

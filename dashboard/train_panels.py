@@ -13,9 +13,10 @@ from crm_models.errors import CrmError
 from crm_models.estimate import Estimate, estimate, past_run, progress
 from crm_models.paper import TABLE_III
 from crm_models.schema import MODEL_NAMES
-from dashboard import charts, store, tune_panels, tune_store, widgets
-from dashboard.charts import CHANCE, MODEL, Curve, Stretch
+from dashboard import store, training_charts, tune_panels, tune_store, widgets
+from dashboard.charts import CHANCE, MODEL
 from dashboard.train_form import Wanted
+from dashboard.training_charts import Curve, Stretch
 
 MODEL_TITLES = {"sequence": "Sequence model: the next action", "churn": "Churn model: the risk to leave"}
 LOOKED_AT = "compare_runs"
@@ -150,7 +151,7 @@ def _curve_chart(run: store.RunCard, model: Any, place: str) -> None:
     table = pd.DataFrame({"epoch": curve.epochs, "training loss": curve.train, "validation loss": curve.valid})
     last = f", last {curve.train[-1]:.4f}" if curve.train else ""
     widgets.chart(
-        charts.losses(
+        training_charts.losses(
             curve,
             title=MODEL_TITLES[model],
             chance=chance_loss(run, model),
@@ -424,7 +425,9 @@ def _several_runs(runs: list[store.RunCard]) -> None:
             with grid.cell():
                 drawn = [curve_of(run, model) for run in runs]
                 widgets.chart(
-                    charts.compared_losses(drawn, title=MODEL_TITLES[model], chance=chance_loss(runs[0], model)),
+                    training_charts.compared_losses(
+                        drawn, title=MODEL_TITLES[model], chance=chance_loss(runs[0], model)
+                    ),
                     key=f"compare_{model}",
                     alt=f"Loss of the {model} model by epoch, for {sum(bool(c.epochs) for c in drawn)} runs",
                     note="Each run in its colour: the loss on customers that it does not learn from, or the training "

@@ -28,7 +28,7 @@ TEXTS = [
 ]
 SCRIPT = """
 import streamlit as st
-from dashboard import charts, widgets
+from dashboard import charts, cohort_charts, widgets
 TEXTS = {texts!r}
 for k, text in enumerate(TEXTS):
     with st.container(key=f"row{{k}}"):
@@ -38,7 +38,7 @@ for k, text in enumerate(TEXTS):
         st.metric("x", widgets.plain(text))
         with st.expander(widgets.plain(text)):
             st.write("x")
-st.plotly_chart(charts.bars(TEXTS, [1] * len(TEXTS), title=charts.plain(TEXTS[0], 80), unit="x"), key="chart")
+st.plotly_chart(cohort_charts.bars(TEXTS, [1] * len(TEXTS), title=charts.plain(TEXTS[0], 80), unit="x"), key="chart")
 """
 PLACES = (
     "[data-testid=stMarkdown]",

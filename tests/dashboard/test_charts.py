@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashboard import charts
-from dashboard.charts import Curve, Score, Stretch
+from dashboard import charts, cohort_charts, training_charts
+from dashboard.charts import Score
+from dashboard.training_charts import Curve, Stretch
 
 CONFIG = Path(__file__).resolve().parents[2] / ".streamlit" / "config.toml"
 MEANINGS = {name: getattr(charts, name) for name in ("MODEL", "RETENTION", "AT_RISK", "CHANCE", "BASELINE", "CEILING")}
@@ -83,11 +84,13 @@ def test_text_from_data_is_shown_and_not_read_as_markup():
 def test_no_chart_lets_markup_from_data_through():
     groups = pd.DataFrame({"group": [NASTY], "customers": [3], "churn_rate": [0.5]})
     drawn = [
-        charts.bars([NASTY], [1], title="t", unit="events"),
-        charts.columns([NASTY], [1], title="t", x="x", unit="customers", rate=[0.1]),
-        charts.churn_by_group(groups, feature=NASTY, mean=0.2),
+        cohort_charts.bars([NASTY], [1], title="t", unit="events"),
+        cohort_charts.columns([NASTY], [1], title="t", x="x", unit="customers", rate=[0.1]),
+        cohort_charts.churn_by_group(groups, feature=NASTY, mean=0.2),
         charts.rulers([Score(label=NASTY, ours=0.5, chance=0.1, baseline=0.2, baseline_name=NASTY)]),
-        charts.compared_losses([Curve(name=NASTY, epochs=[1], train=[1.0], valid=[None])], title="t", chance=None),
+        training_charts.compared_losses(
+            [Curve(name=NASTY, epochs=[1], train=[1.0], valid=[None])], title="t", chance=None
+        ),
     ]
     for fig in drawn:
         said = fig.to_json()
@@ -98,7 +101,7 @@ def test_no_chart_lets_markup_from_data_through():
 
 def test_two_names_that_look_alike_when_cut_stay_two_bars():
     long = "a" * 60
-    fig = charts.bars([long + "1", long + "2"], [3, 5], title="t", unit="events", total=8)
+    fig = cohort_charts.bars([long + "1", long + "2"], [3, 5], title="t", unit="events", total=8)
     assert list(fig.data[0].y) == [0, 1]
     assert fig.layout.yaxis.ticktext[0] == fig.layout.yaxis.ticktext[1]
     assert fig.data[0].customdata[1][1] == " (62.5%)"
@@ -133,7 +136,9 @@ def test_a_score_worse_than_chance_is_drawn_just_outside():
 
 def test_loss_curves_show_training_validation_chance_and_the_paper():
     curve = Curve(name="r", epochs=[1, 2], train=[1.0, 0.9], valid=[1.1, 1.0], best_epoch=2)
-    fig = charts.losses(curve, title="t", chance=0.7, chance_name="Chance", n_epochs=10, printed=[0.8, 0.7, 0.6])
+    fig = training_charts.losses(
+        curve, title="t", chance=0.7, chance_name="Chance", n_epochs=10, printed=[0.8, 0.7, 0.6]
+    )
     assert [t.name for t in fig.data] == ["Training", "Validation", "Paper, Table III", "Chance"]
     assert len({t.line.dash for t in fig.data}) == 4, "no line is told from another by its colour alone"
     assert list(fig.data[3].x) == [1, 10]
@@ -142,7 +147,7 @@ def test_loss_curves_show_training_validation_chance_and_the_paper():
 def test_stretches_of_epochs_are_shaded_and_named():
     def shaded(*stretches: Stretch) -> list[tuple]:
         curve = Curve(name="r", epochs=[1, 2, 3], train=[1, 1, 1], valid=[1, 1, None], stretches=stretches)
-        fig = charts.losses(curve, title="t", chance=None, chance_name="", n_epochs=9)
+        fig = training_charts.losses(curve, title="t", chance=None, chance_name="", n_epochs=9)
         assert [t.name for t in fig.data] == ["Training", "Validation", *[s.name for s in stretches]]
         return [(s.x0, s.x1, s.fillcolor) for s in fig.layout.shapes if s.type == "rect"]
 
@@ -153,7 +158,7 @@ def test_stretches_of_epochs_are_shaded_and_named():
 
 
 def test_without_validation_there_is_no_empty_line():
-    fig = charts.losses(
+    fig = training_charts.losses(
         Curve(name="r", epochs=[1], train=[1.0], valid=[None]), title="t", chance=None, chance_name="", n_epochs=3
     )
     assert [t.name for t in fig.data] == ["Training"]
@@ -161,28 +166,34 @@ def test_without_validation_there_is_no_empty_line():
 
 def test_runs_beside_each_other_differ_in_dash_too():
     curves = [Curve(name=f"r{k}", epochs=[1, 2], train=[1, 1], valid=[1, 1]) for k in range(6)]
-    fig = charts.compared_losses(curves, title="t", chance=0.7)
+    fig = training_charts.compared_losses(curves, title="t", chance=0.7)
     assert len({(t.line.color, t.line.dash) for t in fig.data[:6]}) == 6
     assert len({t.line.dash for t in fig.data[:6]}) == 6
 
 
 def test_an_unknown_churn_rate_draws_no_line():
-    fig = charts.columns(["1"], [4], title="t", x="x", unit="customers", rate=[float("nan")])
+    fig = cohort_charts.columns(["1"], [4], title="t", x="x", unit="customers", rate=[float("nan")])
     assert len(fig.data) == 1
 
 
 def test_names_at_the_left_have_the_room_they_need_and_no_second_pass_is_asked_for():
-    short, long = (charts.bars([name], [1], title="t", unit="events") for name in ("a", "Recommend a premium product"))
+    short, long = (
+        cohort_charts.bars([name], [1], title="t", unit="events") for name in ("a", "Recommend a premium product")
+    )
     assert short.layout.margin.l < 40
     assert long.layout.margin.l > 150
-    for fig in (short, long, charts.columns(["1", "2 to 3"], [1, 2], title="t", x="x", unit="u", rate=[0.1, 0.2])):
+    for fig in (
+        short,
+        long,
+        cohort_charts.columns(["1", "2 to 3"], [1, 2], title="t", x="x", unit="u", rate=[0.1, 0.2]),
+    ):
         axes = [axis for name, axis in fig.layout.to_plotly_json().items() if name[:5] in ("xaxis", "yaxis")]
         assert [axis["automargin"] for axis in axes] == [False] * len(axes)
 
 
 def test_names_below_columns_are_slanted_where_they_would_run_into_each_other():
-    few = charts.columns(["0", "1"], [1, 2], title="t", x="x", unit="u")
-    many = charts.columns([f"{k}0 to {k}9" for k in range(9)], [1] * 9, title="t", x="x", unit="u")
+    few = cohort_charts.columns(["0", "1"], [1, 2], title="t", x="x", unit="u")
+    many = cohort_charts.columns([f"{k}0 to {k}9" for k in range(9)], [1] * 9, title="t", x="x", unit="u")
     assert (few.layout.xaxis.tickangle, many.layout.xaxis.tickangle) == (0, 30)
     assert many.layout.margin.b > few.layout.margin.b
 
