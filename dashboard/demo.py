@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from crm_models import workflow
 from dashboard import store
-from dashboard.jobs import Job, locked
+from dashboard.file_locks import locked
+from dashboard.jobs import Job
 from dashboard.places import cohorts_folder, jobs, workspace
 
 COHORT = "demo"

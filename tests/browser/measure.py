@@ -30,7 +30,8 @@ from crm_models import workflow
 from crm_models.files import write_json
 from crm_models.runs import RunFolder
 from dashboard import paper_live, scoring
-from dashboard.jobs import EAGER_SECONDS, JobFolder
+from dashboard.jobs import JobFolder
+from dashboard.runner import EAGER_SECONDS
 from tests.browser.conftest import ARGUMENTS, AT_REST, CHROMIUM, served  # the path comes first
 
 PAGES = ("Home", "Cohort", "Train", "Evaluate", "Attention", "Customers", "Plans", "Paper")

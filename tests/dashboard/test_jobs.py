@@ -15,8 +15,10 @@ import pytest
 
 from crm_models import workflow
 from crm_models.runs import RunFolder
-from dashboard import jobs
-from dashboard.jobs import Job, JobFolder, last_error, locked, yield_to_the_page
+from dashboard import jobs, runner
+from dashboard.file_locks import locked
+from dashboard.jobs import Job, JobFolder, last_error
+from dashboard.runner import yield_to_the_page
 
 
 def wait_until(true, seconds: float = 180) -> None:
@@ -106,7 +108,7 @@ def test_a_click_waits_for_a_ready_runner_and_for_no_other(idle, monkeypatch):
     with locked(idle.folder / "lock"):
         idle.wait_until_taken("two")  # not the first in line
         assert time.monotonic() - begin < 0.5
-        threading.Timer(0.3, lambda: idle._note(Job(run="one", cohort="x"), "training")).start()
+        threading.Timer(0.3, lambda: idle.note(Job(run="one", cohort="x"), "training")).start()
         idle.wait_until_taken("one")
         assert [job.job.run for job in idle.jobs() if job.state == "training"] == ["one"]
         assert time.monotonic() - begin < 3
@@ -125,7 +127,7 @@ def test_a_process_yields_with_all_its_threads():
         threads = os.listdir(f"/proc/{process.pid}/task")
         least = os.getpriority(os.PRIO_PROCESS, 0)
         assert len(threads) == 3
-        assert {os.getpriority(os.PRIO_PROCESS, int(t)) for t in threads} == {max(jobs.NICENESS, least)}
+        assert {os.getpriority(os.PRIO_PROCESS, int(t)) for t in threads} == {max(runner.NICENESS, least)}
         process.kill()
 
 
@@ -147,11 +149,11 @@ def test_a_training_has_priority_at_first_and_scoring_never(busy):
     child = int((busy.folder / "child.pid").read_text())
     assert os.getpriority(os.PRIO_PROCESS, child) == here
     assert session_priority(child) in (0, None)
-    wait_until(lambda: os.getpriority(os.PRIO_PROCESS, child) == max(jobs.NICENESS, here), jobs.EAGER_SECONDS + 10)
-    wait_until(lambda: session_priority(child) in (jobs.NICENESS, None))
+    wait_until(lambda: os.getpriority(os.PRIO_PROCESS, child) == max(runner.NICENESS, here), runner.EAGER_SECONDS + 10)
+    wait_until(lambda: session_priority(child) in (runner.NICENESS, None))
     busy.stop("eager")
     wait_until(lambda: any(j.state == "scoring" for j in busy.jobs()) and run.result() is not None)
-    assert session_priority(int((busy.folder / "runner.pid").read_text())) in (jobs.NICENESS, None)
+    assert session_priority(int((busy.folder / "runner.pid").read_text())) in (runner.NICENESS, None)
     wait_until(lambda: not busy.jobs())
 
 

@@ -109,7 +109,7 @@ def test_a_second_visitor_starts_nothing_more(workspace, open_page):
 
 def test_in_the_middle_of_the_re_run_the_tables_hold_what_is_there(workspace, open_page, texts, tables):
     keep(workspace, result=result(3))
-    queue(workspace)._note(Job(run="rerun-1", cohort="", task="paper", arguments=("20",)), "training")
+    queue(workspace).note(Job(run="rerun-1", cohort="", task="paper", arguments=("20",)), "training")
     app = open_page("paper")
     assert not app.exception
     assert app.get("progress")[0].proto.text == "Re-run 3 of 20: 6 models trained"
@@ -179,7 +179,7 @@ def test_a_new_run_shows_the_last_result_and_says_so_until_its_first_re_run_is_t
 
     assert is_the_last(app), "the new one waits"
     last = {"result": result(4), "ended": time.time()}
-    queue(workspace)._note(Job(run="rerun-2", cohort="", task="paper", arguments=("20",)), "training")
+    queue(workspace).note(Job(run="rerun-2", cohort="", task="paper", arguments=("20",)), "training")
     keep(workspace, last=last)
     app = open_page("paper")
     assert is_the_last(app), "the new one has begun"
@@ -199,7 +199,7 @@ def test_a_run_that_ended_before_its_first_re_run_leaves_the_last_result(workspa
 def test_a_re_run_can_be_stopped_and_what_it_found_stays(workspace, open_page, texts):
     keep(workspace, result=result(3))
     job = Job(run="rerun-1", cohort="", task="paper", arguments=("20",))
-    queue(workspace)._note(job, "training")
+    queue(workspace).note(job, "training")
     app = open_page("paper")
     next(b for b in app.button if b.label == "Stop the re-run").click().run()
     assert queue(workspace).stop_is_asked("rerun-1")

@@ -91,7 +91,7 @@ def test_the_first_point_is_awaited_until_an_epoch_is_there(workspace, monkeypat
     (live / "result.json").unlink()
     jobs, events = JobFolder(workspace), (live / "events.jsonl").read_text().splitlines(keepends=True)
     assert not train_panels._first_point_awaited()
-    jobs._note(Job(run="live", cohort="small"), "training")
+    jobs.note(Job(run="live", cohort="small"), "training")
     with RunFolder(live).locked():
         (live / "events.jsonl").write_text("".join(line for line in events if '"epoch"' not in line))
         assert train_panels._first_point_awaited()
@@ -105,7 +105,7 @@ def test_a_training_under_way_shows_its_curves_and_can_be_stopped(workspace, ope
     for file in ("result.json", "report.json"):
         (live / file).unlink()
     jobs = JobFolder(workspace)
-    jobs._note(Job(run="live", cohort="small", about="paper preset"), "training")
+    jobs.note(Job(run="live", cohort="small", about="paper preset"), "training")
     with RunFolder(live).locked():
         app = open_page("train")
         assert not app.exception
@@ -203,7 +203,7 @@ def test_a_training_that_ends_while_somebody_watches_is_opened_below(workspace, 
     told = result.read_text()
     result.unlink()
     jobs = JobFolder(workspace)
-    jobs._note(Job(run="live", cohort="small", about="paper preset"), "training")
+    jobs.note(Job(run="live", cohort="small", about="paper preset"), "training")
     with RunFolder(live).locked():
         app = open_page("train")
         app.multiselect("compare_runs").set_value(["second", "first"]).run()

@@ -134,7 +134,7 @@ def test_a_search_under_way_shows_how_far_it_is_and_can_be_stopped(searched, ope
     about |= {"state": "searching"}
     about["trials"][2]["state"] = "training"
     (runs / NAME / FILE).write_text(json.dumps(about))
-    jobs._note(Job(run=NAME, cohort="small", task="tune", about="churn model"), "training")
+    jobs.note(Job(run=NAME, cohort="small", task="tune", about="churn model"), "training")
     with RunFolder(runs / NAME).locked():
         app = open_page("train")
         assert not app.exception
@@ -153,7 +153,7 @@ def test_a_search_under_way_shows_how_far_it_is_and_can_be_stopped(searched, ope
 
 
 def test_a_search_that_has_not_written_anything_yet_says_that_it_starts(workspace, open_page):
-    JobFolder(workspace)._note(Job(run=NAME, cohort="small", task="tune", about="churn model"), "training")
+    JobFolder(workspace).note(Job(run=NAME, cohort="small", task="tune", about="churn model"), "training")
     app = open_page("train")
     assert not app.exception
     assert [b.label for b in app.button if b.key == "stop_search"] == ["Stop search"]
