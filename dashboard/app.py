@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:  # `streamlit run` puts only the folder of this file there
     sys.path.insert(0, str(ROOT))
 
-from dashboard import demo, garbage, page_turns, store, widgets  # noqa: E402  # the path comes first
+from dashboard import demo, garbage, page_turns, viewer, widgets  # noqa: E402  # the path comes first
 
 st.set_page_config(page_title="CRM Transformers", page_icon=str(ROOT / "assets" / "icon.svg"), layout="wide")
 
@@ -42,7 +42,7 @@ def frame() -> None:
     """Logo, and which cohort and run every page talks about."""
     theme = "dark" if st.context.theme.type == "dark" else "light"
     st.logo(str(ROOT / "assets" / f"logo-{theme}.svg"), size="large", icon_image=str(ROOT / "assets" / "icon.svg"))
-    cohorts, runs = store.settle_choice()
+    cohorts, runs = viewer.settle_choice()
     # A box without options is drawn disabled, too pale to read: where there is nothing to choose, a sentence says so.
     with st.sidebar:
         if not cohorts:
@@ -52,9 +52,9 @@ def frame() -> None:
             "Cohort",
             cohorts,
             index=None,
-            key=store.COHORT,
+            key=viewer.COHORT,
             bind="query-params",
-            on_change=store.follow_newest,
+            on_change=viewer.follow_newest,
             help="The customers that all pages talk about.",
         )
         if not runs:
@@ -64,9 +64,9 @@ def frame() -> None:
             "Run",
             runs,
             index=None,
-            key=store.RUN,
+            key=viewer.RUN,
             bind="query-params",
-            on_change=store.mark_chosen,
+            on_change=viewer.mark_chosen,
             help="One training on this cohort: its models make the predictions and plans.",
         )
 
@@ -76,7 +76,7 @@ chosen = st.navigation(PAGES)
 with widgets.guarded("The workspace cannot be prepared:"):
     demo.prepare()
 frame()
-for message, icon in store.said():
+for message, icon in viewer.said():
     st.toast(message, icon=icon)
 garbage.spare_libraries()
 chosen.run()

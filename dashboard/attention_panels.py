@@ -11,7 +11,7 @@ import streamlit as st
 from crm_models.cohort import planning_moment
 from crm_models.records import Cohort
 from crm_models.schema import CUSTOMER_ID, ModelName
-from dashboard import customer_panels, decision_charts, predictions, store, widgets
+from dashboard import customer_panels, decision_charts, predictions, store, viewer, widgets
 
 if TYPE_CHECKING:
     from crm_models.explanation import AttentionMap, Explanation
@@ -48,7 +48,7 @@ def controls(run: store.RunCard) -> tuple[ModelName, int | None]:
             "Whose",
             list(WHOSE),
             format_func=WHOSE.__getitem__,
-            index=list(WHOSE).index("one" if store.CUSTOMER in st.query_params else "average"),
+            index=list(WHOSE).index("one" if viewer.CUSTOMER in st.query_params else "average"),
             horizontal=True,
             key=WHO,
             persist_state="session",

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from crm_models import workflow
-from dashboard import charts, cohort_charts, places, store, widgets
+from dashboard import charts, cohort_charts, places, store, viewer, widgets
 from dashboard.upload_panels import findings, take
 
 SCENARIOS = {
@@ -274,7 +274,7 @@ def saved(cohort: store.CohortCard) -> None:
                 f"Use {widgets.plain(name)}",
                 key=f"use_{name}",
                 icon=":material/swap_horiz:",
-                on_click=store.choose_cohort,
+                on_click=viewer.choose_cohort,
                 args=(name,),
             )
         with st.popover(f"Delete {widgets.plain(cohort.name)}", icon=":material/delete:"):

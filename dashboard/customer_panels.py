@@ -14,7 +14,7 @@ from crm_models.errors import DataError
 from crm_models.planning import Plans, Policy, make_plans, reasons
 from crm_models.records import Cohort, CustomerScores, moment_days
 from crm_models.schema import ACTION, CUSTOMER_ID, LABEL, N_STEPS, STEP_SOURCES, TIMESTAMP, VALUE
-from dashboard import decision_charts, list_panels, plans_panels, policy_panels, predictions, store, widgets
+from dashboard import decision_charts, list_panels, plans_panels, policy_panels, predictions, store, viewer, widgets
 from dashboard.predictions import Customer
 
 OPTIONS = 200
@@ -36,7 +36,7 @@ def look(card: store.RunCard) -> None:
     everybody = store.scores(card)
     assert everybody is not None  # the page asked for them first
     row = choose(card, everybody)
-    policy = store.policy()
+    policy = viewer.policy()
     if row is not None:
         plans = predictions.plans(card, everybody, np.array([row]), policy)
         _verdict(plans)
@@ -72,7 +72,7 @@ def choose(card: store.RunCard, everybody: CustomerScores) -> int | None:
         chosen = st.selectbox(
             "Customer",
             names,
-            key=store.CUSTOMER,
+            key=viewer.CUSTOMER,
             bind="query-params",
             accept_new_options=True,
             filter_mode="contains",
@@ -433,4 +433,4 @@ def _open() -> None:
     """Callback of the list: the customer in the chosen row becomes the one looked at."""
     picked = st.session_state["customer_list"]["selection"]["rows"]
     if picked:
-        st.session_state[store.CUSTOMER] = st.session_state[LISTED][picked[0]]
+        st.session_state[viewer.CUSTOMER] = st.session_state[LISTED][picked[0]]

@@ -7,7 +7,7 @@ import streamlit as st
 
 from crm_models.planning import Policy
 from crm_models.schema import DEFAULT_THRESHOLD, N_STEPS
-from dashboard import charts, store, widgets
+from dashboard import charts, store, viewer, widgets
 
 LISTED = 50
 
@@ -38,7 +38,7 @@ def under_way() -> None:
 
 def next_step(cohort: store.CohortCard) -> None:
     """The one thing to do now, as a button."""
-    run, busy = store.current_run(), bool(store.work())
+    run, busy = viewer.current_run(), bool(store.work())
     if run is None and busy:
         return
     if run is None:
@@ -79,7 +79,7 @@ def _step(text: str, label: str, page: str, icon: str) -> None:
 
 def figures(cohort: store.CohortCard) -> None:
     """Customers, churn rate, customers at risk, last run."""
-    run = store.current_run()
+    run = viewer.current_run()
     risk = store.risk_index(run) if run is not None else None
     at_risk = risk.n_at_risk(DEFAULT_THRESHOLD) if risk is not None else None
     facts = cohort.facts
@@ -127,7 +127,7 @@ def figures(cohort: store.CohortCard) -> None:
 
 def scores() -> None:
     """How good the current run is, between chance and ceiling."""
-    run = store.current_run()
+    run = viewer.current_run()
     report = store.report(run) if run is not None else None
     if run is None or report is None:
         return
@@ -138,7 +138,7 @@ def scores() -> None:
 
 def most_at_risk() -> None:
     """The riskiest customers with their plans."""
-    run = store.current_run()
+    run = viewer.current_run()
     if run is None or not widgets.need_scores(run):
         return
     everybody, risk = store.scores(run), store.risk_index(run)

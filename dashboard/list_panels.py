@@ -13,7 +13,7 @@ import streamlit as st
 from crm_models.planning import Plans, Policy
 from crm_models.records import CustomerScores
 from crm_models.schema import N_STEPS, PLAN_SOURCES
-from dashboard import charts, predictions, store, widgets
+from dashboard import charts, predictions, store, viewer, widgets
 
 SEARCH = "search"
 WHO = "who"
@@ -187,8 +187,8 @@ def risk_bar() -> Any:
 
 def link_to(customer_id: str) -> dict[str, str]:
     """What stands in the address of the page of one customer."""
-    found = {store.CUSTOMER: customer_id, store.THRESHOLD: f"{store.threshold():g}"}
-    for key in (store.COHORT, store.RUN):
+    found = {viewer.CUSTOMER: customer_id, viewer.THRESHOLD: f"{viewer.threshold():g}"}
+    for key in (viewer.COHORT, viewer.RUN):
         if st.session_state.get(key):
             found[key] = st.session_state[key]
     return found

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from crm_models.schema import MODEL_NAMES
-from dashboard import paper_live, paper_store, store, widgets
+from dashboard import paper_live, paper_store, widgets
 from dashboard.paper_story import CHAPTERS, SCORE, re_runs
 
 
@@ -116,13 +116,13 @@ def _ended(state: dict[str, Any]) -> None:
         st.caption(f":material/info: Stopped after {done} of {of}; what it found until then is below.")
         _verdict(result, state)
         return
-    when = store.ago(datetime.fromtimestamp(state["ended"], UTC))
+    when = widgets.ago(datetime.fromtimestamp(state["ended"], UTC))
     st.caption(f"{re_runs(result['seeds'])} of the whole paper took {state['seconds']:.1f} s, {when}.")
     _verdict(result, state)
 
 
 def _the_last(found: dict[str, Any]) -> str:
-    when = store.ago(datetime.fromtimestamp(found["ended"], UTC))
+    when = widgets.ago(datetime.fromtimestamp(found["ended"], UTC))
     return f"the result of the last run: {re_runs(found['result']['seeds'])}, {when}"
 
 

@@ -18,7 +18,7 @@ from crm_models.export import ExportSettings, manifest_path, write_plans
 from crm_models.planning import Policy, RiskIndex
 from crm_models.records import CustomerScores
 from crm_models.schema import PlanLayout
-from dashboard import decision_charts, list_panels, policy_panels, predictions, store, widgets
+from dashboard import decision_charts, list_panels, policy_panels, predictions, store, viewer, widgets
 
 TABS = ("Who is at risk", "What changes", "Best threshold", "The plans")
 SHOWN = 200
@@ -42,7 +42,7 @@ def decide(card: store.RunCard, bound: Bound) -> None:
     everybody, risk = store.scores(card), store.risk_index(card)
     assert everybody is not None and risk is not None  # the page asked for them first
     threshold = policy_panels.threshold_slider()
-    policy = bound.policy = store.policy()
+    policy = bound.policy = viewer.policy()
     n, at_risk = len(everybody.customer_id), risk.n_at_risk(threshold)
     steps = predictions.steps_by_risk(policy, risk.n_at_risk)
     with st.container(horizontal=True):
@@ -220,7 +220,7 @@ def _best_threshold(risk: RiskIndex, threshold: float) -> None:
 
 
 def _use(threshold: float) -> None:
-    st.session_state[store.THRESHOLD] = threshold
+    st.session_state[viewer.THRESHOLD] = threshold
 
 
 # ---- the list --------------------------------------------------------------------------------------------------------

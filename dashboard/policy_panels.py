@@ -6,7 +6,7 @@ import streamlit as st
 
 from crm_models.planning import Policy
 from crm_models.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD, PLAN_MODES
-from dashboard import store
+from dashboard import viewer
 
 ABOUT = (
     "**Override** replaces the whole plan of a customer at risk by the three retention actions. **Graded** puts in "
@@ -23,7 +23,7 @@ def threshold_slider() -> float:
         1.0,
         DEFAULT_THRESHOLD,
         0.01,
-        key=store.THRESHOLD,
+        key=viewer.THRESHOLD,
         bind="query-params",
         help="Customers whose churn probability lies above it are at risk, and their plan turns to keeping them.",
     )
@@ -36,20 +36,20 @@ def policy_row() -> Policy:
             "Above the threshold",
             list(PLAN_MODES),
             horizontal=True,
-            key=store.MODE,
+            key=viewer.MODE,
             bind="query-params",
             help=ABOUT,
         )
         if mode == "graded":
             st.number_input(
-                "Intensity", 0.0, 10.0, 1.0, 0.1, key=store.INTENSITY, bind="query-params", width=130, help=ABOUT
+                "Intensity", 0.0, 10.0, 1.0, 0.1, key=viewer.INTENSITY, bind="query-params", width=130, help=ABOUT
             )
         with st.popover("Retention actions", icon=":material/edit:"):
             st.markdown("What is done, in this order, to keep a customer. Use the words of your CRM system.")
-            for k, (key, default) in enumerate(zip(store.RETENTION, DEFAULT_RETENTION_ACTIONS, strict=True), 1):
+            for k, (key, default) in enumerate(zip(viewer.RETENTION, DEFAULT_RETENTION_ACTIONS, strict=True), 1):
                 st.text_input(f"Retention action {k}", default, key=key, bind="query-params", max_chars=80)
-    policy = store.policy()
-    wanted = tuple(st.session_state.get(key) or "" for key in store.RETENTION)
+    policy = viewer.policy()
+    wanted = tuple(st.session_state.get(key) or "" for key in viewer.RETENTION)
     if policy.retention_actions != wanted:
         st.warning(
             "Three different retention actions are needed, none blank. Until then the usual ones are used.",

@@ -13,7 +13,7 @@ from crm_models.errors import CrmError
 from crm_models.estimate import Estimate, estimate, past_run, progress
 from crm_models.paper import TABLE_III
 from crm_models.schema import MODEL_NAMES
-from dashboard import store, training_charts, tune_panels, tune_store, widgets
+from dashboard import store, training_charts, tune_panels, tune_store, viewer, widgets
 from dashboard.charts import CHANCE, MODEL
 from dashboard.train_form import Wanted
 from dashboard.training_charts import Curve, Stretch
@@ -58,13 +58,13 @@ def _first_point_awaited() -> bool:
 def _show_what_ended() -> None:
     """Whoever watched a training, or a search, finds it (its best trial) opened below when it has ended."""
     state, at_work = st.session_state, [job.job.run for job in store.work() if job.state != "waiting"]
-    watched = state.get(store.WATCHED)
+    watched = state.get(viewer.WATCHED)
     if watched and watched not in at_work:
         search = tune_store.search(watched)
         ended = search.best.run if search is not None and search.best is not None else watched
         if store.run_card(ended) is not None:
             state[LOOKED_AT] = [ended]
-    state[store.WATCHED] = at_work[0] if at_work else None
+    state[viewer.WATCHED] = at_work[0] if at_work else None
 
 
 def _live() -> None:
@@ -350,7 +350,7 @@ def _runs_table(runs: list[store.RunCard]) -> pd.DataFrame:
                 "run": run.run_id,
                 "state": STATES[run.state],
                 "preset": run.preset,
-                "began": store.ago(run.created),
+                "began": widgets.ago(run.created),
                 "took": widgets.duration(run.status.seconds),
                 "step accuracy": (report.get("sequence") or {}).get("step_accuracy"),
                 "churn AUC": (report.get("churn") or {}).get("auc"),
@@ -363,7 +363,7 @@ def _runs_table(runs: list[store.RunCard]) -> pd.DataFrame:
 def _one_run(run: store.RunCard) -> None:
     with st.container(border=True):
         st.markdown(
-            f"**{widgets.plain(run.run_id)}**: {STATES[run.state]}, {run.preset} preset, {store.ago(run.created)}"
+            f"**{widgets.plain(run.run_id)}**: {STATES[run.state]}, {run.preset} preset, {widgets.ago(run.created)}"
         )
         if run.state == "failed":
             widgets.error_box(run.status.reason, "The training failed:")
@@ -391,7 +391,7 @@ def _run_actions(run: store.RunCard) -> None:
     with st.container(horizontal=True):
         if run.usable:
             st.button(
-                "Use this run", icon=":material/check:", on_click=store.choose_run, args=(run.run_id,), key="use_run"
+                "Use this run", icon=":material/check:", on_click=viewer.choose_run, args=(run.run_id,), key="use_run"
             )
         if run.state in ("interrupted", "stopped") and st.button("Go on training", icon=":material/resume:"):
             store.resume_run(run)

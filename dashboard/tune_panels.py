@@ -11,7 +11,7 @@ import streamlit as st
 
 from crm_models.trials import Search, Trial
 from crm_models.tuning import is_installed
-from dashboard import store, tune_store, widgets
+from dashboard import store, tune_store, viewer, widgets
 from dashboard.train_form import CHURN, MODELS, SEQUENCE, learning
 
 CHOSEN = "tune_search"
@@ -155,7 +155,7 @@ def _form(cohort: store.CohortCard) -> None:
         if clicked and model is not None:
             name = tune_store.start(cohort.name, model=model, preset=preset, minutes=minutes)
             store.jobs().wait_until_taken(name)
-            store.say(f"{widgets.plain(name)} is on its way", icon=":material/play_arrow:")
+            viewer.say(f"{widgets.plain(name)} is on its way", icon=":material/play_arrow:")
             st.rerun()
 
 
@@ -190,7 +190,7 @@ def _one_search(found: Search) -> None:
             help="Trains every model that the data allow; the other model with its preset.",
         ):
             run = tune_store.train_with_best(found)
-            store.say(f"{widgets.plain(run)} is on its way", icon=":material/play_arrow:")
+            viewer.say(f"{widgets.plain(run)} is on its way", icon=":material/play_arrow:")
             st.rerun()
         if is_installed() and st.button(
             "Go on searching",

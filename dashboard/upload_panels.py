@@ -12,7 +12,7 @@ from crm_models.checks import Finding
 from crm_models.cohort import save_cohort
 from crm_models.errors import CrmError
 from crm_models.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
-from dashboard import places, store, upload_store, uploads, widgets
+from dashboard import places, store, upload_store, uploads, viewer, widgets
 from dashboard.uploads import Mapped
 
 KINDS = {
@@ -217,8 +217,8 @@ def known_format() -> None:
 def take(name: str) -> None:
     """Make a new cohort the current one, and draw the page anew."""
     facts = store.cohort_card(name).facts
-    store.say(f"{widgets.plain(name)}: {facts.customers:,} customers, {facts.interactions:,} interactions")
-    store.choose_next(name)
+    viewer.say(f"{widgets.plain(name)}: {facts.customers:,} customers, {facts.interactions:,} interactions")
+    viewer.choose_next(name)
     st.rerun()
 
 

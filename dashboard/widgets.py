@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
@@ -12,7 +13,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from crm_models.errors import CrmError
-from dashboard import charts, store
+from dashboard import charts, store, viewer
 
 PAGES = {
     "home": "app_pages/home.py",
@@ -68,6 +69,16 @@ def duration(seconds: float) -> str:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def ago(moment: datetime) -> str:
+    """How long ago a moment was, in words."""
+    seconds = (datetime.now(UTC) - moment).total_seconds()
+    for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= size:
+            n = int(seconds // size)
+            return f"{n} {unit}{'s' if n > 1 else ''} ago"
+    return "just now"
 
 
 # ---- figures ---------------------------------------------------------------------------------------------------------
@@ -156,7 +167,7 @@ def guarded(what: str = "") -> Iterator[None]:
 
 def need_cohort() -> store.CohortCard:
     """The current cohort; without one, an empty state that says where to get one, and nothing more of the page."""
-    card = store.current_cohort()
+    card = viewer.current_cohort()
     if card is None:
         empty_state(
             "groups",
@@ -172,7 +183,7 @@ def need_cohort() -> store.CohortCard:
 def need_run() -> store.RunCard:
     """The current run, trained and usable; without one, an empty state that says what to do or to wait for."""
     cohort = need_cohort()
-    run = store.current_run()
+    run = viewer.current_run()
     if run is None:
         at_work = [job for job in store.work() if job.job.cohort == cohort.name]
         if at_work:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import cohort_panels, store, upload_panels, widgets
+from dashboard import cohort_panels, upload_panels, viewer, widgets
 
 widgets.title("Cohort", "Who are the customers, what happened to them, and what in the data will hurt?")
 
@@ -23,7 +23,7 @@ with st.container(border=True):
     else:
         cohort_panels.generate()
 
-cohort = store.current_cohort()
+cohort = viewer.current_cohort()
 if cohort is None:
     widgets.empty_state("groups", "No customers yet", "Generate a cohort above, or bring your own files.")
     st.stop()
