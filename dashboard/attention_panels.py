@@ -170,6 +170,7 @@ def _map(attention: AttentionMap, weights: np.ndarray) -> None:
             if attention.model == "sequence"
             else "The churn model looks at everything at once; [CLS] stands for no feature, it gathers what matters. "
         )
+        + ("There is one layer, so that only this row reaches the prediction. " if _is_shallow(attention) else "")
         + "Attention is where the model looks, not yet what decides: that is on the other side.",
     )
     left = len(attention.tokens) - len(keep)
@@ -177,6 +178,10 @@ def _map(attention: AttentionMap, weights: np.ndarray) -> None:
         st.caption(
             f"{left} of {len(attention.tokens)} rows and columns are not shown, so that the rest stays readable."
         )
+
+
+def _is_shallow(attention: AttentionMap) -> bool:
+    return attention.model == "churn" and len(attention.weights) == 1
 
 
 def kept_tokens(attention: AttentionMap, limit: int = TOKENS) -> np.ndarray:
