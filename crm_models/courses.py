@@ -2,8 +2,8 @@
 
 Training is a line of courses, in each of which the learning rate rises and falls. One goes through all epochs; or a
 shorter one comes first: a rehearsal, which the other goes on from, or a short course, which may be enough and is
-forgotten otherwise. Where `refit` is set and nothing was rehearsed, the course that led to the best weights is taken
-once more in the end, up to the best epoch, and validation customers are learned from as well.
+forgotten otherwise. Where `refit` is set and nothing was rehearsed, the course that was best is taken once more in the
+end, and validation customers are learned from as well.
 
 All of this follows from the settings and the losses so far: a resumed training has nothing else to remember.
 """
@@ -27,7 +27,8 @@ SHORTEST_COURSE = 5
 
 STILL_GAINS = 0.02
 """A short course whose second half lowered the loss by no larger share is enough. Where little can be learned it gains
-about 0.005, and more epochs learn by heart; where there is more to learn, 0.03 to 0.2."""
+about 0.005, and more epochs learn by heart; where there is more to learn, 0.03 to 0.2. So much better the main course
+must be as well to be preferred."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +80,7 @@ class Timetable:
             end = self._end(course, losses)
             if end is None:
                 return course
-            if course.kind == "short" and _is_enough(losses[:end], course.length):
+            if course.kind == "short" and not _still_gains(losses[:end]):
                 break
         # After a rehearsal, which takes few labels to go on from, more of them were no gain on two cohorts.
         if not self.config.refit or not self.is_judged or taken[0].kind == "rehearsal":
@@ -102,10 +103,12 @@ class Timetable:
         return [course("main", 0, n_epochs)]
 
     def _end(self, course: Course, losses: Sequence[float]) -> int | None:
-        """The epoch after the last of a course, which patience may have ended early; None where it still runs."""
+        """The epoch after the last of a course, which patience may have ended early; None where it still runs.
+
+        Patience is for the main course alone: the others are short, and only in their last epochs is the rate low.
+        """
         own = losses[course.first : course.end]
-        # Fresh weights are worse than the best ones for a while, so patience looks at the present course alone.
-        if course.kind != "rehearsal" and self.config.monitor != "last":
+        if course.kind == "main" and self.config.monitor != "last":
             best = 0
             for k, loss in enumerate(own):
                 best = k if loss < own[best] else best
@@ -115,17 +118,23 @@ class Timetable:
 
 
 def _again(taken: Sequence[Course], judged: Sequence[float], n_done: int) -> Course | None:
-    """The course that led to the best weights, from fresh ones and up to its best epoch; None once that is done."""
-    best = judged.index(min(judged))
-    led = [course for course in taken if course.first <= best][-1]
-    first, length = len(judged), best + 1 - led.first
-    until = first + length
-    return replace(led, first=first, length=length, until=until, fresh=True, refit=True) if n_done < until else None
+    """The course to take once more from fresh weights, once those `taken` are over; None once that is done.
+
+    The short one as a whole, unless the main one was clearly better; that one up to its best epoch. Where both are as
+    good, the best epoch of the main one is the luck of a few customers, with the rate still high.
+    """
+    again, length = taken[0], taken[0].length
+    if again.kind != "short" or (len(taken) > 1 and min(judged) < (1 - STILL_GAINS) * min(judged[: again.end])):
+        again = taken[-1]
+        own = judged[again.first :]
+        length = own.index(min(own)) + 1
+    first, until = len(judged), len(judged) + length
+    return replace(again, first=first, length=length, until=until, fresh=True, refit=True) if n_done < until else None
 
 
-def _is_enough(losses: Sequence[float], length: int) -> bool:
-    """Whether a short course with these losses was enough: patience ended it, or its second half hardly gained."""
-    return len(losses) < length or min(losses) >= (1 - STILL_GAINS) * min(losses[: length // 2])
+def _still_gains(losses: Sequence[float]) -> bool:
+    """Whether the second half of a short course with these losses gained enough for more epochs to be worth it."""
+    return min(losses) < (1 - STILL_GAINS) * min(losses[: len(losses) // 2])
 
 
 def _one_cycle(done: float) -> float:

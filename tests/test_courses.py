@@ -57,8 +57,8 @@ def test_a_short_course_that_gained_little_in_its_second_half_is_the_end():
     assert kinds(taken(timetable(SHORT), ENOUGH)) == "s" * 6
 
 
-def test_so_is_one_that_patience_ends():
-    assert kinds(taken(timetable(SHORT), [1.0, 2.0, 2.0, 2.0])) == "s" * 4
+def test_patience_ends_no_short_course():
+    assert kinds(taken(timetable(SHORT), [1.0, 2.0, 2.0, 2.0, 2.0, 2.0])) == "s" * 6
 
 
 def test_one_that_still_gained_is_followed_by_one_from_fresh_weights_with_a_patience_of_its_own():
@@ -100,20 +100,27 @@ def refits(table: Timetable, losses: list[float]) -> list[Course]:
     return courses[first:]
 
 
-def test_a_refit_takes_the_short_course_again_up_to_its_best_epoch():
+def test_a_refit_takes_the_short_course_again_as_a_whole():
     courses = refits(timetable(REFIT), ENOUGH)
-    assert kinds(courses) == "S" * 5
-    assert (courses[0].first, courses[0].length, courses[0].n_epochs, courses[0].fresh) == (6, 5, 6, True)
+    assert kinds(courses) == "S" * 6
+    assert (courses[0].first, courses[0].length, courses[0].n_epochs, courses[0].fresh) == (6, 6, 6, True)
 
 
-def test_after_a_longer_course_it_takes_that_one_again_without_the_short_one():
-    courses = refits(timetable(REFIT), [*NOT_ENOUGH, 0.9, 0.8, 0.7, 0.8, 0.8, 0.8])
+def test_it_takes_the_main_course_up_to_its_best_epoch_where_that_one_was_clearly_better():
+    courses = refits(timetable(REFIT), [*NOT_ENOUGH, 0.99, 0.98, 0.95, 0.96, 0.96, 0.96])
     assert kinds(courses) == "M" * 3
     assert (courses[0].first, courses[0].n_epochs, courses[0].fresh) == (12, 6, True)
 
 
-def test_it_takes_the_short_one_again_where_the_longer_one_was_no_better():
-    assert kinds(refits(timetable(REFIT), [*NOT_ENOUGH, 1.0, 1.0, 1.0, 1.0])) == "S" * 6
+@pytest.mark.parametrize("main", [[0.99, 0.98, 0.97, 0.98, 0.98, 0.98], [1.0, 1.0, 1.0, 1.0]])
+def test_it_takes_the_short_one_where_the_main_one_was_hardly_better_or_no_better(main):
+    assert kinds(refits(timetable(REFIT), [*NOT_ENOUGH, *main])) == "S" * 6
+
+
+def test_without_a_short_course_it_takes_the_only_one():
+    courses = refits(timetable(replace(REFIT, short_share=0.0)), [3.0, 1.0, 2.0, 2.0, 2.0])
+    assert kinds(courses) == "M" * 2
+    assert (courses[0].n_epochs, courses[0].fresh) == (12, True)
 
 
 def test_after_a_rehearsal_there_is_no_refit():
