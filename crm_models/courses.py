@@ -30,6 +30,9 @@ STILL_GAINS = 0.02
 about 0.005, and more epochs learn by heart; where there is more to learn, 0.03 to 0.2. So much better the main course
 must be as well to be preferred."""
 
+AS_GOOD = 0.01
+"""By so much the validation loss moves from epoch to epoch by the luck of a few hundred customers."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Course:
@@ -120,11 +123,15 @@ class Timetable:
 def _again(taken: Sequence[Course], judged: Sequence[float], n_done: int) -> Course | None:
     """The course to take once more from fresh weights, once those `taken` are over; None once that is done.
 
-    The short one as a whole, unless the main one was clearly better; that one up to its best epoch. Where both are as
-    good, the best epoch of the main one is the luck of a few customers, with the rate still high.
+    The short one, unless the main one was clearly better, which goes up to its best epoch: where both are as good, the
+    best epoch of the main one is the luck of a few customers, with the rate still high. So it may be within the short
+    one, whose rate comes down to nothing: that goes on as long as it was as good as at its best.
     """
-    again, length = taken[0], taken[0].length
-    if again.kind != "short" or (len(taken) > 1 and min(judged) < (1 - STILL_GAINS) * min(judged[: again.end])):
+    again = taken[0]
+    if again.kind == "short" and (len(taken) == 1 or min(judged) >= (1 - STILL_GAINS) * min(judged[: again.end])):
+        own = judged[: again.end]
+        length = max(k for k, loss in enumerate(own, start=1) if loss <= (1 + AS_GOOD) * min(own))
+    else:
         again = taken[-1]
         own = judged[again.first :]
         length = own.index(min(own)) + 1

@@ -100,10 +100,14 @@ def refits(table: Timetable, losses: list[float]) -> list[Course]:
     return courses[first:]
 
 
-def test_a_refit_takes_the_short_course_again_as_a_whole():
-    courses = refits(timetable(REFIT), ENOUGH)
-    assert kinds(courses) == "S" * 6
-    assert (courses[0].first, courses[0].length, courses[0].n_epochs, courses[0].fresh) == (6, 6, 6, True)
+@pytest.mark.parametrize(
+    ("losses", "length"),
+    [(ENOUGH, 6), ([3.0, 1.0, 1.2, 1.009, 1.011, 1.012], 4), ([1.0, 2.0, 2.0, 2.0, 2.0, 2.0], 1)],
+)
+def test_a_refit_takes_the_short_course_again_for_as_long_as_it_was_as_good_as_at_its_best(losses, length):
+    courses = refits(timetable(REFIT), losses)
+    assert kinds(courses) == "S" * length
+    assert (courses[0].first, courses[0].length, courses[0].n_epochs, courses[0].fresh) == (6, length, 6, True)
 
 
 def test_it_takes_the_main_course_up_to_its_best_epoch_where_that_one_was_clearly_better():
