@@ -42,10 +42,10 @@ class SequenceConfig:
 class ChurnConfig:
     """Shape of the Churn Transformer; the values here are those of `standard`."""
 
-    d_model: int = 64
+    d_model: int = 48
     n_heads: int = 2
     n_blocks: int = 1  # a second one takes twice the time and was no better; a wider one was
-    d_feedforward: int = 128
+    d_feedforward: int = 96
     n_members: int = 4  # an ensemble within the model: members share most weights
     dropout: float = 0.0  # members and early stopping guard against overfitting, at no cost in time
     norm_first: bool = True
