@@ -290,7 +290,7 @@ _PAPER = RunConfig(
 _STRONG = RunConfig(
     preset="strong",
     sequence=SequenceConfig(d_model=128, d_feedforward=512, n_heads=4, max_events=100, dropout=0.2),
-    churn=ChurnConfig(d_model=64, d_feedforward=128, n_blocks=3, max_events=60, n_bins=16),
+    churn=ChurnConfig(n_members=8, max_events=60),  # wider or deeper, it learned small tables by heart
     sequence_training=TrainingConfig(n_epochs=60, patience_epochs=10, least_updates=LEAST_UPDATES),
     churn_training=TrainingConfig(
         n_epochs=100,

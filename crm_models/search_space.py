@@ -97,7 +97,7 @@ def _blocks(config: RunConfig, model: ModelName) -> list[Range | None]:
         _range(f"{model}.dropout", shape.dropout, 0.0, 0.4),
         # Below 16 two heads have less than 8 numbers each; twice the preset's width takes up to four times as long.
         _range(f"{model}.d_model", shape.d_model, math.ceil(16 / step) * step, 2 * shape.d_model, step=step),
-        # Each block takes as much time as the first, and `strong` has no more than three.
+        # Each block takes as much time as the first, and no preset has more than two.
         _range(f"{model}.n_blocks", shape.n_blocks, 1, 3),
     ]
 
