@@ -14,10 +14,8 @@ functions that need it, so that listing runs stays cheap.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import platform
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields
@@ -31,6 +29,7 @@ import pandas as pd
 from crm_models.config import RunConfig
 from crm_models.errors import DataError, RunError
 from crm_models.features import FeatureEncoder
+from crm_models.file_locks import is_locked, locked
 from crm_models.files import read_json, read_whole
 from crm_models.records import EpochEnd
 from crm_models.schema import CUSTOMER_ID, ModelName
@@ -151,15 +150,7 @@ class RunFolder:
 
     def is_alive(self) -> bool:
         """Whether a process is training in this folder at this moment."""
-        file = self.folder / "lock"
-        if not file.exists():
-            return False
-        with file.open("rb") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        return is_locked(self.folder / "lock")
 
     def request_stop(self) -> None:
         """Ask the training process to stop; it does so within a batch and keeps its best weights."""
@@ -183,17 +174,9 @@ class RunFolder:
     @contextmanager
     def locked(self) -> Iterator[IO[bytes]]:
         """Hold the lock that says a process is training here. `RunError` where another one holds it."""
-        with (self.folder / "lock").open("wb") as handle:
-            # Somebody who asks `is_alive` holds the lock for a moment, so one refusal says nothing.
-            for attempt in range(20):
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if attempt == 19:
-                        what = "another process is training in this folder; stop it first"
-                        raise RunError(f"{self.folder}: {what}") from None
-                    time.sleep(0.01)
+        with locked(self.folder / "lock") as handle:
+            if handle is None:
+                raise RunError(f"{self.folder}: another process is training in this folder; stop it first")
             yield handle
 
     def need_weights(self) -> Path:

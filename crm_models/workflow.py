@@ -162,15 +162,20 @@ def run_summary(out: Path) -> str:
     """One line on how a run ended."""
     run = RunFolder(out)
     status, result = run.status(), run.result() or {"models": {}}
-    said = "; ".join(_model_summary(name, facts) for name, facts in result["models"].items())
+    said = "; ".join(
+        _model_summary(name, facts, [epoch for epoch in status.epochs if epoch.model == name])
+        for name, facts in result["models"].items()
+    )
     left_out = "".join(f"; {note}" for note in run.about()["notes"])
     return f"{out}: {status.state} after {status.seconds:.1f} s; {said or 'no model was trained'}{left_out}"
 
 
-def _model_summary(name: str, facts: dict[str, Any]) -> str:
-    n_refits = facts.get("refit_epochs", 0)
-    judged = f"{name}: best epoch {facts['best_epoch']} of {facts['epochs'] - n_refits}, loss {facts['best_loss']:.4f}"
-    return judged + (f", refitted in {n_refits} epochs with validation customers as well" if n_refits else "")
+def _model_summary(name: str, facts: dict[str, Any], epochs: list[EpochEnd]) -> str:
+    n_refits = sum(epoch.refit for epoch in epochs)
+    said = f"{name}: best epoch {facts['best_epoch']} of {facts['epochs'] - n_refits}, loss {facts['best_loss']:.4f}"
+    if n_refits and epochs[-1].epoch == epochs[-1].n_epochs:  # one that was stopped has left the weights as they were
+        said += f", refitted in {n_refits} epochs with validation customers as well"
+    return said
 
 
 def tune(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from crm_models import workflow
+from crm_models.file_locks import locked
 from dashboard import store
-from dashboard.file_locks import locked
 from dashboard.jobs import Job
 from dashboard.places import cohorts_folder, jobs, workspace
 
@@ -15,6 +15,7 @@ CUSTOMERS = 2_000
 def prepare() -> None:
     """On the first start, draw the demo cohort and queue its trainings; afterwards, see that waiting jobs go on."""
     if not (workspace() / "prepared").exists():
+        workspace().mkdir(parents=True, exist_ok=True)
         with locked(workspace() / "prepare.lock") as mine:
             if mine is not None and not (workspace() / "prepared").exists():
                 _make()

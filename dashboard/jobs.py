@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from dashboard.file_locks import is_locked
+from crm_models.file_locks import is_locked
 
 ROOT = Path(__file__).resolve().parents[1]
 TAKEN_SECONDS = 0.3
@@ -140,10 +140,10 @@ class JobFolder:
         if now is not None:
             found.append(JobAtWork(job=_job(now["job"]), state=now["state"], place=0, since=now["since"]))
         for place, file in enumerate(self.waiting(), start=1):
-            content = _read(file)
-            if content is not None:
+            job = self.read(file)
+            if job is not None:
                 since = int(file.name[:20]) / 1e9
-                found.append(JobAtWork(job=_job(content), state="waiting", place=place, since=since))
+                found.append(JobAtWork(job=job, state="waiting", place=place, since=since))
         return found
 
     def failures(self) -> list[FailedJob]:

@@ -19,7 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, NoReturn
 
-from dashboard.file_locks import is_locked, locked
+from crm_models.file_locks import is_locked, locked
 from dashboard.jobs import Job, JobFolder, last_error
 
 NICENESS = 10
@@ -39,6 +39,7 @@ class Runner:
 
     def work(self) -> None:
         """Work off the queue, and go when it has been empty for a while; at once where another runner is at it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         with locked(self.folder / "lock") as self._held:
             if self._held is None:
                 return

@@ -17,6 +17,7 @@ STAGES = [
     "search_space",
     "records",
     "files",
+    "file_locks",
     "ahead",
     "truth",
     "sources",

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from crm_models import workflow
+from crm_models.file_locks import locked
 from crm_models.runs import RunFolder
 from dashboard import jobs, runner
-from dashboard.file_locks import locked
 from dashboard.jobs import Job, JobFolder, last_error
 from dashboard.runner import yield_to_the_page
 

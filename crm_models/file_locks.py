@@ -13,13 +13,12 @@ from typing import IO
 @contextmanager
 def locked(file: Path) -> Iterator[IO[bytes] | None]:
     """The file, locked until the end of the block or of the process; None where another process holds the lock."""
-    file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("ab") as handle:
         yield handle if _take(handle) else None
 
 
 def _take(handle: IO[bytes]) -> bool:
-    """Whether the lock became ours. A page that looks holds it for a moment, so one refusal says nothing."""
+    """Whether the lock became ours. Who asks `is_locked` holds it for a moment, so one refusal says nothing."""
     for _ in range(20):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
