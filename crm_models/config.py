@@ -82,7 +82,7 @@ class TrainingConfig:
     calibrate: bool = False  # temperature scaling on the validation split (churn)
     rehearsal_share: float = 0.0  # churn by inactivity: share of the epochs that learn from an earlier date first
     short_share: float = 0.0  # where none rehearses: share of the epochs that are a short course, perhaps enough
-    refit: bool = False  # churn: once the best epoch is known, learn as long from validation customers as well
+    refit: bool = False  # churn: at the end, the better course once more, from validation customers as well
 
     def __post_init__(self) -> None:
         _at_least("n_epochs", self.n_epochs, 1)

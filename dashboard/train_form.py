@@ -117,7 +117,7 @@ _REHEARSAL = Setting(
 _REFIT = Setting(
     path="refit",
     label="Refit",
-    help="Once the best epoch is known, learn as long anew, from the validation customers as well; not after a "
+    help="At the end, the better course is taken once more, from the validation customers as well; not after a "
     "rehearsal.",
 )
 

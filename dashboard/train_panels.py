@@ -187,8 +187,8 @@ def _note(run: store.RunCard, model: str) -> str:
         )
     if any(e.refit for e in run.epochs(model)):
         said += (
-            " In the shaded **refit** at the end it learns anew, for as long as was best before, from all customers "
-            "but those held out for the report; nobody is left to draw a solid line with."
+            " In the shaded **refit** at the end it takes the better of the courses before once more, from all "
+            "customers but those held out for the report; nobody is left to draw a solid line with."
         )
     if run.preset == "paper":
         said += (
