@@ -44,8 +44,12 @@ class Runner:
             if self._held is None:
                 return
             (self.folder / "runner.pid").write_text(str(os.getpid()), encoding="utf-8")
-            _set_group_priority(NICENESS)
-            _quietly(load_libraries)
+            if self.queue.waiting():
+                load_libraries()  # somebody waits for them
+                _set_group_priority(NICENESS)
+            else:
+                _set_group_priority(NICENESS)
+                _quietly(load_libraries)
             left = self.queue.under_way()
             if left is not None:
                 self._take_over(left)

@@ -32,7 +32,7 @@ DRAWN = """
   [...document.querySelectorAll(`[data-testid=${kind}]`)].every(e => !e.checkVisibility() || e.querySelector(drawn))
 ) && !document.querySelector('[data-testid=stSkeleton]')
 """
-PATIENCE_MS = 60_000
+PATIENCE_MS = 180_000
 """A busy machine is no failure; what has to be fast is measured by the scripts beside these tests."""
 
 

@@ -47,7 +47,7 @@ def test_train_refresh_reattach_stop(open_page):
 
     began = time.monotonic()
     other.get_by_role("button", name="Stop training").click()
-    expect(page.get_by_text("Training: journey")).to_have_count(0, timeout=10_000)
+    expect(page.get_by_text("Training: journey")).to_have_count(0)
     print(f"stopped after {time.monotonic() - began:.1f} s")
     expect(page.get_by_text("Scoring all customers")).to_have_count(0)
     expect(page.get_by_text(re.compile("journey: stopped, standard preset"))).to_be_visible()
