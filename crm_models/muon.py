@@ -56,9 +56,12 @@ class Muon(torch.optim.Optimizer):
             for weight in (w for w in group["params"] if w.grad is not None):
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
                 ahead = self._averaged(weight, group["momentum"])
+                length = group["lr"] * group["stretch"] * AS_ADAM
                 for matrix, direction in zip(weight.chunk(group["maps"]), ahead.chunk(group["maps"]), strict=True):
-                    length = group["lr"] * group["stretch"] * AS_ADAM * max(matrix.shape) ** 0.5
-                    alike.setdefault(tuple(matrix.shape), []).append((matrix, direction, length))
+                    if matrix.shape[0] > matrix.shape[1]:  # wide ones make the smaller products
+                        matrix, direction = matrix.mT, direction.mT
+                    step = (matrix, direction, length * matrix.shape[1] ** 0.5)
+                    alike.setdefault(tuple(matrix.shape), []).append(step)
         for found in alike.values():
             turned = orthogonal(torch.stack([direction for _, direction, _ in found]))
             for (matrix, _, length), step in zip(found, turned, strict=True):
@@ -75,12 +78,13 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """The matrices (N, O, I) with all their singular values near 1, by Newton-Schulz steps; zeros stay zeros."""
-    tall = matrices.shape[1] > matrices.shape[2]
-    x = matrices.mT if tall else matrices  # the smaller side makes the smaller products
-    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    """The matrices (N, O, I) with all their singular values near 1, by Newton-Schulz steps; zeros stay zeros.
+
+    Any shape will do; where O <= I the products are small.
+    """
+    x = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-7)
     once, cubed, fifth = POLYNOMIAL
     for _ in range(STEPS):
         square = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=cubed, alpha=fifth), x, beta=once)
-    return x.mT if tall else x
+    return x

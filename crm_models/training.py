@@ -51,9 +51,6 @@ def resolve_device(name: str) -> torch.device:
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
 
 
-Tensors = tuple[Tensor, ...] | list[Tensor]
-
-
 # ---- state -----------------------------------------------------------------------------------------------------------
 
 
@@ -209,15 +206,20 @@ def _turned(module: nn.Module) -> list[dict[str, Any]]:
 
 
 def _average(module: nn.Module, config: TrainingConfig) -> AveragedModel | None:
-    """The running mean of the weights: each update moves it towards them, early ones by more, to start well."""
-    if not config.average_weights:
-        return None
+    """The running mean of the weights, where there is to be one."""
+    return AveragedModel(module) if config.average_weights else None
 
-    def follow(means: Tensors, now: Tensors, n_updates: Tensor | int) -> None:
-        done = int(n_updates)
-        torch._foreach_lerp_(means, now, 1 - min(config.average_weights, (done + 1) / (done + 10)))
 
-    return AveragedModel(module, multi_avg_fn=follow)
+@torch.no_grad()
+def _follow(average: AveragedModel, module: nn.Module, kept: float) -> None:
+    """Move the mean towards the weights as they are now: early on by more, to start well.
+
+    `AveragedModel.update_parameters` goes through the weights one by one: a twentieth of an update of a small model.
+    """
+    done = int(average.n_averaged)
+    share = 1 - min(kept, (done + 1) / (done + 10)) if done else 1.0
+    torch._foreach_lerp_([*average.module.parameters()], [*module.parameters()], share)
+    average.n_averaged += 1
 
 
 # ---- the loop --------------------------------------------------------------------------------------------------------
@@ -301,7 +303,7 @@ def _one_epoch(state: TrainingState, task: Any, course: Course, should_stop: Cal
                 group["lr"] = rate
             optimizer.step()
         if state.average is not None:
-            state.average.update_parameters(state.module)
+            _follow(state.average, state.module, config.average_weights)
         total, count = total + float(loss.detach()) * n_targets, count + n_targets
     return total / max(count, 1)
 

@@ -280,12 +280,13 @@ class _Sitting:
             raise RunError(f"{run.folder}: holds a run that is no trial of this search; choose another --out")
         if run.status().state == "finished":  # a kill came between the end of the run and the note of it
             return "finished", ""
-        pruned = False
+        pruned = beaten = False
         try:
             with self._watched(run):
                 for epoch in fit(reopen(run), device=config.device, threads=config.threads):
-                    if not pruned and self._is_hopeless(trial, run, epoch):
-                        pruned = True
+                    pruned = pruned or self._is_hopeless(trial, run, epoch)
+                    beaten = beaten or (epoch.refit and self._is_beaten(run))
+                    if pruned or beaten:
                         run.request_stop()
         except (RunError, MemoryError) as error:
             result = run.result()
@@ -293,13 +294,25 @@ class _Sitting:
                 raise
             return "failed", str(error)
         if pruned:
-            return "pruned", self._tell_why(run)
-        return ("finished", "") if run.status().state == "finished" else ("open", "")
+            return "pruned", self._tell_why(run, "worse than half of the earlier trials at this point")
+        if run.status().state == "finished":
+            return "finished", ""
+        if beaten:
+            # Its loss is known, and the weights it was found with are kept.
+            self._tell_why(run, "an earlier trial was better, so that the refit was left out")
+            return "finished", ""
+        return "open", ""
 
     def _is_hopeless(self, trial: optuna.Trial, run: RunFolder, epoch: EpochEnd) -> bool:
         """Whether to end a trial early: never the first one, which all are held against, nor one about to end."""
         self._report(trial, _kept_loss(run), epoch.epoch, epoch.epoch)
         return trial.number > 0 and not epoch.refit and epoch.epoch < epoch.n_epochs and trial.should_prune()
+
+    def _is_beaten(self, run: RunFolder) -> bool:
+        """Whether an earlier trial has a lower loss: only the best one is worth a refit, which takes as long again."""
+        losses = [t.value for t in self._frozen() if t.state.name == "COMPLETE" and t.value is not None]
+        loss = _kept_loss(run)
+        return loss is not None and any(earlier <= loss for earlier in losses)
 
     def _report(self, trial: optuna.Trial, loss: float | None, first: int, last: int) -> None:
         """Tell the study where a trial is after the epochs from first to last; what it knows already stays."""
@@ -308,9 +321,9 @@ class _Sitting:
             if loss is not None and step not in known:  # a resumed trial repeats its latest epochs
                 trial.report(loss, step)
 
-    def _tell_why(self, run: RunFolder) -> str:
-        """Say in the run folder of a pruned trial what its stop was about."""
-        reason = f"ended early by the search {self.name}: worse than half of the earlier trials at this point"
+    def _tell_why(self, run: RunFolder, why: str) -> str:
+        """Say in the run folder of a trial what its stop was about."""
+        reason = f"ended early by the search {self.name}: {why}"
         write_json(run.folder / "result.json", (run.result() or {}) | {"reason": reason})
         return reason
 

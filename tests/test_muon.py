@@ -99,3 +99,10 @@ def test_a_linear_map_is_found():
 def test_a_closure_is_refused():
     with pytest.raises(ValueError, match="no closure"):
         Muon([nn.Parameter(torch.zeros(2, 2))]).step(lambda: 0.0)
+
+
+def test_a_matrix_and_its_transpose_are_stepped_alike():
+    """They share the turns of one stack of matrices, whichever side is longer."""
+    tall, wide = weight_with(drawn(12, 4)), weight_with(drawn(12, 4).mT.contiguous())
+    Muon([tall, wide], lr=0.1).step()
+    assert torch.allclose(tall, wide.mT, atol=1e-6)

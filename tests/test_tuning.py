@@ -186,6 +186,24 @@ def test_a_hopeless_trial_is_ended_early_and_the_first_never(cohort, tmp_path, m
     assert read_search(tmp_path / "s").best.number == 1
 
 
+def test_only_a_trial_that_is_the_best_so_far_is_refitted(cohort, tmp_path):
+    config = replace(SMALL, churn_training=replace(FEW, n_epochs=6, refit=True))
+    list(search(cohort, tmp_path / "s", config, Limits(trials=6)))
+    trials = [t for t in read_search(tmp_path / "s").trials if t.state == "finished"]
+    best, states = float("inf"), []
+    for t in trials:
+        status = RunFolder(tmp_path / "s" / t.run).status()
+        refits = sum(epoch.refit for epoch in status.epochs)
+        if t.loss < best:
+            assert (status.state, refits) == ("finished", max(e.epoch for e in status.epochs if e.best))
+        else:
+            assert (status.state, refits) == ("stopped", 1)
+            assert "the refit was left out" in status.reason
+        best = min(best, t.loss)
+        states.append(status.state)
+    assert set(states) == {"finished", "stopped"}, "both kinds were there"
+
+
 def test_a_trial_that_early_stopping_ended_stands_where_it_was_at_every_later_epoch(cohort, tmp_path):
     config = replace(SMALL, churn_training=replace(FEW, n_epochs=30, patience_epochs=1, learning_rate=0.3))
     (first,) = search(cohort, tmp_path / "s", config, Limits(trials=1))

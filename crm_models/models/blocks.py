@@ -59,6 +59,22 @@ class SelfAttention(nn.Module):
         out = self.project_out(mixed.transpose(1, 2).reshape(batch, n_positions, -1))
         return out, KeyValue(key, value), weights
 
+    def of_first(self, x: Tensor, mask: Tensor) -> Tensor:
+        """What the first position gathers (B, D) from all of x (B, T, D), as row 0 of `forward`, but quicker.
+
+        mask (B, T). With one query per head the order of the products is free: q . (K x) = (K' q) . x, and the mixture
+        of values is the value of a mixture. So keys and values are never computed: 2 H products of D numbers a position
+        in place of 2 D. The keys' bias would move all scores of a row alike, which the soft-max takes away.
+        """
+        batch, _, width = x.shape
+        query, key, value = self.project_in.weight.view(3, self.n_heads, -1, width)  # each (H, D / H, D)
+        bias = self.project_in.bias.view(3, self.n_heads, -1)
+        asked = (torch.einsum("bd,hed->hbe", x[:, 0], query) + bias[0][:, None]) @ key
+        scores = asked.transpose(0, 1) @ x.transpose(1, 2) / math.sqrt(query.shape[1])
+        weights = scores.masked_fill(~mask[:, None], -torch.inf).softmax(dim=-1)
+        mixed = (weights @ x).transpose(0, 1) @ value.transpose(1, 2) + bias[2][:, None]
+        return self.project_out(mixed.transpose(0, 1).reshape(batch, width))
+
     def _projected(self, x: Tensor, read: Tensor | None) -> tuple[Tensor, ...]:
         """Queries of the positions `read` (None: all), keys and values of all."""
         if read is None:
@@ -116,6 +132,14 @@ class Block(nn.Module):
         x = self.norm_attention(picked(x, read) + self.drop(mixed))
         return self.norm_feed_forward(x + self.drop(self.feed_forward(x))), present, weights
 
+    def of_first(self, x: Tensor, mask: Tensor) -> Tensor:
+        """The first position alone (B, D) of x (B, T, D), as `forward` would have it; mask (B, T)."""
+        if self.norm_first:
+            first = x[:, 0] + self.drop(self.attention.of_first(self.norm_attention(x), mask))
+            return first + self.drop(self.feed_forward(self.norm_feed_forward(first)))
+        first = self.norm_attention(x[:, 0] + self.drop(self.attention.of_first(x, mask)))
+        return self.norm_feed_forward(first + self.drop(self.feed_forward(first)))
+
 
 class FeatureTokens(nn.Module):
     """One token per feature: numbers by pieces of lines, levels by a lookup, blanks by a vector of their own.
@@ -152,11 +176,11 @@ class FeatureTokens(nn.Module):
 
     def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
         """numeric (B, F) in [0, 1] with NaN where missing, categorical (B, C) level codes; result (B, F + C, D)."""
-        known = torch.isfinite(numeric)
-        filled = torch.where(known, numeric, 0.0)
+        known = torch.isfinite(numeric)[..., None]
         # How far the number reaches into each bin: 1 for bins below it, 0 for bins above it, a share in its own.
-        reach = ((filled[..., None] - self.start) / (self.end - self.start)).clamp(0, 1)
-        numbers = torch.einsum("bfk,fkd->bfd", reach, self.slope)
-        numbers = torch.where(known[..., None], numbers, self.blank)
+        reach = ((numeric.nan_to_num()[..., None] - self.start) / (self.end - self.start)).clamp(0, 1)
+        # A blank reaches into no bin, but wholly into one more that is its own.
+        pieces = torch.cat([reach * known, (~known).to(reach)], dim=2)
+        numbers = torch.einsum("bfk,fkd->bfd", pieces, torch.cat([self.slope, self.blank[:, None]], dim=1))
         levels = self.level(categorical + self.first_level)
         return torch.cat([numbers, levels], dim=1) + self.offset

@@ -123,15 +123,14 @@ class ChurnTransformer(nn.Module):
 
     def _read(self, x: Tensor, seen: Tensor, need_weights: bool) -> tuple[Tensor, list[Tensor]]:
         """What [CLS] has gathered (N, D) from tokens (N, T', D) after all blocks, and their attention if asked for."""
-        x, mask, all_weights = self.drop(x), seen[:, None, None, :], []
-        first = torch.zeros(len(x), 1, dtype=torch.long, device=x.device)
-        for k, block in enumerate(self.blocks):
-            # Only [CLS] is read in the end, so the last block computes nothing else, unless its map is asked for.
-            is_read = k == len(self.blocks) - 1 and not need_weights
-            x, _, weights = block(x, mask, None, need_weights, first if is_read else None)
-            if weights is not None:
-                all_weights.append(weights)
-        return self.norm(x[:, 0]), all_weights
+        x, all_weights = self.drop(x), []
+        # Only [CLS] is read in the end, so the last block computes nothing else, unless its map is asked for.
+        whole = self.blocks if need_weights else self.blocks[:-1]
+        for block in whole:
+            x, _, weights = block(x, seen[:, None, None, :], need_weights=need_weights)
+            all_weights += [weights] if need_weights else []
+        first = x[:, 0] if need_weights else self.blocks[-1].of_first(x, seen)  # type: ignore[operator]  # it is a Block
+        return self.norm(first), all_weights
 
     def _event_tokens(self, batch: ChurnBatch) -> Tensor:
         known = torch.isfinite(batch.value)

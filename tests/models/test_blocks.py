@@ -115,3 +115,23 @@ def test_reading_some_positions_gives_what_they_have_among_all(norm_first):
     torch.testing.assert_close(some, torch.stack([whole[b, at] for b, at in enumerate(read)]), atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(own, torch.stack([weights[b][:, at] for b, at in enumerate(read)]))
     assert torch.equal(present.key, kept.key)
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+@pytest.mark.parametrize("n_heads", [1, 2, 4])
+def test_the_first_position_alone_is_what_it_is_among_all(norm_first, n_heads):
+    """Also where others are padding; and every weight learns as much, but for the keys' bias, which moves nothing."""
+    torch.manual_seed(0)
+    block, x = Block(8, n_heads, 16, 0.0, norm_first), torch.randn(3, 6, 8)
+    torch.nn.init.normal_(block.attention.project_in.bias)
+    seen = torch.arange(6) < torch.tensor([6, 4, 1])[:, None]
+    whole = block(x, seen[:, None, None, :])[0][:, 0]
+    alone = block.of_first(x, seen)
+    torch.testing.assert_close(alone, whole, atol=1e-5, rtol=1e-5)
+    asked = [*block.parameters()]
+    for one, other in zip(
+        torch.autograd.grad(alone.square().sum(), asked, materialize_grads=True),
+        torch.autograd.grad(whole.square().sum(), asked, materialize_grads=True),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
