@@ -127,8 +127,8 @@ def _action_mix(actions: pd.DataFrame) -> None:
     rest = int((actions["events"] > 0).sum()) - len(top)
     widgets.chart(
         cohort_charts.bars(
-            top["label"],
-            top["events"],
+            top["label"].to_list(),
+            top["events"].to_list(),
             title="What happened" + (f" (top {len(top)} of {len(top) + rest:,} actions)" if rest else ""),
             unit="events",
             total=float(actions["events"].sum()),

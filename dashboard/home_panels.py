@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -145,8 +146,8 @@ def most_at_risk() -> None:
     if everybody is None or risk is None:
         return
     has_churn = "churn" in run.folder.trained()
-    rows = risk.rows_at_risk(-1.0)[:LISTED] if has_churn else range(min(LISTED, len(everybody.customer_id)))
-    plans = store.plans_of(run, list(rows), Policy())
+    rows = risk.rows_at_risk(-1.0)[:LISTED] if has_churn else np.arange(min(LISTED, len(everybody.customer_id)))
+    plans = store.plans_of(run, rows, Policy())
     if plans is None:
         return
     st.header("Most likely to leave, and what comes next" if has_churn else "What comes next", anchor=False)

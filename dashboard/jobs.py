@@ -239,7 +239,7 @@ def _run_of(file: Path) -> str:
 
 
 def _job(content: dict[str, object]) -> Job:
-    return Job(**content | {"arguments": tuple(content["arguments"])})  # type: ignore[arg-type, call-overload]  # it was a Job
+    return Job(**content | {"arguments": tuple(content["arguments"])})  # type: ignore[arg-type]  # it was a Job
 
 
 def _write(file: Path, content: dict[str, object]) -> None:

@@ -48,4 +48,4 @@ def keep() -> None:
             take_in(session, client_state)
 
     request_rerun.keeps_page_turns = True  # type: ignore[attr-defined]  # a mark of ours
-    AppSession.request_rerun = request_rerun  # type: ignore[method-assign]  # there is no other way in
+    AppSession.request_rerun = request_rerun  # type: ignore[assignment, method-assign]  # there is no other way in

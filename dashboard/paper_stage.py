@@ -77,7 +77,7 @@ def _progress() -> None:
         widgets.error_box(why, "The process that re-runs the paper does not start:")
     elif queue.jobs():
         _step(state, begun=queue.jobs()[0].state != "waiting")
-        if found := paper_store.shown(state):
+        if state is not None and (found := paper_store.shown(state)):
             if found["is_last"]:
                 st.caption(f":material/history: Until the first new re-run is done, this is {_the_last(found)}.")
             _verdict(found["result"], state)

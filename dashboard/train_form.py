@@ -209,7 +209,7 @@ def training_form() -> Wanted:
 
 def _own_epochs(base: RunConfig, model: str) -> str:
     """What the preset sets for the models that are trained: "30", or "30 and 50" where they differ."""
-    trained = base.models if model == "both" else (model,)
+    trained = [name for name in base.models if model in ("both", name)]
     return " and ".join(dict.fromkeys(str(base.training(name).n_epochs) for name in trained))
 
 

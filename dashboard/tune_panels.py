@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -11,7 +10,7 @@ import streamlit as st
 
 from crm_models.trials import Search, Trial
 from crm_models.tuning import is_installed
-from dashboard import store, tune_store, viewer, widgets
+from dashboard import loss_panels, store, tune_store, viewer, widgets
 from dashboard.train_form import CHURN, MODELS, SEQUENCE, learning
 
 CHOSEN = "tune_search"
@@ -32,8 +31,8 @@ FOLLOWS = ("sequence.d_feedforward", "churn.d_feedforward")
 # ---- under way -------------------------------------------------------------------------------------------------------
 
 
-def under_way(job: store.JobAtWork, curves: Callable[[store.RunCard, str], None]) -> None:
-    """The search that the runner is at: how far, the best so far, the trial under way. curves: draws those of a run."""
+def under_way(job: store.JobAtWork) -> None:
+    """The search that the runner is at: how far, the best so far, the trial under way."""
     name = job.job.run
     found = tune_store.search(name)
     with st.container(border=True):
@@ -61,7 +60,7 @@ def under_way(job: store.JobAtWork, curves: Callable[[store.RunCard, str], None]
         st.progress(share, text=f"{_at(trial, card)}, {left}")
         st.markdown(_found_so_far(found))
         if card is not None and trial is not None and trial.state == "training":
-            curves(card, "search")
+            loss_panels.curves(card, "search")
         if len(found.trials) > 1:
             _trials(found)
     if st.session_state.get(SEEN) != (name, len(found.trials)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -92,10 +93,14 @@ def _one_file(k: int, file: Any) -> Mapped | None:
         return _label(k, found) if kind == "customers" else found
 
 
+def _said(nothing: str, column: str | None) -> str:
+    return nothing if column is None else column
+
+
 def _columns(k: int, name: str, table: pd.DataFrame, kind: str) -> Mapped:
     """The select boxes that say which column is what, guesses filled in."""
     guessed = uploads.guesses(table, kind)
-    columns = {}
+    columns: dict[str, str] = {}
     with st.grid(4, min_column_width=150):
         for ours in uploads.COLUMNS[kind]:
             label, meaning = MEANINGS[ours]
@@ -104,7 +109,7 @@ def _columns(k: int, name: str, table: pd.DataFrame, kind: str) -> Mapped:
                 label,
                 options,
                 index=options.index(guessed.get(ours)),
-                format_func=lambda c, ours=ours: NOTHING.get(ours, "(none)") if c is None else c,
+                format_func=partial(_said, NOTHING.get(ours, "(none)")),
                 key=f"column_{k}_{kind}_{ours}",
                 help=meaning,
             )

@@ -3,7 +3,8 @@
 import streamlit as st
 
 from crm_models.errors import CrmError
-from dashboard import train_form, train_panels, tune_panels, widgets
+from dashboard import run_panels, train_form, train_panels, tune_panels, widgets
+from dashboard.train_form import Wanted
 
 widgets.title("Train", "How much can the models learn from these customers?")
 cohort = widgets.need_cohort()
@@ -13,11 +14,11 @@ train_panels.be_ready()
 under_way = st.container()
 with st.container(border=True):
     st.header("New training", anchor=False)
+    wanted: Wanted | None = None
     try:
         wanted = train_form.training_form()
     except CrmError as error:
         widgets.error_box(error, "These settings do not go together:")
-        wanted = None
     train_panels.what_can_be_trained(cohort)
     clicked = st.button("Train both models", type="primary", icon=":material/play_arrow:", disabled=wanted is None)
     if wanted is not None:
@@ -29,4 +30,4 @@ with under_way:
     train_panels.live()
 
 train_panels.failures(cohort)
-train_panels.history(cohort)
+run_panels.history(cohort)
