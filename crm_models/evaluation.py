@@ -54,8 +54,8 @@ def sequence_scores(predictions: SequencePredictions, n_actions: int) -> dict[st
 
     step_accuracy: share of (customer, step) pairs whose planned action is the true one, over the steps that are known.
     plan_accuracy: share of customers with three known steps whose whole plan is right. loss: mean cross-entropy per
-    known step in nats. hr_at_10 and ndcg_at_10: the true next action in the ranking of all actions; with `n_actions`
-    below ten, all of them are the top.
+    known step in nats. hr_at_1, hr_at_10 and ndcg_at_10: the true next action in the ranking of all actions; with
+    `n_actions` below ten, all of them are the top.
     """
     known = predictions.actual > 0
     steps = known.sum(axis=1)
@@ -65,6 +65,7 @@ def sequence_scores(predictions: SequencePredictions, n_actions: int) -> dict[st
         "step_accuracy": share(right, steps),
         "plan_accuracy": share((right == N_STEPS)[steps == N_STEPS]),
         "loss": mean(-(predictions.actual_log_p * known).sum(axis=1), steps, low=0.0),
+        "hr_at_1": share(predictions.rank == 0),
         "hr_at_10": share(hit),
         "ndcg_at_10": share(np.where(hit, 1 / np.log2(predictions.rank + 2.0), 0.0)),
     }
@@ -78,6 +79,7 @@ def sequence_chance(n_actions: int) -> dict[str, Any]:
         "step_accuracy": 1 / n_actions,
         "plan_accuracy": n_actions**-N_STEPS,
         "loss": math.log(n_actions),
+        "hr_at_1": 1 / n_actions,
         "hr_at_10": top / n_actions,
         "ndcg_at_10": float((1 / np.log2(np.arange(top) + 2)).sum() / n_actions),
     }
@@ -229,6 +231,8 @@ def _sequence_part(
         if score == "loss":
             mine, other = (-p.actual_log_p.sum(axis=1) / steps for p in (ours, others[best]))
             return difference_interval(other, mine, steps)
+        if score == "hr_at_1":
+            return difference_interval(ours.rank == 0, others[best].rank == 0)
         if score == "plan_accuracy":
             mine, other = (right_per_customer(p)[steps == N_STEPS] == 1 for p in (ours, others[best]))
             return difference_interval(mine, other)
@@ -241,7 +245,7 @@ def _sequence_part(
         ceiling = sequence_ceiling(truth, cohort, rows=found.rows, n_history=n_history)
     comparisons = [
         _compared(score, best, gap(score, best))
-        for score, best in _best(baselines, "step_accuracy", "plan_accuracy", "loss")
+        for score, best in _best(baselines, "step_accuracy", "plan_accuracy", "loss", "hr_at_1")
     ]
     return sequence_scores(ours, n_actions) | {
         "chance": sequence_chance(n_actions),
@@ -310,6 +314,7 @@ _IN_WORDS = {
     "step_accuracy": "step accuracy",
     "plan_accuracy": "plan accuracy",
     "loss": "loss",
+    "hr_at_1": "HR@1, the next action alone,",
     "log_loss": "log loss",
     "auc": "AUC",
 }

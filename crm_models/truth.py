@@ -262,6 +262,7 @@ def sequence_ceiling(
         "step_accuracy": float(right),
         "plan_accuracy": float(plans.plan_p.mean()),
         "loss": float(plans.entropy.mean() / N_STEPS),
+        "hr_at_1": float(ranked[:, 0].mean()),
         "hr_at_10": float(ranked.sum(axis=1).mean()),
         "ndcg_at_10": float((ranked * gain).sum(axis=1).mean()),
     }

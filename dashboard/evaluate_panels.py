@@ -16,6 +16,7 @@ from dashboard import charts, evaluation_charts, policy_panels, predictions, sto
 SEQUENCE = (
     ("step_accuracy", "Next actions that were right", False),
     ("plan_accuracy", "Whole plans that were right", False),
+    ("hr_at_1", "Very next action right, asked for alone (HR@1)", False),
     ("hr_at_10", "True next action among the ten likeliest (HR@10)", False),
     ("ndcg_at_10", "How high it stands among the ten (NDCG@10)", False),
     ("loss", "Surprise per step (loss, nats)", True),

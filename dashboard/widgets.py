@@ -271,6 +271,7 @@ COMPARED = (
     ("sequence", "step_accuracy", "step accuracy"),
     ("sequence", "plan_accuracy", "plan accuracy"),
     ("sequence", "loss", "loss per step, nats"),
+    ("sequence", "hr_at_1", "next action alone right (HR@1)"),
     ("sequence", "hr_at_10", "true next action among the top 10"),
     ("churn", "auc", "AUC"),
     ("churn", "accuracy", "accuracy at one half"),

@@ -71,9 +71,10 @@ def test_sequence_scores_of_four_customers_by_hand():
     assert scores["plan_accuracy"] == pytest.approx(1 / 2, abs=1e-8)  # only two have three known steps
     # Six steps at 1/2, two at 1/4, one at 1/8: 6 + 4 + 3 halvings over nine steps.
     assert scores["loss"] == pytest.approx(13 * math.log(2) / 9, abs=1e-8)
+    assert scores["hr_at_1"] == 0.5
     assert scores["hr_at_10"] == 0.75  # the last one's true action stands in the twelfth place
     assert scores["ndcg_at_10"] == pytest.approx((1 + 1 + 1 / math.log2(4)) / 4, abs=1e-8)
-    assert set(scores["intervals"]) == {"step_accuracy", "plan_accuracy", "loss", "hr_at_10", "ndcg_at_10"}
+    assert set(scores["intervals"]) == {"step_accuracy", "plan_accuracy", "loss", "hr_at_1", "hr_at_10", "ndcg_at_10"}
     for name, (low, high) in scores["intervals"].items():
         assert low < scores[name] < high
 
@@ -81,7 +82,7 @@ def test_sequence_scores_of_four_customers_by_hand():
 def test_a_perfect_predictor_gets_one():
     actual = np.random.default_rng(0).integers(1, 9, (50, 3))
     scores = sequence_scores(sequences(actual, actual, np.zeros(50, int), 0.0), n_actions=8)
-    assert [scores[k] for k in ("step_accuracy", "plan_accuracy", "hr_at_10", "ndcg_at_10")] == [1, 1, 1, 1]
+    assert [scores[k] for k in ("step_accuracy", "plan_accuracy", "hr_at_1", "hr_at_10", "ndcg_at_10")] == [1] * 5
     assert scores["loss"] == 0
     assert scores["intervals"]["step_accuracy"] == [pytest.approx(50 / (50 + 3.8415), abs=1e-4), 1.0]
 
@@ -93,7 +94,7 @@ def test_chance_is_what_all_equally_likely_outcomes_average_to(n_actions):
     rank = np.random.default_rng(1).permutation(n_actions)
     scores = sequence_scores(sequences(actual, np.full((n_actions, 3), 2), rank, -math.log(n_actions)), n_actions)
     chance = sequence_chance(n_actions)
-    for name in ("step_accuracy", "loss", "hr_at_10", "ndcg_at_10"):
+    for name in ("step_accuracy", "loss", "hr_at_1", "hr_at_10", "ndcg_at_10"):
         assert scores[name] == pytest.approx(chance[name], abs=1e-8)
     assert chance["plan_accuracy"] == pytest.approx(chance["step_accuracy"] ** 3)
 
@@ -225,7 +226,8 @@ class Bench:
             p, own = next_p(self.truth, line), place[actual[:, step]]
             log_p[:, step] = np.log(p[rows, own])
             if step == 0:
-                rank = (p > p[rows, own][:, None]).sum(axis=1)
+                value = p[rows, own][:, None]
+                rank = ((p > value) | ((p == value) & (np.arange(p.shape[1]) < own[:, None]))).sum(axis=1)
             seen = line.segment * np.array(self.truth.transition)[:, line.last, own].T
             line = Belief(segment=seen / seen.sum(axis=1, keepdims=True), last=own)
         return SequencePredictions(
@@ -267,7 +269,7 @@ def oracle_report(bench: Bench) -> dict[str, Any]:
 def test_the_report_has_the_keys_of_the_contract_and_is_plain_json(oracle_report):
     again = json.loads(json.dumps(oracle_report, allow_nan=False))
     assert again == oracle_report
-    sequence = {"customers", "step_accuracy", "plan_accuracy", "loss", "hr_at_10", "ndcg_at_10"}
+    sequence = {"customers", "step_accuracy", "plan_accuracy", "loss", "hr_at_1", "hr_at_10", "ndcg_at_10"}
     churn = {"customers", "churn_rate", "accuracy", "auc", "average_precision", "log_loss", "brier", "ece"}
     for part, keys in ((again["sequence"], sequence), (again["churn"], churn)):
         assert keys | {"chance", "baselines", "ceiling", "intervals"} <= set(part)

@@ -78,7 +78,7 @@ def open_page() -> Callable[..., AppTest]:
     """Opens a page of the app by its name, with what stands in the address."""
 
     def open_it(name: str, **address: str) -> AppTest:
-        app = AppTest.from_file(str(ENTRY), default_timeout=20)
+        app = AppTest.from_file(str(ENTRY), default_timeout=120)  # a busy machine is no failure
         for key, value in address.items():
             app.query_params[key] = value
         # Straight to the page, as by a link: a visit at home first would take half of the time of these tests.
