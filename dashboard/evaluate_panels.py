@@ -58,10 +58,13 @@ MEANING = {
 
 def notes(report: dict[str, Any]) -> None:
     """What the scores mean, in the sentences of the report."""
+    lines = []
     for note in report.get("notes", []):
         bad = "worse than" in note or "suspiciously" in note
         icon = ":material/warning:" if bad else ":material/check_circle:" if "beats" in note else ":material/info:"
-        st.markdown(f"{icon} {widgets.plain(note)}")
+        lines.append(f"{icon} {widgets.plain(note)}")
+    if lines:
+        st.markdown("  \n".join(lines))  # lines of one paragraph: together they are one answer
 
 
 def headline(report: dict[str, Any]) -> None:
