@@ -49,10 +49,11 @@ def plain(text: object, limit: int = 32) -> str:
 
 def figure(title: str, *, x: str = "", y: str = "", height: int = HEIGHT, legend: bool = False) -> go.Figure:
     """An empty figure in the house look; x and y are axis titles with their units."""
+    top = 1 - 9 / height  # Plotly counts in shares of the height: titles of unlike charts side by side stand level
     # In one piece: Plotly takes twenty times as long to be told the same in three calls.
     return go.Figure(
         layout={
-            "title": {"text": title, "x": 0, "xanchor": "left", "y": 0.98, "yanchor": "top", "font": {"size": 16}},
+            "title": {"text": title, "x": 0, "xanchor": "left", "y": top, "yanchor": "top", "font": {"size": 16}},
             "height": height,
             "margin": MARGIN | {"t": 72 if legend else 44},
             "showlegend": legend,
@@ -146,7 +147,7 @@ def rulers(scores: Sequence[Score], title: str = "From chance to ceiling") -> go
     fig.update_xaxes(visible=False, range=[-0.12, 1.09], fixedrange=True)
     fig.update_yaxes(visible=False, range=[-0.5, len(scores) - 0.4], fixedrange=True)
     fig.update_layout(hovermode="closest", margin={"l": 8, "r": 8, "t": 72, "b": 4})
-    return fig
+    return fig.update_layout(legend_y=1 + 10 / (fig.layout.height - 76))
 
 
 _ROW = 94  # pixels of one ruler
