@@ -97,5 +97,6 @@ def _cost(config: RunConfig, model: ModelName, customers: float, events_each: fl
     """Rough seconds of one epoch; only its proportions matter where there is a measurement."""
     shape = getattr(config, model)
     tokens = customers * (min(events_each, shape.max_events) + (12 if model == "churn" else 1))
+    copies = shape.n_copies if model == "churn" else 1
     weights = shape.n_blocks * (4 * shape.d_model**2 + 2 * shape.d_model * shape.d_feedforward)
-    return tokens * (_TOKEN_SECONDS + _WEIGHT_SECONDS * weights)
+    return copies * tokens * (_TOKEN_SECONDS + _WEIGHT_SECONDS * weights)

@@ -201,10 +201,12 @@ class ChurnTask:
         Every customer is one member's alone, drawn anew each time. All members answering for all customers cost as many
         times as much and were no better; answering together they would lean on each other.
         """
-        labels = self._labels(self.asked, chosen)
-        member = torch.from_numpy(rng.permutation(len(chosen)) % self.model.config.n_members).to(labels.device)
-        log_odds = self.model.of_member(self._batch(self.asked, chosen), member)
-        return F.binary_cross_entropy_with_logits(log_odds, labels), len(chosen)
+        labels, batch = self._labels(self.asked, chosen), self._batch(self.asked, chosen)
+        losses = []
+        for copy in self.model.copies:
+            member = torch.from_numpy(rng.permutation(len(chosen)) % copy.config.n_members).to(labels.device)
+            losses.append(F.binary_cross_entropy_with_logits(copy.of_member(batch, member), labels))
+        return torch.stack(losses).mean(), len(chosen)
 
     def valid_loss(self) -> float | None:
         """Mean binary cross-entropy of validation customers."""

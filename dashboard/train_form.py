@@ -69,6 +69,7 @@ CHURN = (
         path="churn.d_feedforward", label="Feed-forward width", help="Inside each block.", low=8, high=2048, step=8
     ),
     Setting(path="churn.n_members", label="Members", help="An ensemble in one model; 1: none.", low=1, high=16),
+    Setting(path="churn.n_copies", label="Copies", help="Whole models, averaged; each takes time.", low=1, high=8),
     Setting(path="churn.max_events", label="Events seen", help="0: profile and behaviour only.", low=0, high=500),
     Setting(path="churn.dropout", label="Dropout", help="Share switched off while learning.", high=0.8, step=0.05),
     Setting(

@@ -6,13 +6,14 @@ front gathers what matters; its output goes through the sigmoid unit.
 Several members answer each question, and their log-odds are averaged. They share all weights but two vectors each: one
 that scales the tokens on their way in, one that reads [CLS] on its way out (parameter-efficient ensembles: Wen et al.,
 "BatchEnsemble", 2020; Gorishniy et al., "TabM", 2024). While training, each customer of a batch is one member's alone,
-another one's in the next epoch: an ensemble for the price of one model. Letters: B batch, M members, T positions,
-D width, H heads.
+another one's in the next epoch: an ensemble for the price of one model. `strong` averages several such models, drawn
+independently and trained side by side (Lakshminarayanan et al., "Deep Ensembles", 2017), for the price of each.
+Letters: B batch, M members, T positions, D width, H heads.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -81,20 +82,31 @@ class ChurnTransformer(nn.Module):
         )
         # Temperature scaling (Guo et al., 2017): fitted on validation customers after training; 1 until then.
         self.register_buffer("temperature", torch.ones(()))
+        alone = replace(config, n_copies=1)
+        self.others = nn.ModuleList(ChurnTransformer(alone, encoder) for _ in range(config.n_copies - 1))
+
+    @property
+    def copies(self) -> list[ChurnTransformer]:
+        """This model and those that it answers together with."""
+        return [self, *self.others]
 
     def forward(self, batch: ChurnBatch, need_weights: bool = False) -> tuple[Tensor, list[Tensor]]:
         """Log-odds of churn (B,); with `need_weights` also the attention per block (B, H, T', T').
 
-        Both are means over members. T' counts [CLS], then features, then events: see `token_names`.
+        Both are means over members and copies. T' counts [CLS], then features, then events: see `token_names`.
         """
-        log_odds, all_weights = self.members(batch, need_weights)
-        n_members = self.config.n_members
-        return log_odds.mean(dim=1) / self.temperature, [
-            w.unflatten(0, (-1, n_members)).mean(dim=1) for w in all_weights
+        log_odds, all_weights = zip(*(copy.members(batch, need_weights) for copy in self.copies), strict=True)
+        shown = [
+            torch.stack(block).unflatten(1, (-1, self.config.n_members)).mean(dim=(0, 2))
+            for block in zip(*all_weights, strict=True)
         ]
+        return torch.stack(log_odds).mean(dim=(0, 2)) / self.temperature, shown
 
     def members(self, batch: ChurnBatch, need_weights: bool = False) -> tuple[Tensor, list[Tensor]]:
-        """Each member's own log-odds (B, M), and with `need_weights` the attention per block (B * M, H, T', T')."""
+        """Each member's own log-odds (B, M), and with `need_weights` the attention per block (B * M, H, T', T').
+
+        Of this copy alone.
+        """
         x, seen = self._tokens(batch)
         if self.scale is not None:
             x = (x[:, None] * self.scale).flatten(0, 1)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from crm_models.batches import churn_batch
 from crm_models.config import preset
 from crm_models.models.churn import ChurnBatch, ChurnTransformer
+from crm_models.tasks import ChurnTask
 from tests.small_cohorts import SMALL, material, random_cohort, untrained, with_churn
 
 PAPER = replace(preset("paper"), device="cpu")
@@ -162,6 +163,44 @@ def test_the_answer_is_the_mean_of_members_that_differ(encoded):
     assert each.shape == (12, 4)
     assert each.std(dim=1).min() > 1e-3
     torch.testing.assert_close(log_odds(model, batch), each.mean(dim=1))
+
+
+def test_copies_are_models_of_their_own_whose_answers_and_maps_are_averaged(encoded):
+    model = untrained("churn", encoded[0], with_churn(SMALL, n_copies=3))
+    batch = batch_of(encoded, model)
+    with torch.inference_mode():
+        together, maps = model(batch, need_weights=True)
+        each = [copy(batch, need_weights=True) for copy in model.copies[1:]]
+        own = model.members(batch)[0].mean(dim=1)
+    torch.testing.assert_close(together, torch.stack([own, *(answer for answer, _ in each)]).mean(dim=0))
+    assert torch.stack([answer for answer, _ in each]).std(dim=0).min() > 1e-3, "drawn independently"
+    for block, shown in enumerate(maps):
+        torch.testing.assert_close(shown.sum(dim=-1), torch.ones_like(shown[..., 0]))
+        assert not torch.allclose(shown, each[0][1][block])
+
+
+def test_every_copy_learns_from_all_customers(encoded):
+    encoder, known = encoded
+    config = with_churn(SMALL, n_copies=2)
+    model = untrained("churn", encoder, config)
+    task = ChurnTask(model, config.churn_training, known)
+    loss, n = task.loss(task.train, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    alone = []
+    for copy in model.copies:
+        member = torch.from_numpy(rng.permutation(n) % config.churn.n_members)
+        asked = copy.of_member(churn_batch(known.arrays, task.train, model), member)
+        alone.append(F.binary_cross_entropy_with_logits(asked, torch.tensor(known.labels[task.train]).float()))
+    torch.testing.assert_close(loss, sum(alone) / 2)
+    loss.backward()
+    assert all(copy.output.weight.grad.abs().sum() > 0 for copy in model.copies)
+
+
+def test_one_copy_is_the_model_without_any(encoded):
+    """The same names and the same first weights, so that runs of before can be read and repeated."""
+    one, three = (untrained("churn", encoded[0], with_churn(SMALL, n_copies=n)) for n in (1, 3))
+    assert not any(name.startswith("others") for name in one.state_dict())
+    assert all(torch.equal(value, three.state_dict()[name]) for name, value in one.state_dict().items())
 
 
 def test_one_member_asked_alone_says_what_it_says_among_all(encoded):
