@@ -14,7 +14,7 @@ from crm_models.schema import PRESET_NAMES
 PRESETS = {
     "paper": "The paper as it is read: tiny models, one update per epoch, ten epochs. Takes seconds; learns little.",
     "standard": "What works: validation loss decides when to stop, mini-batches, an ensemble for churn. Takes minutes.",
-    "strong": "Wider, more members, longer histories, more epochs. Takes several times as long; pays with much data.",
+    "strong": "A wider sequence model, three churn models averaged, longer histories. Takes several times as long.",
 }
 MODELS = {"both": "Both", "sequence": "Sequence (next actions)", "churn": "Churn (risk)"}
 MAX_EPOCHS = 500
