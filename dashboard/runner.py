@@ -46,7 +46,6 @@ class Runner:
             (self.folder / "runner.pid").write_text(str(os.getpid()), encoding="utf-8")
             if self.queue.waiting():
                 load_libraries()  # somebody waits for them
-                _set_group_priority(NICENESS)
             else:
                 _set_group_priority(NICENESS)
                 _quietly(load_libraries)
@@ -204,8 +203,14 @@ def _set_group_priority(niceness: int) -> None:
     Linux may share the cores out among sessions first and only then within each ("autogroup"): there a process that
     yields does so beside its like alone, and the session has a priority of its own. Elsewhere this does nothing.
     """
-    with suppress(OSError):
-        Path("/proc/self/autogroup").write_text(str(niceness), encoding="ascii")
+    for _ in range(3):
+        try:
+            Path("/proc/self/autogroup").write_text(str(niceness), encoding="ascii")
+            return
+        except BlockingIOError:  # Linux takes ten such requests a second, of all users but root together
+            time.sleep(0.12)
+        except OSError:
+            return
 
 
 def _become(arguments: list[str], log: Path) -> NoReturn:
