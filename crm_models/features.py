@@ -23,7 +23,10 @@ FIRST_LEVEL = 2
 
 MAX_LEVELS = 64
 MAX_COUNTED_ACTIONS = 24
-"""Vocabularies up to this size get one count and one mean value per action as behaviour features."""
+"""Vocabularies up to this size get one share and one mean value per action as behaviour features."""
+
+NUMBER_OF = "count: "
+"""How features are called that runs of earlier versions were trained with: an action's events, not its share of all."""
 
 MAX_FOLLOW_UPS = 64
 """Follow-ups of an action that are remembered, the most frequent ones."""
@@ -182,7 +185,7 @@ class FeatureEncoder:
                 numeric.append(_fit_numeric(name, _numbers(column), n_bins))
             else:
                 categorical.append(_fit_categorical(name, column))
-        behaviour = _behaviour(cohort, as_of, None)
+        behaviour = {k: v for k, v in _behaviour(cohort, as_of, None).items() if not k.startswith(NUMBER_OF)}
         feature_names, feature_rows = _action_features(cohort)
         own_events = np.isin(cohort.event_customers, rows)
         values = cohort.interactions["value"].to_numpy()[own_events]
@@ -329,7 +332,10 @@ def _behaviour(
 
 
 def _by_action(cohort: Cohort, keep: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
-    """How often each action occurs in the history, and the mean of its values."""
+    """How much of the history each action is, and the mean of its values; how often it occurs, for earlier runs.
+
+    The share, because how many events there are is a feature of its own, and a quotient is hard to learn from labels.
+    """
     n = cohort.n_customers
     code = pd.Index(names, dtype="str").get_indexer(pd.Index(cohort.actions[ACTION]))[cohort.event_actions[keep]]
     customer, value = cohort.event_customers[keep], cohort.interactions["value"].to_numpy()[keep]
@@ -342,8 +348,11 @@ def _by_action(cohort: Cohort, keep: np.ndarray, names: list[str]) -> dict[str, 
     n_valued = np.bincount(cell[valued], minlength=n * len(names)).reshape(shape)
     total = np.bincount(cell[valued], weights=value[valued], minlength=n * len(names)).reshape(shape)
     mean = np.divide(total, n_valued, out=np.full(shape, np.nan), where=n_valued > 0)
-    counts = {f"count: {name}": count[:, k] for k, name in enumerate(names)}
-    return counts | {f"mean value: {name}": mean[:, k] for k, name in enumerate(names)}
+    total_count = count.sum(axis=1, keepdims=True)
+    share = np.divide(count, total_count, out=np.full(shape, np.nan), where=total_count > 0)
+    counts = {f"{NUMBER_OF}{name}": count[:, k] for k, name in enumerate(names)}
+    shares = {f"share: {name}": share[:, k] for k, name in enumerate(names)}
+    return counts | shares | {f"mean value: {name}": mean[:, k] for k, name in enumerate(names)}
 
 
 def _pick(values: np.ndarray, at: np.ndarray, where: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The encoder: scales from training customers only, missing values kept, histories cut and padded right."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -85,8 +86,19 @@ def test_behaviour_features_are_what_a_reader_counts_by_hand():
     # The last event of the cohort is day 6: a was last seen 0 days ago, b 4 days ago, c never.
     np.testing.assert_array_equal(behaviour(encoder, arrays, "recency_days"), np.float32([0, 1, np.nan]))
     np.testing.assert_allclose(behaviour(encoder, arrays, "n_events"), [1, 1 / 3, 0], rtol=1e-6)
-    np.testing.assert_array_equal(behaviour(encoder, arrays, "count: mail"), np.float32([1, 0, 0]))
+    # Two of a's three events are mails, none of b's; c has no events to have a share of.
+    np.testing.assert_array_equal(behaviour(encoder, arrays, "share: mail"), np.float32([1, 0, np.nan]))
+    assert {f.name: (f.minimum, f.maximum) for f in encoder.behaviour}["share: mail"] == (0.0, 2 / 3)
     assert {f.name: (f.minimum, f.maximum) for f in encoder.behaviour}["value_sum"] == (0.0, 6.0)
+
+
+def test_an_encoder_of_an_earlier_run_still_counts():
+    """Runs used to be trained with how often an action occurs; they are read as they were."""
+    encoder = FeatureEncoder.fit(small(), ALL, None)
+    assert not any(f.name.startswith("count: ") for f in encoder.behaviour)
+    share = next(f for f in encoder.behaviour if f.name == "share: mail")
+    earlier = replace(encoder, behaviour=(replace(share, name="count: mail", maximum=2.0),))
+    assert earlier.encode(small()).behaviour[:, 0].tolist() == [1.0, 0.0, 0.0]
 
 
 def test_events_after_the_moment_change_no_feature():
