@@ -310,9 +310,8 @@ class _Sitting:
 
     def _is_beaten(self, run: RunFolder) -> bool:
         """Whether an earlier trial has a lower loss: only the best one is worth a refit, which takes as long again."""
-        losses = [t.value for t in self._frozen() if t.state.name == "COMPLETE" and t.value is not None]
-        loss = _kept_loss(run)
-        return loss is not None and any(earlier <= loss for earlier in losses)
+        best, loss = best_of([self._read(trial) for trial in self._frozen()]), _kept_loss(run)
+        return best is not None and best.loss is not None and loss is not None and best.loss <= loss
 
     def _report(self, trial: optuna.Trial, loss: float | None, first: int, last: int) -> None:
         """Tell the study where a trial is after the epochs from first to last; what it knows already stays."""

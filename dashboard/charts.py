@@ -134,7 +134,8 @@ def rulers(scores: Sequence[Score], title: str = "From chance to ceiling") -> go
     So scores of different size share one figure, and "is 0.28 good?" is answered by how far along the line it lies.
     Where no ceiling is known (real data) the right end is a perfect score, without a mark.
     """
-    fig = figure(title, height=70 + _ROW * len(scores), legend=True)
+    height = 70 + _ROW * len(scores)
+    fig = figure(title, height=height, legend=True)
     fig.add_trace(_intervals(scores))
     marks: dict[str, list[_Mark]] = {name: [] for name in ("Chance", "Baseline", "Ceiling", "Ours")}  # ours on top
     for row, score in enumerate(reversed(scores)):
@@ -146,8 +147,9 @@ def rulers(scores: Sequence[Score], title: str = "From chance to ceiling") -> go
     fig.add_traces([_marked(name, own) for name, own in marks.items() if own])
     fig.update_xaxes(visible=False, range=[-0.12, 1.09], fixedrange=True)
     fig.update_yaxes(visible=False, range=[-0.5, len(scores) - 0.4], fixedrange=True)
-    fig.update_layout(hovermode="closest", margin={"l": 8, "r": 8, "t": 72, "b": 4})
-    return fig.update_layout(legend_y=1 + 10 / (fig.layout.height - 76))
+    top, bottom = 72, 4
+    legend_y = 1 + 10 / (height - top - bottom)  # ten pixels above the rulers, however many there are
+    return fig.update_layout(hovermode="closest", margin={"l": 8, "r": 8, "t": top, "b": bottom}, legend_y=legend_y)
 
 
 _ROW = 94  # pixels of one ruler

@@ -3,19 +3,55 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import pandas as pd
 import streamlit as st
 
 from crm_models.errors import CrmError
 from crm_models.paper import TABLE_III
+from crm_models.records import EpochEnd
 from crm_models.schema import MODEL_NAMES
 from dashboard import store, training_charts, widgets
 from dashboard.charts import CHANCE, MODEL
 from dashboard.training_charts import Curve, Stretch
 
 MODEL_TITLES = {"sequence": "Sequence model: the next action", "churn": "Churn model: the risk to leave"}
+
+
+class Kind(NamedTuple):
+    """A kind of epochs that is shaded: its name and colour, which ones they are, and a sentence on them."""
+
+    name: str
+    color: str
+    holds: Callable[[EpochEnd], bool]
+    meaning: str
+
+
+KINDS = (
+    Kind(
+        "Rehearsal",
+        CHANCE,
+        lambda epoch: epoch.rehearsal,
+        " In the shaded **rehearsal** it learns who fell silent at an earlier date, which the histories tell by "
+        "themselves; the dotted line belongs to that question there, the solid one always to the labels.",
+    ),
+    Kind(
+        "Short course",
+        CHANCE,
+        lambda epoch: epoch.short,
+        " The shaded **short course** comes first. Where its second half hardly lowers the solid line, there is no "
+        "more to learn, and training ends; else the model starts anew, and takes its time for the epochs left.",
+    ),
+    Kind(
+        "Refit",
+        MODEL,
+        lambda epoch: epoch.refit,
+        " In the shaded **refit** at the end it takes the better of the courses before once more, from all "
+        "customers but those held out for the report; nobody is left to draw a solid line with.",
+    ),
+)
 
 
 def curves(run: store.RunCard, place: str) -> None:
@@ -58,21 +94,7 @@ def _note(run: store.RunCard, model: str) -> str:
         "stops. The dotted line, on the customers it learns from, may lie above the solid one: while learning, "
         "parts of the model are switched off at random."
     )
-    if any(e.rehearsal for e in run.epochs(model)):
-        said += (
-            " In the shaded **rehearsal** it learns who fell silent at an earlier date, which the histories tell by "
-            "themselves; the dotted line belongs to that question there, the solid one always to the labels."
-        )
-    if any(e.short for e in run.epochs(model)):
-        said += (
-            " The shaded **short course** comes first. Where its second half hardly lowers the solid line, there is no "
-            "more to learn, and training ends; else the model starts anew, and takes its time for the epochs left."
-        )
-    if any(e.refit for e in run.epochs(model)):
-        said += (
-            " In the shaded **refit** at the end it takes the better of the courses before once more, from all "
-            "customers but those held out for the report; nobody is left to draw a solid line with."
-        )
+    said += "".join(kind.meaning for kind, _ in _stretches(run, model))
     if run.preset == "paper":
         said += (
             " The dashed line is what the paper prints in its **Table III**, on random data with 50 actions; on "
@@ -114,15 +136,16 @@ def _curve(run: store.RunCard, model: str) -> Curve:
         valid=[e.valid_loss for e in epochs],
         best_epoch=facts.get("best_epoch"),
         stretches=[
-            Stretch(name=name, first=own[0], last=own[-1], color=color)
-            for name, color, own in (
-                ("Rehearsal", CHANCE, [e.epoch for e in epochs if e.rehearsal]),
-                ("Short course", CHANCE, [e.epoch for e in epochs if e.short]),
-                ("Refit", MODEL, [e.epoch for e in epochs if e.refit]),
-            )
-            if own
+            Stretch(name=kind.name, first=own[0], last=own[-1], color=kind.color)
+            for kind, own in _stretches(run, model)
         ],
     )
+
+
+def _stretches(run: store.RunCard, model: str) -> list[tuple[Kind, list[int]]]:
+    """The kinds of epochs that are shaded, those there are, each with its epochs."""
+    found = [(kind, [e.epoch for e in run.epochs(model) if kind.holds(e)]) for kind in KINDS]
+    return [(kind, own) for kind, own in found if own]
 
 
 def _chance(run: store.RunCard, model: str) -> float | None:
