@@ -63,7 +63,7 @@ $(STAMPS)/test: tests/requirements.txt requirements-tune.txt requirements.txt | 
 $(STAMPS): ; @./.ci/venv $(PYTHON) && mkdir -p $@
 
 benchmark: $(STAMPS)/app ## how fast and in how much memory: a million customers generated, 100,000 planned
-	$(BIN)/python -m crm_models.speed
+	$(BIN)/python -m crm_models.bench.speed
 
 screenshots: $(STAMPS)/test ## take the pictures of the README from the running app, some minutes
 	$(BIN)/python tests/browser/screenshots.py

@@ -14,8 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from crm_models.ahead import ahead
-from crm_models.cohort import (
+from crm_models.core.config import RunConfig
+from crm_models.core.config import preset as preset_config
+from crm_models.core.errors import ConfigError
+from crm_models.core.files import need_own_folder, read_whole
+from crm_models.core.prefetch import ahead
+from crm_models.core.provenance import now
+from crm_models.core.records import Cohort, CustomerScores, EpochEnd, Moment
+from crm_models.core.schema import ModelName, PlanLayout
+from crm_models.data.cohort import (
     describe,
     digest,
     last_moment_days,
@@ -24,19 +31,13 @@ from crm_models.cohort import (
     planning_moment,
     save_cohort,
 )
-from crm_models.config import RunConfig
-from crm_models.config import preset as preset_config
-from crm_models.errors import ConfigError
-from crm_models.files import need_own_folder, read_whole
-from crm_models.records import Cohort, CustomerScores, EpochEnd, Moment
-from crm_models.runs import RunFolder, now
-from crm_models.schema import ModelName, PlanLayout
+from crm_models.runs.folder import RunFolder
 
 if TYPE_CHECKING:
-    from crm_models.checks import Finding
-    from crm_models.features import CohortArrays
-    from crm_models.planning import Policy
-    from crm_models.trials import Trial
+    from crm_models.data.checks import Finding
+    from crm_models.data.features import CohortArrays
+    from crm_models.planning.plans import Policy
+    from crm_models.runs.trials import Trial
 
 Progress = Callable[[int, int], None]
 """Called with customers done and customers in all."""
@@ -55,8 +56,8 @@ def generate(
     events: int | None = None,
 ) -> Cohort:
     """Draw a synthetic cohort (`paper` or `lifelike`) and save it, with its truth, as the folder `out`."""
-    from crm_models.sources.synthetic import ScenarioSettings
-    from crm_models.sources.synthetic import generate as draw
+    from crm_models.data.sources.synthetic import ScenarioSettings
+    from crm_models.data.sources.synthetic import generate as draw
 
     given: dict[str, Any] = {"scenario": scenario, "customers": customers, "signal": signal, "seed": seed}
     cohort, truth = draw(ScenarioSettings(**given, events=events))
@@ -65,8 +66,8 @@ def generate(
 
 
 def import_files(out: Path, form: str, sources: Sequence[Path], **options: Any) -> Cohort:
-    """Read files of a known form (see `crm_models.sources.IMPORTERS`) and save them as the cohort folder `out`."""
-    from crm_models.sources import import_cohort
+    """Read files of a known form (see `crm_models.data.sources.IMPORTERS`) and save them as the cohort folder `out`."""
+    from crm_models.data.sources import import_cohort
 
     if Path(out).resolve() in [Path(source).resolve() for source in sources]:
         raise ConfigError(f"{out}: --out would replace what is imported; choose another --out")
@@ -77,7 +78,7 @@ def import_files(out: Path, form: str, sources: Sequence[Path], **options: Any) 
 
 def check(folder: Path) -> list[Finding]:
     """What in a cohort will hurt, before anything is trained on it."""
-    from crm_models.checks import check_cohort
+    from crm_models.data.checks import check_cohort
 
     return check_cohort(load_cohort(folder))
 
@@ -143,8 +144,8 @@ def train(
 
     chosen: the caller named the models, so that one the data cannot train is an error; otherwise it is left out.
     """
-    from crm_models.fitting import fit, start_run
-    from crm_models.training import resolve_device
+    from crm_models.runs.pipeline import fit, start_run
+    from crm_models.training.loop import resolve_device
 
     resolve_device(config.device)  # before anything is written
     run = start_run(Path(cohort), Path(out), config, chosen=chosen, overwrite=overwrite)
@@ -153,7 +154,7 @@ def train(
 
 def resume(out: Path, *, device: str = "auto", threads: int | None = None) -> Iterator[EpochEnd]:
     """Go on with a run that was killed or stopped, from the epoch it had reached, to the same numbers."""
-    from crm_models.fitting import fit, reopen
+    from crm_models.runs.pipeline import fit, reopen
 
     yield from fit(reopen(RunFolder(out)), device=device, threads=threads)
 
@@ -193,13 +194,13 @@ def tune(
     settings: Sequence[str] = (),
     runs: Path | None = None,
 ) -> Iterator[Trial]:
-    """Search for better settings of one model; yields every trial as it ends (see `crm_models.tuning.search`).
+    """Search for better settings of one model; yields every trial as it ends (see `crm_models.runs.search.search`).
 
     The first trial is the preset itself, with `settings` (as in `run_config`), which are not searched. Called again,
     the search in the folder `out` goes on; minutes: of this call, trials: in all.
     """
-    from crm_models.training import resolve_device
-    from crm_models.tuning import Limits, search
+    from crm_models.runs.search import Limits, search
+    from crm_models.training.loop import resolve_device
 
     resolve_device(device)
     config = run_config(
@@ -217,9 +218,9 @@ def evaluate(
     run_folder: Path, *, cohort: Path | None = None, device: str = "auto", threads: int | None = None
 ) -> dict[str, Any]:
     """The report on the run's own held-out customers (`report.json` of the contract)."""
-    from crm_models.evaluation import build_report
-    from crm_models.fitting import held_out, load_models, predict_held_out
-    from crm_models.truth import load_truth
+    from crm_models.data.truth import load_truth
+    from crm_models.evaluation.report import build_report
+    from crm_models.runs.pipeline import held_out, load_models, predict_held_out
 
     run = RunFolder(run_folder)
     models = load_models(run, device=device, threads=threads)
@@ -273,8 +274,8 @@ def plan(
 
     Customers stream through part by part: memory does not grow with the cohort. as_of: `cohort`, `latest` or a date.
     """
-    from crm_models.export import ExportSettings, write_plans
-    from crm_models.planning import Catalogue, make_plans
+    from crm_models.planning.export import ExportSettings, write_plans
+    from crm_models.planning.plans import Catalogue, make_plans
 
     run = RunFolder(run_folder)
     run.need_weights()
@@ -305,7 +306,7 @@ def score_stream(
     progress: Progress | None = None,
 ) -> Iterator[CustomerScores]:
     """Churn probability and best plan of every customer of a cohort folder, one part of the cohort at a time."""
-    from crm_models.fitting import load_models
+    from crm_models.runs.pipeline import load_models
 
     about = describe(folder)
     models = load_models(run, device=device, threads=threads)
@@ -360,9 +361,9 @@ def paper(
     progress: Callable[[str], None] | None = None,
 ) -> str:
     """Re-run the paper, write `paper.json`, `report.md` and `report.html` into `out`; returns one line on it."""
-    from crm_models.machine import get_ready
-    from crm_models.paper import rerun, verdict
-    from crm_models.paper_report import write_report
+    from crm_models.models.runtime import get_ready
+    from crm_models.paper.report import write_report
+    from crm_models.paper.rerun import rerun, verdict
 
     need_own_folder(out, "paper.json")  # before the work, not after it
     get_ready(threads)
@@ -386,14 +387,14 @@ def benchmark(
     device: str = "auto",
     threads: int | None = None,
 ) -> dict[str, Any]:
-    """Scores of one model on fixed splits of a cohort folder, with seconds; see `crm_models.benchmark`.
+    """Scores of one model on fixed splits of a cohort folder, with seconds; see `crm_models.bench.quality`.
 
     shape: any of `epochs`, `width`, `blocks`, `heads`, `max_len`, `batch`, in place of the preset's; settings: any
     other, as in `run_config`. A `batch` that is asked for is kept, also where customers are few. seeds: how many, from
     `seed` up; with more than one the scores are means over them, with their spread. labels: churn, how many customers
     of each fold's training keep their label; None: all.
     """
-    from crm_models import benchmark as measure
+    from crm_models.bench import quality as measure
 
     config = run_config(preset=preset, seed=seed, device=device, threads=threads, settings=settings)
     names = {"width": "d_model", "blocks": "n_blocks", "heads": "n_heads", "max_len": "max_events"}

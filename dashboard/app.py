@@ -9,7 +9,9 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:  # `streamlit run` puts only the folder of this file there
     sys.path.insert(0, str(ROOT))
 
-from dashboard import demo, garbage, page_turns, viewer, widgets  # noqa: E402  # the path comes first
+from dashboard.panels import widgets  # noqa: E402  # the path comes first
+from dashboard.state import demo, session  # noqa: E402  # the path comes first
+from dashboard.streamlit_patches import gc_freeze, navigation  # noqa: E402  # the path comes first
 
 st.set_page_config(page_title="CRM Transformers", page_icon=str(ROOT / "assets" / "icon.svg"), layout="wide")
 
@@ -42,7 +44,7 @@ def frame() -> None:
     """Logo, and which cohort and run every page talks about."""
     theme = "dark" if st.context.theme.type == "dark" else "light"
     st.logo(str(ROOT / "assets" / f"logo-{theme}.svg"), size="large", icon_image=str(ROOT / "assets" / "icon.svg"))
-    cohorts, runs = viewer.settle_choice()
+    cohorts, runs = session.settle_choice()
     # A box without options is drawn disabled, too pale to read: where there is nothing to choose, a sentence says so.
     with st.sidebar:
         if not cohorts:
@@ -52,9 +54,9 @@ def frame() -> None:
             "Cohort",
             cohorts,
             index=None,
-            key=viewer.COHORT,
+            key=session.COHORT,
             bind="query-params",
-            on_change=viewer.follow_newest,
+            on_change=session.follow_newest,
             help="The customers that all pages talk about.",
         )
         if not runs:
@@ -64,19 +66,19 @@ def frame() -> None:
             "Run",
             runs,
             index=None,
-            key=viewer.RUN,
+            key=session.RUN,
             bind="query-params",
-            on_change=viewer.mark_chosen,
+            on_change=session.mark_chosen,
             help="One training on this cohort: its models make the predictions and plans.",
         )
 
 
-page_turns.keep()
+navigation.keep()
 chosen = st.navigation(PAGES)
 with widgets.guarded("The workspace cannot be prepared:"):
     demo.prepare()
 frame()
-for message, icon in viewer.said():
+for message, icon in session.said():
     st.toast(message, icon=icon)
-garbage.spare_libraries()
+gc_freeze.spare_libraries()
 chosen.run()

@@ -1,6 +1,6 @@
 """What the command line says when it refuses."""
 
-from crm_models.__main__ import main
+from crm_models.cli.commands import main
 
 
 def refused(capsys, *arguments: object) -> str:

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from crm_models.cohort import outcomes, split_customers
-from crm_models.config import ChurnConfig, RunConfig, SequenceConfig, TrainingConfig
-from crm_models.features import FeatureEncoder
-from crm_models.records import Cohort
-from crm_models.tasks import Material
-from crm_models.training import TrainingState
+from crm_models.core.config import ChurnConfig, RunConfig, SequenceConfig, TrainingConfig
+from crm_models.core.records import Cohort
+from crm_models.data.cohort import outcomes, split_customers
+from crm_models.data.features import FeatureEncoder
+from crm_models.training.loop import TrainingState
+from crm_models.training.objectives import Material
 
 SMALL = RunConfig(
     device="cpu",

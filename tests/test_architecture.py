@@ -1,4 +1,7 @@
-"""The shape of the code: imports run one way, streamlit stays outside the package, torch where it computes."""
+"""The shape of the code: two lists say what may import what; `README.md` tells them in words.
+
+Streamlit stays outside the package, and torch where models compute.
+"""
 
 import ast
 import subprocess
@@ -7,124 +10,104 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[1] / "crm_models"
-DASHBOARD = PACKAGE.parent / "dashboard"
+ROOT = Path(__file__).resolve().parents[1]
 
-STAGES = [
-    "errors",
-    "schema",
-    "config",
-    "search_space",
-    "records",
-    "files",
-    "file_locks",
-    "ahead",
-    "truth",
-    "sources",
-    "checks",
-    "cohort",
-    "profile",
-    "scores",
-    "features",
-    "markov",
+PACKAGE = [
+    "core",
+    "data",
     "baselines",
-    "rehearsal",
-    "machine",
     "models",
-    "batches",
-    "pieces",
-    "courses",
-    "tasks",
-    "muon",
     "training",
-    "prediction",
-    "runs",
-    "estimate",
-    "fitting",
-    "trials",
-    "tuning",
-    "intervals",
+    "inference",
     "evaluation",
-    "curves",
-    "explanation",
     "planning",
-    "export",
+    "runs",
     "paper",
-    "paper_report",
-    "benchmark",
+    "bench",
     "workflow",
-    "speed",
-    "options",
+    "cli",
     "__main__",
 ]
-TORCH_STAGES = {"machine", "models", "batches", "pieces", "tasks", "muon", "training", "prediction"}
-"""Stages that import torch when they are imported; later ones reach it only inside the functions that compute."""
+"""The folders of `crm_models`: a module imports from its own folder and from those above it in this list."""
+
+APP = ["streamlit_patches", "jobs", "charts", "state", "panels", "app_pages", "app"]
+"""The folders of `dashboard`, likewise."""
+
+TORCH = {"models", "training", "inference"}
+"""Folders whose modules may import torch when they are imported; others reach it inside the functions that compute."""
+
+FILES = {name: sorted((ROOT / name).rglob("*.py")) for name in ("crm_models", "dashboard")}
 
 
-def stage_of(file: Path) -> str:
-    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
-
-
-def imports_of(file: Path, top_level_only: bool = False) -> set[str]:
-    """Dotted names of every module that the file imports."""
+def imports_of(file: Path, *, at_import: bool = False) -> set[str]:
+    """Dotted names of every module that the file imports; at_import: those that importing it loads at once."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
-    nodes = tree.body if top_level_only else ast.walk(tree)
     found = set()
-    for node in nodes:
+    for node in tree.body if at_import else ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: expected absolute imports"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
     return found
 
 
-MODULES = [file for file in sorted(PACKAGE.rglob("*.py")) if file != PACKAGE / "__init__.py"]
+def place_of(file: Path) -> str:
+    """The folder, or the module, right below `crm_models` or `dashboard`."""
+    return file.relative_to(ROOT).parts[1].removesuffix(".py")
 
 
-@pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_a_module_imports_only_from_earlier_stages(file):
-    own = STAGES.index(stage_of(file))
-    used = {name.split(".")[1] for name in imports_of(file) if name.startswith("crm_models.")}
-    later = {stage for stage in used if stage in STAGES and STAGES.index(stage) > own}
-    unknown = {stage for stage in used if stage not in STAGES and (PACKAGE / f"{stage}.py").exists()}
-    assert not later, f"{file.name} imports from later stages: {sorted(later)}"
-    assert not unknown, f"{file.name} imports modules without a place in the order: {sorted(unknown)}"
+@pytest.mark.parametrize(("top", "order"), [("crm_models", PACKAGE), ("dashboard", APP)])
+def test_imports_run_one_way(top, order):
+    places = {place_of(file) for file in FILES[top]} - {"__init__"}
+    assert places == set(order)
+    up = [
+        f"{file.relative_to(ROOT)} imports {name}"
+        for file in FILES[top]
+        for name in imports_of(file)
+        if (parts := name.split("."))[0] == top and len(parts) > 1 and parts[1] in order
+        if place_of(file) == "__init__" or order.index(parts[1]) > order.index(place_of(file))
+    ]
+    assert up == []
 
 
-def test_the_package_never_imports_streamlit():
-    users = [str(file) for file in MODULES if any(name.split(".")[0] == "streamlit" for name in imports_of(file))]
+def test_no_page_imports_another_page_and_no_folder_of_the_app_another_of_its_level():
+    sideways = [
+        f"{file.relative_to(ROOT)} imports {name}"
+        for file in FILES["dashboard"]
+        for name in imports_of(file)
+        if (name.startswith("dashboard.app_pages"))
+        or (place_of(file) == "charts" and name.startswith("dashboard.jobs"))
+        or (place_of(file) not in ("app", "streamlit_patches") and name.startswith("dashboard.streamlit_patches"))
+    ]
+    assert sideways == []
+
+
+@pytest.mark.parametrize("top", ["crm_models", "dashboard/charts", "dashboard/jobs"])
+def test_streamlit_is_for_state_panels_and_pages(top):
+    users = [str(f) for f in (ROOT / top).rglob("*.py") if any(n.split(".")[0] == "streamlit" for n in imports_of(f))]
     assert users == []
 
 
-def test_no_page_imports_another_page():
-    pages = sorted((DASHBOARD / "app_pages").glob("*.py"))
-    names = {page.stem for page in pages}
-    for page in pages:
-        used = {part for name in imports_of(page) for part in name.split(".")}
-        assert not (used & names) - {page.stem} or "app_pages" not in used, f"{page.name} imports another page"
+def test_nothing_of_the_app_hides_a_module_of_the_standard_library():
+    # `streamlit run dashboard/app.py` puts that folder itself on the path.
+    assert {child.stem for child in (ROOT / "dashboard").iterdir()} & set(sys.stdlib_module_names) == set()
 
 
-def test_charts_do_not_import_streamlit():
-    files = sorted(DASHBOARD.glob("*charts.py"))
-    assert len(files) > 3
-    for file in files:
-        assert not any(name.split(".")[0] == "streamlit" for name in imports_of(file)), file.name
-
-
-def test_no_module_of_the_app_hides_one_of_the_standard_library():
-    hidden = {file.stem for file in DASHBOARD.glob("*.py")} & set(sys.stdlib_module_names)
-    assert hidden == set()
+def test_torch_is_loaded_only_where_models_compute():
+    users = {
+        place_of(f)
+        for f in FILES["crm_models"]
+        if any(n.split(".")[0] == "torch" for n in imports_of(f, at_import=True))
+    }
+    assert users <= TORCH
 
 
 @pytest.mark.parametrize(
-    "module", ["crm_models", "crm_models.runs", "crm_models.evaluation", "crm_models.planning", "crm_models.export"]
+    "module",
+    ["", ".runs.folder", ".evaluation.report", ".planning", ".planning.export", ".workflow", ".cli.commands"],
 )
 def test_importing_it_does_not_load_torch(module):
-    code = f"import sys, {module}; print('torch' in sys.modules)"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent, check=True)
+    code = f"import sys, crm_models{module}; print('torch' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert ran.stdout.strip() == "False"
-
-
-def test_torch_is_imported_at_the_top_only_by_the_stages_that_compute():
-    users = {stage_of(f) for f in MODULES if any(n.split(".")[0] == "torch" for n in imports_of(f, True))}
-    assert users <= TORCH_STAGES | {"explanation"}

@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from crm_models.__main__ import main
-from crm_models.runs import RunFolder
+from crm_models.cli.commands import main
+from crm_models.runs.folder import RunFolder
 from tests.refusals import refused
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -412,7 +412,7 @@ def test_a_full_disk_leaves_nothing_half_written(small_cohort, tmp_path):
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))\n"
-        "from crm_models.__main__ import main\n"
+        "from crm_models.cli.commands import main\n"
         "given = ['generate', '--scenario', 'lifelike', '--customers', '5000']\n"
         f"sys.exit(main([*given, '--out', {str(tmp_path / 'c')!r}]))"
     )
@@ -429,7 +429,7 @@ def test_a_disk_that_fills_up_while_training_is_one_plain_line_and_the_run_says_
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))\n"
-        "from crm_models.__main__ import main\n"
+        "from crm_models.cli.commands import main\n"
         f"sys.exit(main(['train', {str(small_cohort)!r}, '--out', {str(run)!r}, '--epochs', '1', '--quiet']))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
@@ -456,7 +456,7 @@ def test_a_killed_training_is_told_from_a_running_one_and_resumes_to_the_same_nu
             if line.startswith("churn") and "2/4" in line:
                 process.kill()
                 break
-    from crm_models.runs import RunFolder
+    from crm_models.runs.folder import RunFolder
 
     assert RunFolder(killed).status().state == "interrupted"
     assert main(["evaluate", str(killed)]) == 2

@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from crm_models.config import ChurnConfig
-from crm_models.features import FeatureEncoder
+from crm_models.core.config import ChurnConfig
+from crm_models.data.features import FeatureEncoder
 from crm_models.models.blocks import Block, FeatureTokens
 
 

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from crm_models.config import SequenceConfig
-from crm_models.features import FeatureEncoder
+from crm_models.core.config import SequenceConfig
+from crm_models.core.schema import N_STEPS, PADDING
+from crm_models.data.features import FeatureEncoder
 from crm_models.models.blocks import Block, FeatureTokens, KeyValue
-from crm_models.models.follow_ups import FollowUps
-from crm_models.models.repeats import Repeats
-from crm_models.schema import N_STEPS, PADDING
+from crm_models.models.repeat_bias import Repeats
+from crm_models.models.transition_prior import FollowUps
 
 QUIET = 0.1
 """First weights of the last layer norm: the network's share in the scores before it has learned anything."""

@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from dashboard import attention_panels, widgets
+from dashboard.panels import attention as attention_panels
+from dashboard.panels import widgets
 
 widgets.title("Attention", "What do the models look at, and what really moves a prediction?")
 run = widgets.need_run()

@@ -2,7 +2,10 @@
 
 import streamlit as st
 
-from dashboard import cohort_panels, upload_panels, viewer, widgets
+from dashboard.panels import cohort as cohort_panels
+from dashboard.panels import upload as upload_panels
+from dashboard.panels import widgets
+from dashboard.state import session
 
 widgets.title("Cohort", "Who are the customers, what happened to them, and what in the data will hurt?")
 
@@ -23,7 +26,7 @@ with st.container(border=True):
     else:
         cohort_panels.generate()
 
-cohort = viewer.current_cohort()
+cohort = session.current_cohort()
 if cohort is None:
     widgets.empty_state("groups", "No customers yet", "Generate a cohort above, or bring your own files.")
     st.stop()

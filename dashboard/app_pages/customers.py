@@ -2,7 +2,9 @@
 
 import streamlit as st
 
-from dashboard import customer_panels, policy_panels, widgets
+from dashboard.panels import customers as customer_panels
+from dashboard.panels import policy as policy_panels
+from dashboard.panels import widgets
 
 widgets.title("Customers", "Who is this customer, how likely are they to leave, and what comes next?")
 run = widgets.need_run()

@@ -2,7 +2,9 @@
 
 import streamlit as st
 
-from dashboard import evaluate_panels, store, widgets
+from dashboard.panels import evaluate as evaluate_panels
+from dashboard.panels import widgets
+from dashboard.state import store
 
 widgets.title("Evaluate", "How good are the models, and how far is it to the best possible?")
 run = widgets.need_run()

@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from dashboard import home_panels, widgets
+from dashboard.panels import home as home_panels
+from dashboard.panels import widgets
 
 widgets.title("CRM Transformers", "Which three actions come next for each customer, and who is about to leave?")
 st.markdown(

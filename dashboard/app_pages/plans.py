@@ -2,7 +2,9 @@
 
 import streamlit as st
 
-from dashboard import list_panels, plans_panels, policy_panels, widgets
+from dashboard.panels import customer_list, widgets
+from dashboard.panels import plans as plans_panels
+from dashboard.panels import policy as policy_panels
 
 widgets.title("Plans", "Who is at risk, and what do we do for whom?")
 run = widgets.need_run()
@@ -16,6 +18,6 @@ if "sequence" not in trained:
         "the most popular actions" if run.about["popular"] else "retention actions for those at risk, and no others"
     )
     st.info(f"This run has no sequence model, so plans hold {instead}.", icon=":material/info:")
-bound = plans_panels.Bound(policy=policy_panels.policy_row(), filter=list_panels.current_filter())
+bound = plans_panels.Bound(policy=policy_panels.policy_row(), filter=customer_list.current_filter())
 plans_panels.decide(run, bound)
 plans_panels.download(run, bound)

@@ -2,9 +2,12 @@
 
 import streamlit as st
 
-from crm_models.errors import CrmError
-from dashboard import run_panels, train_form, train_panels, tune_panels, widgets
-from dashboard.train_form import Wanted
+from crm_models.core.errors import CrmError
+from dashboard.panels import runs as run_panels
+from dashboard.panels import train as train_panels
+from dashboard.panels import train_form, widgets
+from dashboard.panels import tune as tune_panels
+from dashboard.panels.train_form import Wanted
 
 widgets.title("Train", "How much can the models learn from these customers?")
 cohort = widgets.need_cohort()

@@ -19,12 +19,12 @@ import pyarrow.parquet as pq
 from playwright.sync_api import Page, sync_playwright
 
 from crm_models import workflow
-from crm_models.files import write_json
-from crm_models.records import CustomerScores
-from crm_models.runs import RunFolder
-from crm_models.scores import read_scores, write_scores
-from dashboard import scoring
-from dashboard.store import of_rows
+from crm_models.core.files import write_json
+from crm_models.core.records import CustomerScores
+from crm_models.inference.score_store import read_scores, write_scores
+from crm_models.runs.folder import RunFolder
+from dashboard.jobs import scoring
+from dashboard.state.store import of_rows
 from tests.browser.conftest import ARGUMENTS, AT_REST, CHROMIUM, served
 
 COHORT, RUN = "measured", "quick"

@@ -18,10 +18,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from crm_models import workflow
-from crm_models.files import write_json
-from crm_models.runs import RunFolder
-from dashboard import paper_live, scoring
-from dashboard.jobs import JobFolder
+from crm_models.core.files import write_json
+from crm_models.runs.folder import RunFolder
+from dashboard.jobs import paper as paper_job
+from dashboard.jobs import scoring
+from dashboard.jobs.queue import JobFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -57,7 +58,7 @@ def served(workspace: Path, script: Path = ROOT / "dashboard" / "app.py") -> Ite
     finally:
         server.terminate()
         # Before waiting: a server that ends beside two trainings can take its time on a busy machine.
-        for queue in (JobFolder(workspace), JobFolder(workspace / paper_live.FOLDER)):
+        for queue in (JobFolder(workspace), JobFolder(workspace / paper_job.FOLDER)):
             end_jobs(queue)
         _ended(server)
 
@@ -105,9 +106,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_json(run / "report.json", workflow.evaluate(run))
     scoring.keep(RunFolder(run), cohort)
     with pytest.MonkeyPatch.context() as short:
-        short.setattr(paper_live, "CUSTOMERS", 300)
-        short.setattr(paper_live, "ORDER", (1.0, 0.0))
-        paper_live.keep(workspace / "paper", seeds=1)
+        short.setattr(paper_job, "CUSTOMERS", 300)
+        short.setattr(paper_job, "ORDER", (1.0, 0.0))
+        paper_job.keep(workspace / "paper", seeds=1)
     (workspace / "prepared").touch()
     return workspace
 

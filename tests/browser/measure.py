@@ -27,11 +27,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from playwright.sync_api import Page, sync_playwright
 
 from crm_models import workflow
-from crm_models.files import write_json
-from crm_models.runs import RunFolder
-from dashboard import paper_live, scoring
-from dashboard.jobs import JobFolder
-from dashboard.runner import EAGER_SECONDS
+from crm_models.core.files import write_json
+from crm_models.runs.folder import RunFolder
+from dashboard.jobs import paper as paper_job
+from dashboard.jobs import scoring
+from dashboard.jobs.queue import JobFolder
+from dashboard.jobs.worker import EAGER_SECONDS
 from tests.browser.conftest import ARGUMENTS, AT_REST, CHROMIUM, served  # the path comes first
 
 PAGES = ("Home", "Cohort", "Train", "Evaluate", "Attention", "Customers", "Plans", "Paper")
@@ -51,7 +52,7 @@ def prepare(workspace: Path, customers: int) -> None:
     list(workflow.train(cohort, workspace / "runs" / "quick", config))
     write_json(workspace / "runs" / "quick" / "report.json", workflow.evaluate(workspace / "runs" / "quick"))
     scoring.keep(RunFolder(workspace / "runs" / "quick"), cohort)
-    paper_live.keep(workspace / paper_live.FOLDER, seeds=5)
+    paper_job.keep(workspace / paper_job.FOLDER, seeds=5)
     workflow.generate(workspace / "cohorts" / "small", scenario="lifelike", customers=2000)
 
 

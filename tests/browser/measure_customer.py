@@ -18,10 +18,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 from playwright.sync_api import Page
 
-from crm_models.planning import Catalogue, Policy, make_plans
-from crm_models.runs import RunFolder
-from crm_models.scores import read_scores
-from dashboard import scoring
+from crm_models.inference.score_store import read_scores
+from crm_models.planning.plans import Catalogue, Policy, make_plans
+from crm_models.runs.folder import RunFolder
+from dashboard.jobs import scoring
 from tests.browser.beside import COHORT, RUN, Times, n_customers, pages, prepare, report  # the path comes first
 
 CHOICES = 20

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from dashboard.paper_live import state_file
+from dashboard.jobs.paper import state_file
 from tests.browser.conftest import ARGUMENTS, CHROMIUM, ROOT, at_rest, served  # the path comes first
 
 WIDTH, HEIGHT, SCALE = 1280, 900, 1.5

@@ -28,7 +28,8 @@ TEXTS = [
 ]
 SCRIPT = """
 import streamlit as st
-from dashboard import charts, cohort_charts, widgets
+from dashboard.charts import cohort as cohort_charts, theme
+from dashboard.panels import widgets
 TEXTS = {texts!r}
 for k, text in enumerate(TEXTS):
     with st.container(key=f"row{{k}}"):
@@ -38,7 +39,7 @@ for k, text in enumerate(TEXTS):
         st.metric("x", widgets.plain(text))
         with st.expander(widgets.plain(text)):
             st.write("x")
-st.plotly_chart(cohort_charts.bars(TEXTS, [1] * len(TEXTS), title=charts.plain(TEXTS[0], 80), unit="x"), key="chart")
+st.plotly_chart(cohort_charts.bars(TEXTS, [1] * len(TEXTS), title=theme.plain(TEXTS[0], 80), unit="x"), key="chart")
 """
 PLACES = (
     "[data-testid=stMarkdown]",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from crm_models.scores import read_scores
+from crm_models.inference.score_store import read_scores
 from tests.browser.conftest import at_rest
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

@@ -10,12 +10,12 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from crm_models import workflow
-from crm_models.cohort import load_cohort, save_cohort
-from crm_models.files import write_json
-from crm_models.records import Cohort
-from crm_models.runs import RunFolder
-from crm_models.schema import ACTION, CUSTOMER_ID
-from dashboard import jobs, scoring
+from crm_models.core.files import write_json
+from crm_models.core.records import Cohort
+from crm_models.core.schema import ACTION, CUSTOMER_ID
+from crm_models.data.cohort import load_cohort, save_cohort
+from crm_models.runs.folder import RunFolder
+from dashboard.jobs import queue, scoring
 
 HERE = Path(__file__).parent
 
@@ -49,7 +49,7 @@ def made_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def nobody_works(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs stay in the queue: no runner is started."""
-    monkeypatch.setattr(jobs.JobFolder, "_start_runner", lambda self: None)
+    monkeypatch.setattr(queue.JobFolder, "_start_runner", lambda self: None)
 
 
 @pytest.fixture

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from crm_models.explanation import AttentionMap
-from crm_models.scores import read_scores
-from dashboard import attention_panels, store
+from crm_models.inference.explanation import AttentionMap
+from crm_models.inference.score_store import read_scores
+from dashboard.panels import attention as attention_panels
+from dashboard.state import store
 from tests.dashboard.conftest import NASTY
 
 

@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashboard import charts, cohort_charts, training_charts
-from dashboard.charts import Score
-from dashboard.training_charts import Curve, Stretch
+from dashboard.charts import cohort as cohort_charts
+from dashboard.charts import theme
+from dashboard.charts import training as training_charts
+from dashboard.charts.theme import Score
+from dashboard.charts.training import Curve, Stretch
 
 CONFIG = Path(__file__).resolve().parents[2] / ".streamlit" / "config.toml"
-MEANINGS = {name: getattr(charts, name) for name in ("MODEL", "RETENTION", "AT_RISK", "CHANCE", "BASELINE", "CEILING")}
+MEANINGS = {name: getattr(theme, name) for name in ("MODEL", "RETENTION", "AT_RISK", "CHANCE", "BASELINE", "CEILING")}
 # Linear RGB as people with the three common kinds of colour blindness see it (Machado, Oliveira, Fernandes, 2009).
 SEEN_BY = {
     "everybody": np.eye(3),
@@ -77,8 +79,8 @@ def test_the_theme_and_the_charts_share_one_palette(mode):
 
 
 def test_text_from_data_is_shown_and_not_read_as_markup():
-    assert charts.plain(NASTY, 80) == "&lt;b&gt;Bob&lt;/b&gt; &lt;a href='x'&gt;&amp;amp;&lt;/a&gt; %{x}"
-    assert charts.plain("a" * 50, 10) == "a" * 9 + "…"
+    assert theme.plain(NASTY, 80) == "&lt;b&gt;Bob&lt;/b&gt; &lt;a href='x'&gt;&amp;amp;&lt;/a&gt; %{x}"
+    assert theme.plain("a" * 50, 10) == "a" * 9 + "…"
 
 
 def test_no_chart_lets_markup_from_data_through():
@@ -87,7 +89,7 @@ def test_no_chart_lets_markup_from_data_through():
         cohort_charts.bars([NASTY], [1], title="t", unit="events"),
         cohort_charts.columns([NASTY], [1], title="t", x="x", unit="customers", rate=[0.1]),
         cohort_charts.churn_by_group(groups, feature=NASTY, mean=0.2),
-        charts.rulers([Score(label=NASTY, ours=0.5, chance=0.1, baseline=0.2, baseline_name=NASTY)]),
+        theme.rulers([Score(label=NASTY, ours=0.5, chance=0.1, baseline=0.2, baseline_name=NASTY)]),
         training_charts.compared_losses(
             [Curve(name=NASTY, epochs=[1], train=[1.0], valid=[None])], title="t", chance=None
         ),
@@ -112,9 +114,7 @@ def place_of(fig, name: str, row: int = 0) -> float:
 
 
 def test_a_ruler_runs_from_chance_to_ceiling():
-    fig = charts.rulers(
-        [Score(label="AUC", ours=0.8, chance=0.5, baseline=0.65, baseline_name="logistic", ceiling=0.9)]
-    )
+    fig = theme.rulers([Score(label="AUC", ours=0.8, chance=0.5, baseline=0.65, baseline_name="logistic", ceiling=0.9)])
     assert place_of(fig, "Chance") == 0
     assert place_of(fig, "Ceiling") == 1
     assert place_of(fig, "Ours") == pytest.approx(0.75)
@@ -124,13 +124,13 @@ def test_a_ruler_runs_from_chance_to_ceiling():
 def test_of_a_loss_lower_is_further_along_and_without_a_ceiling_perfect_is_the_end():
     loss = Score(label="loss", ours=1.0, chance=2.0, lower_is_better=True)
     share = Score(label="share", ours=0.4, chance=0.2)
-    fig = charts.rulers([loss, share])
+    fig = theme.rulers([loss, share])
     assert place_of(fig, "Ours", row=1) == pytest.approx(0.5)
     assert place_of(fig, "Ours", row=0) == pytest.approx(0.25)
 
 
 def test_a_score_worse_than_chance_is_drawn_just_outside():
-    fig = charts.rulers([Score(label="AUC", ours=0.1, chance=0.5, ceiling=0.9)])
+    fig = theme.rulers([Score(label="AUC", ours=0.1, chance=0.5, ceiling=0.9)])
     assert place_of(fig, "Ours") == pytest.approx(-0.06)
 
 
@@ -202,7 +202,7 @@ def test_rulers_cost_one_trace_for_each_kind_of_mark_however_many_there_are():
     scores = [
         Score(label=f"s{k}", ours=0.5, chance=0.1, baseline=0.3, ceiling=0.9, low=0.4, high=0.6) for k in range(5)
     ]
-    fig = charts.rulers(scores)
+    fig = theme.rulers(scores)
     assert [t.name for t in fig.data] == [None, "Chance", "Baseline", "Ceiling", "Ours"]
     assert len(fig.data[-1].x) == 5
     assert "95 % interval 0.400 to 0.600" in fig.data[-1].hovertemplate[0]

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from crm_models.cohort import describe, load_cohort
-from dashboard import store
+from crm_models.data.cohort import describe, load_cohort
+from dashboard.state import store
 
 EVENTS = "client;what;when;amount\n" + "".join(
     f"c{k % 30};{'call' if k % 3 else 'mail'};{1 + k % 28:02d}.01.2026;{k},5\n" for k in range(240)
@@ -38,7 +38,7 @@ def test_generate_cohort_makes_one_and_makes_it_current(workspace, open_page):
 
 
 def test_a_limit_of_the_page_holds_on_the_server_too(workspace, open_page, monkeypatch):
-    monkeypatch.setattr("dashboard.store.MAX_GENERATED", 50)
+    monkeypatch.setattr("dashboard.state.store.MAX_GENERATED", 50)
     app = open_page("cohort")
     app.session_state["generate_customers_lifelike"] = 50
     app.run()
@@ -127,9 +127,9 @@ def test_a_broken_upload_says_what_is_wrong_and_breaks_nothing(workspace, open_p
 
 
 def test_the_limits_are_said_clearly(workspace, open_page, texts, monkeypatch):
-    monkeypatch.setattr("dashboard.uploads.MAX_ROWS", 100)
+    monkeypatch.setattr("dashboard.state.uploads.MAX_ROWS", 100)
     assert "expected at most 100 rows, found 240" in texts(own_files(open_page, rows__csv=EVENTS))
-    monkeypatch.setattr("dashboard.uploads.MAX_MB", 1)
+    monkeypatch.setattr("dashboard.state.uploads.MAX_MB", 1)
     assert "expected at most 1 MB, found 2" in texts(own_files(open_page, size__csv="x" * 2_000_000))
 
 
@@ -187,7 +187,8 @@ def test_a_count_too_long_for_its_box_is_shown_in_millions_with_the_exact_one_at
 ):
     real = store.cohort_card("small")
     monkeypatch.setattr(
-        "dashboard.store.cohort_card", lambda name: replace(real, facts=replace(real.facts, interactions=2_186_401))
+        "dashboard.state.store.cohort_card",
+        lambda name: replace(real, facts=replace(real.facts, interactions=2_186_401)),
     )
     box = next(m for m in open_page("cohort").metric if m.label == "Interactions")
     assert (box.value, box.proto.help) == ("2.19 M", "2,186,401")

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from crm_models import workflow
-from crm_models.cohort import load_cohort
-from crm_models.planning import Catalogue, Policy, make_plans
-from crm_models.records import moment_days
-from crm_models.scores import read_scores
-from dashboard import customer_panels, list_panels, predictions, store
+from crm_models.core.records import moment_days
+from crm_models.data.cohort import load_cohort
+from crm_models.inference.score_store import read_scores
+from crm_models.planning.plans import Catalogue, Policy, make_plans
+from dashboard.panels import customer_list
+from dashboard.panels import customers as customer_panels
+from dashboard.state import predictions, store
 from tests.dashboard.conftest import NASTY
 
 
@@ -117,7 +119,7 @@ def test_an_unknown_customer_in_the_address_gives_the_list(workspace, open_page,
     app = open_page("customers", customer=name)
     assert not app.exception
     assert f"No customer of this cohort has the id {name}" in texts(app)
-    assert len(app.dataframe[0].value) == list_panels.ROWS
+    assert len(app.dataframe[0].value) == customer_list.ROWS
 
 
 @pytest.mark.parametrize("threshold", ["abc", "7", "nan"])
@@ -208,9 +210,9 @@ def test_the_list_has_risk_and_plan_of_every_customer_a_page_at_a_time(workspace
     assert not app.exception
     everybody = scores_of(workspace)
     table = app.dataframe[0].value
-    assert len(table) == list_panels.ROWS
+    assert len(table) == customer_list.ROWS
     assert table["churn probability"].iloc[0] == pytest.approx(100 * everybody.churn_p.max(), abs=0.051)
-    assert [len(plan) for plan in table["plan"]] == [3] * list_panels.ROWS
+    assert [len(plan) for plan in table["plan"]] == [3] * customer_list.ROWS
 
 
 def test_search_narrows_select_box_and_list(workspace, open_page, texts):

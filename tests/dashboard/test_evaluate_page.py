@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from crm_models import curves
-from crm_models.files import read_json
-from dashboard import evaluate_panels, predictions, store
+from crm_models.core.files import read_json
+from crm_models.evaluation import curves
+from dashboard.panels import evaluate as evaluate_panels
+from dashboard.state import predictions, store
 
 
 def titles(app) -> list[str]:

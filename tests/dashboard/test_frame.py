@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dashboard import uploads
-from dashboard.widgets import PAGES
+from dashboard.panels.widgets import PAGES
+from dashboard.state import uploads
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-from crm_models.scores import read_scores
-from dashboard.jobs import Job, JobFolder
+from crm_models.inference.score_store import read_scores
+from dashboard.jobs.queue import Job, JobFolder
 
 
 def metrics(app) -> dict[str, str]:

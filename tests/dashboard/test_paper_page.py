@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from crm_models.paper import printed
-from crm_models.schema import MODEL_NAMES
-from dashboard import paper_live, paper_store
-from dashboard.jobs import Job, JobFolder
+from crm_models.core.schema import MODEL_NAMES
+from crm_models.paper.rerun import printed
+from dashboard.jobs import paper as paper_job
+from dashboard.jobs.queue import Job, JobFolder
+from dashboard.state import paper_store
 
 CLAIMED = printed()
 
@@ -63,7 +64,7 @@ def at_signal(sequence: float, churn: float) -> dict:
 def keep(workspace: Path, **state: object) -> None:
     """Lay the state of a demonstration into the workspace."""
     known = {"wanted": 20, "seconds": 12.5, "result": None, "stage": "seeds", "ended": None, "lifelike": {}}
-    file = paper_live.state_file(workspace / "paper")
+    file = paper_job.state_file(workspace / "paper")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(known | {"signals_done": 0} | state))
 
@@ -227,34 +228,34 @@ def test_a_failed_re_run_says_why_and_can_be_tried_again(workspace, open_page, t
 def test_the_state_grows_step_by_step_and_begins_empty(tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(
-        "crm_models.files.write_json", lambda file, state: written.append(json.loads(json.dumps(state)))
+        "crm_models.core.files.write_json", lambda file, state: written.append(json.loads(json.dumps(state)))
     )
     monkeypatch.setattr(
-        "dashboard.paper_live.write_json", lambda f, state: written.append(json.loads(json.dumps(state)))
+        "dashboard.jobs.paper.write_json", lambda f, state: written.append(json.loads(json.dumps(state)))
     )
-    monkeypatch.setattr("crm_models.paper.rerun_steps", lambda seeds: (result(k) for k in range(1, seeds + 1)))
-    monkeypatch.setattr("crm_models.paper.lifelike", lambda signal, customers: at_signal(signal, signal))
-    paper_live.keep(tmp_path, seeds=2)
+    monkeypatch.setattr("crm_models.paper.rerun.rerun_steps", lambda seeds: (result(k) for k in range(1, seeds + 1)))
+    monkeypatch.setattr("crm_models.paper.rerun.lifelike", lambda signal, customers: at_signal(signal, signal))
+    paper_job.keep(tmp_path, seeds=2)
     assert [s["result"] and s["result"]["seeds"] for s in written[:3]] == [None, 1, 2]
     assert [s["stage"] for s in written] == ["seeds"] * 3 + ["signals"] * 11 + ["done"]
-    assert set(written[-1]["lifelike"]) == {str(signal) for signal in paper_live.SIGNALS}
+    assert set(written[-1]["lifelike"]) == {str(signal) for signal in paper_job.SIGNALS}
 
 
 def test_the_finished_result_is_kept_until_another_one_is_finished(tmp_path, monkeypatch):
-    monkeypatch.setattr("crm_models.paper.lifelike", lambda signal, customers: at_signal(signal, signal))
+    monkeypatch.setattr("crm_models.paper.rerun.lifelike", lambda signal, customers: at_signal(signal, signal))
 
     def state() -> dict:
-        return json.loads(paper_live.state_file(tmp_path).read_text())
+        return json.loads(paper_job.state_file(tmp_path).read_text())
 
     def cut_off(seeds):
         yield result(1)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("crm_models.paper.rerun_steps", lambda seeds: iter([result(seeds)]))
-    paper_live.keep(tmp_path, seeds=3)
+    monkeypatch.setattr("crm_models.paper.rerun.rerun_steps", lambda seeds: iter([result(seeds)]))
+    paper_job.keep(tmp_path, seeds=3)
     assert (state()["stage"], state()["last"]) == ("done", None)
-    monkeypatch.setattr("crm_models.paper.rerun_steps", cut_off)
+    monkeypatch.setattr("crm_models.paper.rerun.rerun_steps", cut_off)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            paper_live.keep(tmp_path, seeds=5)
+            paper_job.keep(tmp_path, seeds=5)
         assert state()["last"]["result"]["seeds"] == 3

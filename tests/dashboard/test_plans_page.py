@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import streamlit as st
 
-from crm_models.export import ExportSettings, write_plans
-from crm_models.planning import Catalogue, Policy, RiskIndex, make_plans
-from crm_models.scores import read_scores
-from dashboard import decision_charts, plans_panels, predictions, store
+from crm_models.inference.score_store import read_scores
+from crm_models.planning.export import ExportSettings, write_plans
+from crm_models.planning.plans import Catalogue, Policy, RiskIndex, make_plans
+from dashboard.charts import decision as decision_charts
+from dashboard.panels import plans as plans_panels
+from dashboard.state import predictions, store
 from tests.dashboard.conftest import NASTY
 
 

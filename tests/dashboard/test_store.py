@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from dashboard import demo, places, store
-from dashboard.jobs import JobFolder
+from dashboard.jobs.queue import JobFolder
+from dashboard.state import demo, places, store
 
 
 @pytest.fixture

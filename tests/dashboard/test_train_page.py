@@ -6,9 +6,9 @@ import shutil
 import pytest
 
 from crm_models import workflow
-from crm_models.runs import RunFolder
-from dashboard import train_panels
-from dashboard.jobs import Job, JobFolder
+from crm_models.runs.folder import RunFolder
+from dashboard.jobs.queue import Job, JobFolder
+from dashboard.panels import train as train_panels
 
 
 def train_button(app):
@@ -178,8 +178,8 @@ def test_a_run_is_deleted_with_its_log_after_a_second_click(workspace, open_page
 
 @pytest.mark.parametrize(("keep", "said"), [("customers", "no interactions"), ("interactions", "Churn is not known")])
 def test_what_a_cohort_cannot_train_is_said_before(workspace, open_page, texts, keep, said):
-    from crm_models.cohort import load_cohort, save_cohort
-    from crm_models.records import Cohort
+    from crm_models.core.records import Cohort
+    from crm_models.data.cohort import load_cohort, save_cohort
 
     whole = load_cohort(workspace / "cohorts" / "small")
     part = Cohort.build(

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from crm_models import workflow
-from crm_models.cohort import load_cohort, save_cohort
-from crm_models.records import Cohort
-from crm_models.runs import RunFolder
-from crm_models.trials import FILE, read_search
-from dashboard.jobs import Job, JobFolder
-from tests.dashboard.test_jobs import busy as busy
-from tests.dashboard.test_jobs import wait_until
+from crm_models.core.records import Cohort
+from crm_models.data.cohort import load_cohort, save_cohort
+from crm_models.runs.folder import RunFolder
+from crm_models.runs.trials import FILE, read_search
+from dashboard.jobs.queue import Job, JobFolder
+from tests.dashboard.test_queue import busy as busy
+from tests.dashboard.test_queue import wait_until
 
 NAME = "small-search-churn"
 TINY = ("churn.d_model=8", "churn.n_blocks=1", "churn.n_members=1", "churn_training.least_updates=1")

@@ -7,9 +7,9 @@ import zipfile
 import pandas as pd
 import pytest
 
-from crm_models.errors import DataError
-from dashboard import uploads
-from dashboard.uploads import Mapped
+from crm_models.core.errors import DataError
+from dashboard.state import uploads
+from dashboard.state.uploads import Mapped
 
 TABLE = "kunde;Größe;gekündigt\nMüller;1,5;ja\nĐorđe;2,5;nein\n"
 

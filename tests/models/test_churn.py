@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from crm_models.batches import churn_batch
-from crm_models.config import preset
+from crm_models.core.config import preset
+from crm_models.models.batches import churn_batch
 from crm_models.models.churn import ChurnBatch, ChurnTransformer
-from crm_models.tasks import ChurnTask
+from crm_models.training.objectives import ChurnTask
 from tests.small_cohorts import SMALL, material, random_cohort, untrained, with_churn
 
 PAPER = replace(preset("paper"), device="cpu")

@@ -1,0 +1,1 @@
+"""Simple methods that need no training by gradient."""

@@ -1,0 +1,253 @@
+"""What simple rules reach: popularity, repeat-last, Markov; majority, recency, logistic regression.
+
+Every baseline answers in the same records as the Transformers do, so that the same code scores them. It is fitted on
+the training and validation customers together, because it needs no early stopping; test customers are never looked at.
+Ties are broken everywhere by the higher score, then the lower action id, which is how the Transformers are ranked too.
+Letters: N customers, M scored customers, E events, A actions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from crm_models.baselines.markov import Chain, LongChain, Pairs, places
+from crm_models.core.records import ChurnPredictions, SequencePredictions
+from crm_models.core.schema import N_STEPS
+from crm_models.data.cohort import Outcomes, Split
+from crm_models.data.features import CohortArrays, FeatureEncoder
+
+RECENT_SHARE = 0.2
+"""`recent` counts the latest fifth of all events fitted on."""
+
+DENSE_ACTIONS = 100
+"""Up to so many actions `markov_2` looks at the last two (A^3 probabilities); beyond, pairs are too rare to count."""
+
+LOGISTIC_ROWS = 200_000
+"""Customers that logistic regression is fitted on at most: plenty for some hundred coefficients."""
+
+
+# ---- sequences -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """What the customers fitted on did.
+
+    popular and recent: (A,) probabilities, smoothed by one event in all. pairs: their successive actions.
+    """
+
+    popular: np.ndarray
+    recent: np.ndarray
+    pairs: Pairs
+
+
+def count(arrays: CohortArrays, rows: np.ndarray, n_actions: int) -> Counts:
+    """Counts over all events of the customers `rows`."""
+    own = np.zeros(len(arrays), dtype=bool)
+    own[rows] = True
+    events = arrays.events
+    customer = np.repeat(np.arange(len(arrays)), np.diff(events.starts))
+    keep = own[customer]
+    action, days, customer = events.action[keep].astype(np.int64) - 1, events.days[keep], customer[keep]
+    latest = days >= np.quantile(days, 1 - RECENT_SHARE) if len(days) else np.zeros(0, bool)
+    last = np.flatnonzero(np.diff(customer) == 0)
+    before = np.maximum(last - 1, 0)
+    known = (last > 0) & (customer[before] == customer[last])
+    # Every fifth customer by id, not by row: shuffling a cohort changes nothing.
+    held = pd.util.hash_array(arrays.customer_id.astype(object), categorize=False) % 5 == 0
+    return Counts(
+        popular=_smoothed(np.bincount(action, minlength=n_actions)),
+        recent=_smoothed(np.bincount(action[latest], minlength=n_actions)),
+        pairs=Pairs(
+            last=action[last],
+            following=action[last + 1],
+            before=np.where(known, action[before], -1),
+            held=held[customer[last]],
+        ),
+    )
+
+
+def sequence_baselines(
+    fitted: CohortArrays, rows: np.ndarray, arrays: CohortArrays, found: Outcomes, encoder: FeatureEncoder
+) -> dict[str, SequencePredictions]:
+    """All sequence baselines, fitted on the customers `rows` of `fitted`, for the outcomes `found` of `arrays`.
+
+    `popular`, `recent`, `repeat_last`, `markov` (the last action decides) and, for small vocabularies, `markov_2`.
+    """
+    counts = count(fitted, rows, encoder.n_actions)
+    chain = Chain.fit(counts.pairs, counts.popular)
+    made = {
+        "popular": _static(arrays, found, counts.popular),
+        "recent": _static(arrays, found, counts.recent),
+        "repeat_last": _repeat_last(arrays, found, counts),
+        "markov": _markov(arrays, found, chain),
+    }
+    if encoder.n_actions <= DENSE_ACTIONS:
+        made["markov_2"] = _markov_2(arrays, found, LongChain.fit(counts.pairs, chain))
+    return made
+
+
+def popular(
+    fitted: CohortArrays, rows: np.ndarray, arrays: CohortArrays, found: Outcomes, encoder: FeatureEncoder
+) -> SequencePredictions:
+    """The most popular action of the customers fitted on, three times over."""
+    return _static(arrays, found, count(fitted, rows, encoder.n_actions).popular)
+
+
+def last_actions(arrays: CohortArrays, found: Outcomes) -> np.ndarray:
+    """(M,) id of the last action of each history."""
+    return arrays.events.action[arrays.events.starts[found.rows] + found.n_history - 1].astype(np.int64)
+
+
+def true_steps(arrays: CohortArrays, found: Outcomes) -> np.ndarray:
+    """(M, 3) ids of the events after the history, 0 where there are fewer."""
+    place = np.arange(N_STEPS)
+    real = place < found.n_outcome[:, None]
+    first = arrays.events.starts[found.rows] + found.n_history
+    return np.where(real, arrays.events.action[np.where(real, first[:, None] + place, 0)], 0).astype(np.int64)
+
+
+def rank_of(scores: np.ndarray, action: np.ndarray) -> np.ndarray:
+    """(M,) how many actions stand before `action` (ids) when scores (M, A) are sorted; ties go to the lower id."""
+    at = (action - 1).clip(min=0)
+    value = np.take_along_axis(scores, at[:, None], axis=1)
+    before = (scores > value) | ((scores == value) & (np.arange(scores.shape[1]) < at[:, None]))
+    return before.sum(axis=1)
+
+
+def _static(arrays: CohortArrays, found: Outcomes, p: np.ndarray) -> SequencePredictions:
+    """The same distribution for everybody and every step."""
+    actual, m, best = true_steps(arrays, found) - 1, len(found.rows), int(p.argmax())
+    plan, plan_p = np.full((m, N_STEPS), best + 1), np.full(m, p[best] ** N_STEPS)
+    return _answer(arrays, found, plan, plan_p, p[actual], places(p)[actual[:, 0]])
+
+
+def _repeat_last(arrays: CohortArrays, found: Outcomes, counts: Counts) -> SequencePredictions:
+    """The last action again, then the others by popularity; as probable as repeating was among the customers fitted on.
+
+    It plans and ranks by this rule even where repeating is rare, so its plan need not be its most probable one.
+    """
+    pairs = counts.pairs
+    share = ((pairs.last == pairs.following).sum() + 0.5) / (len(pairs.last) + 1)
+    line = _line(arrays, found)
+    last, first = line[:, 0], line[:, 1]
+    p = (1 - share) * counts.popular[line[:, 1:]] + share * (line[:, 1:] == line[:, :-1])
+    place = places(counts.popular)
+    rank = np.where(first == last, 0, place[first] + (place[last] > place[first]))
+    plan = np.repeat(last[:, None] + 1, N_STEPS, axis=1)
+    return _answer(arrays, found, plan, (share + (1 - share) * counts.popular[last]) ** N_STEPS, p, rank)
+
+
+def _markov(arrays: CohortArrays, found: Outcomes, chain: Chain) -> SequencePredictions:
+    """The most probable plan after the last action."""
+    line = _line(arrays, found)
+    last, first = line[:, 0], line[:, 1]
+    plans, plan_p = chain.plans()
+    p = chain.p(line[:, :-1].ravel(), line[:, 1:].ravel()).reshape(-1, N_STEPS)
+    return _answer(arrays, found, plans[last] + 1, plan_p[last], p, chain.ranks(last, first))
+
+
+def _markov_2(arrays: CohortArrays, found: Outcomes, chain: LongChain) -> SequencePredictions:
+    """The most probable plan after the last two actions."""
+    line, nothing = _line(arrays, found), chain.table.shape[1]
+    last, first = line[:, 0], line[:, 1]
+    earlier = arrays.events.action[arrays.events.starts[found.rows] + np.maximum(found.n_history - 2, 0)] - 1
+    before = np.where(found.n_history > 1, earlier, nothing).astype(np.int64)
+    plans, plan_p = chain.plans()
+    p = chain.table[np.column_stack([before, line[:, :-2]]), line[:, :-1], line[:, 1:]]
+    rank = places(chain.table)[before, last, first]
+    return _answer(arrays, found, plans[before, last] + 1, plan_p[before, last], p, rank)
+
+
+def _line(arrays: CohortArrays, found: Outcomes) -> np.ndarray:
+    """(M, 4) places of the last action and of the true next three, -1 where there are fewer."""
+    return np.column_stack([last_actions(arrays, found), true_steps(arrays, found)]) - 1
+
+
+def _answer(
+    arrays: CohortArrays, found: Outcomes, plan: np.ndarray, plan_p: np.ndarray, p: np.ndarray, rank: np.ndarray
+) -> SequencePredictions:
+    """The record of a baseline. p: (M, 3) probability of each true step, anything where there is none."""
+    actual = true_steps(arrays, found)
+    return SequencePredictions(
+        customer_id=arrays.customer_id[found.rows],
+        n_events=found.n_history,
+        actual=actual,
+        plan=plan,
+        plan_p=plan_p,
+        actual_log_p=np.log(np.where(actual > 0, p, 1.0)),
+        rank=rank,
+    )
+
+
+def _smoothed(counts: np.ndarray) -> np.ndarray:
+    """Counts as probabilities; one event in all is spread evenly, so that nothing is impossible."""
+    return (counts + 1 / len(counts)) / (counts.sum() + 1)
+
+
+# ---- churn -----------------------------------------------------------------------------------------------------------
+
+
+def churn_baselines(
+    arrays: CohortArrays, labels: np.ndarray, split: Split, encoder: FeatureEncoder
+) -> dict[str, ChurnPredictions]:
+    """All churn baselines, for the labelled customers of the test split; `recency` only where there are events."""
+    made = {"majority": majority(arrays, labels, split)}
+    names = [feature.name for feature in encoder.behaviour]
+    if "recency_days" in names:
+        column = arrays.behaviour[:, [names.index("recency_days")]]
+        made["recency"] = _regression(arrays, labels, split, column, None)
+    return made | {"logistic": logistic(arrays, labels, split, encoder)}
+
+
+def majority(arrays: CohortArrays, labels: np.ndarray, split: Split) -> ChurnPredictions:
+    """The churn rate of the customers fitted on, for everybody."""
+    fitted, test = _labelled(labels, split)
+    return _churn(arrays, labels, test, np.full(len(test), labels[fitted].mean()))
+
+
+def logistic(arrays: CohortArrays, labels: np.ndarray, split: Split, encoder: FeatureEncoder) -> ChurnPredictions:
+    """Logistic regression on profile and behaviour features: one-hot levels, medians and a mark for what is missing."""
+    numbers = np.concatenate([arrays.numeric, arrays.behaviour], axis=1)
+    return _regression(arrays, labels, split, numbers, encoder)
+
+
+def _regression(
+    arrays: CohortArrays, labels: np.ndarray, split: Split, numbers: np.ndarray, encoder: FeatureEncoder | None
+) -> ChurnPredictions:
+    """Logistic regression on numbers (N, F), with the categorical features where their encoder is given."""
+    fitted, test = _labelled(labels, split)
+    if len(np.unique(labels[fitted])) < 2:
+        return majority(arrays, labels, split)
+    fitted = fitted[np.linspace(0, len(fitted) - 1, min(len(fitted), LOGISTIC_ROWS)).astype(np.int64)]
+    features = encoder.categorical if encoder is not None else ()
+
+    def design(rows: np.ndarray) -> np.ndarray:
+        levels = [arrays.categorical[rows][:, [k]] == np.arange(feature.n_codes) for k, feature in enumerate(features)]
+        constant = np.zeros((len(rows), 1))  # there may be no feature at all
+        return np.concatenate([numbers[rows], *levels, constant], axis=1).astype(np.float64)
+
+    model = make_pipeline(
+        SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
+        StandardScaler(),
+        LogisticRegression(max_iter=2000),
+    ).fit(design(fitted), labels[fitted])
+    p = model.predict_proba(design(test))[:, 1] if len(test) else np.zeros(0)
+    return _churn(arrays, labels, test, p)
+
+
+def _labelled(labels: np.ndarray, split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to fit on (training and validation) and to score (test), as far as their label is known."""
+    fitted = np.sort(np.concatenate([split.train, split.valid]))
+    return fitted[~np.isnan(labels[fitted])], split.test[~np.isnan(labels[split.test])]
+
+
+def _churn(arrays: CohortArrays, labels: np.ndarray, test: np.ndarray, p: np.ndarray) -> ChurnPredictions:
+    return ChurnPredictions(customer_id=arrays.customer_id[test], churned=labels[test], churn_p=p)

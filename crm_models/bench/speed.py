@@ -1,0 +1,67 @@
+"""How fast, and in how much memory: generating a million customers, planning a hundred thousand.
+
+Each measurement runs in a process of its own, whose peak memory the operating system reports; beside the rates stands
+the machine's own matrix-product rate, so that figures from two machines can be compared.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+
+def measure(*, generated: int = 1_000_000, planned: int = 100_000, events: int = 50) -> dict[str, Any]:
+    """Seconds, rates and peak memory (MiB) of generating `generated` customers and planning `planned`.
+
+    Planning is measured with the standard preset, histories of `events` events, and once more with half of the
+    customers: what memory grows by between the two is what depends on the cohort. (Fewer would end before memory has
+    reached its level, which it does after a few parts of a cohort.)
+    """
+    from crm_models.models.runtime import matrix_product_gflops
+
+    with tempfile.TemporaryDirectory(prefix="crm-speed-") as folder:
+        work = Path(folder)
+        rate = matrix_product_gflops()
+        lifelike = ["generate", "--scenario", "lifelike", "--quiet"]
+        draw = _timed([*lifelike, "--customers", str(generated), "--out", str(work / "million")])
+        few = ["--customers", "2000", "--events", str(events), "--out", str(work / "few")]
+        _timed([*lifelike, *few])
+        _timed(["train", str(work / "few"), "--out", str(work / "run"), "--epochs", "1", "--quiet"])
+        plans = {}
+        for name, n in (("plan", planned), ("plan_half", planned // 2)):
+            cohort = work / name
+            _timed([*lifelike, "--customers", str(n), "--events", str(events), "--seed", "1", "--out", str(cohort)])
+            out = work / f"{name}.csv"
+            plans[name] = _timed(["plan", str(work / "run"), "--cohort", str(cohort), "--quiet", "--out", str(out)])
+            plans[name] |= {"customers": n, "customers_per_second": round(n / plans[name]["seconds"])}
+    return {
+        "cores": os.cpu_count(),
+        "matrix_product_gflops": round(rate, 1),
+        "generate": draw | {"customers": generated, "customers_per_second": round(generated / draw["seconds"])},
+        **plans,
+        "plan_memory_growth": round(plans["plan"]["peak_mib"] / plans["plan_half"]["peak_mib"], 3),
+        "plans_per_gflop": round(planned / plans["plan"]["seconds"] / rate, 2),
+    }
+
+
+def _timed(arguments: list[str]) -> dict[str, Any]:
+    """Run one command of ours; seconds of the whole process and its peak memory in MiB."""
+    began = time.perf_counter()
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    process = subprocess.Popen([sys.executable, "-m", "crm_models", *arguments], stdout=sys.stderr, env=environment)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"crm_models {arguments[0]} ended with {process.returncode}")
+    return {"seconds": round(seconds, 2), "peak_mib": round(usage.ru_maxrss / 1024)}
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(), indent=2))

@@ -1,0 +1,1 @@
+"""Words, settings, errors, records and files: what every stage uses."""

@@ -1,0 +1,139 @@
+"""Files and folders that are written whole or not at all: to a temporary name first, then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from crm_models.core.errors import CrmError, DataError
+
+
+@contextmanager
+def new_file(target: Path) -> Iterator[Path]:
+    """A temporary path beside `target`, renamed to it on success and removed on any error."""
+    need_file_target(target)
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        # mkstemp makes files private; a result is as readable as any other file the user writes.
+        part.chmod(0o666 & ~_umask())
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+MARKERS = {
+    "cohort.json": "a cohort",
+    "config.json": "a run",
+    "paper.json": "a re-run of the paper",
+    "tune.json": "a search for better settings",
+}
+"""The file by which a folder that this package wrote is known, and what such a folder is called."""
+
+
+@contextmanager
+def new_folder(target: Path, marker: str) -> Iterator[Path]:
+    """A temporary folder beside `target`; on success it takes the place of `target`, on any error it is removed.
+
+    marker: the one of `MARKERS` that the new folder will hold. See `need_own_folder` for what is never replaced.
+    """
+    need_own_folder(target, marker)
+    target = Path(os.path.abspath(target))  # "." has no name to write beside
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    old: Path | None = None
+    try:
+        yield part
+        part.chmod(0o777 & ~_umask())
+        if target.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
+            target.replace(old / "old")
+        part.replace(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        if old is not None:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def need_own_folder(target: Path, marker: str) -> None:
+    """`DataError` unless `target` is free, an empty folder, or one of the same kind, which may be replaced.
+
+    So a mistyped --out deletes nobody's documents, and no run takes the place of the cohort it was trained on.
+    """
+    target = Path(target)
+    if target.exists() and not target.is_dir():
+        raise DataError(f"{target}: expected a folder to write to, found a file; choose another --out")
+    if not target.is_dir() or (target / marker).exists() or not any(target.iterdir()):
+        return
+    other = next((kind for file, kind in MARKERS.items() if (target / file).exists()), None)
+    if other is not None:
+        raise DataError(
+            f"{target}: the folder holds {other}, which is not replaced by {MARKERS[marker]}; choose another"
+        )
+    raise DataError(f"{target}: the folder holds other files; choose an empty or a new folder for --out")
+
+
+def need_file_target(target: Path) -> None:
+    """`DataError` where something that is no file stands in the place of a file to be written."""
+    target = Path(target)
+    if target.exists() and not target.is_file():
+        raise DataError(f"{target}: expected a file to write to, found something else; choose another name")
+
+
+def write_json(target: Path, content: Any) -> None:
+    """Write `content` as readable JSON, whole or not at all. NaN is refused: write None instead."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    with new_file(target) as part:
+        part.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(source: Path) -> Any:
+    """The content of a JSON file; `DataError` where it is missing or damaged."""
+    try:
+        return json.loads(Path(source).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{source}: expected this file, found none") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise DataError(f"{source}: expected JSON, found something unreadable ({error})") from None
+
+
+@contextmanager
+def read_whole(source: Path, expected: str, remedy: str) -> Iterator[None]:
+    """Around code that takes apart what was read from `source`: a damaged file is one `DataError` that names it."""
+    try:
+        yield
+    except CrmError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        found = f"{type(error).__name__}: {error}"[:160]
+        raise DataError(f"{source}: expected {expected}, found it damaged ({found}); {remedy}") from None
+
+
+def sha256(*sources: Path) -> str:
+    """Hex digest over the bytes of the files, in the order given; missing ones count as empty."""
+    digest = hashlib.sha256()
+    for source in sources:
+        if source.exists():
+            with source.open("rb") as handle:
+                for block in iter(lambda: handle.read(1 << 20), b""):
+                    digest.update(block)
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def _umask() -> int:
+    # The only portable way to read the mask is to set it; the window is harmless for files we name ourselves.
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,379 @@
+"""What crosses the borders between stages: the cohort, decoded plans, scores per customer, epoch events.
+
+Plain frozen dataclasses over numpy and pandas; no torch here, so that evaluation, planning and export stay free of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from crm_models.core.errors import DataError
+from crm_models.core.schema import (
+    ACTION,
+    ACTION_KINDS,
+    CHURNED,
+    CUSTOMER_ID,
+    KIND,
+    LABEL,
+    N_STEPS,
+    REPEATABLE,
+    TIMESTAMP,
+    VALUE,
+    ModelName,
+    Outcome,
+)
+
+Moment = pd.Timestamp | float
+"""A point in a cohort's time: a date, or a plain number where the source counts in numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cohort:
+    """Customers, their interactions, and the actions that can be done for them. Made by `Cohort.build`.
+
+    customers: one row per customer: `customer_id` (str, unique), `churned` (nullable boolean), then feature columns.
+    interactions: one row per event, sorted by customer (in the order of `customers`) and time, ties in the source's
+        order: `customer_id` (categorical over all customers), `action` (categorical over all actions), `timestamp`
+        (datetime64 without zone, or float64), `value` (float64, NaN where the source has none).
+    actions: one row per action: `action` (str, unique), `label`, `kind`, `repeatable` (bool), then feature columns.
+    as_of: the cut-off between history and outcome, or None; see `schema.Outcome`.
+    notes: sentences on what the source was and what was left out on the way in.
+    """
+
+    name: str
+    source: str
+    customers: pd.DataFrame
+    interactions: pd.DataFrame
+    actions: pd.DataFrame
+    as_of: Moment | None = None
+    outcome: Outcome = "none"
+    notes: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        name: str,
+        source: str,
+        customers: pd.DataFrame | None,
+        interactions: pd.DataFrame | None,
+        actions: pd.DataFrame | None = None,
+        as_of: Moment | None = None,
+        outcome: Outcome = "none",
+        notes: Sequence[str] = (),
+        settings: dict[str, Any] | None = None,
+    ) -> Cohort:
+        """A cohort in canonical form from whatever a source has; customers or interactions may be missing, not both.
+
+        Ids become strings; customers and actions that only the interactions name are added; events are sorted by
+        customer and time (stable). Raises `DataError` for doubled ids, and for timestamps or values of a wrong type.
+        """
+        if customers is None and interactions is None:
+            raise DataError("a cohort needs customers or interactions, and neither was given")
+        said = list(notes)
+        events = _canonical_interactions(interactions)
+        people = _canonical_customers(customers, events, said)
+        deeds = _canonical_actions(actions, events, said)
+        events = _sorted_events(events, people, deeds)
+        return cls(
+            name=name,
+            source=source,
+            customers=people,
+            interactions=events,
+            actions=deeds,
+            as_of=as_of,
+            outcome=outcome,
+            notes=tuple(said),
+            settings=dict(settings or {}),
+        )
+
+    @property
+    def n_customers(self) -> int:
+        """Rows of `customers`."""
+        return len(self.customers)
+
+    @property
+    def has_events(self) -> bool:
+        """Whether there is any interaction: without one, only the churn model can be trained."""
+        return len(self.interactions) > 0
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether churn is known for at least one customer: without one, only the sequence model can be trained."""
+        return bool(self.customers[CHURNED].notna().any())
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether timestamps are dates (True) or plain numbers (False)."""
+        return pd.api.types.is_datetime64_any_dtype(self.interactions[TIMESTAMP])
+
+    @property
+    def feature_columns(self) -> list[str]:
+        """Profile columns of `customers`: everything but the id and the label."""
+        return [c for c in self.customers.columns if c not in (CUSTOMER_ID, CHURNED)]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) churn labels: 1.0 churned, 0.0 stayed, NaN unknown."""
+        return self.customers[CHURNED].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
+
+    @property
+    def event_customers(self) -> np.ndarray:
+        """(E,) row of `customers` each event belongs to; never decreasing."""
+        return self.interactions[CUSTOMER_ID].cat.codes.to_numpy()
+
+    @property
+    def event_actions(self) -> np.ndarray:
+        """(E,) row of `actions` each event belongs to."""
+        return self.interactions[ACTION].cat.codes.to_numpy()
+
+    @property
+    def event_days(self) -> np.ndarray:
+        """(E,) float64 time of each event in days (since 1970 for dates; plain numbers count as days)."""
+        return days(self.interactions[TIMESTAMP])
+
+    @property
+    def starts(self) -> np.ndarray:
+        """(N + 1,) int64: the events of customer i are rows starts[i] to starts[i + 1] of `interactions`."""
+        counts = np.bincount(self.event_customers, minlength=self.n_customers)
+        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def days(moments: pd.Series) -> np.ndarray:
+    """Timestamps as float64 days: dates count from 1970-01-01, plain numbers stay as they are."""
+    if pd.api.types.is_datetime64_any_dtype(moments):
+        return moments.to_numpy(dtype="datetime64[us]").astype(np.int64) / 86_400e6
+    return moments.to_numpy(dtype=np.float64)
+
+
+def moment_days(moment: Moment) -> float:
+    """One moment as float64 days, in step with `days`."""
+    if isinstance(moment, pd.Timestamp):
+        return float(moment.to_datetime64().astype("datetime64[us]").astype(np.int64) / 86_400e6)
+    return float(moment)
+
+
+def _canonical_interactions(given: pd.DataFrame | None) -> pd.DataFrame:
+    """The four event columns with canonical types, in the order given."""
+    if given is None:
+        types = {CUSTOMER_ID: "str", ACTION: "str", TIMESTAMP: "float64", VALUE: "float64"}
+        given = pd.DataFrame({column: pd.Series(dtype=dtype) for column, dtype in types.items()})
+    for column in (CUSTOMER_ID, ACTION, TIMESTAMP):
+        if column not in given:
+            raise DataError(f"interactions need the column {column!r}; found {', '.join(map(str, given.columns))}")
+    timestamp = given[TIMESTAMP]
+    if pd.api.types.is_datetime64_any_dtype(timestamp):
+        if timestamp.dt.tz is not None:
+            timestamp = timestamp.dt.tz_convert("UTC").dt.tz_localize(None)
+        timestamp = timestamp.astype("datetime64[us]")
+    elif pd.api.types.is_numeric_dtype(timestamp):
+        timestamp = timestamp.astype("float64")
+        if not np.isfinite(timestamp.to_numpy()).all():
+            raise DataError("interactions: every timestamp must be a finite number or a date")
+    else:
+        raise DataError(f"interactions: timestamps must be dates or numbers, found {timestamp.dtype}")
+    if timestamp.isna().any():
+        raise DataError(f"interactions row {int(timestamp.isna().argmax()) + 1}: the timestamp is missing")
+    value = given[VALUE].astype("float64") if VALUE in given else pd.Series(np.nan, index=given.index, dtype="float64")
+    return pd.DataFrame(
+        {CUSTOMER_ID: _names(given[CUSTOMER_ID]), ACTION: _names(given[ACTION]), TIMESTAMP: timestamp, VALUE: value}
+    ).reset_index(drop=True)
+
+
+def _canonical_customers(given: pd.DataFrame | None, events: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """`customer_id`, `churned`, then the features; customers that only the events name come last."""
+    seen = _distinct(events[CUSTOMER_ID])
+    people = pd.DataFrame({CUSTOMER_ID: sorted(seen)}, dtype="str") if given is None else given.copy()
+    if CUSTOMER_ID not in people:
+        raise DataError(f"customers need the column {CUSTOMER_ID!r}; found {', '.join(map(str, people.columns))}")
+    people[CUSTOMER_ID] = _names(people[CUSTOMER_ID]).astype("str")
+    _refuse_doubles(people[CUSTOMER_ID], "customers", CUSTOMER_ID)
+    if given is not None:
+        new = sorted(set(seen).difference(people[CUSTOMER_ID]))
+        if new:
+            notes.append(f"{len(new):,} customers appear only among the interactions; added without a profile.")
+            people = pd.concat([people, pd.DataFrame({CUSTOMER_ID: new}, dtype="str")], ignore_index=True)
+    label = people[CHURNED].astype("boolean") if CHURNED in people else pd.Series(pd.NA, index=people.index)
+    features = people.drop(columns=[CUSTOMER_ID, CHURNED], errors="ignore")
+    front = pd.DataFrame({CUSTOMER_ID: people[CUSTOMER_ID], CHURNED: label.astype("boolean")})
+    return pd.concat([front, features], axis=1).reset_index(drop=True)
+
+
+def _canonical_actions(given: pd.DataFrame | None, events: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """`action`, `label`, `kind`, `repeatable`, then the features; actions that only the events name come last."""
+    seen = _distinct(events[ACTION])
+    deeds = pd.DataFrame({ACTION: sorted(seen)}, dtype="str") if given is None else given.copy()
+    if ACTION not in deeds:
+        raise DataError(f"actions need the column {ACTION!r}; found {', '.join(map(str, deeds.columns))}")
+    deeds[ACTION] = _names(deeds[ACTION]).astype("str")
+    _refuse_doubles(deeds[ACTION], "actions", ACTION)
+    new = sorted(set(seen).difference(deeds[ACTION]))
+    if new:
+        notes.append(f"{len(new):,} actions appear only among the interactions; added without features.")
+        deeds = pd.concat([deeds, pd.DataFrame({ACTION: new}, dtype="str")], ignore_index=True)
+    label = _filled(deeds, LABEL, deeds[ACTION]).astype("str")
+    kind = _filled(deeds, KIND, "engagement").astype("str").str.strip().str.lower()
+    odd = ~kind.isin(ACTION_KINDS)
+    if odd.any():
+        row = int(odd.argmax())
+        raise DataError(f"actions row {row + 1}: kind must be engagement or retention, found {kind.iloc[row]!r}")
+    repeatable = _filled(deeds, REPEATABLE, True).astype(bool)
+    features = deeds.drop(columns=[ACTION, LABEL, KIND, REPEATABLE], errors="ignore")
+    front = pd.DataFrame({ACTION: deeds[ACTION], LABEL: label, KIND: kind, REPEATABLE: repeatable})
+    return pd.concat([front, features], axis=1).reset_index(drop=True)
+
+
+def _sorted_events(events: pd.DataFrame, people: pd.DataFrame, deeds: pd.DataFrame) -> pd.DataFrame:
+    """Events with categorical ids, sorted by customer and time; a source that is in order already is not re-sorted."""
+    customer = _as_category(events[CUSTOMER_ID], people[CUSTOMER_ID])
+    action = _as_category(events[ACTION], deeds[ACTION])
+    events = events.assign(**{CUSTOMER_ID: customer, ACTION: action})
+    codes, when = customer.codes, days(events[TIMESTAMP])
+    step = np.diff(codes)
+    if (step < 0).any() or ((step == 0) & (np.diff(when) < 0)).any():
+        # lexsort is stable: events of one customer at the same moment keep the source's order. Unstable sorting changed
+        # up to a quarter of the targets on MovieLens (measured by others on ties in its timestamps).
+        events = events.take(np.lexsort((when, codes)))
+    return events.reset_index(drop=True)
+
+
+def _names(column: pd.Series) -> pd.Series:
+    """Ids as text; categorical columns keep their codes, only the categories are turned into text."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        if column.cat.categories.dtype == "str":
+            return column
+        return column.cat.rename_categories(list(column.cat.categories.astype("str")))
+    if pd.api.types.is_float_dtype(column) and np.isfinite(column.to_numpy()).all() and (column % 1 == 0).all():
+        column = column.astype("int64")
+    return column.astype("str")
+
+
+def _distinct(column: pd.Series) -> pd.Index:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column.cat.categories[np.unique(column.cat.codes)]
+    return pd.Index(column.unique())
+
+
+def _as_category(column: pd.Series, order: pd.Series) -> pd.Categorical:
+    """The column as a categorical whose codes are rows of `order`."""
+    categories = pd.Index(order, dtype="str").rename(None)
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        if column.cat.categories.equals(categories):
+            return column.array
+        codes = categories.get_indexer(column.cat.categories)[column.cat.codes]
+    else:
+        codes = categories.get_indexer(pd.Index(column))
+    return pd.Categorical.from_codes(codes, categories=categories)
+
+
+def _refuse_doubles(ids: pd.Series, table: str, column: str) -> None:
+    double = ids.duplicated()
+    if double.any():
+        row = int(double.argmax())
+        raise DataError(
+            f"{table} row {row + 1}: {column} {ids.iloc[row]!r} stands there a second time "
+            f"({int(double.sum()):,} doubled in all); give each one row"
+        )
+
+
+def _filled(table: pd.DataFrame, column: str, default: Any) -> pd.Series:
+    """The column with blanks filled, or the default where there is no such column."""
+    if column not in table:
+        return pd.Series(default, index=table.index)
+    return table[column].where(table[column].notna(), default)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodedPlans:
+    """The best three steps per customer, as the decoder found them.
+
+    actions: (N, 3) action ids (1..A), 0 where no action was left to propose.
+    step_p: (N, 3) probability of each step given the history and the steps before it.
+    plan_p: (N,) probability of the three steps together.
+    runner_up: (N, 3) the next best action id at that step (0: none), with runner_up_p (N, 3).
+    """
+
+    actions: np.ndarray
+    step_p: np.ndarray
+    plan_p: np.ndarray
+    runner_up: np.ndarray
+    runner_up_p: np.ndarray
+
+    def __post_init__(self) -> None:
+        assert self.actions.shape == self.step_p.shape == (len(self.plan_p), N_STEPS)
+
+    def __len__(self) -> int:
+        return len(self.plan_p)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CustomerScores:
+    """What the models say about a stretch of customers; planning needs nothing else.
+
+    customer_id: (N,) str. churn_p: (N,) in [0, 1], NaN where there is no churn model.
+    n_events: (N,) length of the history the models saw. plans: for use (no repeats, nothing already had), or None
+    where there is no sequence model.
+    """
+
+    customer_id: np.ndarray
+    churn_p: np.ndarray
+    n_events: np.ndarray
+    plans: DecodedPlans | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequencePredictions:
+    """How a sequence model did on customers whose outcome is known; evaluation turns it into scores.
+
+    customer_id: (N,) str. n_events: (N,) length of the history before the outcome.
+    actual: (N, 3) true action ids, 0 where the outcome is shorter than three events.
+    plan: (N, 3) the most probable plan, repeats allowed. plan_p: (N,) its probability.
+    actual_log_p: (N, 3) natural log of the probability of each true step given the true steps before it; 0 where none.
+    rank: (N,) place of the true next action among all A actions, 0 = first.
+    """
+
+    customer_id: np.ndarray
+    n_events: np.ndarray
+    actual: np.ndarray
+    plan: np.ndarray
+    plan_p: np.ndarray
+    actual_log_p: np.ndarray
+    rank: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChurnPredictions:
+    """Churn probabilities beside known labels. customer_id: (N,) str. churned: (N,) 0/1. churn_p: (N,) in [0, 1]."""
+
+    customer_id: np.ndarray
+    churned: np.ndarray
+    churn_p: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochEnd:
+    """One epoch of training is over. Losses are means in nats; valid_loss is None where nothing is held back.
+
+    epoch counts from 1. n_epochs: where training ends unless something ends it earlier, or a refit follows. best:
+    whether the monitored loss is the lowest so far. seconds: since training began. rehearsal: whether the epoch learned
+    from an earlier date (pre-training); its train_loss is not that of the labels. short: whether it belongs to the
+    short course, after which learning ends or starts anew. refit: whether it learned from validation customers as well,
+    the best epoch being known.
+    """
+
+    model: ModelName
+    epoch: int
+    n_epochs: int
+    train_loss: float
+    valid_loss: float | None
+    best: bool
+    seconds: float
+    rehearsal: bool = False
+    short: bool = False
+    refit: bool = False

@@ -1,0 +1,1 @@
+"""From files to arrays: cohorts, their checks, features and truth."""

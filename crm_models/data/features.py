@@ -1,0 +1,448 @@
+"""Cohort to arrays: vocabulary, scaling, behaviour features (recency, frequency, monetary value), padded histories.
+
+A `FeatureEncoder` is fitted on training customers only and travels with the run as JSON; `encode` turns any cohort with
+the same columns, whole or one part of a stream, into arrays. Letters: N customers, E events, B batch, T positions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from crm_models.core.errors import DataError
+from crm_models.core.records import Cohort, Moment, days, moment_days
+from crm_models.core.schema import ACTION, CUSTOMER_ID, KIND, LABEL, PADDING, REPEATABLE
+
+MISSING_LEVEL = 0
+OTHER_LEVEL = 1
+FIRST_LEVEL = 2
+"""Codes of a categorical feature: blank, a level not seen (often enough) in training, then the known levels."""
+
+MAX_LEVELS = 64
+MAX_COUNTED_ACTIONS = 24
+"""Vocabularies up to this size get one share and one mean value per action as behaviour features."""
+
+NUMBER_OF = "count: "
+"""How features are called that runs of earlier versions were trained with: an action's events, not its share of all."""
+
+MAX_FOLLOW_UPS = 64
+"""Follow-ups of an action that are remembered, the most frequent ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumericFeature:
+    """A number and how it is scaled: min-max to [0, 1] (Paper, Preprocessing), both from the training split.
+
+    edges: increasing quantiles of the scaled training values, from 0 to 1, for piecewise-linear embeddings.
+    """
+
+    name: str
+    minimum: float
+    maximum: float
+    edges: tuple[float, ...]
+
+    def scale(self, values: np.ndarray) -> np.ndarray:
+        """Values as float32 in [0, 1]; beyond the training range they count as its ends; NaN stays NaN."""
+        return np.clip((values - self.minimum) / (self.maximum - self.minimum), 0.0, 1.0).astype(np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CategoricalFeature:
+    """A text or yes/no column with the levels that training customers have, most frequent first."""
+
+    name: str
+    levels: tuple[str, ...]
+
+    @property
+    def n_codes(self) -> int:
+        """Distinct codes: missing, other, and one per level."""
+        return FIRST_LEVEL + len(self.levels)
+
+    def encode(self, column: pd.Series) -> np.ndarray:
+        """(N,) int64 level codes."""
+        known = pd.Index(self.levels, dtype="str").get_indexer(pd.Index(_text(column)))
+        codes = np.where(known >= 0, known + FIRST_LEVEL, OTHER_LEVEL)
+        codes[column.isna().to_numpy()] = MISSING_LEVEL
+        return codes.astype(np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaddedEvents:
+    """A batch of histories, right-padded to the longest: event t of customer b at [b, t], PADDING after the last.
+
+    action (B, T) int64; gap (B, T) float32: log(1 + days since the event before); age (B, T) float32: log(1 + days from
+    the event to the moment looked from); value (B, T) float32 in [0, 1], NaN where none; length (B,) int64.
+    """
+
+    action: np.ndarray
+    gap: np.ndarray
+    age: np.ndarray
+    value: np.ndarray
+    length: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Events:
+    """All events of N customers in one stretch: those of customer i lie at starts[i] to starts[i + 1].
+
+    action (E,) int32 ids 1..A; days (E,) float64; value (E,) float32 in [0, 1], NaN where none.
+    """
+
+    starts: np.ndarray
+    action: np.ndarray
+    days: np.ndarray
+    value: np.ndarray
+
+    def padded(self, rows: np.ndarray, stops: np.ndarray, length: int, now_days: float) -> PaddedEvents:
+        """The last `length` events before position `stops[b]` (events from the start) of each customer rows[b]."""
+        stops = np.minimum(stops, self.starts[rows + 1] - self.starts[rows])
+        n_events = np.minimum(stops, length)
+        width = max(int(n_events.max(initial=0)), 1)
+        place = np.arange(width)
+        real = place < n_events[:, None]
+        first = self.starts[rows] + stops - n_events
+        at = np.where(real, first[:, None] + place, 0)
+        if len(self.action) == 0:
+            blank = np.zeros(real.shape, np.float32)
+            return PaddedEvents(
+                action=blank.astype(np.int64), gap=blank, age=blank, value=blank * np.nan, length=n_events
+            )
+        when = self.days[at]
+        # The first event of a window keeps its gap to the event before the window; the very first event has none.
+        before = self.days[np.maximum(at - 1, 0)]
+        has_before = real & (at > self.starts[rows][:, None])
+        return PaddedEvents(
+            action=np.where(real, self.action[at], PADDING).astype(np.int64),
+            gap=np.where(has_before, np.log1p(np.maximum(when - before, 0)), 0).astype(np.float32),
+            age=np.where(real, np.log1p(np.maximum(now_days - when, 0)), 0).astype(np.float32),
+            value=np.where(real, self.value[at], np.nan).astype(np.float32),
+            length=n_events.astype(np.int64),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CohortArrays:
+    """What the models read of N customers, seen from one moment.
+
+    numeric (N, F) and behaviour (N, G): float32 in [0, 1], NaN where missing. categorical (N, C): int64 level codes.
+    n_history (N,): events before the moment; `events` holds later ones too, as targets for the sequence model.
+    """
+
+    customer_id: np.ndarray
+    numeric: np.ndarray
+    categorical: np.ndarray
+    behaviour: np.ndarray
+    events: Events
+    n_history: np.ndarray
+    now_days: float
+
+    def __len__(self) -> int:
+        return len(self.customer_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureEncoder:
+    """How a cohort becomes arrays. Fitted once, on training customers; the same for training, scoring and planning.
+
+    actions: names in the order of their ids 1..A. action_features: (A + 1, K) numbers in [0, 1], row 0 for padding,
+    with action_feature_names (K,). kinds: (A,) engagement or retention. repeatable: (A,) whether an action may be
+    proposed again. action_counts: (A,) how often each occurs among the customers fitted on; action_pairs: (id, id that
+    came right after it, times), by falling times, at most MAX_FOLLOW_UPS per id. Both are empty where not recorded.
+    """
+
+    actions: tuple[str, ...]
+    action_labels: tuple[str, ...]
+    kinds: tuple[str, ...]
+    repeatable: tuple[bool, ...]
+    action_feature_names: tuple[str, ...]
+    action_features: tuple[tuple[float, ...], ...]
+    value_range: tuple[float, float]
+    numeric: tuple[NumericFeature, ...]
+    categorical: tuple[CategoricalFeature, ...]
+    behaviour: tuple[NumericFeature, ...]
+    action_counts: tuple[int, ...] = ()
+    action_pairs: tuple[tuple[int, int, int], ...] = ()
+
+    @property
+    def n_actions(self) -> int:
+        """A: the size of the vocabulary, padding not counted."""
+        return len(self.actions)
+
+    @classmethod
+    def fit(cls, cohort: Cohort, rows: np.ndarray, as_of: Moment | None, n_bins: int = 16) -> FeatureEncoder:
+        """Vocabulary and scales from the customers `rows`, their events before `as_of` (None: all events).
+
+        The vocabulary is the cohort's own table of actions: an action that no training customer had still has an id.
+        """
+        people = cohort.customers.iloc[rows]
+        numeric, categorical = [], []
+        for name in cohort.feature_columns:
+            column = people[name]
+            if _is_number(column):
+                numeric.append(_fit_numeric(name, _numbers(column), n_bins))
+            else:
+                categorical.append(_fit_categorical(name, column))
+        behaviour = {k: v for k, v in _behaviour(cohort, as_of, None).items() if not k.startswith(NUMBER_OF)}
+        feature_names, feature_rows = _action_features(cohort)
+        own_events = np.isin(cohort.event_customers, rows)
+        values = cohort.interactions["value"].to_numpy()[own_events]
+        finite = values[np.isfinite(values)]
+        return cls(
+            actions=tuple(cohort.actions[ACTION]),
+            action_labels=tuple(cohort.actions[LABEL]),
+            kinds=tuple(cohort.actions[KIND]),
+            repeatable=tuple(bool(r) for r in cohort.actions[REPEATABLE]),
+            action_feature_names=feature_names,
+            action_features=feature_rows,
+            value_range=(float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0),
+            numeric=tuple(f for f in numeric if f is not None),
+            categorical=tuple(f for f in categorical if f is not None),
+            behaviour=tuple(f for f in (_fit_numeric(k, v[rows], n_bins) for k, v in behaviour.items()) if f),
+            action_counts=tuple(np.bincount(cohort.event_actions[own_events], minlength=len(cohort.actions)).tolist()),
+            action_pairs=_action_pairs(cohort, own_events),
+        )
+
+    def encode(self, cohort: Cohort, as_of: Moment | None = None, now_days: float | None = None) -> CohortArrays:
+        """The cohort as seen at `as_of`: history strictly before it; None: everything known is history.
+
+        now_days: the moment recency is measured from; by default `as_of`, or the last event of the cohort. A part of a
+        stream must be given the whole cohort's. Raises `DataError` where a column of the training cohort is missing.
+        """
+        for name in [*(f.name for f in self.numeric), *(f.name for f in self.categorical)]:
+            if name not in cohort.customers:
+                raise DataError(f"customers need the column {name!r}, which the run was trained on; found none")
+        now = _now(cohort, as_of, now_days)
+        events, n_history = self._events(cohort, as_of)
+        known = _behaviour(cohort, as_of, now, self.actions)
+        n = cohort.n_customers
+        return CohortArrays(
+            customer_id=cohort.customers[CUSTOMER_ID].to_numpy(dtype=object),
+            numeric=_stack([f.scale(_numbers(cohort.customers[f.name])) for f in self.numeric], n, np.float32),
+            categorical=_stack([f.encode(cohort.customers[f.name]) for f in self.categorical], n, np.int64),
+            behaviour=_stack([f.scale(known[f.name]) for f in self.behaviour], n, np.float32),
+            events=events,
+            n_history=n_history,
+            now_days=now,
+        )
+
+    def _events(self, cohort: Cohort, as_of: Moment | None) -> tuple[Events, np.ndarray]:
+        """Events with this encoder's action ids; actions it does not know are left out."""
+        ids = pd.Index(self.actions, dtype="str").get_indexer(pd.Index(cohort.actions[ACTION])) + 1
+        action = ids[cohort.event_actions].astype(np.int32) if cohort.has_events else np.zeros(0, np.int32)
+        known = action > 0
+        customer, when = cohort.event_customers[known], cohort.event_days[known]
+        low, high = self.value_range
+        value = (cohort.interactions["value"].to_numpy()[known] - low) / max(high - low, 1e-12)
+        count = np.bincount(customer, minlength=cohort.n_customers)
+        starts = np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
+        if as_of is not None:
+            count = np.bincount(customer[when < moment_days(as_of)], minlength=cohort.n_customers)
+        events = Events(
+            starts=starts, action=action[known], days=when, value=np.clip(value, 0.0, 1.0).astype(np.float32)
+        )
+        return events, count.astype(np.int64)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; `from_dict` is the inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, given: dict[str, Any]) -> FeatureEncoder:
+        """The encoder that `to_dict` wrote."""
+        return cls(
+            **{k: tuple(given[k]) for k in ("actions", "action_labels", "kinds", "repeatable", "action_feature_names")},
+            value_range=(given["value_range"][0], given["value_range"][1]),
+            action_features=tuple(tuple(row) for row in given["action_features"]),
+            numeric=_numbers_from(given["numeric"]),
+            behaviour=_numbers_from(given["behaviour"]),
+            action_counts=tuple(given.get("action_counts", ())),
+            action_pairs=_pairs_from(given.get("action_pairs", ()), len(given["actions"])),
+            categorical=tuple(
+                CategoricalFeature(name=f["name"], levels=tuple(f["levels"])) for f in given["categorical"]
+            ),
+        )
+
+
+def _numbers_from(given: list[dict[str, Any]]) -> tuple[NumericFeature, ...]:
+    return tuple(NumericFeature(**(f | {"edges": tuple(f["edges"])})) for f in given)
+
+
+def _pairs_from(given: list[list[int]], n_actions: int) -> tuple[tuple[int, int, int], ...]:
+    """What `_action_pairs` counted. `ValueError` where an id is none of the vocabulary."""
+    pairs = tuple((int(before), int(after), int(times)) for before, after, times in given)
+    if any(not (1 <= before <= n_actions and 1 <= after <= n_actions and times > 0) for before, after, times in pairs):
+        raise ValueError("action_pairs holds an id outside of the vocabulary")
+    return pairs
+
+
+def history_counts(cohort: Cohort, as_of: Moment | None) -> np.ndarray:
+    """(N,) events of each customer strictly before `as_of`; None: all of them."""
+    customer = cohort.event_customers
+    if as_of is not None:
+        customer = customer[cohort.event_days < moment_days(as_of)]
+    return np.bincount(customer, minlength=cohort.n_customers).astype(np.int64)
+
+
+def _now(cohort: Cohort, as_of: Moment | None, now_days: float | None) -> float:
+    if now_days is not None:
+        return now_days
+    if as_of is not None:
+        return moment_days(as_of)
+    return float(cohort.event_days.max()) if cohort.has_events else 0.0
+
+
+def _behaviour(
+    cohort: Cohort, as_of: Moment | None, now_days: float | None, actions: tuple[str, ...] | None = None
+) -> dict[str, np.ndarray]:
+    """Behaviour features from the history: name to (N,) float64, NaN where the history does not tell.
+
+    Recency, frequency and monetary value, which the paper asks for next, and what the events are made of.
+    """
+    names = list(cohort.actions[ACTION]) if actions is None else list(actions)
+    if not cohort.has_events and actions is None:
+        return {}
+    n, now = cohort.n_customers, _now(cohort, as_of, now_days)
+    customer, when = cohort.event_customers, cohort.event_days
+    keep = when < (np.inf if as_of is None else moment_days(as_of))
+    customer, when = customer[keep], when[keep]
+    value = cohort.interactions["value"].to_numpy()[keep]
+    count = np.bincount(customer, minlength=n).astype(np.float64)
+    some = count > 0
+    ends = np.cumsum(count).astype(np.int64)
+    first, last = _pick(when, ends - count.astype(np.int64), some), _pick(when, ends - 1, some)
+    features = {
+        "recency_days": now - last,
+        "n_events": count,
+        "n_events_last_30_days": np.bincount(customer[when >= now - 30], minlength=n).astype(np.float64),
+        "n_events_last_90_days": np.bincount(customer[when >= now - 90], minlength=n).astype(np.float64),
+        "tenure_days": now - first,
+        "mean_gap_days": np.divide(last - first, count - 1, out=np.full(n, np.nan), where=count > 1),
+    }
+    valued = np.isfinite(value)
+    n_valued = np.bincount(customer[valued], minlength=n).astype(np.float64)
+    total = np.bincount(customer[valued], weights=value[valued], minlength=n)
+    features["value_sum"] = total
+    features["value_mean"] = np.divide(total, n_valued, out=np.full(n, np.nan), where=n_valued > 0)
+    if len(names) <= MAX_COUNTED_ACTIONS:
+        features |= _by_action(cohort, keep, names)
+    return features
+
+
+def _by_action(cohort: Cohort, keep: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
+    """How much of the history each action is, and the mean of its values; how often it occurs, for earlier runs.
+
+    The share, because how many events there are is a feature of its own, and a quotient is hard to learn from labels.
+    """
+    n = cohort.n_customers
+    code = pd.Index(names, dtype="str").get_indexer(pd.Index(cohort.actions[ACTION]))[cohort.event_actions[keep]]
+    customer, value = cohort.event_customers[keep], cohort.interactions["value"].to_numpy()[keep]
+    known = code >= 0
+    cell = customer[known].astype(np.int64) * len(names) + code[known]
+    value = value[known]
+    shape = (n, len(names))
+    count = np.bincount(cell, minlength=n * len(names)).reshape(shape).astype(np.float64)
+    valued = np.isfinite(value)
+    n_valued = np.bincount(cell[valued], minlength=n * len(names)).reshape(shape)
+    total = np.bincount(cell[valued], weights=value[valued], minlength=n * len(names)).reshape(shape)
+    mean = np.divide(total, n_valued, out=np.full(shape, np.nan), where=n_valued > 0)
+    total_count = count.sum(axis=1, keepdims=True)
+    share = np.divide(count, total_count, out=np.full(shape, np.nan), where=total_count > 0)
+    counts = {f"{NUMBER_OF}{name}": count[:, k] for k, name in enumerate(names)}
+    shares = {f"share: {name}": share[:, k] for k, name in enumerate(names)}
+    return counts | shares | {f"mean value: {name}": mean[:, k] for k, name in enumerate(names)}
+
+
+def _pick(values: np.ndarray, at: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """values[at] where `where`, else NaN."""
+    out = np.full(len(at), np.nan)
+    out[where] = values[at[where]]
+    return out
+
+
+def _fit_numeric(name: str, values: np.ndarray, n_bins: int) -> NumericFeature | None:
+    """The scale of a number, or None where training customers do not differ in it."""
+    finite = values[np.isfinite(values)]
+    if len(finite) == 0 or finite.min() == finite.max():
+        return None
+    low, high = float(finite.min()), float(finite.max())
+    edges = np.unique(np.quantile((finite - low) / (high - low), np.linspace(0, 1, n_bins + 1)))
+    return NumericFeature(name=name, minimum=low, maximum=high, edges=tuple(float(e) for e in edges))
+
+
+def _fit_categorical(name: str, column: pd.Series) -> CategoricalFeature | None:
+    """The levels of a text column, or None where it is constant or names each customer (an id, an address)."""
+    counts = _text(column.dropna()).value_counts()
+    filled = int(counts.sum())
+    if len(counts) == 0 or (len(counts) == 1 and filled == len(column)):
+        return None
+    if len(counts) > MAX_LEVELS and len(counts) > 0.5 * filled:
+        return None
+    # Ties in frequency are broken by name, so that the order of customers decides nothing.
+    ranked = sorted(counts.items(), key=lambda level: (-level[1], str(level[0])))
+    return CategoricalFeature(name=name, levels=tuple(str(level) for level, _ in ranked[:MAX_LEVELS]))
+
+
+def _action_features(cohort: Cohort) -> tuple[tuple[str, ...], tuple[tuple[float, ...], ...]]:
+    """Names and (A + 1, K) values of the action features: numbers min-max scaled, text one column per level.
+
+    Text with `|` counts as several levels at once (genres). The table of actions is known before any customer is, so
+    its own minimum and maximum are no leak.
+    """
+    names, columns = [], []
+    table = cohort.actions.drop(columns=[ACTION, LABEL, REPEATABLE])
+    for name in table.columns:
+        column = table[name]
+        if _is_number(column):
+            feature = _fit_numeric(str(name), _numbers(column), 2)
+            if feature is not None:
+                names.append(str(name))
+                columns.append(np.nan_to_num(feature.scale(_numbers(column)), nan=0.5))
+        elif not (name == KIND and column.nunique() == 1):
+            levels = _text(column).fillna("").str.get_dummies(sep="|")
+            common = levels.sum().sort_values(ascending=False, kind="stable").index[:MAX_LEVELS]
+            if 1 < len(common) <= 0.5 * len(table) or len(table) <= MAX_LEVELS:
+                names += [f"{name}: {level}" for level in common]
+                columns += [levels[level].to_numpy(np.float32) for level in common]
+    rows = np.zeros((len(table) + 1, len(names)), np.float32)
+    if columns:
+        rows[1:] = np.stack(columns, axis=1)
+    return tuple(names), tuple(tuple(float(v) for v in row) for row in rows)
+
+
+def _action_pairs(cohort: Cohort, own_events: np.ndarray) -> tuple[tuple[int, int, int], ...]:
+    """What came right after what, and how often, among the events marked; ties go to the lower id."""
+    action, customer = cohort.event_actions[own_events].astype(np.int64), cohort.event_customers[own_events]
+    n_actions, same = len(cohort.actions), np.diff(customer) == 0
+    pairs, times = np.unique(action[:-1][same] * n_actions + action[1:][same], return_counts=True)
+    before, after = np.divmod(pairs, n_actions)
+    order = np.lexsort((after, -times, before))
+    before, after, times = before[order], after[order], times[order]
+    sizes = np.bincount(before, minlength=n_actions)
+    kept = np.arange(len(before)) - (np.cumsum(sizes) - sizes)[before] < MAX_FOLLOW_UPS
+    return tuple(zip((before[kept] + 1).tolist(), (after[kept] + 1).tolist(), times[kept].tolist(), strict=True))
+
+
+def _is_number(column: pd.Series) -> bool:
+    dated = pd.api.types.is_datetime64_any_dtype(column)
+    return dated or (pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column))
+
+
+def _numbers(column: pd.Series) -> np.ndarray:
+    """(N,) float64; dates in days, infinities and blanks as NaN."""
+    if pd.api.types.is_datetime64_any_dtype(column):
+        values = days(column)
+        values[column.isna().to_numpy()] = np.nan
+        return values
+    values = column.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _text(column: pd.Series) -> pd.Series:
+    return column.astype("str")
+
+
+def _stack(columns: list[np.ndarray], n: int, dtype: type) -> np.ndarray:
+    return np.stack(columns, axis=1).astype(dtype) if columns else np.zeros((n, 0), dtype)

@@ -1,0 +1,266 @@
+"""What a cohort is like before any model sees it: action mix, history lengths, recency, features by churn, segments.
+
+Everything is counted over the history before the cohort's `as_of`, as training sees it, never over the outcome.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from crm_models.core.errors import DataError
+from crm_models.core.records import Cohort, moment_days
+from crm_models.core.schema import ACTION, CHURNED, KIND, LABEL, VALUE
+from crm_models.data.cohort import describe, history
+
+MAX_GROUPS = 8
+"""Most groups that one feature is shown in; rarer values are put together."""
+
+MISSING = "(missing)"
+
+_LENGTHS = (0, 1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
+_DAYS = (0, 7, 14, 30, 60, 90, 180, 365, 730)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headline:
+    """A cohort in five figures. churn_rate: share of the customers with a known label who churned, None without one."""
+
+    customers: int
+    interactions: int
+    actions: int
+    labelled: int
+    churn_rate: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CohortProfile:
+    """Tables ready to plot; `churn_rate` columns are NaN where no label is known.
+
+    actions: `action`, `label`, `kind`, `events`, `share` of all events, `customers` who had it; most frequent first.
+    history: `events` (a range as text), `customers`, `churn_rate`, in rising order of length.
+    recency: `since` (a range as text, in `time_unit`), `customers`, `churn_rate`, over customers with an event.
+    features: `feature`, `group`, `customers`, `churn_rate`; features in the order of `spread`, groups in their own.
+    spread: `feature`, `spread`: standard deviation of the churn rate over the groups, weighted by customers; largest
+        first. Without labels: the cohort's own order, spread NaN.
+    segments: `segment`, `meaning`, `customers`, `events_each`, `value_each`, `churn_rate`; empty without events.
+    """
+
+    actions: pd.DataFrame
+    history: pd.DataFrame
+    recency: pd.DataFrame
+    features: pd.DataFrame
+    spread: pd.DataFrame
+    segments: pd.DataFrame
+    time_unit: str
+
+
+def headline(folder: Path) -> Headline:
+    """A cohort folder in five figures, from `cohort.json` and the one column of labels; no other table is read."""
+    about = describe(folder)
+    file = Path(folder) / "customers.parquet"
+    try:
+        column = pq.read_table(file, columns=[CHURNED]).column(0)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: expected the customers of the cohort, found something unreadable ({error})") from None
+    churned = column.to_pandas().astype("boolean")
+    labelled = int(churned.notna().sum())
+    return Headline(
+        customers=about["customers"],
+        interactions=about["interactions"],
+        actions=about["actions"],
+        labelled=labelled,
+        churn_rate=float(churned.sum()) / labelled if labelled else None,
+    )
+
+
+def profile(cohort: Cohort) -> CohortProfile:
+    """Count what there is to see in a cohort; takes about a second for a million events."""
+    past = history(cohort, cohort.as_of)
+    n_events = np.diff(past.starts)
+    since, unit = _since_last(cohort, past), "days" if not past.has_events or past.is_dated else "time units"
+    groups = _feature_groups(past)
+    return CohortProfile(
+        actions=_action_mix(past),
+        history=_by_range("events", n_events, _length_edges(n_events), past.labels),
+        recency=_by_range("since", since[n_events > 0], _recency_edges(since[n_events > 0]), past.labels[n_events > 0]),
+        features=groups,
+        spread=_spread(groups),
+        segments=_segments(past, n_events, since),
+        time_unit=unit,
+    )
+
+
+def _since_last(cohort: Cohort, past: Cohort) -> np.ndarray:
+    """(N,) time since each customer's last event, seen from `as_of` or the last event of all; NaN without events."""
+    since = np.full(past.n_customers, np.nan)
+    if past.has_events:
+        now = moment_days(cohort.as_of) if cohort.as_of is not None else past.event_days.max()
+        has = np.diff(past.starts) > 0
+        since[has] = now - past.event_days[past.starts[1:][has] - 1]
+    return since
+
+
+def _action_mix(past: Cohort) -> pd.DataFrame:
+    n = len(past.actions)
+    events = np.bincount(past.event_actions, minlength=n)
+    # Each (customer, action) pair once: pairs are numbered customer * A + action.
+    pairs = np.unique(past.event_customers.astype(np.int64) * n + past.event_actions)
+    table = past.actions[[ACTION, LABEL, KIND]].assign(
+        events=events, share=events / max(events.sum(), 1), customers=np.bincount(pairs % n, minlength=n)
+    )
+    return table.sort_values("events", ascending=False, kind="stable").reset_index(drop=True)
+
+
+def _length_edges(n_events: np.ndarray) -> np.ndarray:
+    """Lower ends of the ranges of history lengths: every whole number up to 15, else 0, 1, 2, 3-4, 5-9, ..."""
+    longest = int(n_events.max(initial=0))
+    return np.arange(longest + 1) if longest <= 15 else np.array([e for e in _LENGTHS if e <= longest])
+
+
+def _recency_edges(since: np.ndarray) -> np.ndarray:
+    longest = float(since.max(initial=0.0))
+    if longest <= 14:
+        return np.arange(int(longest) + 1)
+    return np.array([e for e in _DAYS if e <= longest])
+
+
+def _by_range(name: str, values: np.ndarray, edges: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+    """Customers and churn rate per range of whole numbers; the last range is open."""
+    texts = [_range_text(low, high) for low, high in zip(edges, [*edges[1:], None], strict=True)]
+    codes = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 1)
+    customers, rate = _rates(codes, labels, len(edges))
+    return pd.DataFrame({name: texts, "customers": customers, "churn_rate": rate})
+
+
+def _range_text(low: int, high: int | None) -> str:
+    if high is None:
+        return f"{low:,} or more" if low else "0"
+    return f"{low:,}" if high - low == 1 else f"{low:,} to {high - 1:,}"
+
+
+def _rates(codes: np.ndarray, labels: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Customers per group, and the churn rate among those with a known label (NaN where none is)."""
+    known = ~np.isnan(labels)
+    of_known = np.bincount(codes[known], minlength=n)
+    churned = np.bincount(codes[known], weights=labels[known], minlength=n)
+    with np.errstate(invalid="ignore"):
+        return np.bincount(codes, minlength=n), np.where(of_known > 0, churned / np.maximum(of_known, 1), np.nan)
+
+
+# ---- features by churn -----------------------------------------------------------------------------------------------
+
+
+def _feature_groups(past: Cohort) -> pd.DataFrame:
+    tables = []
+    for feature in past.feature_columns:
+        codes, names = _groups(past.customers[feature])
+        customers, rate = _rates(codes, past.labels, len(names))
+        table = pd.DataFrame({"feature": feature, "group": names, "customers": customers, "churn_rate": rate})
+        tables.append(table[table["customers"] > 0])
+    types = {"feature": "str", "group": "str", "customers": "int64", "churn_rate": "float64"}
+    empty = pd.DataFrame({column: pd.Series(dtype=dtype) for column, dtype in types.items()})
+    return pd.concat(tables, ignore_index=True) if tables else empty
+
+
+def _groups(column: pd.Series) -> tuple[np.ndarray, list[str]]:
+    """Group number of each customer, and the groups' names: ranges of a number, the commonest values of the rest."""
+    if pd.api.types.is_datetime64_any_dtype(column):
+        column = column.dt.year.astype("Float64")
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return _number_groups(column.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan))
+    codes, values = pd.factorize(column.astype("object"))
+    order = np.argsort(-np.bincount(codes[codes >= 0], minlength=len(values)), kind="stable")
+    shown = order if len(values) <= MAX_GROUPS else order[: MAX_GROUPS - 1]
+    names = [_value_text(values[k]) for k in shown]
+    if len(values) > len(shown):
+        names.append(f"({len(values) - len(shown):,} others)")
+    place = np.full(len(values) + 1, len(shown))  # by value: its group; values that are not shown share one
+    place[shown] = np.arange(len(shown))
+    place[-1] = len(names)  # code -1: missing
+    return place[codes], [*names, MISSING]
+
+
+def _number_groups(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Every value its own group where there are few; else five ranges with about equally many customers each."""
+    finite = np.isfinite(values)
+    distinct = np.unique(values[finite])
+    if len(distinct) <= MAX_GROUPS:
+        codes = np.where(finite, np.searchsorted(distinct, values), len(distinct))
+        return codes, [*(_number_text(float(v)) for v in distinct), MISSING]
+    cuts = np.unique(np.quantile(values[finite], [0.2, 0.4, 0.6, 0.8]))
+    codes = np.where(finite, np.searchsorted(cuts, values), len(cuts) + 1)
+    ends = [float(end) for end in (distinct[0], *cuts, distinct[-1])]
+    names = [
+        _number_text(low) if low == high else f"{_number_text(low)} to {_number_text(high)}"
+        for low, high in itertools.pairwise(ends)
+    ]
+    return codes, [*names, MISSING]
+
+
+def _value_text(value: object) -> str:
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def _number_text(value: float) -> str:
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}" if abs(value) >= 10_000 else str(int(value))  # 2024 may be a year
+    return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.3g}"
+
+
+def _spread(groups: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for feature, table in groups.groupby("feature", sort=False):
+        rate, weight = table["churn_rate"].to_numpy(), table["customers"].to_numpy(dtype=np.float64)
+        known = ~np.isnan(rate)
+        spread = np.nan
+        if known.any():
+            mean = np.average(rate[known], weights=weight[known])
+            spread = float(np.sqrt(np.average((rate[known] - mean) ** 2, weights=weight[known])))
+        rows.append({"feature": feature, "spread": spread})
+    table = pd.DataFrame(rows, columns=["feature", "spread"])
+    return table.sort_values("spread", ascending=False, kind="stable").reset_index(drop=True)
+
+
+# ---- segments --------------------------------------------------------------------------------------------------------
+
+SEGMENTS: tuple[tuple[str, str], ...] = (
+    ("Regulars", "active lately, and often"),
+    ("Newer or occasional", "active lately, not often"),
+    ("Slipping away", "often before, quiet now"),
+    ("Dormant", "quiet now, and never often"),
+    ("No history", "not one event so far"),
+)
+"""Recency and frequency, each cut at its median over customers with a history (the R and F of RFM)."""
+
+
+def _segments(past: Cohort, n_events: np.ndarray, since: np.ndarray) -> pd.DataFrame:
+    columns = ["segment", "meaning", "customers", "events_each", "value_each", "churn_rate"]
+    if not past.has_events:
+        return pd.DataFrame(columns=columns)
+    has = n_events > 0
+    quiet = since > np.median(since[has])
+    often = n_events >= np.median(n_events[has])
+    codes = np.where(has, 2 * quiet + ~often, 4)
+    customers, rate = _rates(codes, past.labels, len(SEGMENTS))
+    value = np.nan_to_num(past.interactions[VALUE].to_numpy())
+    value_of = np.bincount(past.event_customers, weights=value, minlength=past.n_customers)
+    some = np.maximum(customers, 1)
+    facts: dict[str, Any] = {
+        "segment": [name for name, _ in SEGMENTS],
+        "meaning": [meaning for _, meaning in SEGMENTS],
+        "customers": customers,
+        "events_each": np.bincount(codes, weights=n_events, minlength=len(SEGMENTS)) / some,
+        "value_each": np.bincount(codes, weights=value_of, minlength=len(SEGMENTS)) / some,
+        "churn_rate": rate,
+    }
+    table = pd.DataFrame(facts, columns=columns)
+    return table[table["customers"] > 0].reset_index(drop=True)

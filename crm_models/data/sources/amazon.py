@@ -1,0 +1,105 @@
+"""Amazon review files: one JSON object per line (2014 and 2018 releases, and the fields of 2023), an array, or CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from crm_models.core.errors import DataError
+from crm_models.core.records import Cohort
+from crm_models.core.schema import ACTION, CUSTOMER_ID, LABEL, REPEATABLE, TIMESTAMP, VALUE
+from crm_models.data.sources.archives import read_bytes
+from crm_models.data.sources.columns import names_of, numbers_of
+from crm_models.data.sources.inactivity import label_by_inactivity
+from crm_models.data.sources.json_lines import read_json
+from crm_models.data.sources.moments import moments_of
+from crm_models.data.sources.reading import read_table
+
+FIELDS = {
+    CUSTOMER_ID: ("reviewerID", "user_id", "userId"),
+    ACTION: ("asin", "parent_asin", "productId", "item_id"),
+    VALUE: ("overall", "rating", "stars"),
+    TIMESTAMP: ("unixReviewTime", "timestamp", "sort_timestamp", "reviewTime"),
+}
+"""What each release calls the reviewer, the product, the stars and the time."""
+
+WITHOUT_HEADER = (
+    ("reviewerID", "asin", "overall", "unixReviewTime"),
+    ("asin", "reviewerID", "overall", "unixReviewTime"),
+)
+"""The columns of the "ratings only" files: reviewer first in 2014, product first in 2018."""
+ENDINGS = tuple(f".{kind}{pack}" for kind in ("json", "jsonl", "csv") for pack in ("", ".gz", ".zip"))
+
+
+def import_amazon(sources: Sequence[Path], *, churn_days: float | None = None) -> Cohort:
+    """Reviews as interactions (value: stars), products as actions that are recommended once; no churn labels.
+
+    Products are those of `parent_asin` where a release has it: its variants in colour and size are one product.
+    """
+    notes: list[str] = []
+    files = [file for source in sources for file in _files(source, notes)]
+    events = pd.concat([_reviews(file, notes) for file in files], ignore_index=True)
+    products = pd.DataFrame({ACTION: sorted(events[ACTION].unique())}, dtype="str")
+    products = pd.DataFrame({ACTION: products[ACTION], LABEL: "product " + products[ACTION], REPEATABLE: False})
+    notes.insert(0, f"Amazon: {len(events):,} reviews; products are not recommended twice.")
+    when = events[TIMESTAMP]
+    if pd.api.types.is_datetime64_any_dtype(when) and (when == when.dt.normalize()).all():
+        notes.append("Reviews carry whole days only: several of one day keep the order of the file.")
+    cohort = Cohort.build(
+        name="amazon", source="amazon", customers=None, interactions=events, actions=products, notes=notes
+    )
+    return cohort if churn_days is None else label_by_inactivity(cohort, churn_days)
+
+
+def _files(source: Path, notes: list[str]) -> list[Path]:
+    if not source.exists():
+        raise DataError(f"{source}: expected a file or folder, found none")
+    if not source.is_dir():
+        return [source]
+    found = sorted(f for f in source.iterdir() if f.is_file() and f.name.lower().endswith(ENDINGS))
+    reviews = [f for f in found if not f.name.lower().startswith("meta")]
+    if not reviews:
+        raise DataError(f"{source}: expected review files (.json, .jsonl or .csv, also .gz), found none")
+    if len(reviews) < len(found):
+        notes.append(f"{len(found) - len(reviews)} files about products (meta...) are not read.")
+    return reviews
+
+
+def _reviews(file: Path, notes: list[str]) -> pd.DataFrame:
+    raw, name = read_bytes(file), file.name
+    if name.lower().removesuffix(".gz").removesuffix(".zip").endswith(".csv"):
+        table = _csv(raw, name)
+    else:
+        table = read_json(raw, name, {field: () for fields in FIELDS.values() for field in fields})
+    columns = {}
+    for ours, theirs in FIELDS.items():
+        found = [c for c in theirs if c in table and table[c].notna().any()]
+        # Of `asin` and `parent_asin` the latter is the product.
+        column = "parent_asin" if "parent_asin" in found else next(iter(found), None)
+        if column is None:
+            raise DataError(
+                f"{name}: expected one of the fields {', '.join(theirs)} in every review, found none of them"
+            )
+        columns[ours] = column
+    return pd.DataFrame(
+        {
+            CUSTOMER_ID: names_of(table, name, columns[CUSTOMER_ID]).astype("str"),
+            ACTION: names_of(table, name, columns[ACTION]).astype("str"),
+            TIMESTAMP: moments_of(table, name, columns[TIMESTAMP], notes),
+            VALUE: numbers_of(table, name, columns[VALUE], notes),
+        }
+    )
+
+
+def _csv(raw: bytes, name: str) -> pd.DataFrame:
+    """Reviews as CSV; where no field is known by name, the "ratings only" files without a header are tried."""
+    table = read_table(raw, name)
+    if any(c in table for c in FIELDS[CUSTOMER_ID]) or table.shape[1] != 4:
+        return table
+    by_user, by_product = WITHOUT_HEADER
+    table = read_table(raw, name, header=by_product)
+    # Ids of reviewers begin with A and are longer than the ten signs of a product.
+    first = str(table.iloc[0, 0])
+    return table.set_axis(list(by_user), axis=1) if first.startswith("A") and len(first) > 10 else table

@@ -1,0 +1,81 @@
+"""Churn where nobody wrote it down: a customer who does nothing for so many days has churned.
+
+The cut-off lies that many days before the last event of all. Who was active before it and not after has churned; who
+was first seen after it is unlabelled, because nothing is known of them before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from crm_models.core.errors import ConfigError, DataError
+from crm_models.core.records import Cohort, Moment, moment_days
+from crm_models.core.schema import ACTION, CHURNED, TIMESTAMP
+
+
+def label_by_inactivity(cohort: Cohort, churn_days: float, activity: Sequence[str] | None = None) -> Cohort:
+    """The cohort with `churned` by inactivity, `as_of` at the cut-off and an observed outcome.
+
+    churn_days: the length of the silence that counts as churn. activity: actions that count as activity (None: all).
+    Raises `DataError` where the events do not reach back beyond the cut-off, or where labels are there already.
+    """
+    if not 0 < churn_days < 1e6:
+        raise ConfigError(f"churn_days must be a positive number of days, found {churn_days}")
+    if cohort.has_labels:
+        raise DataError("the customers have churn labels already; leave --churn-days out, or drop the label column")
+    if not cohort.has_events:
+        raise DataError("churn by inactivity needs interactions, found none; leave --churn-days out")
+    as_of = _cut_off(cohort, churn_days)
+    churned = pd.Series(silent(cohort, moment_days(as_of), np.inf, activity)).astype("boolean")
+    known = churned.notna()
+    rate = f"{churned.mean():.1%}" if known.any() else "none"
+    counted = "activity" if activity is None else " or ".join(activity)
+    note = (
+        f"Churn by inactivity: no {counted} in the {churn_days:g} days from {_text(as_of)} on. {rate} of "
+        f"{int(known.sum()):,} customers churned; {int((~known).sum()):,} were not active before and are unlabelled."
+    )
+    return replace(
+        cohort,
+        customers=cohort.customers.assign(**{CHURNED: churned}),
+        as_of=as_of,
+        outcome="observed",
+        notes=(*cohort.notes, note),
+        settings=cohort.settings
+        | {"churn_days": churn_days}
+        | ({} if activity is None else {"churn_activity": list(activity)}),
+    )
+
+
+def silent(cohort: Cohort, since: float, until: float, activity: Sequence[str] | None = None) -> np.ndarray:
+    """(N,) 1 where a customer who was active before `since` is not from then until `until` (days), 0 where they are.
+
+    NaN: not active before. activity: actions that count (None: all).
+    """
+    days, customer, n = cohort.event_days, cohort.event_customers, cohort.n_customers
+    counts = np.ones(len(days), dtype=bool)
+    if activity is not None:
+        counts = cohort.actions[ACTION].isin(list(activity)).to_numpy()[cohort.event_actions]
+    before, within = counts & (days < since), counts & (days >= since) & (days < until)
+    known = np.bincount(customer[before], minlength=n) > 0
+    active = np.bincount(customer[within], minlength=n) > 0
+    return np.where(known, (~active).astype(np.float64), np.nan)
+
+
+def _cut_off(cohort: Cohort, churn_days: float) -> Moment:
+    days = cohort.event_days
+    cut = float(days.max()) - churn_days
+    if cut <= float(days.min()):
+        raise DataError(
+            f"churn by inactivity over {churn_days:g} days needs a longer history, found events over "
+            f"{days.max() - days.min():.1f} days; use a smaller --churn-days"
+        )
+    # To the second, so that the moment written to disk is the moment that decided.
+    return (pd.Timestamp(0) + pd.Timedelta(days=cut)).floor("s") if cohort.is_dated else cut
+
+
+def _text(moment: Moment) -> str:
+    return moment.isoformat(sep=" ") if isinstance(moment, pd.Timestamp) else f"{TIMESTAMP} {moment:g}"

@@ -1,0 +1,78 @@
+"""JSON files to tables: one object per line, or one array of objects."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
+
+import pandas as pd
+
+from crm_models.core.errors import DataError
+from crm_models.data.sources.archives import unpack
+from crm_models.data.sources.reading import FIRST_ROW
+from crm_models.data.sources.text_encoding import as_utf8
+
+
+def read_json(source: bytes | BinaryIO, name: str, fields: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """One row per JSON object, from one object per line (blank lines pass) or one array of objects, packed or not.
+
+    fields: the fields to read; others are passed over, missing ones are None. Those of an object within, if any are
+    named, become columns such as `value.amount`. `DataError` with the line where something is no JSON object.
+    """
+    # pyarrow.json is several times as fast, but a line that says `null` ends the process (segmentation fault, 26.0.1).
+    text = as_utf8(unpack(source if isinstance(source, bytes) else source.read(), name), name)
+    columns: dict[str, list[Any]] = {
+        column: [] for field, inner in fields.items() for column in ([f"{field}.{key}" for key in inner] or [field])
+    }
+    for row in _objects(text, name):
+        for field, inner in fields.items():
+            value = row.get(field)
+            if not inner:
+                columns[field].append(_cell(value))
+            for key in inner:
+                columns[f"{field}.{key}"].append(_cell(value.get(key)) if isinstance(value, dict) else None)
+    table = pd.DataFrame({column: pd.Series(cells, dtype=object) for column, cells in columns.items()})
+    if not len(table):
+        raise DataError(f"{name}: expected JSON objects, found none")
+    table = table.infer_objects()
+    table.attrs = {FIRST_ROW: 1}
+    return table
+
+
+def _objects(text: bytes, name: str) -> Iterator[dict[str, Any]]:
+    number = 0
+    try:
+        if text[:1000].lstrip().startswith(b"["):
+            for number, row in enumerate(json.loads(text), start=1):
+                yield _object(row, name, f"number {number}")
+            return
+        for number, line in enumerate(io.BytesIO(text), start=1):
+            if line.strip():
+                yield _object(json.loads(line), name, f"line {number}")
+    except json.JSONDecodeError as error:
+        line_number = number or error.lineno
+        raise DataError(f"{name} line {line_number}: expected a JSON object, found none ({error.msg})") from None
+    except DataError:  # one of our own, which is a ValueError too
+        raise
+    except (ValueError, RecursionError):  # numbers of thousands of digits, brackets in brackets in brackets
+        raise DataError(f"{name} line {max(number, 1)}: expected a JSON object, found one too large to read") from None
+
+
+def _object(row: Any, name: str, where: str) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise DataError(f"{name} {where}: expected a JSON object, found {' '.join(repr(row).split())[:40]}")
+    return row
+
+
+def _cell(value: Any) -> Any:
+    """A value that a column can hold: lists as text with bars, objects as text, huge integers as decimal numbers."""
+    if isinstance(value, list):
+        return "|".join(map(str, value)) or None
+    if isinstance(value, dict):
+        return json.dumps(value)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return float(value) if abs(value) < 10**308 else math.inf
+    return value

@@ -1,0 +1,172 @@
+"""MovieLens of any size: ratings.csv, movies.csv; u.data, u.item, u.user; or ratings.dat, movies.dat, users.dat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from crm_models.core.errors import DataError
+from crm_models.core.records import Cohort
+from crm_models.core.schema import ACTION, CUSTOMER_ID, LABEL, REPEATABLE, TIMESTAMP, VALUE
+from crm_models.data.sources.archives import read_bytes
+from crm_models.data.sources.columns import names_of, need_columns, numbers_of, row_of
+from crm_models.data.sources.inactivity import label_by_inactivity
+from crm_models.data.sources.moments import moments_of
+from crm_models.data.sources.reading import read_table
+
+GENRES_100K = (
+    *("unknown", "Action", "Adventure", "Animation", "Children", "Comedy", "Crime", "Documentary", "Drama", "Fantasy"),
+    *("Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
+)
+"""The flags at the end of a line of u.item, in their order (from its README)."""
+
+RATING = ("userId", "movieId", "rating", "timestamp")
+FILM = ("movieId", "title", "genres")
+U_ITEM = ("movieId", "title", "released", "on video", "address", *GENRES_100K)
+USERS_DAT = ("userId", "gender", "age", "occupation", "zip")
+U_USER = ("userId", "age", "gender", "occupation", "zip")
+PARTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "ratings": {"ratings.csv": RATING, "rating.csv": RATING, "ratings.dat": RATING, "u.data": RATING},
+    "films": {"movies.csv": FILM, "movie.csv": FILM, "movies.dat": FILM, "u.item": U_ITEM},
+    "people": {"users.dat": USERS_DAT, "u.user": U_USER},
+}
+"""The files of each release, and their columns where they have no header. Kaggle's copy names a file after one row."""
+
+
+def import_movielens(sources: Sequence[Path], *, churn_days: float | None = None) -> Cohort:
+    """Ratings as interactions (value: stars), films as actions that are recommended once; no churn labels.
+
+    Films that nobody rated are left out; the title is a film's label, its genres are its feature. The two oldest
+    releases tell gender, age and occupation.
+    """
+    files = _files(sources)
+    name = files["ratings"].name
+    ratings = _read(files["ratings"], RATING)
+    notes: list[str] = []
+    events = pd.DataFrame(
+        {
+            CUSTOMER_ID: names_of(ratings, name, "userId"),
+            ACTION: names_of(ratings, name, "movieId"),
+            TIMESTAMP: moments_of(ratings, name, "timestamp", notes),
+            VALUE: numbers_of(ratings, name, "rating", notes),
+        }
+    )
+    notes.insert(0, f"MovieLens: {len(events):,} ratings; films are not recommended twice.")
+    films = _films(files.get("films"), events[ACTION].cat.categories, notes)
+    cohort = Cohort.build(
+        name="movielens",
+        source="movielens",
+        customers=_people(files.get("people"), notes),
+        interactions=events,
+        actions=films,
+        notes=notes,
+    )
+    return cohort if churn_days is None else label_by_inactivity(cohort, churn_days)
+
+
+def _files(sources: Sequence[Path]) -> dict[str, Path]:
+    """The file of ratings and, where there is one, of films; one file of any other name holds ratings."""
+    found: dict[str, Path] = {}
+    for source in sources:
+        if not source.exists():
+            raise DataError(f"{source}: expected a file or folder, found none")
+        inside = sorted(source.iterdir()) if source.is_dir() else [source]
+        for part, names in PARTS.items():
+            for file in inside:
+                if _plain_name(file) in names:
+                    found.setdefault(part, file)
+    known = {name for names in PARTS.values() for name in names}
+    others = [source for source in sources if source.is_file() and _plain_name(source) not in known]
+    if "ratings" not in found and len(others) == 1:
+        found["ratings"] = others[0]
+    if "ratings" not in found:
+        raise DataError(f"{sources[0]}: expected {', '.join(PARTS['ratings'])}, found none of them")
+    return found
+
+
+def _plain_name(file: Path) -> str:
+    return file.name.lower().removesuffix(".gz").removesuffix(".zip")
+
+
+def _read(file: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """The table in a file of any release. The older ones have no header, and quotation marks are part of titles."""
+    raw, kind = read_bytes(file), _plain_name(file)
+    if kind.endswith(".dat"):
+        # Not even a tab stands in a title, so one sign can take the place of two.
+        table = read_table(raw.replace(b"::", b"\t"), file.name, header=columns, delimiter="\t", quoted=False)
+    elif kind == "u.data":
+        table = read_table(raw, file.name, header=columns, delimiter="\t", quoted=False)
+    elif kind in ("u.item", "u.user"):
+        table = read_table(raw, file.name, header=columns, delimiter="|", quoted=False)
+    else:
+        table = read_table(raw, file.name)
+        if table.shape[1] == len(columns) and str(table.columns[0]).isdecimal():  # a copy that has lost its header
+            table = read_table(raw, file.name, header=columns)
+        table = _renamed(table, columns)
+    need_columns(table, file.name, *(columns if columns is RATING else columns[:2]))
+    return table
+
+
+def _renamed(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """The table with columns called as these but for case and underlines (`user_id`) under these names."""
+    plain = {column.lower(): column for column in columns if column not in table}
+    names = {c: plain.get(str(c).lower().replace("_", ""), c) for c in table.columns}
+    return table.rename(columns=names)
+
+
+def _people(file: Path | None, notes: list[str]) -> pd.DataFrame | None:
+    """Who rated, where the release tells; postcodes are left out, because hardly two customers share one."""
+    if file is None:
+        return None
+    table = _read(file, PARTS["people"][_plain_name(file)])
+    ids = names_of(table, file.name, "userId")
+    if ids.duplicated().any():
+        row, who = row_of(table, ids.duplicated()), ids[ids.duplicated()].iloc[0]
+        raise DataError(f"{file.name} row {row}: the user {who!r} stands there a second time; remove one of them")
+    return pd.DataFrame(
+        {
+            CUSTOMER_ID: ids,
+            "age": numbers_of(table, file.name, "age", notes),
+            "gender": table["gender"],
+            "occupation": table["occupation"],  # a name in one release, a code in the other
+        }
+    )
+
+
+def _films(file: Path | None, rated: pd.Index, notes: list[str]) -> pd.DataFrame:
+    """One row per film that somebody rated, in the order of their numbers."""
+    ids = pd.Index(sorted(rated, key=_numeric_first), dtype="str")
+    if file is None:
+        notes.append("No file of films: they are named by their number.")
+        return pd.DataFrame({ACTION: ids, LABEL: "movie " + ids, REPEATABLE: False})
+    films = _read(file, U_ITEM if _plain_name(file) == "u.item" else FILM)
+    if "Western" in films:
+        films = films.assign(genres=_from_flags(films[list(GENRES_100K)]))
+    films = films.assign(movieId=names_of(films, file.name, "movieId").astype("str"))
+    known = films.drop_duplicates("movieId").set_index("movieId").reindex(ids)
+    title = known["title"].where(known["title"].notna(), "movie " + pd.Series(ids, index=ids))
+    # Two films may share a title; the number tells them apart wherever labels stand alone.
+    title = title.where(~title.duplicated(keep=False), title + " [" + pd.Series(ids, index=ids) + "]")
+    table = pd.DataFrame({ACTION: ids, LABEL: title.to_numpy(), REPEATABLE: False})
+    if "genres" in known:
+        table["genres"] = known["genres"].replace("(no genres listed)", None).to_numpy()
+    unrated, untitled = int((~films["movieId"].isin(ids)).sum()), int(known["title"].isna().sum())
+    if unrated:
+        notes.append(f"{unrated:,} films that nobody rated are left out.")
+    if untitled:
+        notes.append(f"{untitled:,} rated films are not in {file.name}; they are named by their number.")
+    return table
+
+
+def _from_flags(flags: pd.DataFrame) -> pd.Series:
+    """One column of genres with bars between them, from one column of 0 and 1 per genre."""
+    text = pd.Series("", index=flags.index, dtype="str")
+    for genre in flags.columns:
+        text = text.where(flags[genre] != "1", text + "|" + genre)
+    return text.str.removeprefix("|").replace("", None)
+
+
+def _numeric_first(text: str) -> tuple[int, int, str]:
+    return (0, int(text), text) if text.isdecimal() and len(text) < 19 else (1, 0, text)

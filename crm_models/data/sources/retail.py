@@ -1,0 +1,147 @@
+"""UCI Online Retail and Online Retail II: invoice lines to purchases, with churn by inactivity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from crm_models.core.errors import DataError
+from crm_models.core.records import Cohort
+from crm_models.core.schema import ACTION, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
+from crm_models.data.sources.columns import names_of, need_columns, numbers_of
+from crm_models.data.sources.inactivity import label_by_inactivity
+from crm_models.data.sources.moments import moments_of
+from crm_models.data.sources.reading import SHEETS_LEFT_OUT, read_file
+
+CHURN_DAYS = 90.0
+
+COLUMNS = {
+    "InvoiceNo": ("Invoice",),
+    "StockCode": ("Stock Code",),
+    "Description": (),
+    "Quantity": (),
+    "InvoiceDate": ("Invoice Date",),
+    "UnitPrice": ("Price", "Unit Price"),
+    "CustomerID": ("Customer ID", "CustomerId"),
+    "Country": (),
+}
+"""The names of the first release, and what others call the same."""
+
+
+def import_retail(sources: Sequence[Path], *, churn_days: float | None = CHURN_DAYS) -> Cohort:
+    """Invoice lines with a customer as purchases of a product (value: quantity x price); cancellations are left out.
+
+    churn_days: how long without a purchase counts as churn; None leaves churn unlabelled.
+    """
+    notes: list[str] = []
+    files = [file for source in sources for file in _files(source)]
+    lines = _kept(pd.concat([_lines(file, notes) for file in files], ignore_index=True), notes)
+    events = pd.DataFrame(
+        {
+            CUSTOMER_ID: lines["CustomerID"],
+            ACTION: lines["StockCode"],
+            TIMESTAMP: lines["InvoiceDate"],
+            VALUE: lines["Quantity"] * lines["UnitPrice"],
+        }
+    )
+    cohort = Cohort.build(
+        name="retail",
+        source="retail",
+        customers=_customers(lines, notes),
+        interactions=events,
+        actions=_products(lines),
+        notes=notes,
+    )
+    return cohort if churn_days is None else label_by_inactivity(cohort, churn_days)
+
+
+def _files(source: Path) -> list[Path]:
+    if not source.exists():
+        raise DataError(f"{source}: expected a file or folder, found none")
+    if not source.is_dir():
+        return [source]
+    endings = (".csv", ".csv.gz", ".csv.zip", ".parquet", ".xlsx")
+    found = sorted(f for f in source.iterdir() if f.name.lower().endswith(endings))
+    if not found:
+        raise DataError(f"{source}: expected CSV, Parquet or .xlsx files, found none")
+    return found
+
+
+def _lines(file: Path, notes: list[str]) -> pd.DataFrame:
+    """The invoice lines of a file under the names of the first release; `CustomerID` is missing where it is blank."""
+    table = read_file(file)
+    if table.attrs.get(SHEETS_LEFT_OUT):
+        notes.append(f"{file.name}: sheets with other columns are not read: {', '.join(table.attrs[SHEETS_LEFT_OUT])}.")
+    for name, others in COLUMNS.items():
+        found = next((c for c in others if c in table and name not in table), None)
+        table = table.rename(columns={found: name}) if found else table
+    need_columns(table, file.name, "InvoiceNo", "StockCode", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID")
+    return pd.DataFrame(
+        {
+            "InvoiceNo": names_of(table, file.name, "InvoiceNo").astype("str"),
+            "StockCode": names_of(table, file.name, "StockCode").astype("str").str.upper(),
+            "Description": _text(table, "Description"),
+            "Quantity": numbers_of(table, file.name, "Quantity", notes),
+            "InvoiceDate": moments_of(table, file.name, "InvoiceDate", notes),
+            "UnitPrice": numbers_of(table, file.name, "UnitPrice", notes),
+            # Spreadsheets write the number of a customer as 17850.0 where others are missing.
+            "CustomerID": _text(table, "CustomerID").str.replace(r"\.0$", "", regex=True),
+            "Country": _text(table, "Country"),
+        }
+    )
+
+
+def _text(table: pd.DataFrame, column: str) -> pd.Series:
+    """A column as text with its blanks missing; all blank where there is no such column."""
+    if column not in table:
+        return pd.Series(None, index=table.index, dtype="str")
+    return table[column].astype("str").where(table[column].notna()).astype("str")
+
+
+def _kept(lines: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """Lines that are purchases of somebody, with what was left out noted."""
+    cancelled = lines["InvoiceNo"].str.upper().str.startswith("C")
+    nobody = lines["CustomerID"].isna()
+    nothing = ~(lines["Quantity"] > 0)
+    kept = lines[~(cancelled | nobody | nothing)].reset_index(drop=True)
+    notes.append(
+        f"{len(lines):,} invoice lines, of which {len(kept):,} are kept. Left out (some for two reasons): "
+        f"{int(nobody.sum()):,} without a customer, {int(cancelled.sum()):,} cancellations, {int(nothing.sum()):,} "
+        "with a quantity of 0 or less."
+    )
+    if not len(kept):
+        raise DataError("retail: expected invoice lines with a customer and a positive quantity, found none")
+    return kept
+
+
+def _customers(lines: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """The country of each customer's first invoice."""
+    pairs = lines[["CustomerID", "Country"]].drop_duplicates()
+    several = int((pairs["CustomerID"].value_counts() > 1).sum())
+    if several:
+        notes.append(f"{several:,} customers bought in several countries; the first counts.")
+    first = lines.sort_values("InvoiceDate", kind="stable").drop_duplicates("CustomerID").sort_values("CustomerID")
+    return pd.DataFrame({CUSTOMER_ID: first["CustomerID"], "country": first["Country"]}).reset_index(drop=True)
+
+
+def _products(lines: pd.DataFrame) -> pd.DataFrame:
+    """One row per stock code: its most frequent description, and the median price."""
+    described = lines.dropna(subset=["Description"]).groupby(["StockCode", "Description"]).size().reset_index(name="n")
+    described = described.sort_values(["n", "Description"], ascending=[False, True]).drop_duplicates("StockCode")
+    label = described.set_index("StockCode")["Description"]
+    price = lines.groupby("StockCode")["UnitPrice"].median()
+    codes = pd.Index(sorted(price.index), dtype="str")
+    named = label.reindex(codes).fillna("product " + pd.Series(codes, index=codes))
+    doubled = named.duplicated(keep=False)
+    named = named.where(~doubled, named + " [" + pd.Series(codes, index=codes) + "]")
+    return pd.DataFrame(
+        {
+            ACTION: codes,
+            LABEL: named.to_numpy(),
+            KIND: "engagement",
+            REPEATABLE: True,
+            "price": price.reindex(codes).to_numpy(),
+        }
+    )

@@ -1,0 +1,191 @@
+"""The Starbucks offers data: transcript (events), profile (customers), portfolio (offers), as JSON or as CSV."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from crm_models.core.errors import DataError
+from crm_models.core.records import Cohort
+from crm_models.core.schema import ACTION, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
+from crm_models.data.sources.archives import read_bytes
+from crm_models.data.sources.columns import names_of, numbers_of
+from crm_models.data.sources.inactivity import label_by_inactivity
+from crm_models.data.sources.json_lines import read_json
+from crm_models.data.sources.moments import moments_of
+from crm_models.data.sources.reading import read_table
+
+CHURN_DAYS = 7.0
+"""The data span 30 days: a week without a transaction is the default for churn; `--churn-days` sets another."""
+
+START = pd.Timestamp("2018-08-01")
+"""Hour 0. The data do not say; the last membership began on 2018-07-26, so the month is near this date."""
+
+UNKNOWN_AGE = 118
+TRANSACTION = "transaction"
+OFFER_KEYS = ("offer id", "offer_id")
+"""How an event names its offer: with a blank, but where an offer was completed."""
+
+
+IN_TEXT = {
+    "offer id": r"'offer[ _]id': '([^']*)'",
+    "offer_id": r"'offer[ _]id': '([^']*)'",
+    "amount": r"'amount': ([-+0-9.e]+)",
+    "reward": r"'reward': ([-+0-9.e]+)",
+}
+"""Where a copy of the data as CSV writes the value of an event as text, as in {'offer id': '9b98'}."""
+
+FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
+    "transcript": {"person": (), "event": (), "time": (), "value": (*OFFER_KEYS, "amount", "reward")},
+    "profile": {"id": (), "age": (), "gender": (), "income": (), "became_member_on": ()},
+    "portfolio": {"id": (), "offer_type": (), "difficulty": (), "reward": (), "duration": (), "channels": ()},
+}
+"""What is read of each file."""
+
+
+def import_starbucks(sources: Sequence[Path], *, churn_days: float | None = CHURN_DAYS) -> Cohort:
+    """Offers received, viewed and completed, and transactions, as actions; churn is a week without a transaction.
+
+    value: the amount of a transaction, the reward of a completed offer. churn_days: None leaves churn unlabelled.
+    """
+    files = {name: _find(sources, name) for name in FIELDS}
+    tables = {name: _read(file, FIELDS[name]) for name, file in files.items()}
+    notes: list[str] = []
+    offers = _offers(tables["portfolio"], files["portfolio"].name)
+    events = _events(tables["transcript"], files["transcript"].name, offers, notes)
+    cohort = Cohort.build(
+        name="starbucks",
+        source="starbucks",
+        customers=_customers(tables["profile"], files["profile"].name, notes),
+        interactions=events,
+        actions=_actions(offers),
+        notes=notes,
+    )
+    return cohort if churn_days is None else label_by_inactivity(cohort, churn_days, [TRANSACTION])
+
+
+def _find(sources: Sequence[Path], name: str) -> Path:
+    for source in sources:
+        if not source.exists():
+            raise DataError(f"{source}: expected a file or folder, found none")
+        for file in sorted(source.iterdir()) if source.is_dir() else [source]:
+            if file.is_file() and re.fullmatch(rf"{name}.*\.(json|csv)(\.gz|\.zip)?", file.name.lower()):
+                return file
+    raise DataError(f"{sources[0]}: expected {name}.json (or .json.gz), found none")
+
+
+def _read(file: Path, fields: dict[str, tuple[str, ...]]) -> pd.DataFrame:
+    """The fields of a file; those it has not are missing everywhere."""
+    raw = read_bytes(file)
+    if ".csv" not in file.name.lower():
+        return read_json(raw, file.name, fields)
+    table = read_table(raw, file.name)
+    blank = pd.Series(None, index=table.index, dtype="str")
+    columns = {}
+    for field, inner in fields.items():
+        cells = table.get(field, blank)
+        for key in inner:
+            columns[f"{field}.{key}"] = cells.str.extract(IN_TEXT[key], expand=False)
+        if not inner:
+            columns[field] = cells
+    if "channels" in columns:
+        columns["channels"] = columns["channels"].str.replace(r"[\[\]' ]", "", regex=True).str.replace(",", "|")
+    found = pd.DataFrame(columns)
+    found.attrs = table.attrs
+    return found
+
+
+def _offers(portfolio: pd.DataFrame, file: str) -> pd.DataFrame:
+    """One row per offer with a name that people can read: "bogo 10/10, 7 days"."""
+    _need(portfolio, file, "id", "offer_type", "difficulty", "reward", "duration")
+    table = pd.DataFrame(
+        {
+            "id": names_of(portfolio, file, "id").astype("str"),
+            "offer_type": names_of(portfolio, file, "offer_type").astype("str"),
+            **{c: numbers_of(portfolio, file, c) for c in ("difficulty", "reward", "duration")},
+        }
+    )
+    if table["id"].duplicated().any():
+        raise DataError(f"{file}: expected every offer once, found one twice")
+    shown = {c: table[c].map("{:g}".format) for c in ("difficulty", "reward", "duration")}
+    name = table["offer_type"] + " " + shown["difficulty"] + "/" + shown["reward"] + ", " + shown["duration"] + " days"
+    doubled = name.duplicated(keep=False)
+    name = name.where(~doubled, name + " (" + name.groupby(name).cumcount().add(1).astype("str") + ")")
+    return table.assign(name=name, channels=portfolio["channels"]).set_index("id")
+
+
+def _events(transcript: pd.DataFrame, file: str, offers: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """What happened, doubles left out; an event that speaks of an offer is one action per offer."""
+    _need(transcript, file, "person", "event", "time")
+    offer, other = (transcript[f"value.{key}"] for key in OFFER_KEYS)
+    amount, reward = (numbers_of(transcript, file, f"value.{key}") for key in ("amount", "reward"))
+    table = pd.DataFrame(
+        {
+            CUSTOMER_ID: names_of(transcript, file, "person"),
+            "event": names_of(transcript, file, "event").astype("str"),
+            "offer": offer.where(offer.notna(), other).astype("str").where(offer.notna() | other.notna()),
+            TIMESTAMP: numbers_of(transcript, file, "time"),
+            VALUE: amount.fillna(reward),
+        }
+    )
+    if table[TIMESTAMP].isna().any():
+        raise DataError(f"{file}: expected hours since the start in `time` of every event, found a blank")
+    doubled = table.duplicated()
+    if doubled.any():
+        notes.append(f"{int(doubled.sum()):,} events stood there twice and count once.")
+        table = table[~doubled].reset_index(drop=True)
+    name = pd.Series(offers["name"].reindex(table["offer"]).to_numpy(), index=table.index, dtype="str")
+    unknown = table["offer"].notna() & name.isna()
+    if unknown.any():
+        raise DataError(f"{file}: the offer {str(table['offer'][unknown].iloc[0])[:40]!r} is not in the portfolio")
+    notes.append(f"Times are hours since an unknown start, which is taken to be {START.date()}.")
+    return pd.DataFrame(
+        {
+            CUSTOMER_ID: table[CUSTOMER_ID],
+            ACTION: table["event"].where(name.isna(), table["event"] + ": " + name),
+            TIMESTAMP: START + pd.to_timedelta(table[TIMESTAMP], unit="h"),
+            VALUE: table[VALUE],
+        }
+    )
+
+
+def _actions(offers: pd.DataFrame) -> pd.DataFrame:
+    """Sending an offer is what can be done for a customer; viewing, completing and buying is what customers do."""
+    features = ["channels", "difficulty", "reward", "duration"]
+    tables = [pd.DataFrame({ACTION: [TRANSACTION]})]
+    for event in ("offer received", "offer viewed", "offer completed"):
+        # There is nothing to complete in an offer that only informs.
+        some = offers if event != "offer completed" else offers[offers["offer_type"] != "informational"]
+        tables.append(some[features].assign(**{ACTION: event + ": " + some["name"]}))
+    table = pd.concat(tables, ignore_index=True).rename(columns={"duration": "duration_days"})
+    table[LABEL], table[KIND], table[REPEATABLE] = table[ACTION], "engagement", True
+    return table
+
+
+def _customers(profile: pd.DataFrame, file: str, notes: list[str]) -> pd.DataFrame:
+    _need(profile, file, "id", "age", "gender", "income", "became_member_on")
+    age = numbers_of(profile, file, "age")
+    unknown = age == UNKNOWN_AGE
+    if unknown.any():
+        notes.append(f"The age {UNKNOWN_AGE} means unknown; it is missing for {int(unknown.sum()):,} customers.")
+    since = moments_of(profile, file, "became_member_on")
+    if not pd.api.types.is_datetime64_any_dtype(since):
+        raise DataError(f"{file}: expected dates such as 20180131 in `became_member_on`, found {since.iloc[0]:g}")
+    return pd.DataFrame(
+        {
+            CUSTOMER_ID: names_of(profile, file, "id"),
+            "age": age.where(~unknown),
+            "gender": profile["gender"].astype("str").where(profile["gender"].notna()).astype("str"),
+            "income": numbers_of(profile, file, "income"),
+            "member_days": (START - since).dt.days.astype("float64"),
+        }
+    )
+
+
+def _need(table: pd.DataFrame, name: str, *fields: str) -> None:
+    for field in fields:
+        if not table[field].notna().any():
+            raise DataError(f"{name}: expected objects with the field {field!r}, found none that has it")

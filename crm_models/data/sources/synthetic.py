@@ -1,0 +1,427 @@
+"""Generated cohorts: `paper`, in which there is nothing to learn, and `lifelike`, in which the truth is known.
+
+Everything is drawn for all customers at once; the only loop is over positions in a history. One random stream per
+purpose, so that drawing one thing differently leaves the others as they were.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from crm_models.core.errors import ConfigError
+from crm_models.core.records import Cohort
+from crm_models.core.schema import (
+    ACTION,
+    CHURNED,
+    CUSTOMER_ID,
+    DEFAULT_RETENTION_ACTIONS,
+    KIND,
+    LABEL,
+    N_STEPS,
+    REPEATABLE,
+    TIMESTAMP,
+    VALUE,
+)
+from crm_models.data.truth import ChurnTruth, ProfileTruth, Truth, churn_p
+
+Scenario = Literal["paper", "lifelike"]
+
+STREAMS = ("segments", "profile", "lengths", "actions", "times", "values", "labels", "products")
+
+AS_OF = pd.Timestamp("2026-01-01")
+MINUTES_PER_DAY = 1440
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScenarioSettings:
+    """What to draw.
+
+    customers: None is 100 for `paper`, 5,000 for `lifelike`. signal: 0 is pure chance, 1 all there is.
+    """
+
+    scenario: Scenario
+    customers: int | None = None
+    signal: float = 1.0
+    seed: int = 0
+    events: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.scenario not in get_args(Scenario):
+            raise ConfigError(f"scenario must be paper or lifelike, found {self.scenario!r}")
+        if self.customers is not None and not 1 <= self.customers <= 50_000_000:
+            raise ConfigError(f"customers must lie between 1 and 50,000,000, found {self.customers}")
+        if self.events is not None and not (self.scenario == "lifelike" and 0 <= self.events <= 1000):
+            raise ConfigError(f"events must lie between 0 and 1000 and goes with lifelike, found {self.events}")
+        if not 0 <= self.signal <= 1:
+            raise ConfigError(f"signal must lie between 0 and 1, found {self.signal}")
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed must lie between 0 and {2**32 - 1}, found {self.seed}")
+
+    def rng(self, stream: str) -> np.random.Generator:
+        """The random stream for one purpose."""
+        return np.random.default_rng([self.seed, STREAMS.index(stream)])
+
+
+def generate(settings: ScenarioSettings) -> tuple[Cohort, Truth]:
+    """A cohort and the truth it was drawn from, which belongs to evaluation alone: no column of the cohort shows it."""
+    return _paper(settings) if settings.scenario == "paper" else _lifelike(settings)
+
+
+# ---- paper -----------------------------------------------------------------------------------------------------------
+
+N_MOVIES = 50
+N_RATINGS = 5
+
+
+def _paper(settings: ScenarioSettings) -> tuple[Cohort, Truth]:
+    """Paper, Datasets, as section 3 of the design reads it: everything uniform at random, so chance is all there is."""
+    n = settings.customers or 100
+    per_user = N_RATINGS + N_STEPS
+    movies = [f"Recommend movie {k}" for k in range(1, N_MOVIES + 1)]
+    action = settings.rng("actions").integers(0, N_MOVIES, n * per_user)
+    rating = settings.rng("values").integers(1, 6, n * per_user).astype(np.float64)
+    # One event a week, at a minute of its own; the cut-off lies between the fifth and the sixth.
+    minute = settings.rng("times").integers(0, 7 * MINUTES_PER_DAY, n * per_user).reshape(n, per_user)
+    weeks = np.arange(per_user) - N_RATINGS
+    at = AS_OF + pd.to_timedelta((weeks * 7 * MINUTES_PER_DAY + minute).ravel(), unit="min")
+    profile = settings.rng("profile")
+    ratings = rating.reshape(n, per_user)[:, :N_RATINGS]
+    customers = pd.DataFrame(
+        {
+            CUSTOMER_ID: _ids(n),
+            CHURNED: settings.rng("labels").random(n) < 0.5,
+            "age": profile.integers(18, 71, n),
+            "location": profile.choice(["north", "east", "south", "west"], n),
+            "clicks": profile.integers(0, 101, n),
+            "views": profile.integers(0, 201, n),
+            "purchases": profile.integers(0, 21, n),
+            "average_rating": ratings.mean(axis=1).round(2),
+            "last_rating": ratings[:, -1],
+            "sentiment": profile.uniform(-1, 1, n).round(3),
+        }
+    )
+    product = settings.rng("products")
+    actions = pd.DataFrame(
+        {
+            ACTION: movies,
+            LABEL: movies,
+            KIND: "engagement",
+            REPEATABLE: False,
+            "rating": product.uniform(1, 5, N_MOVIES).round(1),
+            "category": product.choice(["action", "comedy", "drama", "family", "thriller"], N_MOVIES),
+            "sentiment": product.uniform(-1, 1, N_MOVIES).round(2),
+        }
+    )
+    events = _events(customers, actions, np.repeat(np.arange(n), per_user), action, at, rating)
+    uniform = np.full(N_MOVIES, 1 / N_MOVIES)
+    nothing = ChurnTruth(
+        signal=0.0,
+        base_rate=0.5,
+        intercept=0.0,
+        recency=0.0,
+        complaint=0.0,
+        rating=0.0,
+        tenure=0.0,
+        tier={},
+        segment=(0.0,),
+    )
+    truth = Truth(
+        actions=tuple(movies),
+        prior=(1.0,),
+        start=tuple(uniform),
+        transition=(tuple(tuple(uniform) for _ in movies),),
+        profile=(),
+        churn=nothing,
+    )
+    return _cohort(settings, customers, events, actions), truth
+
+
+# ---- lifelike --------------------------------------------------------------------------------------------------------
+
+ENGAGEMENT = (
+    "Send a newsletter",
+    "Send a follow-up email",
+    "Recommend a starter product",
+    "Recommend a premium product",
+    "Recommend an accessory",
+    "Offer free shipping",
+    "Invite to a webinar",
+    "Ask for a review",
+    "Offer a bundle",
+    "Remind of the basket",
+    "Answer a complaint",
+    "Call the customer",
+)
+PRODUCTS = {  # rating, category, sentiment
+    "Recommend a starter product": (4.1, "basic", 0.4),
+    "Recommend a premium product": (4.6, "premium", 0.7),
+    "Recommend an accessory": (3.8, "add-on", 0.2),
+    "Offer a bundle": (4.3, "bundle", 0.5),
+}
+AMOUNTS = {  # median price in the cohort's currency
+    "Recommend a starter product": 25.0,
+    "Recommend a premium product": 120.0,
+    "Recommend an accessory": 12.0,
+    "Offer a bundle": 60.0,
+}
+COMPLAINT = "Answer a complaint"
+RATED = "Ask for a review"
+
+SEGMENTS: dict[str, tuple[str, ...]] = {
+    # What usually follows what, as round trips through the initials below; each segment goes its own ways.
+    "newcomer": ("NWFSR", "KHA", "CLBP"),
+    "bargain hunter": ("NKHS", "FBAR", "CLPW"),
+    "loyal": ("NPARF", "SBKH", "CLW"),
+    "business": ("WLPB", "NFRAH", "CSK"),
+}
+INITIALS = dict(zip("NFSPAHWRBKCL", ENGAGEMENT, strict=True))
+SEGMENT_SHARE = (0.30, 0.28, 0.24, 0.18)
+
+HABIT = 0.97
+"""How often a customer at signal 1 does what is usual in the segment; otherwise every action is equally likely."""
+
+MEAN_AGE = (29.0, 41.0, 54.0, 46.0)
+AGE_SPREAD = 8.0
+LOCATION = {
+    "north": (0.40, 0.20, 0.25, 0.15),
+    "east": (0.20, 0.40, 0.25, 0.15),
+    "south": (0.25, 0.25, 0.35, 0.20),
+    "west": (0.15, 0.15, 0.15, 0.50),
+}
+TIER = {
+    "basic": (0.70, 0.55, 0.20, 0.10),
+    "plus": (0.25, 0.35, 0.45, 0.30),
+    "premium": (0.05, 0.10, 0.35, 0.60),
+}
+CHANNEL = {
+    "search": (0.45, 0.25, 0.25, 0.20),
+    "social": (0.40, 0.20, 0.10, 0.10),
+    "referral": (0.10, 0.15, 0.50, 0.20),
+    "partner": (0.05, 0.40, 0.15, 0.50),
+}
+SHORTEST, MEAN_LENGTH, LONGEST = 1, 20.0, 60
+NO_HISTORY_SHARE = 0.01
+BASE_RATE = 0.27
+
+
+def _lifelike(settings: ScenarioSettings) -> tuple[Cohort, Truth]:
+    """Segments with habits of their own; churn from recency, complaints, satisfaction and profile (see `Truth`)."""
+    n, truth = settings.customers or 5_000, lifelike_truth(settings.signal)
+    segment = settings.rng("segments").choice(len(truth.prior), n, p=truth.prior)
+    lengths = settings.rng("lengths")
+    n_history = np.minimum(SHORTEST + lengths.geometric(1 / MEAN_LENGTH, n) - 1, LONGEST)
+    n_history[lengths.random(n) < NO_HISTORY_SHARE] = 0
+    if settings.events is not None:
+        n_history[:] = settings.events
+    total = n_history + N_STEPS
+    action = _walks(truth, segment, total, settings.rng("actions"))
+    customer = np.repeat(np.arange(n, dtype=np.int32), total)
+    at, tenure = _times(n_history, total, settings.rng("times"))
+    value = _values(customer, action, n, settings.rng("values"))
+    in_history = np.arange(len(customer)) < np.repeat(np.cumsum(total) - N_STEPS, total)
+    customers = _profile(truth, segment, settings.rng("profile")) | {
+        "tenure_days": tenure,
+        **_activity(customer[in_history], action[in_history], n, settings.rng("products")),
+    }
+    people = pd.DataFrame({CUSTOMER_ID: _ids(n), CHURNED: False, **customers})
+    actions = _lifelike_actions()
+    events = _events(people, actions, customer, action, at, value)
+    cohort = _cohort(settings, people, events, actions)
+    churned = settings.rng("labels").random(n) < churn_p(truth, cohort)
+    cohort.customers[CHURNED] = pd.array(churned, dtype="boolean")
+    return cohort, truth
+
+
+def lifelike_truth(signal: float) -> Truth:
+    """The parameters of the lifelike scenario. signal scales habits, what the profile tells, and what drives churn."""
+    n = len(ENGAGEMENT)
+    usual = np.zeros((len(SEGMENTS), n, n))
+    for s, trips in enumerate(SEGMENTS.values()):
+        for trip in trips:
+            for here, there in zip(trip, trip[1:] + trip[0], strict=True):
+                usual[s, ENGAGEMENT.index(INITIALS[here]), ENGAGEMENT.index(INITIALS[there])] = 1.0
+    habit = signal * HABIT
+    transition = habit * usual + (1 - habit) / n
+    ages = np.arange(18, 86)
+    bell = np.exp(-0.5 * ((ages - np.array(MEAN_AGE)[:, None]) / AGE_SPREAD) ** 2)
+    columns = {"age": (tuple(str(a) for a in ages), bell)}
+    columns |= {
+        name: (tuple(table), np.array(list(table.values())).T)
+        for name, table in (("location", LOCATION), ("tier", TIER), ("channel", CHANNEL))
+    }
+    return Truth(
+        actions=ENGAGEMENT,
+        prior=SEGMENT_SHARE,
+        start=(1 / n,) * n,
+        transition=_nested(transition),
+        profile=tuple(_profile_truth(name, levels, table, signal) for name, (levels, table) in columns.items()),
+        churn=ChurnTruth(
+            signal=signal,
+            base_rate=BASE_RATE,
+            intercept=-7.2,
+            recency=2.6,
+            complaint=9.0,
+            rating=-1.5,
+            tenure=-0.35,
+            tier={"basic": 0.8, "plus": 0.0, "premium": -0.8},
+            segment=(0.5, 0.3, -0.6, -0.4),
+        ),
+        complaint=COMPLAINT,
+        rated=RATED,
+    )
+
+
+def _profile_truth(name: str, levels: tuple[str, ...], table: np.ndarray, signal: float) -> ProfileTruth:
+    p = table / table.sum(axis=1, keepdims=True)
+    pooled = np.array(SEGMENT_SHARE) @ p
+    mixed = signal * p + (1 - signal) * pooled
+    return ProfileTruth(column=name, levels=levels, p=tuple(tuple(float(v) for v in row) for row in mixed))
+
+
+def _walks(truth: Truth, segment: np.ndarray, total: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(E,) int8 actions of all customers, one position at a time for everybody who has got that far."""
+    order = np.argsort(-total, kind="stable")
+    lengths = total[order]
+    starts = np.concatenate([[0], np.cumsum(total)[:-1]])[order]
+    cumulative = np.cumsum(np.array(truth.transition), axis=2).astype(np.float32)
+    cumulative[:, :, -1] = 1.0
+    action = np.zeros(int(total.sum()), np.int8)
+    now = rng.choice(len(truth.start), len(total), p=truth.start).astype(np.int8)
+    for position in range(int(total.max())):
+        active = np.searchsorted(-lengths, -position, side="left")  # customers with more than `position` events
+        if position:
+            draw = rng.random(active, dtype=np.float32)
+            now = (draw[:, None] >= cumulative[segment[order[:active]], now[:active]]).sum(axis=1).astype(np.int8)
+        action[starts[:active] + position] = now[:active]
+    return action
+
+
+def _times(n_history: np.ndarray, total: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """(E,) datetime64[us] of all events and (N,) days since each customer's beginning.
+
+    Gaps are exponential around a pace of the customer's own; the last one before the cut-off, the recency, stretches
+    further for some. To the minute, strictly before the cut-off for the history and after it for the outcome.
+    """
+    n = len(total)
+    pace = rng.lognormal(np.log(7.0), 0.6, n).astype(np.float32)
+    recency = rng.exponential(1.0, n) * pace * np.where(rng.random(n) < 0.35, 4.0, 1.0) + 0.05
+    gap = rng.exponential(1.0, int(total.sum())).astype(np.float32) * np.repeat(pace, total) + 0.01
+    passed = np.cumsum(gap, dtype=np.float64)
+    ends = np.cumsum(total)
+    starts = ends - total
+    anchor = starts + n_history  # the first event of the outcome; what passed before it is `recency` longer
+    base = np.repeat(passed[anchor], total)
+    day = passed - base
+    in_history = np.arange(len(gap)) < np.repeat(anchor, total)
+    first_gap = np.repeat(gap[anchor], total)
+    day = np.where(in_history, day + first_gap - np.repeat(recency, total), day + first_gap)
+    first = np.where(n_history > 0, -day[starts], 0.0)
+    tenure = np.ceil(first + rng.exponential(60.0, n) + 1).astype(np.int64)
+    minutes = np.floor(day * MINUTES_PER_DAY).astype(np.int64)
+    at = AS_OF.to_datetime64().astype("datetime64[us]") + minutes * np.timedelta64(60_000_000, "us")
+    return at, tenure
+
+
+def _values(customer: np.ndarray, action: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """(E,) ratings of reviews (1 to 5, around the customer's own satisfaction), amounts of purchases, else NaN."""
+    value = np.full(len(action), np.nan)
+    satisfaction = rng.normal(3.4, 0.9, n)
+    reviews = np.flatnonzero(action == ENGAGEMENT.index(RATED))
+    opinion = satisfaction[customer[reviews]] + rng.normal(0, 0.6, len(reviews))
+    value[reviews] = np.clip(np.rint(opinion), 1, 5)
+    for name, price in AMOUNTS.items():
+        bought = np.flatnonzero(action == ENGAGEMENT.index(name))
+        value[bought] = np.round(price * rng.lognormal(0, 0.25, len(bought)), 2)
+    return value
+
+
+def _profile(truth: Truth, segment: np.ndarray, rng: np.random.Generator) -> dict[str, object]:
+    """Columns that hang on the segment, and income, which does not and is blank for one in ten."""
+    columns: dict[str, object] = {}
+    for column in truth.profile:
+        cumulative = np.cumsum(np.array(column.p), axis=1)
+        cumulative[:, -1] = 1.0
+        draw = rng.random(len(segment))
+        level = np.zeros(len(segment), np.int64)
+        for s in range(len(truth.prior)):
+            own = segment == s
+            level[own] = np.searchsorted(cumulative[s], draw[own], side="right")
+        names = np.array([int(v) for v in column.levels]) if column.column == "age" else None
+        columns[column.column] = (
+            names[level] if names is not None else pd.Series(pd.Index(column.levels, dtype="str").take(level))
+        )
+    income = np.round(rng.lognormal(np.log(42_000), 0.4, len(segment)), -2)
+    columns["income"] = np.where(rng.random(len(segment)) < 0.1, np.nan, income)
+    return columns
+
+
+def _activity(customer: np.ndarray, action: np.ndarray, n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Purchases are counted from the history; views and clicks go with the number of events."""
+    count = np.bincount(customer, minlength=n)
+    bought = np.isin(action, [ENGAGEMENT.index(name) for name in AMOUNTS])
+    views = rng.poisson(3.0 * count + 1)
+    return {
+        "purchases": np.bincount(customer[bought], minlength=n),
+        "views": views,
+        "clicks": rng.binomial(views, 0.3),
+    }
+
+
+def _lifelike_actions() -> pd.DataFrame:
+    """Twelve engagement actions, some with a product behind them, and the retention actions, which no history holds."""
+    blank = (np.nan, None, np.nan)
+    rows = [(a, a, "engagement", True, *PRODUCTS.get(a, blank)) for a in ENGAGEMENT]
+    rows += [(a, a, "retention", True, *blank) for a in DEFAULT_RETENTION_ACTIONS]
+    return pd.DataFrame(rows, columns=[ACTION, LABEL, KIND, REPEATABLE, "rating", "category", "sentiment"])
+
+
+# ---- both ------------------------------------------------------------------------------------------------------------
+
+
+def _ids(n: int) -> pd.Series:
+    """C000001 and so on, as wide as the largest needs."""
+    width = max(6, len(str(n)))
+    return "C" + pd.Series(np.arange(1, n + 1)).astype("str").str.zfill(width)
+
+
+def _events(
+    customers: pd.DataFrame,
+    actions: pd.DataFrame,
+    customer: np.ndarray,
+    action: np.ndarray,
+    at: object,
+    value: np.ndarray,
+) -> pd.DataFrame:
+    """Events with categorical ids, made from codes: a million customers' ids are never spelled out event by event."""
+    ids = pd.Index(customers[CUSTOMER_ID], dtype="str").rename(None)
+    names = pd.Index(actions[ACTION], dtype="str").rename(None)
+    return pd.DataFrame(
+        {
+            CUSTOMER_ID: pd.Categorical.from_codes(customer, categories=ids),
+            ACTION: pd.Categorical.from_codes(action, categories=names),
+            TIMESTAMP: at,
+            VALUE: value,
+        }
+    )
+
+
+def _cohort(settings: ScenarioSettings, customers: pd.DataFrame, events: pd.DataFrame, actions: pd.DataFrame) -> Cohort:
+    return Cohort.build(
+        name=settings.scenario,
+        source=settings.scenario,
+        customers=customers,
+        interactions=events,
+        actions=actions,
+        as_of=AS_OF,
+        outcome="simulated",
+        notes=[f"Generated: scenario {settings.scenario}, signal {settings.signal:g}, seed {settings.seed}."],
+        settings={"scenario": settings.scenario, "signal": settings.signal, "seed": settings.seed},
+    )
+
+
+def _nested(table: np.ndarray) -> tuple[tuple[tuple[float, ...], ...], ...]:
+    return tuple(tuple(tuple(float(v) for v in row) for row in matrix) for matrix in table)

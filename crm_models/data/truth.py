@@ -1,0 +1,303 @@
+"""What the generator of a synthetic cohort knows: the true probability of every next action and of churn.
+
+Everything here is computed from what can be observed (profile and history), so the ceilings are the best that any model
+can do, exactly, and not what another model happens to reach. Evaluation alone reads this; deleting `truth.json` changes
+no feature, no training and no plan. Letters: N customers, S segments, A actions that occur, L levels of a column.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from crm_models.core.errors import DataError
+from crm_models.core.files import read_json
+from crm_models.core.records import Cohort, moment_days
+from crm_models.core.schema import ACTION, N_STEPS, TIMESTAMP, VALUE
+
+FILE = "truth.json"
+
+CELLS = 8_000_000
+"""Probabilities held at once while plans are enumerated: bounds memory, whatever the cohort's size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileTruth:
+    """How a profile column depends on the segment: p[s][l] is the probability of level l in segment s."""
+
+    column: str
+    levels: tuple[str, ...]
+    p: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChurnTruth:
+    """Churn as a logistic function of what can be observed, plus an offset per segment.
+
+    The log-odds are intercept + recency * ln(1 + days since the last event) + complaint * share of complaints among the
+    events + rating * (mean rating - 3) + tenure * ln(1 + tenure in days) + tier[level] + segment[s]; a customer without
+    events or ratings counts as having `no_recency` days and a mean rating of 3. With probability 1 - signal the label
+    is drawn at the base rate instead.
+    """
+
+    signal: float
+    base_rate: float
+    intercept: float
+    recency: float
+    complaint: float
+    rating: float
+    tenure: float
+    tier: dict[str, float]
+    segment: tuple[float, ...]
+    no_recency: float = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """The parameters a cohort was drawn with.
+
+    actions: names of the A actions that occur. prior (S,), start (A,) and transition (S, A, A): probabilities of the
+    segment, of the first action, and of the next action (column) after an action (row). complaint and rated: the
+    actions that count as a complaint and that carry a rating.
+    """
+
+    actions: tuple[str, ...]
+    prior: tuple[float, ...]
+    start: tuple[float, ...]
+    transition: tuple[tuple[tuple[float, ...], ...], ...]
+    profile: tuple[ProfileTruth, ...]
+    churn: ChurnTruth
+    complaint: str = ""
+    rated: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `truth.json`; `from_json` is the inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, given: dict[str, Any]) -> Truth:
+        """The truth that `to_json` wrote."""
+        profile = tuple(
+            ProfileTruth(column=p["column"], levels=tuple(p["levels"]), p=tuple(tuple(row) for row in p["p"]))
+            for p in given["profile"]
+        )
+        churn = ChurnTruth(**(given["churn"] | {"segment": tuple(given["churn"]["segment"])}))
+        transition = tuple(tuple(tuple(row) for row in table) for table in given["transition"])
+        return cls(
+            actions=tuple(given["actions"]),
+            prior=tuple(given["prior"]),
+            start=tuple(given["start"]),
+            transition=transition,
+            profile=profile,
+            churn=churn,
+            complaint=given["complaint"],
+            rated=given["rated"],
+        )
+
+
+def load_truth(folder: Path) -> Truth | None:
+    """The truth of a generated cohort folder, or None where there is none. `DataError` where it is damaged."""
+    file = Path(folder) / FILE
+    if not file.exists():
+        return None
+    try:
+        return Truth.from_json(read_json(file))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{file}: expected the truth of a generated cohort, found something else ({error})") from None
+
+
+# ---- what can be inferred --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Belief:
+    """What is known of N customers at one moment: segment (N, S) posterior, last (N,) place of the latest action among
+    `truth.actions`, -1 where there is no history yet."""
+
+    segment: np.ndarray
+    last: np.ndarray
+
+
+def believe(truth: Truth, cohort: Cohort, n_history: np.ndarray | None = None) -> Belief:
+    """The posterior over segments after each customer's first `n_history` events (None: those before `as_of`).
+
+    A segment is held for life, so the forward algorithm comes down to one sum of log-probabilities per segment.
+    """
+    customer, action, _, _ = _history(truth, cohort, n_history)
+    n, n_segments = cohort.n_customers, len(truth.prior)
+    log_transition = np.log(np.maximum(np.array(truth.transition), 1e-300))
+    follows = np.flatnonzero(np.diff(customer) == 0) if len(customer) else np.zeros(0, np.int64)
+    log_p = np.tile(np.log(np.maximum(truth.prior, 1e-300)), (n, 1))
+    for s in range(n_segments):
+        steps = log_transition[s, action[follows], action[follows + 1]]
+        log_p[:, s] += np.bincount(customer[follows], weights=steps, minlength=n)
+    for column in truth.profile:
+        level = pd.Index(column.levels).get_indexer(pd.Index(cohort.customers[column.column].astype("str")))
+        table = np.log(np.maximum(np.array(column.p), 1e-300)).T
+        log_p += np.where(level[:, None] >= 0, table[level], 0.0)
+    log_p -= log_p.max(axis=1, keepdims=True)
+    p = np.exp(log_p)
+    last = np.full(n, -1, np.int64)
+    last[customer] = action  # events are in time order: the latest assignment stays
+    return Belief(segment=p / p.sum(axis=1, keepdims=True), last=last)
+
+
+def next_p(truth: Truth, belief: Belief, steps: int = 1) -> np.ndarray:
+    """(N, A) true probability of the action `steps` events ahead, whatever comes in between."""
+    transition = np.array(truth.transition)
+    ahead = np.linalg.matrix_power(transition, steps)
+    later = np.linalg.matrix_power(transition, steps - 1)
+    after = np.einsum("ns,nsa->na", belief.segment, ahead[:, belief.last].transpose(1, 0, 2))
+    first = belief.segment @ np.einsum("a,sab->sb", np.array(truth.start), later)
+    return np.where((belief.last >= 0)[:, None], after, first)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TruePlans:
+    """The most probable three steps, repeats allowed: plan (N, 3) places among `truth.actions`, plan_p (N,), and
+    entropy (N,): the expected -ln p of all three steps together, in nats."""
+
+    plan: np.ndarray
+    plan_p: np.ndarray
+    entropy: np.ndarray
+
+
+def best_plans(truth: Truth, belief: Belief) -> TruePlans:
+    """Every one of the A^3 plans is weighed; ties go to the plan whose actions come first."""
+    n, n_actions = len(belief.last), len(truth.actions)
+    plan, plan_p, entropy = np.zeros((n, N_STEPS), np.int64), np.zeros(n), np.zeros(n)
+    for last in np.unique(belief.last):
+        rows = np.flatnonzero(belief.last == last)
+        joint = _joint(truth, int(last))
+        # Customers with the same belief have the same plan: with one segment that is all of them.
+        beliefs, back = np.unique(belief.segment[rows], axis=0, return_inverse=True)
+        found, found_p, found_h = (np.zeros(len(beliefs), dt) for dt in (np.int64, float, float))
+        size = max(1, CELLS // joint.shape[1])
+        for k in range(0, len(beliefs), size):
+            p = beliefs[k : k + size] @ joint
+            found[k : k + size], found_p[k : k + size] = p.argmax(axis=1), p.max(axis=1)
+            found_h[k : k + size] = -(p * np.log(np.maximum(p, 1e-300))).sum(axis=1)
+        back = back.ravel()
+        plan[rows] = np.stack(np.unravel_index(found[back], (n_actions,) * N_STEPS), axis=1)
+        plan_p[rows], entropy[rows] = found_p[back], found_h[back]
+    return TruePlans(plan=plan, plan_p=plan_p, entropy=entropy)
+
+
+def churn_p(truth: Truth, cohort: Cohort) -> np.ndarray:
+    """(N,) true probability of churn given profile and history before `as_of`, the unknown segment averaged out."""
+    known = truth.churn
+    customer, action, days, value = _history(truth, cohort, None)
+    n = cohort.n_customers
+    count = np.bincount(customer, minlength=n)
+    recency = np.full(n, known.no_recency)
+    if cohort.as_of is not None:
+        recency[customer] = moment_days(cohort.as_of) - days  # in time order: the latest event stays
+    log_odds = known.intercept + known.recency * np.log1p(np.maximum(recency, 0))
+    if truth.complaint:
+        complaints = np.bincount(customer[action == truth.actions.index(truth.complaint)], minlength=n)
+        log_odds += known.complaint * complaints / np.maximum(count, 1)
+    if truth.rated:
+        rated = (action == truth.actions.index(truth.rated)) & np.isfinite(value)
+        n_rated = np.bincount(customer[rated], minlength=n)
+        total = np.bincount(customer[rated], weights=value[rated] - 3, minlength=n)
+        log_odds += known.rating * total / np.maximum(n_rated, 1)
+    if known.tenure:
+        log_odds += known.tenure * np.log1p(cohort.customers["tenure_days"].to_numpy(np.float64))
+    if known.tier:
+        log_odds += cohort.customers["tier"].astype("str").map(known.tier).to_numpy(np.float64)
+    per_segment = 1 / (1 + np.exp(-(log_odds[:, None] + np.array(known.segment))))
+    p = (believe(truth, cohort).segment * per_segment).sum(axis=1)
+    return known.signal * p + (1 - known.signal) * known.base_rate
+
+
+def _history(
+    truth: Truth, cohort: Cohort, n_history: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Customer row, action place, time in days and value of every event of the histories, in cohort order."""
+    if n_history is None:
+        keep = cohort.event_days < (np.inf if cohort.as_of is None else moment_days(cohort.as_of))
+    else:
+        total = np.diff(cohort.starts)
+        place = np.arange(len(cohort.interactions)) - np.repeat(cohort.starts[:-1], total)
+        keep = place < np.repeat(n_history, total)
+    ids = pd.Index(truth.actions, dtype="str").get_indexer(pd.Index(cohort.actions[ACTION]))
+    action = ids[cohort.event_actions[keep]]
+    if (action < 0).any():
+        raise DataError("the cohort holds actions that its truth does not know; generate it again")
+    own = replace(cohort, interactions=cohort.interactions[[TIMESTAMP]])
+    value = cohort.interactions[VALUE].to_numpy()[keep]
+    return cohort.event_customers[keep], action, own.event_days[keep], value
+
+
+def _joint(truth: Truth, last: int) -> np.ndarray:
+    """(S, A^3) probability of each plan in each segment after action `last` (-1: before the first)."""
+    transition = np.array(truth.transition)
+    first = transition[:, last] if last >= 0 else np.tile(truth.start, (len(transition), 1))
+    return np.einsum("sa,sab,sbc->sabc", first, transition, transition).reshape(len(transition), -1)
+
+
+# ---- ceilings --------------------------------------------------------------------------------------------------------
+
+
+def sequence_ceiling(
+    truth: Truth, cohort: Cohort, rows: np.ndarray | None = None, n_history: np.ndarray | None = None
+) -> dict[str, float]:
+    """Expected scores of the best possible plans for the customers `rows` after their first `n_history` events.
+
+    Exact: every probability is the generator's own. The plan is the most probable one, as it is for our models.
+    """
+    belief = believe(truth, cohort, n_history)
+    if rows is not None:
+        belief = Belief(segment=belief.segment[rows], last=belief.last[rows])
+    plans = best_plans(truth, belief)
+    at = np.arange(len(plans.plan))
+    right = np.mean([next_p(truth, belief, k + 1)[at, plans.plan[:, k]] for k in range(N_STEPS)])
+    ranked = -np.sort(-next_p(truth, belief), axis=1)[:, :10]
+    gain = 1 / np.log2(np.arange(ranked.shape[1]) + 2)
+    return {
+        "step_accuracy": float(right),
+        "plan_accuracy": float(plans.plan_p.mean()),
+        "loss": float(plans.entropy.mean() / N_STEPS),
+        "hr_at_1": float(ranked[:, 0].mean()),
+        "hr_at_10": float(ranked.sum(axis=1).mean()),
+        "ndcg_at_10": float((ranked * gain).sum(axis=1).mean()),
+    }
+
+
+def churn_ceiling(p: np.ndarray) -> dict[str, float]:
+    """Expected scores of the true probabilities p (N,) themselves, labels being drawn from them.
+
+    auc and average_precision are ratios of expectations, which is what they tend to as the number of customers grows.
+    """
+    order = np.sort(p)[::-1]
+    found = np.cumsum(order)
+    precision = found / np.arange(1, len(p) + 1)
+    entropy = -(p * np.log(np.maximum(p, 1e-300)) + (1 - p) * np.log(np.maximum(1 - p, 1e-300)))
+    return {
+        "churn_rate": float(p.mean()),
+        "accuracy": float(np.maximum(p, 1 - p).mean()),
+        "auc": expected_auc(p),
+        "average_precision": float((precision * order).sum() / found[-1]),
+        "log_loss": float(entropy.mean()),
+        "brier": float((p * (1 - p)).mean()),
+        "ece": 0.0,
+    }
+
+
+def expected_auc(p: np.ndarray) -> float:
+    """Probability that a random churner has a higher p than a random stayer, labels being drawn from p.
+
+    Ties count half: the sum over pairs i != j of p_i (1 - p_j) ([p_i > p_j] + [p_i = p_j] / 2), over the sum over pairs
+    of p_i (1 - p_j).
+    """
+    inverse = np.unique(p, return_inverse=True)[1].ravel()
+    churned, stayed = np.bincount(inverse, weights=p), np.bincount(inverse, weights=1 - p)
+    with_itself = np.bincount(inverse, weights=p * (1 - p))
+    below = np.concatenate([[0], np.cumsum(stayed)[:-1]])
+    right = (churned * below).sum() + 0.5 * (churned * stayed - with_itself).sum()
+    pairs = p.sum() * (1 - p).sum() - with_itself.sum()
+    return float(right / pairs) if pairs > 0 else 0.5

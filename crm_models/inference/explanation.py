@@ -1,0 +1,415 @@
+"""What a prediction rests on: attention maps, and beside them what really changes when something is taken away.
+
+Attention alone is not an explanation (Jain and Wallace, 2019): a position can be looked at and make no difference. So
+every map comes with the effect of deleting each past event, or masking each feature, and the rank agreement of the two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from crm_models.core.records import Cohort, Moment, moment_days
+from crm_models.core.schema import ModelName
+from crm_models.data.cohort import select
+from crm_models.data.features import MISSING_LEVEL, CohortArrays, FeatureEncoder, history_counts
+from crm_models.models.batches import churn_batch, history_batch
+from crm_models.models.blocks import picked
+from crm_models.models.churn import ChurnBatch, ChurnTransformer
+from crm_models.models.sequence import SequenceTransformer
+
+PROFILE = "customer profile"
+"""Name of the token in front of a history."""
+
+BATCH = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionMap:
+    """Who looks at whom: weights (layers, heads, T, T), row looks at column, rows sum to one.
+
+    tokens (T,): names on both axes. reader: the row that the prediction is read from. n_customers: 1, or how many the
+    map is averaged over.
+    """
+
+    model: ModelName
+    tokens: tuple[str, ...]
+    weights: np.ndarray
+    reader: int
+    n_customers: int
+
+    def read_weights(self) -> np.ndarray:
+        """(T,) attention of the reading row, averaged over layers and heads."""
+        return self.weights[:, :, self.reader].mean(axis=(0, 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effects:
+    """What each event or feature does to a prediction, beside how much attention it gets.
+
+    names (M,). kind (M,): `event` or `feature`. effect (M,): probability as it is minus probability without it;
+    averaged over customers, the mean of its absolute value. attention (M,). outcome: the probability in question, in
+    words; probability: its value. agreement: Spearman's rank correlation of attention and the size of the effect, None
+    for fewer than three.
+    """
+
+    model: ModelName
+    names: tuple[str, ...]
+    kind: tuple[str, ...]
+    effect: np.ndarray
+    attention: np.ndarray
+    outcome: str
+    probability: float
+    agreement: float | None
+
+    def table(self) -> pd.DataFrame:
+        """One row per event or feature: name, kind, effect, attention, and the rank of each (1 = strongest)."""
+        table = pd.DataFrame(
+            {"name": self.names, "kind": self.kind, "effect": self.effect, "attention": self.attention}
+        )
+        table["effect_rank"] = table["effect"].abs().rank(ascending=False, method="min").astype(int)
+        table["attention_rank"] = table["attention"].rank(ascending=False, method="min").astype(int)
+        return table
+
+    def note(self) -> str:
+        """One plain sentence on whether attention can be trusted here."""
+        if self.agreement is None:
+            return "Too few events or features to compare attention with effect."
+        size = np.abs(self.effect)
+        looked, matters = self.names[int(self.attention.argmax())], self.names[int(size.argmax())]
+        if self.agreement >= 0.5:
+            return f"Attention and effect largely agree (rank correlation {self.agreement:.2f})."
+        if looked == matters:
+            return f"Both point to {looked}, but agree little on the rest (rank correlation {self.agreement:.2f})."
+        return (
+            f"Attention and effect disagree (rank correlation {self.agreement:.2f}): most attention goes to {looked}, "
+            f"but taking away {matters} changes the prediction most."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """An attention map and the effects that belong beside it."""
+
+    attention: AttentionMap
+    effects: Effects
+
+
+# ---- one customer ----------------------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def explain_sequence(
+    model: SequenceTransformer, encoder: FeatureEncoder, cohort: Cohort, row: int, moment: Moment | None = None
+) -> Explanation:
+    """Why the model expects its most likely next action from the customer at `row`, seen at `moment`.
+
+    Each event of the window is deleted in turn, as if it had never happened. The customer needs at least one event, or
+    the model a profile token.
+    """
+    one = select(cohort, np.array([row]))
+    now = _now(cohort, moment)
+    arrays = encoder.encode(one, moment, now)
+    batch = history_batch(arrays, np.array([0]), arrays.n_history, model.config.max_events)
+    out = model(batch.to(_device(model)), need_weights=True)
+    n_events = min(int(arrays.n_history[0]), model.config.max_events)
+    n_tokens = n_events + model.n_front
+    recent = model.recent_actions(batch.action)[:, n_tokens - 1].to(_device(model))
+    p = model.logits(out.hidden[:, n_tokens - 1], recent).softmax(dim=-1)[0]
+    top = int(p.argmax())
+    window = arrays.events.action[arrays.n_history[0] - n_events : arrays.n_history[0]]
+    events = _event_names(window, encoder)
+    weights = torch.cat(out.weights).cpu().numpy()[:, :, :n_tokens, :n_tokens]
+    tokens = ([PROFILE] if model.n_front else []) + events
+    attention = AttentionMap(
+        model="sequence", tokens=tuple(tokens), weights=weights, reader=n_tokens - 1, n_customers=1
+    )
+    without = _next_p(model, encoder, _without_each_event(one, moment, n_events), moment, now)[:, top]
+    return Explanation(
+        attention=attention,
+        effects=_effects(
+            "sequence",
+            events,
+            ["event"] * n_events,
+            float(p[top]) - without,
+            attention.read_weights()[model.n_front :],
+            f"the next action is {encoder.action_labels[top]}",
+            float(p[top]),
+        ),
+    )
+
+
+@torch.inference_mode()
+def explain_churn(
+    model: ChurnTransformer, encoder: FeatureEncoder, cohort: Cohort, row: int, moment: Moment | None = None
+) -> Explanation:
+    """Why the model gives the customer at `row` its churn probability, seen at `moment`.
+
+    Features are masked (made missing) one at a time; events are deleted one at a time, with recency, counts and the
+    other behaviour features computed anew.
+    """
+    one = select(cohort, np.array([row]))
+    now = _now(cohort, moment)
+    arrays = encoder.encode(one, moment, now)
+    batch = churn_batch(arrays, np.array([0]), model).to(_device(model))
+    logits, all_weights = model(batch, need_weights=True)
+    p = float(torch.sigmoid(logits[0]))
+    ids = [int(a) for a in batch.action[0] if a > 0] if model.use_events else []
+    events = _event_names(np.array(ids, np.int64), encoder)
+    tokens = ["[CLS]", *model.feature_names, *events]
+    weights = torch.cat(all_weights).cpu().numpy()[:, :, : len(tokens), : len(tokens)]
+    attention = AttentionMap(model="churn", tokens=tuple(tokens), weights=weights, reader=0, n_customers=1)
+    masked = torch.sigmoid(model(_each_feature_masked(batch))[0]).cpu().numpy()
+    effect = p - masked
+    if events:
+        variants = encoder.encode(_without_each_event(one, moment, len(events)), moment, now)
+        effect = np.concatenate([effect, p - _churn_p(model, variants)])
+    return Explanation(
+        attention=attention,
+        effects=_effects(
+            "churn",
+            tokens[1:],
+            ["feature"] * len(model.feature_names) + ["event"] * len(events),
+            effect,
+            attention.read_weights()[1:],
+            "the customer churns",
+            p,
+        ),
+    )
+
+
+# ---- averaged --------------------------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def average_sequence(
+    model: SequenceTransformer,
+    encoder: FeatureEncoder,
+    cohort: Cohort,
+    rows: np.ndarray,
+    moment: Moment | None = None,
+    n_latest: int = 10,
+) -> Explanation:
+    """The same over many customers: positions are counted back from the latest event, the last `n_latest` of them.
+
+    Only customers with that many events enter, so that every cell is a mean over the same ones; if fewer than ten have,
+    the map shrinks to the length that half of them have.
+    """
+    own, now = select(cohort, rows), _now(cohort, moment)
+    lengths = np.minimum(history_counts(own, moment), model.config.max_events)
+    if (lengths >= n_latest).sum() < 10:
+        n_latest = max(1, min(n_latest, int(np.median(lengths)) if len(lengths) else 1))
+    own = select(own, np.flatnonzero(lengths >= n_latest))
+    arrays = encoder.encode(own, moment, now)
+    names = [f"{k} events back" if k > 1 else "latest event" for k in range(n_latest, 0, -1)]
+    n_front, total = model.n_front, None
+    tops, probabilities = [], []
+    for first in range(0, own.n_customers, BATCH):
+        at = np.arange(first, min(first + BATCH, own.n_customers))
+        batch = history_batch(arrays, at, arrays.n_history[at], model.config.max_events)
+        out = model(batch.to(_device(model)), need_weights=True)
+        length = torch.from_numpy(np.minimum(arrays.n_history[at], model.config.max_events)) + n_front
+        kept = _aligned(torch.stack(out.weights, dim=1), length, n_latest, n_front)
+        total = kept if total is None else total + kept
+        hidden = out.hidden[torch.arange(len(at)), length - 1]
+        recent = model.recent_actions(batch.action)[torch.arange(len(at)), length - 1].to(_device(model))
+        best = model.logits(hidden, recent).softmax(dim=-1).max(dim=-1)
+        tops.append(best.indices.cpu().numpy())
+        probabilities.append(best.values.double().cpu().numpy())
+    n = own.n_customers
+    weights = np.zeros((1, 1, n_latest + n_front, n_latest + n_front)) if total is None else total.cpu().numpy() / n
+    tokens = ([PROFILE] if n_front else []) + names
+    attention = AttentionMap(
+        model="sequence", tokens=tuple(tokens), weights=weights, reader=len(tokens) - 1, n_customers=n
+    )
+    effect = np.zeros(n_latest)
+    if n:
+        top, p = np.concatenate(tops), np.concatenate(probabilities)
+        variants = _without_each_event(own, moment, n_latest)
+        without = _next_p(model, encoder, variants, moment, now, np.repeat(top, n_latest))
+        effect = np.abs(np.repeat(p, n_latest) - without).reshape(n, n_latest).mean(axis=0)
+    return Explanation(
+        attention=attention,
+        effects=_effects(
+            "sequence",
+            names,
+            ["event"] * n_latest,
+            effect,
+            attention.read_weights()[n_front:],
+            "the most likely next action",
+            float(np.concatenate(probabilities).mean()) if n else 0.0,
+        ),
+    )
+
+
+@torch.inference_mode()
+def average_churn(
+    model: ChurnTransformer, encoder: FeatureEncoder, cohort: Cohort, rows: np.ndarray, moment: Moment | None = None
+) -> Explanation:
+    """The same over many customers, for the feature tokens and [CLS]; attention to events is summed into one token."""
+    own, now = select(cohort, rows), _now(cohort, moment)
+    arrays = encoder.encode(own, moment, now)
+    n, n_features = own.n_customers, len(model.feature_names)
+    tokens = ["[CLS]", *model.feature_names, *(["all past events"] if model.use_events else [])]
+    width = len(tokens)
+    total = np.zeros((len(model.blocks), model.config.n_heads, width, width))
+    size, p_sum = np.zeros(n_features), 0.0
+    for first in range(0, n, BATCH):
+        at = np.arange(first, min(first + BATCH, n))
+        batch = churn_batch(arrays, at, model).to(_device(model))
+        logits, all_weights = model(batch, need_weights=True)
+        weights = torch.stack(all_weights, dim=1).double().cpu().numpy()
+        front = 1 + n_features
+        columns = weights[..., :front]
+        if model.use_events:
+            columns = np.concatenate([columns, weights[..., front:].sum(axis=-1, keepdims=True)], axis=-1)
+            seen = (batch.action > 0).cpu().numpy()[:, None, None, :, None]
+            share = seen / np.maximum(seen.sum(axis=3, keepdims=True), 1)
+            rows_of_events = (columns[..., front:, :] * share).sum(axis=-2, keepdims=True)
+            columns = np.concatenate([columns[..., :front, :], rows_of_events], axis=-2)
+        total += columns.sum(axis=0)
+        p = torch.sigmoid(logits)
+        p_sum += float(p.sum())
+        for k in range(n_features):
+            size[k] += float((p - torch.sigmoid(model(_masked(batch, k))[0])).abs().sum())
+    attention = AttentionMap(model="churn", tokens=tuple(tokens), weights=total / max(n, 1), reader=0, n_customers=n)
+    return Explanation(
+        attention=attention,
+        effects=_effects(
+            "churn",
+            list(model.feature_names),
+            ["feature"] * n_features,
+            size / max(n, 1),
+            attention.read_weights()[1 : 1 + n_features],
+            "the customer churns",
+            p_sum / max(n, 1),
+        ),
+    )
+
+
+# ---- pieces ----------------------------------------------------------------------------------------------------------
+
+
+def _effects(
+    model: ModelName,
+    names: list[str],
+    kind: list[str],
+    effect: np.ndarray,
+    attention: np.ndarray,
+    outcome: str,
+    probability: float,
+) -> Effects:
+    size = np.abs(effect)
+    agreement = None
+    if len(names) >= 3 and np.ptp(size) > 0 and np.ptp(attention) > 0:
+        agreement = float(spearmanr(attention, size).statistic)
+    return Effects(
+        model=model,
+        names=tuple(names),
+        kind=tuple(kind),
+        effect=effect,
+        attention=attention,
+        outcome=outcome,
+        probability=probability,
+        agreement=agreement,
+    )
+
+
+def _without_each_event(cohort: Cohort, moment: Moment | None, n_latest: int) -> Cohort:
+    """Variants of every customer: variant k lacks the k-th of the customer's latest `n_latest` events before `moment`.
+
+    Customers stand one after the other, each with its n_latest variants from the earliest deletion to the latest.
+    """
+    ends = cohort.starts[:-1] + history_counts(cohort, moment)
+    rows = np.repeat(np.arange(cohort.n_customers), n_latest)
+    copies = select(cohort, rows, pd.Index([str(k) for k in range(len(rows))], dtype="str"))
+    deleted = (ends[:, None] - n_latest + np.arange(n_latest)).ravel()
+    # Where the deleted event lies in the copies: as far from the start of its copy as from that of its customer.
+    offset = deleted - np.repeat(cohort.starts[:-1], n_latest)
+    keep = np.ones(len(copies.interactions), dtype=bool)
+    keep[copies.starts[:-1] + offset] = False
+    return replace(copies, interactions=copies.interactions[keep].reset_index(drop=True))
+
+
+def _next_p(
+    model: SequenceTransformer,
+    encoder: FeatureEncoder,
+    cohort: Cohort,
+    moment: Moment | None,
+    now: float,
+    actions: np.ndarray | None = None,
+) -> np.ndarray:
+    """(N, A) probabilities of the next action, or (N,) those of `actions` alone."""
+    arrays = encoder.encode(cohort, moment, now)
+    made = []
+    for first in range(0, len(arrays), BATCH):
+        at = np.arange(first, min(first + BATCH, len(arrays)))
+        batch = history_batch(arrays, at, arrays.n_history[at], model.config.max_events)
+        length = torch.from_numpy(np.minimum(arrays.n_history[at], model.config.max_events)) + model.n_front
+        last = (length - 1).clamp(min=0)[:, None]
+        recent = picked(model.recent_actions(batch.action), last)[:, 0].to(_device(model))
+        hidden = model(batch.to(_device(model)), read=last.to(_device(model))).hidden[:, 0]
+        p = model.logits(hidden, recent).softmax(dim=-1)
+        made.append(p if actions is None else p[torch.arange(len(at)), torch.from_numpy(actions[at])])
+    return torch.cat(made).double().cpu().numpy() if made else np.zeros((0, model.n_actions))
+
+
+def _churn_p(model: ChurnTransformer, arrays: CohortArrays) -> np.ndarray:
+    logits = model(churn_batch(arrays, np.arange(len(arrays)), model).to(_device(model)))[0]
+    return torch.sigmoid(logits).double().cpu().numpy()
+
+
+def _each_feature_masked(batch: ChurnBatch) -> ChurnBatch:
+    """One customer (B = 1) as many times as there are features, each time with another one made missing."""
+    n = batch.numeric.shape[1] + batch.categorical.shape[1]
+    copies = ChurnBatch(**{name: value.repeat_interleave(n, dim=0) for name, value in vars(batch).items()})
+    k = torch.arange(batch.numeric.shape[1])
+    copies.numeric[k, k] = torch.nan
+    k = torch.arange(batch.categorical.shape[1])
+    copies.categorical[batch.numeric.shape[1] + k, k] = MISSING_LEVEL
+    return copies
+
+
+def _masked(batch: ChurnBatch, feature: int) -> ChurnBatch:
+    """The batch with one feature made missing for everybody."""
+    n_numeric = batch.numeric.shape[1]
+    if feature < n_numeric:
+        numeric = batch.numeric.clone()
+        numeric[:, feature] = torch.nan
+        return replace(batch, numeric=numeric)
+    categorical = batch.categorical.clone()
+    categorical[:, feature - n_numeric] = MISSING_LEVEL
+    return replace(batch, categorical=categorical)
+
+
+def _aligned(weights: Tensor, length: Tensor, n_latest: int, n_front: int) -> Tensor:
+    """Sum over customers of the weights (B, L, H, T, T) at the profile token and the latest events: (L, H, M, M)."""
+    place = length[:, None] - n_latest + torch.arange(n_latest)
+    if n_front:
+        place = torch.cat([torch.zeros(len(place), 1, dtype=torch.long), place], dim=1)
+    place = place.to(weights.device)
+    index = place[:, None, None, :, None].expand(-1, *weights.shape[1:3], -1, weights.shape[-1])
+    rows = weights.gather(3, index)
+    index = place[:, None, None, None, :].expand(-1, *weights.shape[1:3], place.shape[1], -1)
+    return rows.gather(4, index).sum(dim=0)
+
+
+def _event_names(ids: np.ndarray, encoder: FeatureEncoder) -> list[str]:
+    """Events as labels, numbered from the earliest so that equal actions stay apart on an axis."""
+    return [f"{k}. {encoder.action_labels[a - 1]}" for k, a in enumerate(ids.tolist(), 1)]
+
+
+def _now(cohort: Cohort, moment: Moment | None) -> float:
+    """Recency is measured from the same moment for a lone customer as for the whole cohort."""
+    if moment is not None:
+        return moment_days(moment)
+    return float(cohort.event_days.max()) if cohort.has_events else 0.0
+
+
+def _device(model: torch.nn.Module) -> torch.device:
+    return next(model.parameters()).device

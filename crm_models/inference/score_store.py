@@ -1,0 +1,91 @@
+"""Customer scores on disk: what the models said about every customer, so that a page or a plan need not ask them again.
+
+One Parquet file, one row per customer in cohort order, written part by part: memory does not grow with the cohort.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from crm_models.core.errors import DataError
+from crm_models.core.files import new_file
+from crm_models.core.records import CustomerScores, DecodedPlans
+from crm_models.core.schema import N_STEPS
+
+_STEPS = ("action", "step_p", "runner_up", "runner_up_p")
+_KEY = b"crm_scores_of"
+
+
+def write_scores(file: Path, stream: Iterable[CustomerScores], *, key: str) -> int:
+    """Write the stretches of customers one after the other, whole or not at all; returns the number of customers.
+
+    key: names what was scored (run and cohort); `scores_key` reads it back without the table.
+    """
+    written, writer = 0, None
+    with new_file(Path(file)) as part:
+        try:
+            for scores in stream:
+                table = _table(scores)
+                if writer is None:
+                    writer = pq.ParquetWriter(part, table.schema.with_metadata({_KEY: key.encode()}))
+                writer.write_table(table.cast(writer.schema))
+                written += len(scores.customer_id)
+        finally:
+            if writer is not None:
+                writer.close()
+        if writer is None:
+            raise DataError(f"{file}: expected customers to score, found none")
+    return written
+
+
+def scores_key(file: Path) -> str | None:
+    """What the scores in a file are of; None where there is no such file, or it is damaged."""
+    try:
+        metadata = pq.read_schema(file).metadata or {}
+    except (OSError, pa.ArrowInvalid):
+        return None
+    return metadata[_KEY].decode() if _KEY in metadata else None
+
+
+def read_scores(file: Path) -> CustomerScores:
+    """All customers of a file that `write_scores` wrote."""
+    try:
+        table = pq.read_table(file)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"{file}: expected saved scores, found something unreadable ({error})") from None
+    columns = {name: table.column(name).to_numpy() for name in table.column_names}
+    plans = None
+    if "plan_p" in columns:
+        steps = {name: np.column_stack([columns[f"{name}_{k + 1}"] for k in range(N_STEPS)]) for name in _STEPS}
+        plans = DecodedPlans(
+            actions=steps["action"],
+            step_p=steps["step_p"],
+            plan_p=columns["plan_p"],
+            runner_up=steps["runner_up"],
+            runner_up_p=steps["runner_up_p"],
+        )
+    return CustomerScores(
+        customer_id=columns["customer_id"], churn_p=columns["churn_p"], n_events=columns["n_events"], plans=plans
+    )
+
+
+def _table(scores: CustomerScores) -> pa.Table:
+    columns = {
+        "customer_id": pa.array(scores.customer_id, type=pa.string()),
+        "churn_p": pa.array(scores.churn_p, type=pa.float64(), from_pandas=False),
+        "n_events": pa.array(scores.n_events, type=pa.int64()),
+    }
+    if scores.plans is not None:
+        plans = scores.plans
+        parts = dict(zip(_STEPS, (plans.actions, plans.step_p, plans.runner_up, plans.runner_up_p), strict=True))
+        for name, values in parts.items():
+            kind = pa.float64() if name.endswith("_p") else pa.int32()
+            for k in range(N_STEPS):
+                columns[f"{name}_{k + 1}"] = pa.array(np.ascontiguousarray(values[:, k]), type=kind)
+        columns["plan_p"] = pa.array(plans.plan_p, type=pa.float64())
+    return pa.table(columns)

@@ -1,0 +1,1 @@
+"""The re-run of the paper."""

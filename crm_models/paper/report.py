@@ -1,0 +1,307 @@
+"""The re-run of the paper as a report: Markdown to read anywhere, and one self-contained HTML file with the figures."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crm_models.core.files import new_file, new_folder, write_json
+from crm_models.core.schema import MODEL_NAMES
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+TITLE = "The paper, re-run"
+MODEL_TITLES = {"sequence": "Sequence Transformer", "churn": "Churn Transformer"}
+MODEL_COLOURS = {"sequence": "#0072B2", "churn": "#D55E00"}
+"""Blue and vermilion of the Okabe-Ito palette, told apart by readers with any colour vision."""
+
+GREY = "#6B7280"
+
+
+def write_report(result: dict[str, Any], out: Path) -> Path:
+    """Write `paper.json`, `report.md` and `report.html` into the folder `out`, all of them or none."""
+    with new_folder(out, "paper.json") as part:
+        write_json(part / "paper.json", result)
+        with new_file(part / "report.md") as file:
+            file.write_text(markdown(result), encoding="utf-8")
+        with new_file(part / "report.html") as file:
+            file.write_text(page(result), encoding="utf-8")
+    return Path(out)
+
+
+# ---- words and tables ------------------------------------------------------------------------------------------------
+
+
+def sections(result: dict[str, Any]) -> list[tuple[str, str, list[list[str]]]]:
+    """The report as (heading, sentences, table) triples; the first row of a table is its head, no rows: no table."""
+    seeds = result["seeds"]
+    return [
+        ("Table I: the data", _DATA, [["Data set", "Users", "Features"], *_text(result["paper"]["table_1"])]),
+        (
+            "Table III: training loss by epoch",
+            f"Printed beside the lowest, middle and highest of {seeds} re-runs on fresh cohorts. {_count(result)}",
+            _loss_table(result),
+        ),
+        ("Table IV: after ten epochs", _accuracy_words(result), _accuracy_table(result)),
+        ("Table II: what the paper also claims", _TABLE_II, _claim_table(result)),
+        ("What it takes to reach Table II", _signal_words(result), _signal_table(result)),
+        ("Sample plans", _PLANS, _plan_table(result)),
+        (
+            "Where the paper contradicts itself",
+            " ".join(f"({k}) {c}" for k, c in enumerate(result["contradictions"], 1)),
+            [],
+        ),
+    ]
+
+
+_DATA = (
+    "One hundred users; five ratings each, fifty products with rating, category and sentiment, and churn labels; drawn "
+    "uniformly at random, as the printed losses show they were. 80 users train, 20 test."
+)
+_TABLE_II = (
+    "The paper gives these figures for the same experiment. On its random data no model can reach them beyond luck; "
+    "chance is 0.02 and 0.5."
+)
+_PLANS = "The paper prints one action for each of five users; ours are whole plans, three steps, from the first re-run."
+
+
+def _count(result: dict[str, Any]) -> str:
+    inside = {model: sum(result["inside"][f"{model}_loss"]) for model in MODEL_NAMES}
+    return (
+        f"{inside['sequence']} of 10 printed sequence losses and {inside['churn']} of 10 printed churn losses lie "
+        "inside the range."
+    )
+
+
+def _loss_table(result: dict[str, Any]) -> list[list[str]]:
+    rows = [["Epoch"]]
+    for model in MODEL_NAMES:
+        rows[0] += [f"{MODEL_TITLES[model]}: paper", "lowest", "median", "highest", "inside"]
+    losses = {model: np.array(result[f"{model}_loss"]) for model in MODEL_NAMES}
+    for epoch in range(losses["sequence"].shape[1]):
+        row = [str(epoch + 1)]
+        for model in MODEL_NAMES:
+            ours = losses[model][:, epoch]
+            row += [
+                f"{v:.4f}" for v in (result["paper"]["table_3"][model][epoch], ours.min(), np.median(ours), ours.max())
+            ]
+            row.append("yes" if result["inside"][f"{model}_loss"][epoch] else "no")
+        rows.append(row)
+    return rows
+
+
+def _accuracy_words(result: dict[str, Any]) -> str:
+    hits = sum(abs(a - 1 / 60) < 1e-6 for a in result["sequence_accuracy"])
+    return (
+        f"Accuracy of the sequence model is per step: 0.0167 is one hit in 60, and {hits} of {result['seeds']} re-runs "
+        "give exactly that. Chance is what a model reaches that knows nothing."
+    )
+
+
+def _accuracy_table(result: dict[str, Any]) -> list[list[str]]:
+    rows = [["Model", "Figure", "Paper", "Chance", "Ours: lowest", "median", "highest", "inside"]]
+    for model in MODEL_NAMES:
+        ours = np.array(result[f"{model}_accuracy"])
+        loss = np.array(result[f"{model}_loss"])[:, -1]
+        table, inside = result["paper"]["table_4"][model], result["inside"]
+        for name, values, within in (
+            ("accuracy", ours, inside[f"{model}_accuracy"]),
+            ("loss", loss, inside[f"{model}_loss"][-1]),
+        ):
+            numbers = (table[name], result["chance"][f"{model}_{name}"], values.min(), np.median(values), values.max())
+            rows.append([MODEL_TITLES[model], name, *(f"{v:.4f}" for v in numbers), "yes" if within else "no"])
+    return rows
+
+
+def _claim_table(result: dict[str, Any]) -> list[list[str]]:
+    rows = [["Model", "Paper: accuracy", "Paper: loss", "Chance", "Ours: highest accuracy", "inside"]]
+    for model in MODEL_NAMES:
+        claim = result["paper"]["table_2"][model]
+        numbers = (
+            claim["accuracy"],
+            claim["loss"],
+            result["chance"][f"{model}_accuracy"],
+            max(result[f"{model}_accuracy"]),
+        )
+        inside = result["inside"][f"{model}_accuracy_table_2"]
+        rows.append([MODEL_TITLES[model], *(f"{v:.4f}" for v in numbers), "yes" if inside else "no"])
+    return rows
+
+
+def _signal_words(result: dict[str, Any]) -> str:
+    found = result["lifelike"]
+    return (
+        f"The same tiny models (width {found['sequence_width']} and {found['churn_width']}, two heads) on a "
+        f"generated cohort in which there is something to learn: {found['customers']:,} customers, up to "
+        f"{found['max_events']} events each, {found['sequence_epochs']} and {found['churn_epochs']} epochs in batches "
+        f"of {found['batch_size']}, {found['seconds']:.0f} seconds. What it took was data with a pattern in them, and "
+        "more of them; not a larger model. The ceiling is the best that any model can do, computed from the "
+        "generator's own probabilities."
+    )
+
+
+def _signal_table(result: dict[str, Any]) -> list[list[str]]:
+    found = result["lifelike"]
+    rows = [["Model", "Figure", "Paper, Table II", "Chance", "Ours", "Ceiling", "passes"]]
+    for model, key in (("sequence", "step_accuracy"), ("churn", "accuracy")):
+        claim, ours = result["paper"]["table_2"][model]["accuracy"], found[model][key]
+        numbers = (claim, found[model]["chance"][key], ours, found[model]["ceiling"][key])
+        rows.append([MODEL_TITLES[model], "accuracy", *(f"{v:.3f}" for v in numbers), "yes" if ours >= claim else "no"])
+    return rows
+
+
+def _plan_table(result: dict[str, Any]) -> list[list[str]]:
+    rows = [["User", "Paper", "Ours: step 1", "step 2", "step 3"]]
+    for (user, plan), theirs in zip(result["sample_plans"], result["paper"]["sample_plan"], strict=False):
+        rows.append([user, theirs, *plan])
+    return rows
+
+
+def _text(rows: list[list[Any]]) -> list[list[str]]:
+    return [[str(cell) for cell in row] for row in rows]
+
+
+# ---- Markdown and HTML -----------------------------------------------------------------------------------------------
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The report as Markdown, without the figures."""
+    lines = [f"# {TITLE}", "", _opening(result), ""]
+    for heading, words, table in sections(result):
+        lines += [f"## {heading}", "", words, ""]
+        if table:
+            lines += ["| " + " | ".join(row) + " |" for row in table[:1]]
+            lines += ["|" + "---|" * len(table[0])]
+            lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table[1:]]
+            lines.append("")
+    return "\n".join(lines)
+
+
+def page(result: dict[str, Any]) -> str:
+    """The report as one HTML file with its three figures; it needs no network."""
+    import plotly.io as pio
+
+    body = [f"<h1>{TITLE}</h1><p>{html.escape(_opening(result))}</p>"]
+    for k, (heading, words, figure) in enumerate(
+        (
+            ("Figure 1: loss trends", _FIGURE_1, loss_figure(result)),
+            ("Figure 2: attention weights", _FIGURE_2, attention_figure(result)),
+            ("Figure 3: ROC curve", _FIGURE_3, roc_figure(result)),
+        )
+    ):
+        drawn = pio.to_html(figure, full_html=False, include_plotlyjs=k == 0, config={"displayModeBar": False})
+        body.append(f"<h2>{heading}</h2>{drawn}<p>{html.escape(words)}</p>")
+    for heading, words, table in sections(result):
+        body.append(f"<h2>{html.escape(heading)}</h2><p>{html.escape(words)}</p>{_html_table(table)}")
+    return f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{TITLE}</title>{_STYLE}</head><body>' + (
+        "\n".join(body) + "</body></html>\n"
+    )
+
+
+_STYLE = (
+    "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1f2937}"
+    "table{border-collapse:collapse;font-size:.85rem;display:block;overflow-x:auto}"
+    "th,td{border-bottom:1px solid #d1d5db;padding:.25rem .6rem;text-align:right}"
+    "th:first-child,td:first-child{text-align:left}</style>"
+)
+
+
+def _opening(result: dict[str, Any]) -> str:
+    return (
+        f"The paper's two models, trained {result['seeds']} times as its Methodology reads, each time on fresh random "
+        f"data, held against every figure it prints. {_count(result)}"
+    )
+
+
+def _html_table(table: list[list[str]]) -> str:
+    if not table:
+        return ""
+    cells = lambda row, tag: "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)  # noqa: E731
+    rows = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in table[1:])
+    return f"<table><thead><tr>{cells(table[0], 'th')}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+# ---- figures ---------------------------------------------------------------------------------------------------------
+
+_FIGURE_1 = (
+    "Each band spans our re-runs, the line in it is their median, the dots are the paper's Table III. Dotted: the loss "
+    "of a model that knows nothing. A training loss below it on random data is memory, not knowledge."
+)
+_FIGURE_2 = (
+    "How much each step of a plan (row) attends to each past position (column), averaged over heads and the test "
+    "customers of the first re-run. Rows sum to one. On random data the pattern carries no meaning."
+)
+_FIGURE_3 = (
+    "Share of churners found against share of stayers wrongly flagged, for every threshold, over the test customers of "
+    "all re-runs. On random data the curve follows the diagonal: an AUC of one half is chance."
+)
+
+
+def loss_figure(result: dict[str, Any]) -> go.Figure:
+    """Figure 1: training loss by epoch, printed and re-run, one panel per model."""
+    import plotly.graph_objects as go
+    from plotly.subplots import make_subplots
+
+    figure = make_subplots(rows=1, cols=2, subplot_titles=[MODEL_TITLES[m] for m in MODEL_NAMES])
+    for column, model in enumerate(MODEL_NAMES, 1):
+        ours = np.array(result[f"{model}_loss"])
+        epochs, colour = list(range(1, ours.shape[1] + 1)), MODEL_COLOURS[model]
+        band = {"x": epochs, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+        traces = [
+            go.Scatter(y=ours.max(axis=0), **band),
+            go.Scatter(y=ours.min(axis=0), fill="tonexty", fillcolor=_faint(colour), **band),
+            go.Scatter(x=epochs, y=np.median(ours, axis=0), mode="lines", line={"color": colour}, name="ours, median"),
+            go.Scatter(
+                x=epochs, y=result["paper"]["table_3"][model], mode="markers", marker={"color": colour}, name="paper"
+            ),
+        ]
+        for trace in traces:
+            figure.add_trace(trace, row=1, col=column)
+        figure.add_hline(
+            y=result["chance"][f"{model}_loss"], line={"dash": "dot", "color": GREY}, row=1, col=column,
+            annotation_text="chance",
+        )  # fmt: skip
+        figure.update_xaxes(title="epoch", row=1, col=column)
+        figure.update_yaxes(title="loss (nats)" if column == 1 else None, row=1, col=column)
+    return figure.update_layout(template="plotly_white", height=380, showlegend=False, margin={"t": 40, "b": 40})
+
+
+def attention_figure(result: dict[str, Any]) -> go.Figure:
+    """Figure 2: attention of the three plan steps over the positions they may see."""
+    import plotly.graph_objects as go
+
+    found = result["attention"]
+    figure = go.Figure(
+        go.Heatmap(
+            z=found["weights"], x=found["columns"], y=found["rows"], colorscale="Blues", colorbar={"title": "weight"}
+        )
+    )
+    figure.update_yaxes(autorange="reversed", title="predicting")
+    figure.update_xaxes(title="looking at")
+    return figure.update_layout(template="plotly_white", height=320, margin={"t": 20, "b": 40})
+
+
+def roc_figure(result: dict[str, Any]) -> go.Figure:
+    """Figure 3: the ROC curve of the churn model, with the diagonal of chance."""
+    import plotly.graph_objects as go
+
+    found = result["roc"]
+    line = {"color": MODEL_COLOURS["churn"]}
+    figure = go.Figure(
+        [
+            go.Scatter(x=found["fpr"], y=found["tpr"], mode="lines", line=line, name=f"AUC {found['auc']:.3f}"),
+            go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "color": GREY}, name="chance"),
+        ]
+    )
+    figure.update_xaxes(title="false positive rate", range=[0, 1])
+    figure.update_yaxes(title="true positive rate", range=[0, 1], scaleanchor="x")
+    return figure.update_layout(template="plotly_white", height=420, margin={"t": 20, "b": 40})
+
+
+def _faint(colour: str) -> str:
+    red, green, blue = (int(colour[k : k + 2], 16) for k in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.18)"

@@ -1,0 +1,3 @@
+"""From probabilities to plans and files."""
+
+from crm_models.planning.plans import Policy as Policy

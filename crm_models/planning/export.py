@@ -1,0 +1,184 @@
+"""Plans to CSV: streamed, whole or not at all, safe to open in a spreadsheet, with a manifest beside it.
+
+Text that a spreadsheet would run as a formula gets an apostrophe in front (OWASP ASVS 5.0, 1.2.10); numbers are left
+alone. Fields are quoted as RFC 4180 asks, encoding is UTF-8, lines end in CR LF.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import pandas as pd
+
+from crm_models.core.files import new_file, sha256, write_json
+from crm_models.core.provenance import versions
+from crm_models.core.schema import N_STEPS, PLAN_SOURCES, STEP_SOURCES, PlanLayout
+from crm_models.planning.plans import Plans, reasons
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\0", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""Some spreadsheet runs a cell starting with one of these as a formula; the last four are the wide forms of = + - @."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSettings:
+    """How plans are written. api_exact leaves text as it is, for loaders that would keep the apostrophe."""
+
+    run_id: str
+    scored_at: str
+    layout: PlanLayout = "wide"
+    api_exact: bool = False
+
+
+def neutralised(text: str) -> str:
+    """The text with an apostrophe in front if a spreadsheet would take it for a formula."""
+    # Spreadsheets skip leading blanks before they look for a formula.
+    return "'" + text if text.lstrip(" ").startswith(FORMULA_STARTS) else text
+
+
+def write_plans(stream: Iterable[Plans], out: Path, settings: ExportSettings, about: dict[str, Any]) -> dict[str, Any]:
+    """Write plans, stretch by stretch, to `out` and a manifest beside it; returns the manifest.
+
+    Memory does not grow with the number of customers. On any error neither file appears or changes. about: what the
+    manifest says of run, cohort and policy.
+    """
+    began = time.perf_counter()
+    out = Path(out)
+    counts: dict[str, Any] = {"customers": 0, "at_risk": 0, "empty": 0, "by_source": dict.fromkeys(PLAN_SOURCES, 0)}
+    with ExitStack() as stack:
+        part = stack.enter_context(new_file(out))
+        with part.open("w", encoding="utf-8", newline="") as handle:
+            for k, plans in enumerate(stream):
+                _write(plans, handle, settings, header=k == 0)
+                own = plans.counts()
+                for total in ("customers", "at_risk", "empty"):
+                    counts[total] += own[total]
+                for name, n in own["by_source"].items():
+                    counts["by_source"][name] += n
+        manifest = about | {
+            "file": out.name,
+            "layout": settings.layout,
+            "text": "exact" if settings.api_exact else "spreadsheet-safe",
+            "run_id": settings.run_id,
+            "scored_at": settings.scored_at,
+            "counts": counts,
+            "csv_sha256": sha256(part),
+            "seconds": round(time.perf_counter() - began, 3),
+            "versions": versions(),
+        }
+        write_json(manifest_path(out), manifest)
+    return manifest
+
+
+def manifest_path(out: Path) -> Path:
+    """Where the manifest of a plan file lies: plans.csv has plans.manifest.json."""
+    return out.with_name(f"{out.stem}.manifest.json")
+
+
+def plans_to_csv(plans: Plans, settings: ExportSettings) -> bytes:
+    """The same CSV in memory, for a download."""
+    text = io.StringIO(newline="")
+    _write(plans, text, settings, header=True)
+    return text.getvalue().encode("utf-8")
+
+
+def _write(plans: Plans, handle: TextIO, settings: ExportSettings, *, header: bool) -> None:
+    """Append the table to an open file; a table of no rows still has its header."""
+    table = wide_table(plans, settings) if settings.layout == "wide" else long_table(plans, settings)
+    table.to_csv(handle, index=False, header=header, lineterminator="\r\n", quoting=csv.QUOTE_MINIMAL)
+
+
+def wide_table(plans: Plans, settings: ExportSettings) -> pd.DataFrame:
+    """One row per customer with the contract's columns; action ids come last, where they differ from the labels."""
+    words = _Words.of(plans, settings)
+    columns: dict[str, Any] = {
+        "customer_id": words.ids,
+        "churn_probability": plans.churn_p,
+        "at_risk": words.flag(plans.at_risk),
+        "plan_source": words.plan_source(plans.source),
+    }
+    for step in range(N_STEPS):
+        columns[f"step_{step + 1}_action"] = words.label(plans.action[:, step])
+        columns[f"step_{step + 1}_source"] = words.step_source(plans.step_source[:, step])
+        columns[f"step_{step + 1}_probability"] = plans.step_p[:, step]
+    columns |= {"run_id": words.run_id, "threshold": plans.policy.threshold, "scored_at": settings.scored_at}
+    if words.ids_differ:
+        columns |= {f"step_{k + 1}_action_id": words.name(plans.action[:, k]) for k in range(N_STEPS)}
+    return pd.DataFrame(columns, index=range(len(plans)))
+
+
+def long_table(plans: Plans, settings: ExportSettings) -> pd.DataFrame:
+    """One row per customer and step, with the reason of each."""
+    words = _Words.of(plans, settings)
+    n = len(plans)
+    why = [settings_safe(text, settings) for row in reasons(plans) for text in row]
+    columns: dict[str, Any] = {
+        "customer_id": np.repeat(words.ids, N_STEPS),
+        "step": np.tile(np.arange(1, N_STEPS + 1), n),
+        "action": words.label(plans.action.ravel()),
+        "source": words.step_source(plans.step_source.ravel()),
+        "probability": plans.step_p.ravel(),
+        "reason": why,
+        "churn_probability": np.repeat(plans.churn_p, N_STEPS),
+        "at_risk": words.flag(np.repeat(plans.at_risk, N_STEPS)),
+        "plan_source": words.plan_source(np.repeat(plans.source, N_STEPS)),
+        "run_id": words.run_id,
+        "threshold": plans.policy.threshold,
+        "scored_at": settings.scored_at,
+    }
+    if words.ids_differ:
+        columns["action_id"] = words.name(plans.action.ravel())
+    return pd.DataFrame(columns, index=range(n * N_STEPS))
+
+
+def settings_safe(text: str, settings: ExportSettings) -> str:
+    """Text as these settings write it."""
+    return text if settings.api_exact else neutralised(text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Words:
+    """The text of a table. Vocabularies are made safe once, not once per cell."""
+
+    ids: np.ndarray
+    labels: np.ndarray
+    names: np.ndarray
+    run_id: str
+    ids_differ: bool
+
+    @classmethod
+    def of(cls, plans: Plans, settings: ExportSettings) -> _Words:
+        def safe(texts: Iterator[str] | tuple[str, ...] | np.ndarray) -> np.ndarray:
+            return np.array([settings_safe(str(text), settings) for text in texts], dtype=object)
+
+        catalogue = plans.catalogue
+        # Code -1, no action, reads the blank at the end.
+        return cls(
+            ids=safe(plans.customer_id),
+            labels=np.append(safe(catalogue.labels), ""),
+            names=np.append(safe(catalogue.names), ""),
+            run_id=settings_safe(settings.run_id, settings),
+            ids_differ=catalogue.labels != catalogue.names,
+        )
+
+    def label(self, codes: np.ndarray) -> np.ndarray:
+        return self.labels[codes]
+
+    def name(self, codes: np.ndarray) -> np.ndarray:
+        return self.names[codes]
+
+    def flag(self, values: np.ndarray) -> np.ndarray:
+        return np.array(["false", "true"], dtype=object)[values.astype(int)]
+
+    def plan_source(self, codes: np.ndarray) -> np.ndarray:
+        return np.array(PLAN_SOURCES, dtype=object)[codes]
+
+    def step_source(self, codes: np.ndarray) -> np.ndarray:
+        return np.array(STEP_SOURCES, dtype=object)[codes]

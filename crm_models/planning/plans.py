@@ -1,0 +1,352 @@
+"""Probabilities and a policy to plans: who is at risk, which three actions come next, and why.
+
+Paper, Integration for CRM and equations 8 and 10: above the threshold the plan of the Sequence Transformer gives way to
+retention actions. Everything is vectorised over customers: a million plans take about a second. Letters: N customers,
+V entries of the plan vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from crm_models.core.errors import ConfigError
+from crm_models.core.records import CustomerScores, DecodedPlans
+from crm_models.core.schema import (
+    DEFAULT_RETENTION_ACTIONS,
+    DEFAULT_THRESHOLD,
+    N_STEPS,
+    PLAN_MODES,
+    PLAN_SOURCES,
+    STEP_SOURCES,
+    PlanMode,
+)
+from crm_models.data.features import FeatureEncoder
+
+PROBABILITY_DIGITS = 6
+"""Churn probabilities are rounded before the policy looks at them, so that what a file shows is what was decided on."""
+
+MODEL, OVERRIDE, GRADED, FALLBACK = range(len(PLAN_SOURCES))
+STEP_MODEL, STEP_RETENTION, STEP_FALLBACK = range(len(STEP_SOURCES))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """When and how far a plan turns to retention.
+
+    override (the paper's): an at-risk customer gets the first three retention actions. graded (equations 8 and 10): the
+    first min(3, ceil(3 * intensity * (p - t) / (1 - t))) steps are retention actions, the model's best steps follow.
+    """
+
+    threshold: float = DEFAULT_THRESHOLD
+    mode: PlanMode = "override"
+    intensity: float = 1.0
+    retention_actions: tuple[str, ...] = DEFAULT_RETENTION_ACTIONS
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1:
+            raise ConfigError(f"threshold must lie between 0 and 1, found {self.threshold}")
+        if self.mode not in PLAN_MODES:
+            raise ConfigError(f"mode must be one of {', '.join(PLAN_MODES)}; found {self.mode!r}")
+        if not 0 <= self.intensity < math.inf:
+            raise ConfigError(f"intensity must be a number from 0 up, found {self.intensity}")
+        named = [action.strip() for action in self.retention_actions]
+        if len(named) < N_STEPS or "" in named or len(set(named)) < len(named):
+            raise ConfigError(
+                f"a policy needs at least {N_STEPS} different retention actions, none blank; "
+                f"found {', '.join(repr(a) for a in self.retention_actions)}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self) | {"retention_actions": list(self.retention_actions)}
+
+    def n_retention(self, churn_p: np.ndarray) -> np.ndarray:
+        """(N,) retention steps of each plan, 0 to 3; 0 for who is not at risk, or whose risk is unknown (NaN)."""
+        at_risk = churn_p > self.threshold
+        if self.mode == "override":
+            return np.where(at_risk, N_STEPS, 0)
+        excess = np.where(at_risk, churn_p - self.threshold, 0.0) / max(1 - self.threshold, 1e-12)
+        # Rounded before the ceiling: 3 * (0.8 - 0.4) / 0.6 is 2 on paper and must not be pushed over it by the last
+        # binary digit.
+        return np.minimum(np.ceil(np.round(N_STEPS * self.intensity * excess, 9)), N_STEPS).astype(np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalogue:
+    """The words of a plan. Codes 0..A-1 are the run's actions, then come retention actions that are none of them.
+
+    names: (V,) action names as the source has them. labels: (V,) as people read them. fallback: (3,) codes of the most
+    popular engagement actions, with fallback_p (3,), their share among all events.
+    """
+
+    names: tuple[str, ...]
+    labels: tuple[str, ...]
+    n_actions: int
+    fallback: tuple[int, ...]
+    fallback_p: tuple[float, ...]
+
+    @classmethod
+    def of(cls, encoder: FeatureEncoder, popular: list[list[float]], policy: Policy) -> Catalogue:
+        """The catalogue of a run under a policy. popular: [id, share] as the run recorded them, most popular first.
+
+        `ValueError` where one is no action of the run.
+        """
+        labels = list(encoder.action_labels)
+        extra = [a for a in policy.retention_actions if a not in labels and a not in encoder.actions]
+        return cls(
+            names=(*encoder.actions, *extra),
+            labels=(*labels, *extra),
+            n_actions=encoder.n_actions,
+            fallback=tuple(range(encoder.n_actions).index(int(action) - 1) for action, _ in popular),
+            fallback_p=tuple(float(share) for _, share in popular),
+        )
+
+    def code(self, action: str) -> int:
+        """The code of an action, by label or name."""
+        return self.labels.index(action) if action in self.labels else self.names.index(action)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plans:
+    """Three steps for each of N customers, with where each comes from. Codes are places in `catalogue`, -1 is none.
+
+    source (N,) places in PLAN_SOURCES; step_source (N, 3) places in STEP_SOURCES. step_p (N, 3): probability of the
+    step as the model sees it, NaN for retention steps, which are a decision and not a prediction. before (N, 3): the
+    plan as it was before the policy. runner_up (N, 3) with runner_up_p: the next best action at a model step.
+    """
+
+    policy: Policy
+    catalogue: Catalogue
+    customer_id: np.ndarray
+    churn_p: np.ndarray
+    at_risk: np.ndarray
+    n_events: np.ndarray
+    source: np.ndarray
+    action: np.ndarray
+    step_source: np.ndarray
+    step_p: np.ndarray
+    before: np.ndarray
+    runner_up: np.ndarray
+    runner_up_p: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.customer_id)
+
+    def take(self, rows: np.ndarray) -> Plans:
+        """The plans of these customers, in the order given."""
+        chosen = {k: v[rows] for k, v in vars(self).items() if isinstance(v, np.ndarray)}
+        return replace(self, **chosen)
+
+    def counts(self) -> dict[str, Any]:
+        """Customers, customers at risk, plans without any step, and plans by source."""
+        by_source = np.bincount(self.source, minlength=len(PLAN_SOURCES))
+        return {
+            "customers": len(self),
+            "at_risk": int(self.at_risk.sum()),
+            "empty": int((self.action < 0).all(axis=1).sum()),
+            "by_source": {name: int(n) for name, n in zip(PLAN_SOURCES, by_source, strict=True)},
+        }
+
+
+def make_plans(scores: CustomerScores, catalogue: Catalogue, policy: Policy) -> Plans:
+    """Plans for every customer of `scores` under `policy`.
+
+    A customer without a history gets the most popular actions, labelled `fallback`, unless the policy overrides; so
+    does everybody where the run has no sequence model. Where the model had fewer than three actions left to propose,
+    popular ones that are not in the plan yet fill it up.
+    """
+    n = len(scores.customer_id)
+    churn_p = np.round(scores.churn_p, PROBABILITY_DIGITS)
+    base = _model_steps(scores, catalogue)
+    n_retention = policy.n_retention(churn_p)
+    retention = np.array([catalogue.code(a) for a in policy.retention_actions[:N_STEPS]])
+    action, step_source, step_p, place = _graded(base, n_retention, retention)
+    runner_up, runner_up_p = (_placed(values, place, fill) for values, fill in base.second)
+    no_model_step = ~((base.source == STEP_MODEL).any(axis=1))
+    source = np.where(no_model_step, FALLBACK, MODEL)
+    source = np.where(n_retention > 0, OVERRIDE if policy.mode == "override" else GRADED, source)
+    return Plans(
+        policy=policy,
+        catalogue=catalogue,
+        customer_id=scores.customer_id,
+        churn_p=churn_p,
+        at_risk=churn_p > policy.threshold,
+        n_events=scores.n_events,
+        source=source.astype(np.int8),
+        action=action,
+        step_source=step_source.astype(np.int8),
+        step_p=np.where(np.isfinite(step_p), np.round(step_p, PROBABILITY_DIGITS), np.nan),
+        before=base.action,
+        runner_up=runner_up.astype(np.int64) if n else runner_up,
+        runner_up_p=runner_up_p,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Base:
+    """The plan before the policy: codes, STEP_SOURCES places and probabilities, each (N, 3)."""
+
+    action: np.ndarray
+    source: np.ndarray
+    p: np.ndarray
+    second: tuple[tuple[np.ndarray, float], tuple[np.ndarray, float]]
+
+
+def _model_steps(scores: CustomerScores, catalogue: Catalogue) -> _Base:
+    """The model's steps where there are any, popular ones elsewhere; no action twice."""
+    n = len(scores.customer_id)
+    plans = scores.plans or DecodedPlans(
+        actions=np.zeros((n, N_STEPS), np.int64),
+        step_p=np.zeros((n, N_STEPS)),
+        plan_p=np.zeros(n),
+        runner_up=np.zeros((n, N_STEPS), np.int64),
+        runner_up_p=np.zeros((n, N_STEPS)),
+    )
+    usable = (plans.actions > 0) & (scores.n_events > 0)[:, None]
+    action = np.where(usable, plans.actions - 1, -1)
+    p = np.where(usable, plans.step_p, np.nan)
+    source = np.where(usable, STEP_MODEL, STEP_FALLBACK)
+    for step in range(N_STEPS):
+        for popular, share in zip(catalogue.fallback, catalogue.fallback_p, strict=True):
+            free = (action[:, step] < 0) & ~(action == popular).any(axis=1)
+            action[free, step], p[free, step] = popular, share
+    seconds = np.where(usable & (plans.runner_up > 0), plans.runner_up - 1, -1)
+    return _Base(action=action, source=source, p=p, second=((seconds, -1), (plans.runner_up_p, np.nan)))
+
+
+def _graded(
+    base: _Base, n_retention: np.ndarray, retention: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Retention actions first, then the base plan's steps in their order, skipping what retention already proposes.
+
+    Returns action, step source, step probability and place, all (N, 3); place: the base step that stands there, or -1.
+    """
+    n = len(n_retention)
+    action = np.where(np.arange(N_STEPS) < n_retention[:, None], retention, -1)
+    source = np.where(action >= 0, STEP_RETENTION, STEP_FALLBACK)
+    p = np.full((n, N_STEPS), np.nan)
+    place = np.full((n, N_STEPS), -1)
+    rows, filled = np.arange(n), n_retention.copy()
+    for step in range(N_STEPS):
+        candidate = base.action[:, step]
+        fits = (filled < N_STEPS) & (candidate >= 0) & ~(action == candidate[:, None]).any(axis=1)
+        at = filled[fits]
+        action[rows[fits], at], source[rows[fits], at] = candidate[fits], base.source[fits, step]
+        p[rows[fits], at], place[rows[fits], at] = base.p[fits, step], step
+        filled[fits] += 1
+    return action, source, p, place
+
+
+def _placed(values: np.ndarray, place: np.ndarray, fill: float) -> np.ndarray:
+    """values (N, 3) of the base steps, moved to where these steps stand now."""
+    moved = np.take_along_axis(values, place.clip(min=0), axis=1)
+    return np.where(place >= 0, moved, fill)
+
+
+def reasons(plans: Plans) -> list[list[str]]:
+    """(N, 3) one sentence per step on why it is there."""
+    labels, threshold = plans.catalogue.labels, plans.policy.threshold
+    return [[_reason(plans, row, step, labels, threshold) for step in range(N_STEPS)] for row in range(len(plans))]
+
+
+def _reason(plans: Plans, row: int, step: int, labels: tuple[str, ...], threshold: float) -> str:
+    if plans.action[row, step] < 0:
+        return "no action is left to propose"
+    source, p = plans.step_source[row, step], plans.step_p[row, step]
+    if source == STEP_RETENTION:
+        return _exceeds(float(plans.churn_p[row]), threshold)
+    if source == STEP_FALLBACK:
+        why = "no history" if plans.n_events[row] == 0 else "the model has no step of its own here"
+        return f"{why}: a popular action ({p:.0%} of all events)"
+    said = f"most likely in this plan (probability {p:.2f}"
+    other, other_p = int(plans.runner_up[row, step]), plans.runner_up_p[row, step]
+    if other >= 0:
+        # The plan as a whole is the most probable one; a single step of it need not be.
+        place = "likelier alone, but in a less likely plan" if other_p > p else "next best"
+        said += f"; {place}: {labels[other]} {other_p:.2f}"
+    return said + ")"
+
+
+def _exceeds(churn_p: float, threshold: float) -> str:
+    """ "churn probability 0.71 exceeds 0.50", with as many digits as it takes to see it."""
+    for digits in range(2, PROBABILITY_DIGITS):
+        if round(churn_p, digits) > round(threshold, digits):
+            return f"churn probability {churn_p:.{digits}f} exceeds {threshold:.{digits}f}"
+    return f"churn probability {churn_p} exceeds {threshold}"
+
+
+# ---- what a threshold does -------------------------------------------------------------------------------------------
+
+
+class RiskIndex:
+    """Churn probabilities in order, so that moving a threshold over a million customers is a look-up, not a pass."""
+
+    def __init__(self, churn_p: np.ndarray) -> None:
+        known = np.flatnonzero(~np.isnan(churn_p))
+        rounded = np.round(churn_p[known], PROBABILITY_DIGITS)
+        order = np.argsort(rounded, kind="stable")
+        self._rows, self._sorted = known[order], rounded[order]
+        self._sums = np.concatenate([[0.0], np.cumsum(self._sorted)])
+
+    def n_at_risk(self, threshold: float) -> int:
+        """Customers strictly above the threshold."""
+        return len(self._sorted) - self._place(threshold)
+
+    def rows_at_risk(self, threshold: float) -> np.ndarray:
+        """Rows of the customers strictly above the threshold, riskiest first."""
+        return self._rows[self._place(threshold) :][::-1]
+
+    def flips(self, one: float, other: float) -> np.ndarray:
+        """Rows of the customers who are at risk at one of the two thresholds and not at the other."""
+        low, high = sorted((self._place(one), self._place(other)))
+        return self._rows[low:high]
+
+    def _place(self, threshold: float) -> int:
+        return int(np.searchsorted(self._sorted, threshold, side="right"))
+
+    def expected_value(
+        self, *, cost: float, value: float, success_rate: float, capacity: int | None = None, points: int = 101
+    ) -> pd.DataFrame:
+        """What contacting everybody at risk is worth, for thresholds from 0 to 1.
+
+        Contacting customer i is worth p_i * success_rate * value - cost: a churner is kept with probability
+        `success_rate`. With a capacity only the riskiest are contacted. Columns: `threshold`, `contacted`,
+        `kept` (expected), `value`, `best` (True for the best threshold, the highest of equals).
+        """
+        for name, number in (("cost", cost), ("value", value), ("success_rate", success_rate)):
+            if not 0 <= number < math.inf:
+                raise ConfigError(f"{name} must be a number from 0 up, found {number}")
+        thresholds = np.linspace(0, 1, points).round(6)
+        n = len(self._sorted)
+        first = np.searchsorted(self._sorted, thresholds, side="right")
+        if capacity is not None:
+            first = np.maximum(first, n - max(capacity, 0))
+        contacted = n - first
+        kept = (self._sums[-1] - self._sums[first]) * success_rate
+        worth = kept * value - contacted * cost
+        best = len(worth) - 1 - int(np.argmax(worth[::-1]))
+        return pd.DataFrame(
+            {
+                "threshold": thresholds,
+                "contacted": contacted,
+                "kept": kept,
+                "value": worth,
+                "best": np.arange(len(worth)) == best,
+            }
+        )
+
+
+def action_mix(plans: Plans) -> pd.DataFrame:
+    """How often each action stands in a plan: `action`, `before` and `after` the policy (customers x steps)."""
+    size = len(plans.catalogue.labels)
+    before, after = (
+        np.bincount(codes[codes >= 0], minlength=size) for codes in (plans.before.ravel(), plans.action.ravel())
+    )
+    table = pd.DataFrame({"action": plans.catalogue.labels, "before": before, "after": after})
+    used = table[(table["before"] > 0) | (table["after"] > 0)]
+    return used.sort_values("after", ascending=False, kind="stable").reset_index(drop=True)

@@ -1,0 +1,405 @@
+"""From a cohort folder to a trained run folder, resumable at any moment; and from a run folder back to its models.
+
+This is the one path of training: the command line, the app and notebooks all iterate over `fit`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from crm_models.core.config import RunConfig
+from crm_models.core.errors import CrmError, DataError, RunError
+from crm_models.core.files import new_file, new_folder, write_json
+from crm_models.core.provenance import now, versions
+from crm_models.core.records import ChurnPredictions, Cohort, CustomerScores, EpochEnd, Moment, SequencePredictions
+from crm_models.core.schema import CUSTOMER_ID, ModelName
+from crm_models.data import cohort as cohorts
+from crm_models.data.cohort import Outcomes, Split, load_cohort, outcomes, split_customers
+from crm_models.data.features import CohortArrays, FeatureEncoder
+from crm_models.runs.folder import RunFolder
+from crm_models.training.pretraining import rehearse
+
+if TYPE_CHECKING:
+    from crm_models.models.churn import ChurnTransformer
+    from crm_models.models.sequence import SequenceTransformer
+    from crm_models.training.loop import TrainingState
+    from crm_models.training.objectives import Material
+
+MIN_CUSTOMERS = 20
+"""Fewer customers than this leave nothing that could be called a test: four of them at 80/20."""
+
+CHECKPOINT_SECONDS = 2.0
+"""Least time between two checkpoints; a killed run repeats at most this much work, to the same numbers."""
+
+
+# ---- starting --------------------------------------------------------------------------------------------------------
+
+
+def start_run(
+    folder: Path,
+    out: Path,
+    config: RunConfig,
+    *,
+    chosen: bool = False,
+    overwrite: bool = False,
+    extra: dict[str, Any] | None = None,
+) -> RunFolder:
+    """Check that the cohort can train what is asked, then write the run folder, ready for `fit`.
+
+    chosen: the caller asked for exactly these models; otherwise one that the data cannot train is left out with a note.
+    extra: more to say in `config.json`, such as the search that the run is a trial of.
+    Nothing is written where the cohort will not do (`DataError`) or `out` holds a run already (`RunError`).
+    """
+    run = RunFolder(out)
+    if (run.folder / "config.json").exists():
+        if run.is_alive():
+            raise RunError(f"{out}: a run is training here; stop it first, or choose another --out")
+        if not overwrite:
+            raise RunError(f"{out}: holds a run already; choose another --out, go on with --resume, or use --overwrite")
+    cohort = load_cohort(folder)
+    split, reasons = trainable(cohort, config)
+    models = tuple(model for model in config.models if reasons[model] is None)
+    notes = [f"the {model} model was left out: {why}" for model, why in reasons.items() if why is not None]
+    if not models or (chosen and notes):
+        raise DataError(f"{folder}: " + "; ".join(why for why in reasons.values() if why is not None))
+    config = replace(config, models=models)
+    encoder = FeatureEncoder.fit(cohort, split.train, cohort.as_of, config.churn.n_bins)
+    with new_folder(run.folder, "config.json") as part:
+        write_json(part / "encoder.json", encoder.to_dict())
+        _split_table(cohort, split).to_parquet(part / "split.parquet", index=False)
+        write_json(
+            part / "config.json",
+            {
+                "format": 1,
+                "created_at": now(),
+                "cohort": str(Path(folder).resolve()),
+                "cohort_name": cohort.name,
+                "cohort_source": cohort.source,
+                "cohort_hash": cohorts.digest(folder),
+                "customers": {"train": len(split.train), "valid": len(split.valid), "test": len(split.test)},
+                "config": config.to_dict(),
+                "popular": _popular(cohort, split),
+                "notes": notes,
+                "versions": versions(),
+                **(extra or {}),
+            },
+        )
+        RunFolder(part).record("created")
+    return run
+
+
+def trainable(cohort: Cohort, config: RunConfig) -> tuple[Split, dict[ModelName, str | None]]:
+    """The split of the cohort, and why it cannot train each of the configured models; None for one that it can."""
+    split = split_customers(cohort, seed=config.seed, test_share=config.test_share, valid_share=config.valid_share)
+    return split, {model: _why_not(model, cohort, split) for model in config.models}
+
+
+def _why_not(model: ModelName, cohort: Cohort, split: Split) -> str | None:
+    """Why the cohort cannot train the model, in a sentence; None where it can."""
+    if model == "sequence":
+        n = len(outcomes(cohort).rows)
+        if not cohort.has_events:
+            return "the sequence model needs interactions, and the cohort has none"
+        if n < MIN_CUSTOMERS:
+            return (
+                f"the sequence model needs at least {MIN_CUSTOMERS} customers with a history and an outcome "
+                f"(four events, or events on both sides of the cut-off), found {n}"
+            )
+        return None
+    known = ~np.isnan(cohort.labels)
+    if not known.any():
+        return "the churn model needs churn labels, and the cohort has none"
+    if known.sum() < MIN_CUSTOMERS:
+        return f"the churn model needs at least {MIN_CUSTOMERS} customers with a known label, found {int(known.sum())}"
+    for part, rows in (("training", split.train), ("validation", split.valid)):
+        labels = cohort.labels[rows]
+        if len(rows) and len(set(labels[~np.isnan(labels)])) < 2:
+            return f"the churn model needs both churned and staying customers in the {part} split, found one class only"
+    if not cohort.feature_columns and not cohort.has_events:
+        return "the churn model needs features or interactions to learn from, and the cohort has neither"
+    return None
+
+
+def _split_table(cohort: Cohort, split: Split) -> pd.DataFrame:
+    part = np.full(cohort.n_customers, "train", dtype=object)
+    part[split.valid], part[split.test] = "valid", "test"
+    return pd.DataFrame({CUSTOMER_ID: cohort.customers[CUSTOMER_ID], "part": pd.Categorical(part)})
+
+
+def _popular(cohort: Cohort, split: Split) -> list[list[Any]]:
+    """The three most frequent engagement actions of training customers as [id, share]: the plan without a history."""
+    own = np.zeros(cohort.n_customers, dtype=bool)
+    own[split.train] = True
+    count = np.bincount(cohort.event_actions[own[cohort.event_customers]], minlength=len(cohort.actions))
+    engagement = np.flatnonzero((cohort.actions["kind"] == "engagement").to_numpy())
+    best = engagement[np.argsort(-count[engagement], kind="stable")][:3]
+    return [[int(a) + 1, round(float(count[a] / max(count.sum(), 1)), 6)] for a in best]
+
+
+# ---- training --------------------------------------------------------------------------------------------------------
+
+
+def fit(run: RunFolder, *, device: str | None = None, threads: int | None = None) -> Iterator[EpochEnd]:
+    """Train what the run's configuration names, from the start or from its checkpoint; yields each epoch as it ends.
+
+    Ends early when `run.request_stop()` was called. Raises `RunError` where the run is finished, is training elsewhere,
+    or its cohort has changed since it began.
+    """
+    with run.locked():
+        about, config = run.about(), run.config()
+        config = replace(config, device=device or config.device, threads=threads or config.threads)  # type: ignore[arg-type]  # RunConfig checks it
+        (run.folder / "stop").unlink(missing_ok=True)
+        (run.folder / "result.json").unlink(missing_ok=True)
+        try:
+            yield from _Fit(run, about, config).run()
+        except (CrmError, OSError, MemoryError) as error:
+            _end(run, "failed", {}, 0.0, str(error))
+            raise
+
+
+def reopen(run: RunFolder) -> RunFolder:
+    """A run that can be gone on with; `RunError` where there is nothing left to do or somebody is at it."""
+    status = run.status() if run.about() else None
+    if status is not None and status.state == "finished":
+        raise RunError(f"{run.folder}: the run is finished; there is nothing to resume")
+    if status is not None and status.state == "running":
+        raise RunError(f"{run.folder}: the run is still training; there is nothing to resume")
+    return run
+
+
+class _Fit:
+    """One sitting of training: holds what every model of the run needs, and writes what happens."""
+
+    def __init__(self, run: RunFolder, about: dict[str, Any], config: RunConfig) -> None:
+        folder = Path(about["cohort"])
+        if cohorts.digest(folder) != about["cohort_hash"]:
+            raise RunError(f"{run.folder}: the cohort {folder} has changed since the run began; train a new run")
+        self.folder, self.record, self.stop_requested = run, run.record, run.stop_requested
+        self.config = config
+        self.cohort = load_cohort(folder)
+        self.encoder = run.encoder()
+        self.split = rows_of(self.cohort, run.split())
+        self.saved = 0.0
+
+    def run(self) -> Iterator[EpochEnd]:
+        from crm_models.models.runtime import get_ready
+        from crm_models.training.objectives import Material
+
+        get_ready(self.config.threads)
+        arrays = self.encoder.encode(self.cohort, self.cohort.as_of)
+        material = Material(
+            arrays=arrays,
+            labels=self.cohort.labels,
+            split=self.split,
+            outcomes=outcomes(self.cohort),
+            rehearsal=rehearse(self.cohort, self.encoder) if self.config.rehearses else None,
+        )
+        states = self._restored()
+        self.record("started", models=list(self.config.models), resumed=bool(states))
+        for model in self.config.models:
+            if model not in states:
+                states[model] = self._fresh(model)
+            yield from self._fit_one(states, model, material)
+            if self.stop_requested():
+                break
+        self._save_weights(states)
+        state = "stopped" if self.stop_requested() else "finished"
+        facts: dict[str, Any] = {model: _facts(s) for model, s in states.items() if s.epoch > 0}
+        seconds = sum(s.seconds for s in states.values())
+        self.record(state)
+        _end(self.folder, state, facts, seconds, "" if state == "finished" else "stopped on request")
+        if state == "finished":
+            (self.folder.folder / "checkpoint.safetensors").unlink(missing_ok=True)
+
+    def _fresh(self, model: ModelName) -> TrainingState:
+        from crm_models.training.loop import TrainingState
+
+        return TrainingState.start(model, self.config, self.encoder)
+
+    def _fit_one(
+        self, states: dict[ModelName, TrainingState], model: ModelName, material: Material
+    ) -> Iterator[EpochEnd]:
+        from crm_models.training.loop import train
+
+        state = states[model]
+        for event in train(state, material, self.stop_requested):
+            self.record("epoch", **asdict(event))
+            if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+                self._checkpoint(states)
+            yield event
+        self._checkpoint(states)
+
+    def _checkpoint(self, states: dict[ModelName, TrainingState]) -> None:
+        """All states in one file, renamed into place: a kill at any moment leaves the old checkpoint or the new one."""
+        from safetensors.torch import save
+
+        tensors = {f"{m}.{k}": v.contiguous() for m, s in states.items() for k, v in s.tensors().items()}
+        meta = {str(m): json.dumps(s.meta()) for m, s in states.items()}
+        with new_file(self.folder.folder / "checkpoint.safetensors") as part:
+            part.write_bytes(save(tensors, metadata=meta))  # `save_file` hides a full disk in an error of its own
+            _sync(part)
+        self.saved = time.monotonic()
+
+    def _restored(self) -> dict[ModelName, TrainingState]:
+        from safetensors import safe_open
+
+        from crm_models.training.loop import TrainingState
+
+        file = self.folder.folder / "checkpoint.safetensors"
+        if not file.exists():
+            return {}
+        states: dict[ModelName, TrainingState] = {}
+        with safe_open(file, framework="pt") as handle:
+            meta = handle.metadata()
+            for model in self.config.models:
+                if model in meta:
+                    names = [k for k in handle.keys() if k.startswith(f"{model}.")]  # noqa: SIM118  # not a dict
+                    tensors = {k.removeprefix(f"{model}."): handle.get_tensor(k) for k in names}
+                    states[model] = TrainingState.restore(
+                        model, self.config, self.encoder, tensors, json.loads(meta[model])
+                    )
+        return states
+
+    def _save_weights(self, states: dict[ModelName, TrainingState]) -> None:
+        from safetensors.torch import save
+
+        tensors = {
+            f"{model}.{name}": value.detach().cpu().contiguous()
+            for model, state in states.items()
+            if state.epoch > 0
+            for name, value in state.best.items()
+        }
+        with new_file(self.folder.folder / "weights.safetensors") as part:
+            part.write_bytes(save(tensors))
+
+
+def rows_of(cohort: Cohort, table: pd.DataFrame) -> Split:
+    """The saved split as rows of this cohort, by id; customers that the run never saw are in no part."""
+    at = pd.Index(cohort.customers[CUSTOMER_ID]).get_indexer(pd.Index(table[CUSTOMER_ID]))
+    rows = {part: np.sort(at[(table["part"] == part).to_numpy() & (at >= 0)]) for part in ("train", "valid", "test")}
+    return Split(**rows)
+
+
+def _facts(state: TrainingState) -> dict[str, Any]:
+    numbers = {"best_loss": state.best_loss, "seconds": round(state.seconds, 3), **state.facts}
+    return {"epochs": state.epoch, "best_epoch": state.best_epoch, **numbers}
+
+
+def _end(run: RunFolder, state: str, models: dict[str, Any], seconds: float, reason: str) -> None:
+    write_json(
+        run.folder / "result.json",
+        {"state": state, "reason": reason, "models": models, "seconds": round(seconds, 3), "ended_at": now()},
+    )
+
+
+def _sync(file: Path) -> None:
+    with file.open("rb") as handle:
+        os.fsync(handle.fileno())
+
+
+# ---- using what was learned ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """The trained models of a run, ready to score; a model the run has not is None."""
+
+    sequence: SequenceTransformer | None
+    churn: ChurnTransformer | None
+    encoder: FeatureEncoder
+    config: RunConfig
+
+    def score(self, cohort: Cohort, moment: Moment | None, now_days: float | None = None) -> CustomerScores:
+        """Churn probability and best plan of every customer of the cohort, seen at `moment`."""
+        return self.score_encoded(self.encoder.encode(cohort, moment, now_days))
+
+    def score_encoded(self, arrays: CohortArrays) -> CustomerScores:
+        """The same of customers that `encoder` has encoded."""
+        from crm_models.inference.decoding import score_customers
+
+        return score_customers(self.sequence, self.churn, arrays, self.encoder)
+
+
+def load_models(run: RunFolder, *, device: str | None = None, threads: int | None = None) -> Models:
+    """The models of a run with their best weights, in evaluation mode. `RunError` where the run has none yet."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from crm_models.models.churn import ChurnTransformer
+    from crm_models.models.runtime import get_ready
+    from crm_models.models.sequence import SequenceTransformer
+    from crm_models.training.loop import resolve_device
+
+    file, config, encoder = run.need_weights(), run.config(), run.encoder()
+    get_ready(threads)
+    place = resolve_device(device or config.device)
+    try:
+        tensors = load_file(file)
+    except SafetensorError as error:
+        raise RunError(f"{file}: expected the run's weights, found a damaged file ({error}); train it again") from None
+
+    def loaded(name: ModelName, made_of: Any, settings: Any) -> Any:
+        own = {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
+        if not own:  # and none is made: without actions there is no sequence model to initialise
+            return None
+        module = made_of(settings, encoder)
+        try:
+            module.load_state_dict(own)
+        except RuntimeError:
+            raise RunError(f"{file}: the weights do not fit config.json and encoder.json; train it again") from None
+        return module.to(place).eval()
+
+    return Models(
+        sequence=loaded("sequence", SequenceTransformer, config.sequence),
+        churn=loaded("churn", ChurnTransformer, config.churn),
+        encoder=encoder,
+        config=config,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """A run's cohort cut as the run cut it: what evaluation and explanation work on."""
+
+    cohort: Cohort
+    arrays: CohortArrays
+    split: Split
+    outcomes: Outcomes
+
+
+def held_out(run: RunFolder, encoder: FeatureEncoder, cohort: Path | None = None) -> HeldOut:
+    """The run's cohort (or the same customers at another place) with the run's own split and the test outcomes."""
+    about = run.about()
+    whole = load_cohort(cohort or Path(about["cohort"]))
+    split = rows_of(whole, run.split())
+    if not len(split.test):
+        raise RunError(
+            f"{run.folder}: none of the run's test customers is in the cohort; evaluate on the run's own cohort"
+        )
+    found = outcomes(whole)
+    test = np.isin(found.rows, split.test)
+    chosen = Outcomes(rows=found.rows[test], n_history=found.n_history[test], n_outcome=found.n_outcome[test])
+    return HeldOut(cohort=whole, arrays=encoder.encode(whole, whole.as_of), split=split, outcomes=chosen)
+
+
+def predict_held_out(models: Models, held: HeldOut) -> tuple[SequencePredictions | None, ChurnPredictions | None]:
+    """What the models say about the run's test customers, for evaluation; None where there is no model or no case."""
+    from crm_models.inference.decoding import churn_probabilities, sequence_predictions
+
+    sequence, churn, labels = None, None, held.cohort.labels
+    if models.sequence is not None and len(held.outcomes.rows):
+        sequence = sequence_predictions(models.sequence, held.arrays, held.outcomes)
+    test = held.split.test[~np.isnan(labels[held.split.test])]
+    if models.churn is not None and len(test):
+        p = churn_probabilities(models.churn, held.arrays, test)
+        churn = ChurnPredictions(customer_id=held.arrays.customer_id[test], churned=labels[test], churn_p=p)
+    return sequence, churn

@@ -1,0 +1,277 @@
+"""Figures of the pages that decide and explain, in the house look of `charts`.
+
+No streamlit here, no arithmetic on the data. Text from a cohort goes through `charts.plain`, because Plotly reads some
+HTML in labels and hovers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.charts.theme import (
+    AT_RISK,
+    BASELINE,
+    CHANCE,
+    DATA,
+    MODEL,
+    RETENTION,
+    figure,
+    plain,
+)
+
+MODEL_PALE, RETENTION_PALE = "rgba(42,98,240,0.4)", "rgba(10,159,152,0.4)"
+"""What was, beside what is."""
+
+
+# ---- thresholds ------------------------------------------------------------------------------------------------------
+
+
+def risk_histogram(counts: np.ndarray, threshold: float, height: int = 230) -> go.Figure:
+    """Customers by churn probability, those above the threshold in the colour of risk. counts: (B,) over 0 to 1."""
+    n, total = len(counts), max(int(counts.sum()), 1)
+    low = np.arange(n) / n
+    middle = low + 0.5 / n
+    fig = figure("Customers by churn probability", x="churn probability", y="customers", height=height)
+    fig.add_trace(
+        go.Bar(
+            x=middle.round(4).tolist(),
+            y=counts.tolist(),
+            width=1 / n,
+            marker={"color": _risk_colors(n, threshold)},
+            customdata=[[f"{a:.2f} to {a + 1 / n:.2f}", f"{c / total:.1%}"] for a, c in zip(low, counts, strict=True)],
+            hovertemplate="%{customdata[0]}<br>%{y:,} customers (%{customdata[1]})<extra></extra>",
+        )
+    )
+    fig.add_vline(x=threshold, line={"color": AT_RISK, "width": 2, "dash": "dot"})
+    # Drawn anew at every move of the slider: no second pass for margins, no rounding, no template to send along.
+    fig.update_xaxes(range=[0, 1], dtick=0.1, tickformat=".1f", fixedrange=True, automargin=False)
+    fig.update_yaxes(fixedrange=True, automargin=False, nticks=5)
+    margin = {"l": 64, "r": 16, "t": 40, "b": 44}
+    return fig.update_layout(bargap=0.08, barcornerradius=0, hovermode="closest", template="none", margin=margin)
+
+
+def at_threshold(histogram: go.Figure, threshold: float) -> go.Figure:
+    """The same histogram at another threshold, in a sixth of the time that building it takes."""
+    spec = histogram.to_dict()
+    bars, line = spec["data"][0], spec["layout"]["shapes"][0]
+    bars["marker"]["color"] = _risk_colors(len(bars["x"]), threshold)
+    line["x0"] = line["x1"] = threshold
+    return go.Figure(spec)
+
+
+def _risk_colors(bins: int, threshold: float) -> list[str]:
+    """Of bins from 0 to 1, those with their middle above the threshold in the colour of risk."""
+    return [AT_RISK if (k + 0.5) / bins > threshold else DATA for k in range(bins)]
+
+
+NEAR = 0.1
+"""Thresholds closer than this share their room for labels."""
+
+
+def expected_value(table: pd.DataFrame, threshold: float, unit: str) -> go.Figure:
+    """Value of contacting everybody above each threshold, the best one and the current one marked.
+
+    table: as `RiskIndex.expected_value` gives it. unit: the currency, in words.
+    """
+    fig = figure("What contacting everybody at risk is worth", x="churn threshold", y=f"expected value ({unit})")
+    hover = "threshold %{x:.2f}<br>value %{y:,.0f}<br>%{customdata[0]:,} contacted, %{customdata[1]:,.0f} kept"
+    fig.add_trace(
+        go.Scatter(
+            x=table["threshold"].tolist(),
+            y=table["value"].tolist(),
+            customdata=table[["contacted", "kept"]].to_numpy().tolist(),
+            mode="lines",
+            line={"color": MODEL, "width": 2},
+            hovertemplate=hover + "<extra></extra>",
+        )
+    )
+    best = table[table["best"]].iloc[0]
+    found = float(best["threshold"])
+    # Side by side where both lie close to each other, so that neither label covers the other mark.
+    sides = ("top center", "bottom center") if abs(found - threshold) > NEAR else ("top left", "top right")
+    sides = sides if found <= threshold or abs(found - threshold) > NEAR else sides[::-1]
+    for x, color, text, symbol, side in (
+        (found, RETENTION, f"best: {found:.2f}", "star", sides[0]),
+        (threshold, AT_RISK, f"now: {threshold:.2f}", "circle", sides[1]),
+    ):
+        y = float(np.interp(x, table["threshold"], table["value"]))
+        fig.add_trace(
+            go.Scatter(
+                x=[x],
+                y=[y],
+                mode="markers+text",
+                marker={"color": color, "size": 12, "symbol": symbol},
+                text=[text],
+                textposition=side,
+                hovertemplate=f"{text}<br>value %{{y:,.0f}}<extra></extra>",
+            )
+        )
+    fig.add_hline(y=0, line={"color": CHANCE, "width": 1, "dash": "dash"})
+    room = max(float(table["value"].max() - table["value"].min()), 1e-9) * 0.14
+    fig.update_yaxes(range=[float(min(table["value"].min(), 0)) - room, float(max(table["value"].max(), 0)) + room])
+    return fig.update_xaxes(range=[-0.04, 1.04], dtick=0.1)
+
+
+def before_after(table: pd.DataFrame, retention: Sequence[str], top: int = 15) -> go.Figure:
+    """How often each action stands in a plan, before and after the policy. table: `action`, `before`, `after`."""
+    size = np.maximum(table["before"].to_numpy(), table["after"].to_numpy())
+    shown = table.iloc[np.sort(np.argsort(-size, kind="stable")[:top])].reset_index(drop=True)
+    left = len(table) - len(shown)
+    title = "Steps of all plans by action" + (f" (top {len(shown)} of {len(table):,})" if left else "")
+    n = len(shown)
+    fig = figure(title, x="plan steps", height=max(220, 110 + 34 * n), legend=True)
+    color = [RETENTION if action in retention else MODEL for action in shown["action"]]
+    pale = [RETENTION_PALE if action in retention else MODEL_PALE for action in shown["action"]]
+    names = [[plain(action, 120)] for action in shown["action"]]
+    for column, name, colors in (("before", "Before the policy", pale), ("after", "After the policy", color)):
+        fig.add_trace(
+            go.Bar(
+                x=shown[column].tolist(),
+                y=list(range(n)),
+                orientation="h",
+                name=name,
+                marker={"color": colors},
+                customdata=names,
+                hovertemplate=f"%{{customdata[0]}}<br>%{{x:,}} steps, {name.lower()}<extra></extra>",
+            )
+        )
+    ticks = {"tickvals": list(range(n)), "ticktext": [plain(action) for action in shown["action"]]}
+    fig.update_yaxes(tickmode="array", range=[n - 0.4, -0.6], showgrid=False, **ticks)
+    # Bars of one group are stacked from the bottom up, and the axis is turned over: the first trace stays on top.
+    return fig.update_layout(barmode="group", bargap=0.3, legend={"traceorder": "normal"})
+
+
+# ---- one customer ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimedEvents:
+    """Events on a timeline: (T,) times (dates or numbers), action labels, values (NaN: none), whether models saw it."""
+
+    when: Sequence[Any]
+    action: Sequence[str]
+    value: Sequence[float]
+    seen: Sequence[bool]
+
+
+def timeline(events: TimedEvents, *, unit: str, cut: Any = None, top: int = 14) -> go.Figure:
+    """The history of one customer: time from left to right, one line per action, the most frequent ones by name.
+
+    unit: what the time axis counts in. cut: the moment up to which the models see.
+    """
+    count = Counter(events.action)
+    lines = [action for action, _ in count.most_common(top)]
+    other = "other actions" if len(count) > top else None
+    place = {action: k for k, action in enumerate(lines)}
+    names = [plain(action) for action in lines] + ([other] if other else [])
+    fig = figure("History", x=unit, height=120 + 26 * max(len(names), 3), legend=not all(events.seen))
+    for seen, name, symbol, color in (
+        (True, "Seen by the models", "circle", DATA),
+        (False, "Came later, not seen", "circle-open", CHANCE),
+    ):
+        own = [k for k, s in enumerate(events.seen) if s == seen]
+        if not own:
+            continue
+        texts = [_event_text(events, k) for k in own]
+        fig.add_trace(
+            go.Scatter(
+                x=[events.when[k] for k in own],
+                y=[place.get(events.action[k], len(lines)) for k in own],
+                mode="markers",
+                name=name,
+                marker={"color": color, "size": 11, "symbol": symbol, "opacity": 0.85, "line": {"width": 2}},
+                customdata=[[text] for text in texts],
+                hovertemplate="%{customdata[0]}<br>%{x}<extra></extra>",
+            )
+        )
+    if cut is not None and not all(events.seen):
+        fig.add_vline(x=cut, line={"color": CHANCE, "width": 1, "dash": "dot"})
+    ticks = {"tickvals": list(range(len(names))), "ticktext": names}
+    return fig.update_yaxes(tickmode="array", range=[max(len(names), 1) - 0.4, -0.6], **ticks)
+
+
+def _event_text(events: TimedEvents, k: int) -> str:
+    value = events.value[k]
+    return plain(events.action[k], 120) + ("" if np.isnan(value) else f", value {value:g}")
+
+
+# ---- attention and effect --------------------------------------------------------------------------------------------
+
+
+def attention_map(weights: np.ndarray, tokens: Sequence[str], title: str, reader: int | None = None) -> go.Figure:
+    """Who looks at whom: weights (T, T), row looks at column, rows of the whole map sum to one.
+
+    reader: the row that the prediction is read from, framed in the colour of effects.
+    """
+    n = len(tokens)
+    names, full = [plain(token, 22) for token in tokens], [plain(token, 120) for token in tokens]
+    fig = figure(title, x="looked at", y="looking", height=max(340, 200 + 17 * n))
+    # A few cells near 100 % (the first token has only itself to look at) would leave all others pale.
+    top = float(np.quantile(weights[weights > 0], 0.97)) if (weights > 0).any() else 1.0
+    fig.add_trace(
+        go.Heatmap(
+            z=weights.round(5).tolist(),
+            x=list(range(n)),
+            y=list(range(n)),
+            customdata=[[[full[i], full[j]] for j in range(n)] for i in range(n)],
+            colorscale=[[0, "rgba(42,98,240,0.04)"], [1, "rgba(42,98,240,1)"]],
+            zmin=0,
+            zmax=top,
+            xgap=1,
+            ygap=1,
+            colorbar={
+                "title": {"text": "attention"},
+                "tickformat": ".0%" if top >= 0.05 else ".1%",
+                "thickness": 12,
+                "len": 0.7,
+                "nticks": 5,
+            },
+            hovertemplate="%{customdata[0]}<br>looks at %{customdata[1]}<br>attention %{z:.1%}<extra></extra>",
+        )
+    )
+    if reader is not None:
+        frame = {"color": BASELINE, "width": 2}
+        fig.add_shape(type="rect", x0=-0.5, x1=n - 0.5, y0=reader - 0.5, y1=reader + 0.5, line=frame)
+    ticks = {"tickmode": "array", "tickvals": list(range(n)), "ticktext": names, "showgrid": False, "ticks": ""}
+    fig.update_xaxes(tickangle=-90 if n > 14 else -45, **ticks)
+    return fig.update_yaxes(autorange="reversed", **ticks)
+
+
+def effects(table: pd.DataFrame, title: str, x: str, top: int = 20) -> go.Figure:
+    """What taking each event or feature away does, and beside it the attention it gets.
+
+    table: `name`, `effect` (share, signed or not), `attention`, `effect_rank`, `attention_rank`; strongest first.
+    """
+    shown = table.sort_values("effect_rank", kind="stable").head(top)
+    n = len(shown)
+    fig = figure(title, height=max(340, 130 + 24 * n))
+    ranks = shown[["effect_rank", "attention_rank"]].to_numpy().tolist()
+    names = [[plain(name, 120), *rank] for name, rank in zip(shown["name"], ranks, strict=True)]
+    for column, axis, color, hover in (
+        ("effect", "x", BASELINE, "effect %{x:.2f} points, number %{customdata[1]}"),
+        ("attention", "x2", MODEL, "attention %{x:.1f} %, number %{customdata[2]}"),
+    ):
+        fig.add_trace(
+            go.Bar(
+                x=(100 * shown[column]).tolist(),
+                y=list(range(n)),
+                xaxis=axis,
+                orientation="h",
+                marker={"color": color},
+                customdata=names,
+                hovertemplate="%{customdata[0]}<br>" + hover + "<extra></extra>",
+            )
+        )
+    ticks = {"tickvals": list(range(n)), "ticktext": [plain(name, 26) for name in shown["name"]]}
+    fig.update_yaxes(tickmode="array", range=[n - 0.4, -0.6], showgrid=False, **ticks)
+    right = {"domain": [0.64, 1], "anchor": "y", "rangemode": "tozero", "nticks": 4}
+    right["title"] = {"text": "attention (%)", "standoff": 8}
+    left = {"domain": [0, 0.58], "title": {"text": x, "standoff": 8}, "zeroline": True, "nticks": 6}
+    return fig.update_layout(xaxis=left, xaxis2=right)

@@ -1,0 +1,251 @@
+"""Figures of the evaluation page: one function per table of `crm_models.evaluation.curves`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.charts.theme import AT_RISK, CEILING, CHANCE, DATA, MODEL, RETENTION, figure, with_room
+
+SQUARE = 380
+
+
+def roc(table: pd.DataFrame, title: str, point: tuple[float, float, float]) -> go.Figure:
+    """ROC curve with chance's diagonal and one threshold's point. point: threshold, false and true positive rate."""
+    fig = figure(
+        title, x="stayers wrongly flagged (false positive rate)", y="churners found (true positive rate)",
+        height=SQUARE, legend=True,
+    )  # fmt: skip
+    _line(fig, [0, 1], [0, 1], "Chance", CHANCE, dash="dot")
+    fig.add_trace(
+        go.Scatter(
+            x=table["fpr"].tolist(),
+            y=table["tpr"].tolist(),
+            customdata=table[["threshold", "flagged"]].to_numpy().tolist(),
+            mode="lines",
+            name="Ours",
+            line={"color": MODEL, "width": 2.5},
+            hovertemplate="threshold %{customdata[0]:.3f}<br>%{customdata[1]:,.0f} flagged<br>"
+            "found %{y:.1%} of churners<br>flagged %{x:.1%} of stayers<extra></extra>",
+        )
+    )
+    at, fpr, tpr = point
+    _point(fig, (fpr, tpr), at, f"found {tpr:.1%} of churners<br>flagged {fpr:.1%} of stayers")
+    return _unit_square(fig)
+
+
+def precision_recall(table: pd.DataFrame, rate: float, point: tuple[float, float | None, float]) -> go.Figure:
+    """Precision against recall with the churn rate as chance. point: threshold, precision, recall."""
+    fig = figure(
+        "Precision and recall", x="churners found (recall)", y="right among those flagged (precision)",
+        height=SQUARE, legend=True,
+    )  # fmt: skip
+    _line(fig, [0, 1], [rate, rate], "Chance", CHANCE, dash="dot")
+    fig.add_trace(
+        go.Scatter(
+            x=table["recall"].tolist(),
+            y=table["precision"].tolist(),
+            customdata=table[["threshold", "flagged"]].to_numpy().tolist(),
+            mode="lines",
+            name="Ours",
+            line={"color": MODEL, "width": 2.5},
+            hovertemplate="threshold %{customdata[0]:.3f}<br>%{customdata[1]:,.0f} flagged<br>"
+            "precision %{y:.1%}<br>recall %{x:.1%}<extra></extra>",
+        )
+    )
+    at, precision, recall = point
+    if precision is not None:
+        _point(fig, (recall, precision), at, f"precision {precision:.1%}<br>recall {recall:.1%}")
+    return _unit_square(fig)
+
+
+def calibration(table: pd.DataFrame, title: str = "Calibration") -> go.Figure:
+    """Observed churn rate against predicted probability, with 95 % intervals and the diagonal of perfection."""
+    fig = figure(title, x="predicted churn probability", y="observed churn rate", height=SQUARE, legend=True)
+    _line(fig, [0, 1], [0, 1], "Perfect", CEILING, dash="dot")
+    fig.add_trace(
+        go.Scatter(
+            x=table["predicted"].tolist(),
+            y=table["observed"].tolist(),
+            error_y=_interval(table, "observed"),
+            customdata=table[["customers", "low", "high"]].to_numpy().tolist(),
+            mode="markers+lines",
+            name="Ours, a tenth of the customers each",
+            marker={"color": MODEL, "size": 9},
+            line={"color": MODEL, "width": 1},
+            hovertemplate="predicted %{x:.1%}<br>observed %{y:.1%} (95 %: %{customdata[1]:.1%} to %{customdata[2]:.1%})"
+            "<br>%{customdata[0]:,.0f} customers<extra></extra>",
+        )
+    )
+    return _unit_square(fig)
+
+
+def gain(table: pd.DataFrame, point: tuple[float, float, float]) -> go.Figure:
+    """Share of all churners reached when the riskiest customers are contacted first. point: threshold, share of the
+    customers contacted, share of the churners reached."""
+    fig = figure("Gain", x="customers contacted, riskiest first", y="churners reached", height=SQUARE, legend=True)
+    _line(fig, [0, 1], [0, 1], "Chance", CHANCE, dash="dot")
+    fig.add_trace(
+        go.Scatter(
+            x=[0.0, *table["contacted"]],
+            y=[0.0, *table["gain"]],
+            customdata=[[0, 0.0], *table[["customers", "lift"]].to_numpy().tolist()],
+            mode="lines",
+            name="Ours",
+            line={"color": MODEL, "width": 2.5},
+            hovertemplate="%{customdata[0]:,.0f} customers (%{x:.0%})<br>reach %{y:.1%} of churners<extra></extra>",
+        )
+    )
+    at, contacted, reached = point
+    _point(
+        fig, (contacted, reached), at, f"contacted {contacted:.1%} of customers<br>reached {reached:.1%} of churners"
+    )
+    return _unit_square(fig)
+
+
+def lift(table: pd.DataFrame) -> go.Figure:
+    """How many times more churners are reached than by contacting at random."""
+    fig = figure(
+        "Lift", x="customers contacted, riskiest first", y="times better than at random", height=SQUARE, legend=True
+    )  # fmt: skip
+    _line(fig, [0, 1], [1, 1], "Chance", CHANCE, dash="dot")
+    fig.add_trace(
+        go.Scatter(
+            x=table["contacted"].tolist(),
+            y=table["lift"].tolist(),
+            customdata=table[["customers", "gain"]].to_numpy().tolist(),
+            mode="lines",
+            name="Ours",
+            line={"color": MODEL, "width": 2.5},
+            hovertemplate="%{customdata[0]:,.0f} customers (%{x:.0%})<br>lift %{y:.2f}<extra></extra>",
+        )
+    )
+    fig.update_xaxes(range=[0, 1], tickformat=".0%")
+    return with_room(fig.update_yaxes(rangemode="tozero"))
+
+
+def confusion(table: pd.DataFrame, threshold: float, ink: str) -> go.Figure:
+    """Customers by what happened (rows) and what was said (columns) at a threshold. ink: colour of the theme's text."""
+    fig = figure(f"Right and wrong at {threshold:.2f}", x="what the model said", y="what happened", height=SQUARE)
+    counts = table.to_numpy()
+    share = counts / max(counts.sum(), 1)
+    names = [["churners found", "churners missed"], ["false alarms", "stayers left in peace"]]
+    # Right in one colour, wrong in another; the depth says how many.
+    for right, color in ((True, RETENTION), (False, AT_RISK)):
+        z = [[float(share[i, j]) if (i == j) == right else None for j in range(2)] for i in range(2)]
+        fig.add_trace(
+            go.Heatmap(
+                z=z, x=list(table.columns), y=list(table.index), zmin=0, zmax=1, showscale=False, xgap=4, ygap=4,
+                colorscale=[[0, _faded(color, 0.1)], [1, _faded(color, 0.5)]], text=names, hoverongaps=False,
+                customdata=counts.tolist(),
+                hovertemplate="%{text}: %{customdata:,} customers, %{z:.1%} of all<br>%{y}, said %{x}<extra></extra>",
+            )
+        )  # fmt: skip
+    for i in range(2):
+        for j in range(2):
+            text = f"<b>{counts[i, j]:,}</b><br>{names[i][j]}<br>{share[i, j]:.1%}"
+            fig.add_annotation(
+                x=table.columns[j], y=table.index[i], text=text, showarrow=False, font={"size": 14, "color": ink}
+            )
+    fig.update_yaxes(autorange="reversed", showgrid=False)
+    return with_room(fig.update_xaxes(showgrid=False), left=84)
+
+
+def distribution(table: pd.DataFrame, threshold: float) -> go.Figure:
+    """Customers per bin of churn probability, by what happened, with the threshold."""
+    fig = figure(
+        "Churn probability by what happened", x="churn probability", y="customers", height=SQUARE, legend=True
+    )  # fmt: skip
+    middle = ((table["low"] + table["high"]) / 2).tolist()
+    width = float((table["high"] - table["low"]).iloc[0])
+    bins = [[f"{a:.2f} to {b:.2f}"] for a, b in zip(table["low"], table["high"], strict=True)]
+    for column, color in (("stayed", DATA), ("churned", AT_RISK)):
+        fig.add_trace(
+            go.Bar(
+                x=middle,
+                y=table[column].tolist(),
+                width=width,
+                name=column.capitalize(),
+                marker={"color": color, "opacity": 0.7},
+                customdata=bins,
+                hovertemplate=f"%{{customdata[0]}}<br>%{{y:,}} {column}<extra></extra>",
+            )
+        )
+    fig.add_vline(x=threshold, line={"color": AT_RISK, "width": 2, "dash": "dot"})
+    fig.update_xaxes(range=[0, 1])
+    return with_room(fig.update_layout(barmode="overlay", bargap=0.04, barcornerradius=1))
+
+
+def accuracy_bars(
+    labels: Sequence[object], table: pd.DataFrame, column: str, *, title: str, x: str, chance: float | None
+) -> go.Figure:
+    """Share of right actions per group with its 95 % interval, and chance. table: `column`, `low`, `high`, `loss`,
+    `customers`."""
+    fig = figure(title, x=x, y="right actions", height=SQUARE, legend=chance is not None)
+    n = len(table)
+    fig.add_trace(
+        go.Bar(
+            x=list(range(n)),
+            y=table[column].tolist(),
+            name="Ours",
+            error_y=_interval(table, column),
+            marker={"color": MODEL},
+            customdata=[
+                [str(label), low, high, count, loss]
+                for label, low, high, count, loss in zip(
+                    labels, table["low"], table["high"], table["customers"], table["loss"], strict=True
+                )
+            ],
+            hovertemplate=f"{x} %{{customdata[0]}}<br>right %{{y:.1%}} (95 %: %{{customdata[1]:.1%}} to "
+            "%{customdata[2]:.1%})<br>loss %{customdata[4]:.3f} nats<br>%{customdata[3]:,} customers<extra></extra>",
+        )
+    )
+    if chance is not None:
+        _line(fig, [-0.5, n - 0.5], [chance, chance], "Chance", CHANCE, dash="dot")
+    fig.update_xaxes(tickmode="array", tickvals=list(range(n)), ticktext=[str(label) for label in labels])
+    return with_room(fig.update_yaxes(tickformat=".0%", rangemode="tozero"))
+
+
+# ---- pieces ----------------------------------------------------------------------------------------------------------
+
+
+def _line(fig: go.Figure, x: Sequence[float], y: Sequence[float], name: str, color: str, *, dash: str) -> None:
+    line = {"color": color, "width": 2, "dash": dash}
+    fig.add_trace(go.Scatter(x=list(x), y=list(y), mode="lines", name=name, line=line, hoverinfo="skip"))
+
+
+def _point(fig: go.Figure, at: tuple[float, float], threshold: float, hover: str) -> None:
+    fig.add_trace(
+        go.Scatter(
+            x=[at[0]],
+            y=[at[1]],
+            mode="markers",
+            name=f"Threshold {threshold:.2f}",
+            marker={"color": AT_RISK, "size": 14, "line": {"width": 2, "color": "white"}},
+            hovertemplate=f"threshold {threshold:.2f}<br>{hover}<extra></extra>",
+        )
+    )
+
+
+def _interval(table: pd.DataFrame, column: str) -> dict[str, object]:
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": (table["high"] - table[column]).tolist(),
+        "arrayminus": (table[column] - table["low"]).tolist(),
+        "color": CHANCE,
+        "thickness": 1.5,
+        "width": 4,
+    }
+
+
+def _unit_square(fig: go.Figure) -> go.Figure:
+    fig.update_xaxes(range=[-0.02, 1.02], tickformat=".0%")
+    return with_room(fig.update_yaxes(range=[-0.02, 1.04], tickformat=".0%"))
+
+
+def _faded(color: str, opacity: float) -> str:
+    red, green, blue = (int(color[k : k + 2], 16) for k in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity})"

@@ -1,0 +1,1 @@
+"""The queue of trainings and the process that works it off."""

@@ -1,0 +1,201 @@
+"""The list of customers with its filter, shared by the pages that act: never more than a few hundred rows at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.compute as pc
+import streamlit as st
+
+from crm_models.core.records import CustomerScores
+from crm_models.core.schema import N_STEPS, PLAN_SOURCES
+from crm_models.planning.plans import Plans, Policy
+from dashboard.charts import theme
+from dashboard.panels import widgets
+from dashboard.state import predictions, session, store
+
+SEARCH = "search"
+WHO = "who"
+SOURCE = "source"
+SORT = "sort"
+PAGE = "list_page"
+
+ROWS = 100
+"""Customers on one page of the list."""
+
+WHO_OPTIONS = ("everybody", "at risk", "not at risk")
+SORTS = ("highest risk first", "lowest risk first", "longest history first", "in the order of the cohort")
+SOURCES = {
+    "model": "the model's plan",
+    "override": "retention in all steps",
+    "graded": "retention in some steps",
+    "fallback": "popular actions",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Which customers to list, and in which order."""
+
+    search: str = ""
+    who: str = "everybody"
+    source: str | None = None
+    sort: str = SORTS[0]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it lets everybody through."""
+        return not self.search and self.who == "everybody" and self.source is None
+
+
+def current_filter() -> Filter:
+    """The filter of this viewer, also where it is not drawn."""
+    state = st.session_state
+    return Filter(
+        search=(state.get(SEARCH) or "").strip(),
+        who=state.get(WHO) or "everybody",
+        source=state.get(SOURCE),
+        sort=state.get(SORT) or SORTS[0],
+    )
+
+
+def filter_row(*, search: bool = True) -> Filter:
+    """The controls of the filter in a row; without the search where the page has it already."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        if search:
+            search_box("Search customers")
+
+        st.radio("Show", WHO_OPTIONS, horizontal=True, key=WHO, persist_state="session")
+        st.selectbox(
+            "Plan",
+            list(PLAN_SOURCES),
+            index=None,
+            format_func=SOURCES.__getitem__,
+            key=SOURCE,
+            persist_state="session",
+            placeholder="any plan",
+            width=210,
+        )
+        st.selectbox("Order", SORTS, key=SORT, persist_state="session", width=230)
+    return current_filter()
+
+
+def search_box(label: str, placeholder: str = "Part of a customer id") -> str:
+    """The search, one for all pages; returns what is searched for."""
+    st.text_input(
+        label,
+        key=SEARCH,
+        persist_state="session",
+        type="search",
+        placeholder=placeholder,
+        icon=":material/search:",
+        live="250ms",
+        width=300,
+    )
+    return current_filter().search
+
+
+def filtered(card: store.RunCard, everybody: CustomerScores, policy: Policy, wanted: Filter) -> np.ndarray:
+    """Rows of the cohort that pass the filter, in its order. A pass over a million customers takes tens of ms."""
+    n = len(everybody.customer_id)
+    passes = np.ones(n, dtype=bool)
+    risky = np.round(everybody.churn_p, 6) > policy.threshold
+    if wanted.search:
+        ids = predictions.ids(predictions.scores_mark(card), everybody.customer_id)
+        passes &= pc.match_substring(ids, wanted.search, ignore_case=True).to_numpy(zero_copy_only=False)
+    if wanted.who != "everybody":
+        passes &= risky if wanted.who == "at risk" else ~risky
+    if wanted.source is not None:
+        passes &= _source(everybody, policy) == PLAN_SOURCES.index(wanted.source)
+    risk = store.risk_index(card)
+    if wanted.sort in SORTS[:2] and risk is not None:
+        rows = risk.rows_at_risk(-1.0)
+        rows = np.concatenate([rows, np.flatnonzero(np.isnan(everybody.churn_p))])
+        rows = rows if wanted.sort == SORTS[0] else rows[::-1]
+        return rows[passes[rows]]
+    rows = np.flatnonzero(passes)
+    if wanted.sort == SORTS[2]:
+        rows = rows[np.argsort(-everybody.n_events[rows], kind="stable")]
+    return rows
+
+
+def _source(everybody: CustomerScores, policy: Policy) -> np.ndarray:
+    """(N,) place in PLAN_SOURCES of everybody's plan, without making the plans."""
+    has_model = np.zeros(len(everybody.customer_id), dtype=bool)
+    if everybody.plans is not None:
+        has_model = (everybody.n_events > 0) & (everybody.plans.actions > 0).any(axis=1)
+    source = np.where(has_model, PLAN_SOURCES.index("model"), PLAN_SOURCES.index("fallback"))
+    turned = policy.n_retention(np.round(everybody.churn_p, 6)) > 0
+    return np.where(turned, PLAN_SOURCES.index(policy.mode), source)
+
+
+def page_of(rows: np.ndarray, key: str = PAGE) -> np.ndarray:
+    """The rows of the page of the list that the viewer is on, with the control to turn it; call it after the table."""
+    pages = max(1, -(-len(rows) // ROWS))
+    at = min(int(st.session_state.get(key) or 1), pages)
+    return rows[(at - 1) * ROWS : at * ROWS]
+
+
+def turn_pages(n_rows: int, key: str = PAGE) -> None:
+    """The control that turns the pages of a list, and how many rows there are in all."""
+    pages = max(1, -(-n_rows // ROWS))
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.caption(f"{n_rows:,} customers" + (f", {ROWS} on a page" if pages > 1 else ""))
+        if pages > 1:
+            st.pagination(pages, key=key, persist_state="page")
+
+
+def table(plans: Plans, *, has_churn: bool = True) -> pd.DataFrame:
+    """The plans as a table to look at: one row per customer, the three steps as chips."""
+    labels = np.array([*plans.catalogue.labels, ""], dtype=object)
+    shown = pd.DataFrame(
+        {
+            "customer": plans.customer_id,
+            "churn probability": (100 * plans.churn_p).round(1),
+            "plan": [[f"{k}. {labels[a]}" for k, a in enumerate(row, 1) if a >= 0] for row in plans.action],
+            "from": [SOURCES[PLAN_SOURCES[s]] for s in plans.source],
+            "instead of": [", ".join(labels[a] for a in row if a >= 0) for row in plans.before],
+            "events": plans.n_events,
+        }
+    )
+    same = (plans.action == plans.before).all(axis=1)
+    shown.loc[same, "instead of"] = ""
+    return shown if has_churn else shown.drop(columns="churn probability")
+
+
+def column_config(plans: Plans) -> dict[str, Any]:
+    """How the columns of `table` look: a bar for the risk, chips for the plan, retention actions in their colour."""
+    labels, retention = plans.catalogue.labels, plans.policy.retention_actions[:N_STEPS]
+    used = sorted({int(a) for a in plans.action.ravel() if a >= 0})
+    options = [f"{k}. {labels[a]}" for a in used for k in range(1, N_STEPS + 1)]
+    colors = ["green" if labels[a] in retention else "blue" for a in used for _ in range(N_STEPS)]
+    return {
+        "customer": st.column_config.TextColumn(pinned=True),
+        "churn probability": risk_bar(),
+        "plan": st.column_config.MultiselectColumn("three steps", options=options, color=colors, width=520),
+        "from": st.column_config.TextColumn(help="Where the plan comes from."),
+        "instead of": st.column_config.TextColumn(help="What the model would do if the risk were below the threshold."),
+        "events": st.column_config.NumberColumn(help="Length of the history."),
+    }
+
+
+def risk_bar() -> Any:
+    """The column of a table that shows churn probabilities in percent (0 to 100) as bars."""
+    return st.column_config.ProgressColumn(format="%.1f%%", min_value=0, max_value=100, color=theme.AT_RISK)
+
+
+def link_to(customer_id: str) -> dict[str, str]:
+    """What stands in the address of the page of one customer."""
+    found = {session.CUSTOMER: customer_id, session.THRESHOLD: f"{session.threshold():g}"}
+    for key in (session.COHORT, session.RUN):
+        if st.session_state.get(key):
+            found[key] = st.session_state[key]
+    return found
+
+
+def nobody() -> None:
+    """What a list shows that lets nobody through."""
+    widgets.empty_state("search_off", "No customer matches", "Widen the filter above, or clear the search.")

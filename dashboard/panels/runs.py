@@ -1,0 +1,170 @@
+"""What the training page shows of runs: their list, one of them in detail, several beside each other."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from crm_models.core.config import RunConfig
+from dashboard.panels import loss as loss_panels
+from dashboard.panels import widgets
+from dashboard.state import session, store
+
+LOOKED_AT = "compare_runs"
+STATES = {
+    "running": "training",
+    "scoring": "scoring",
+    "waiting": "waiting",
+    "finished": "finished",
+    "stopped": "stopped",
+    "failed": "failed",
+    "interrupted": "interrupted",
+}
+
+
+def history(cohort: store.CohortCard) -> None:
+    """The list of runs; one of them in detail, or several beside each other."""
+    st.header("Runs on this cohort", anchor=False)
+    runs = store.run_cards(cohort.name)
+    if not runs:
+        said = "Each training becomes a run: its settings, curves, scores and plans."
+        widgets.empty_state("history", "No runs yet", said)
+        return
+    st.dataframe(
+        _runs_table(runs),
+        hide_index=True,
+        alt="Runs on this cohort, newest first",
+        placeholder="–",
+        column_config={
+            "run": st.column_config.TextColumn(width="medium"),
+            "step accuracy": st.column_config.NumberColumn(
+                format="%.3f", help="Share of next actions that were right."
+            ),
+            "churn AUC": st.column_config.NumberColumn(format="%.3f", help="0.5 is chance, 1 is perfect."),
+            "why": st.column_config.TextColumn("why it ended", width="medium"),
+        },
+    )
+    names = [run.run_id for run in runs]
+    looked_at = st.session_state.get(LOOKED_AT)
+    there = [name for name in looked_at or [] if name in names]
+    if looked_at is None or (looked_at and not there):
+        there = [run.run_id for run in sorted(runs, key=lambda r: r.search is not None) if run.status.is_over][:1]
+    st.session_state[LOOKED_AT] = there
+    picked = st.multiselect(
+        "Look at runs",
+        names,
+        key=LOOKED_AT,
+        help="One run: its curves, scores and settings. Two or more: what differs, curves over each other.",
+    )
+    shown = [run for run in runs if run.run_id in picked]
+    if len(shown) == 1:
+        _one_run(shown[0])
+    elif shown:
+        _several_runs(shown)
+
+
+def _runs_table(runs: list[store.RunCard]) -> pd.DataFrame:
+    rows = []
+    for run in runs:
+        report = store.report(run) or {}
+        rows.append(
+            {
+                "run": run.run_id,
+                "state": STATES[run.state],
+                "preset": run.preset,
+                "began": widgets.ago(run.created),
+                "took": widgets.duration(run.status.seconds),
+                "step accuracy": (report.get("sequence") or {}).get("step_accuracy"),
+                "churn AUC": (report.get("churn") or {}).get("auc"),
+                "why": run.status.reason,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _one_run(run: store.RunCard) -> None:
+    with st.container(border=True):
+        st.markdown(
+            f"**{widgets.plain(run.run_id)}**: {STATES[run.state]}, {run.preset} preset, {widgets.ago(run.created)}"
+        )
+        if run.state == "failed":
+            widgets.error_box(run.status.reason, "The training failed:")
+        if run.state == "interrupted":
+            st.warning("The training was cut off. It can go on from where it was.", icon=":material/warning:")
+        for note in run.about.get("notes", []):
+            st.caption(widgets.plain(note))
+        if run.state == "running":
+            st.caption("Its curves are at the top of this page.")
+        elif run.status.epochs:  # also of a run that waits for its scores
+            loss_panels.curves(run, "one")
+        elif run.state == "waiting":
+            st.caption("It waits in the queue at the top of this page.")
+        report = store.report(run)
+        if report is not None:
+            widgets.rulers(widgets.headline_scores(report), key=f"scores_{run.run_id}")
+        elif run.usable and run.state != "scoring":
+            store.ask_for_scores(run)
+        _run_actions(run)
+        with st.expander("All settings and what it was trained on", icon=":material/list:"):
+            st.dataframe(_settings_table([run]), hide_index=True, alt="Settings of the run")
+
+
+def _run_actions(run: store.RunCard) -> None:
+    with st.container(horizontal=True):
+        if run.usable:
+            st.button(
+                "Use this run", icon=":material/check:", on_click=session.choose_run, args=(run.run_id,), key="use_run"
+            )
+        if run.state in ("interrupted", "stopped") and st.button("Go on training", icon=":material/resume:"):
+            store.resume_run(run)
+            st.rerun()
+        with st.popover("Delete", icon=":material/delete:"):
+            st.markdown(f"Delete **{widgets.plain(run.run_id)}** with its weights and scores? This cannot be undone.")
+            st.button(
+                "Yes, delete it",
+                type="primary",
+                key="delete_run",
+                on_click=store.delete_run,
+                args=(run.run_id,),
+                disabled=run.state == "running",
+                help="Stop the training first." if run.state == "running" else None,
+            )
+
+
+def _several_runs(runs: list[store.RunCard]) -> None:
+    table = _settings_table(runs)
+    values = table[[run.run_id for run in runs]]
+    differ = table[values.nunique(axis=1, dropna=False) > 1]
+    with st.container(border=True):
+        st.markdown("**What differs**")
+        if differ.empty:
+            st.caption("Nothing: same settings, same seed.")
+        else:
+            st.dataframe(differ, hide_index=True, alt="Settings that differ between the runs")
+        loss_panels.compared(runs)
+        scores = widgets.scores_beside({run.run_id: store.report(run) for run in runs})
+        if not scores.empty:
+            st.markdown("**Scores on held-out customers**")
+            st.dataframe(scores, hide_index=True, alt="Scores of the runs beside chance and ceiling")
+
+
+def _settings_table(runs: list[store.RunCard]) -> pd.DataFrame:
+    """One row per setting, one column per run; text, so that a column may hold all kinds."""
+    columns = {run.run_id: _flat(run.config, run) for run in runs}
+    names = list(dict.fromkeys(name for values in columns.values() for name in values))
+    return pd.DataFrame(
+        {"setting": names} | {run: [values.get(n, "") for n in names] for run, values in columns.items()}
+    )
+
+
+def _flat(config: RunConfig, run: store.RunCard) -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for name, value in config.to_dict().items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{inner}": str(v) for inner, v in value.items()}
+        else:
+            flat[name] = ", ".join(value) if isinstance(value, list) else str(value)
+    flat["customers that trained"] = f"{run.about['customers']['train']:,}"
+    flat["cohort"] = run.cohort
+    flat["cohort hash"] = run.about["cohort_hash"][:12]
+    return flat

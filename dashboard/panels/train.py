@@ -1,0 +1,188 @@
+"""What the training page shows of trainings to come and under way; those that have ended are in `run_panels`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from crm_models.core.errors import CrmError
+from crm_models.runs.eta import Estimate, estimate, past_run, progress
+from dashboard.panels import loss as loss_panels
+from dashboard.panels import runs as run_panels
+from dashboard.panels import tune as tune_panels
+from dashboard.panels import widgets
+from dashboard.panels.train_form import Wanted
+from dashboard.state import session, store, tune_store
+
+AWAITED = "first_point_awaited"
+
+
+@st.fragment(run_every="60s")
+def be_ready() -> None:
+    """Keep a runner warm while this page is open, so that a click becomes a point on the chart in about two seconds."""
+    store.jobs().warm_up()
+
+
+# ---- under way -------------------------------------------------------------------------------------------------------
+
+
+def live() -> None:
+    """The training under way and those that wait, of any cohort; polls only while there is one."""
+    _show_what_ended()
+    st.session_state[store.PULSE] = store.pulse()
+    st.session_state[AWAITED] = awaited = _first_point_awaited()
+    st.fragment(run_every=None if not store.work() else "0.2s" if awaited else "0.5s")(_live)()
+
+
+def _first_point_awaited() -> bool:
+    """Whether a training has begun and its first epoch is not there yet: somebody looks at an empty chart."""
+    at_work = [job.job.run for job in store.work() if job.state == "training" and job.job.task != "tune"]
+    return any((card := store.run_card(run)) is None or not card.status.epochs for run in at_work)
+
+
+def _show_what_ended() -> None:
+    """Whoever watched a training, or a search, finds it (its best trial) opened below when it has ended."""
+    state, at_work = st.session_state, [job.job.run for job in store.work() if job.state != "waiting"]
+    watched = state.get(session.WATCHED)
+    if watched and watched not in at_work:
+        search = tune_store.search(watched)
+        ended = search.best.run if search is not None and search.best is not None else watched
+        if store.run_card(ended) is not None:
+            state[run_panels.LOOKED_AT] = [ended]
+    state[session.WATCHED] = at_work[0] if at_work else None
+
+
+def _live() -> None:
+    now = store.pulse()
+    if st.session_state.get(store.PULSE) != now:
+        st.session_state[store.PULSE] = now
+        st.rerun()  # something began or ended: the whole page changes
+    if why := store.jobs().trouble():
+        widgets.error_box(why, "Jobs wait, but the process that trains does not start:")
+    for job in store.work():
+        if job.state == "waiting":
+            with st.container(border=True, horizontal=True, vertical_alignment="center"):
+                st.markdown(
+                    f":material/schedule: **{widgets.plain(job.job.run)}** on {widgets.plain(job.job.cohort)}, "
+                    f"{widgets.plain(job.job.about)}: waiting, number {job.place} in the queue"
+                )
+                if st.button("Remove", key=f"remove_{job.job.run}", icon=":material/close:", type="tertiary"):
+                    store.jobs().forget(job.job.run)
+                    st.rerun()
+        elif job.job.task == "tune":
+            tune_panels.under_way(job)
+        else:
+            _under_way(job)
+    if st.session_state.get(AWAITED) and not _first_point_awaited():
+        st.session_state[AWAITED] = False
+        st.rerun()  # the point is drawn; from here on the page looks less often
+
+
+def _under_way(job: store.JobAtWork) -> None:
+    run = store.run_card(job.job.run)
+    with st.container(border=True):
+        heading = "Scoring all customers" if job.state == "scoring" else "Training"
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            st.markdown(
+                f"**{heading}: {widgets.plain(job.job.run)}** on {widgets.plain(job.job.cohort)}, "
+                f"{widgets.plain(job.job.about)}"
+            )
+            if job.state == "training":
+                asked = store.jobs().stop_is_asked(job.job.run)
+                if st.button(
+                    "Stopping ..." if asked else "Stop training",
+                    key="stop",
+                    icon=":material/stop_circle:",
+                    disabled=asked,
+                    help="Ends within a second or two; the best weights so far are kept and can be used.",
+                ):
+                    store.jobs().stop(job.job.run)
+                    st.rerun(scope="fragment")
+        if run is None:
+            st.progress(0.0, text="Starting: loading the libraries and the customers")
+            return
+        if job.state == "training":
+            share, left = progress(run.config, run.status.epochs, _expected(run))
+            done = run.status.epochs[-1] if run.status.epochs else None
+            where = f"{done.model} model, epoch {done.epoch} of {done.n_epochs}" if done else "first epoch"
+            rest = f", about {widgets.duration(left)} left at most" if done else ""
+            st.progress(min(share, 1.0), text=f"{where}{rest}")
+        else:
+            st.progress(1.0, text="Trained. Now the report on held-out customers, and everybody's risk and plan.")
+        loss_panels.curves(run, "live")
+
+
+def _expected(run: store.RunCard) -> Estimate:
+    train = run.about["customers"]["train"]
+    share = 1 - run.config.test_share - run.config.valid_share
+    return estimate(
+        run.config, customers=round(train / share), events_each=_events_each(run.cohort), past=_past(run.run_id)
+    )
+
+
+# ---- before ----------------------------------------------------------------------------------------------------------
+
+
+def what_can_be_trained(cohort: store.CohortCard) -> None:
+    """A word on what this cohort cannot train."""
+    if not cohort.facts.interactions:
+        st.info("This cohort has no interactions, so only the churn model will be trained.", icon=":material/info:")
+    if not cohort.facts.labelled:
+        st.info(
+            "Churn is not known for anybody here, so only the sequence model will be trained.", icon=":material/info:"
+        )
+
+
+def time_it_takes(cohort: store.CohortCard, wanted: Wanted) -> None:
+    """The estimated time, and what it rests on."""
+    made = estimate(
+        wanted.config,
+        customers=cohort.facts.customers,
+        events_each=_events_each(cohort.name),
+        past=_past(),
+    )
+    basis = "from earlier runs of this shape on this machine" if made.measured else "a rough guess: no such run yet"
+    st.caption(
+        f":material/timer: At most about {widgets.duration(made.seconds)} ({basis}); early stopping may end sooner."
+    )
+
+
+def start(cohort: store.CohortCard, wanted: Wanted) -> None:
+    """Queue the training the viewer asked for."""
+    name = store.start_run(
+        cohort.name,
+        arguments=wanted.arguments,
+        about=wanted.about,
+        wish=wanted.name or f"{cohort.name}-{wanted.config.preset}",
+    )
+    store.jobs().wait_until_taken(name)
+    st.toast(f"{widgets.plain(name)} is on its way", icon=":material/play_arrow:")
+
+
+def _events_each(cohort_name: str) -> float:
+    try:
+        facts = store.cohort_card(cohort_name).facts
+    except CrmError:
+        return 0.0
+    return facts.interactions / max(facts.customers, 1)
+
+
+def _past(without: str = "") -> list[Any]:
+    ended = [run for run in store.run_cards() if run.usable and run.run_id != without]
+    return [past_run(run.about, run.result or {}, _events_each(run.cohort)) for run in ended[:20]]
+
+
+def failures(cohort: store.CohortCard) -> None:
+    """Trainings that never began, with the reason."""
+    for failed in store.failures():
+        if failed.job.cohort != cohort.name or failed.job.task == "score":
+            continue
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.error(
+                f"**{widgets.plain(failed.job.run)}** did not start: {widgets.plain(failed.reason)}",
+                icon=":material/error:",
+            )
+            if st.button("Dismiss", key=f"dismiss_{failed.job.run}", type="tertiary"):
+                store.jobs().forget(failed.job.run)
+                st.rerun()

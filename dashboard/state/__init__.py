@@ -1,0 +1,1 @@
+"""What a viewer has chosen, and what lies on disk, through caches."""

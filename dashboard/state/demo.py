@@ -1,0 +1,32 @@
+"""The first start: a demo cohort and its trainings, so that every page has something to show within seconds."""
+
+from __future__ import annotations
+
+from crm_models import workflow
+from crm_models.core.locks import locked
+from dashboard.jobs.queue import Job
+from dashboard.state import store
+from dashboard.state.places import cohorts_folder, jobs, workspace
+
+COHORT = "demo"
+CUSTOMERS = 2_000
+
+
+def prepare() -> None:
+    """On the first start, draw the demo cohort and queue its trainings; afterwards, see that waiting jobs go on."""
+    if not (workspace() / "prepared").exists():
+        workspace().mkdir(parents=True, exist_ok=True)
+        with locked(workspace() / "prepare.lock") as mine:
+            if mine is not None and not (workspace() / "prepared").exists():
+                _make()
+    jobs().keep_going()
+
+
+def _make() -> None:
+    if not store.cohort_names():
+        cohorts_folder().mkdir(parents=True, exist_ok=True)
+        workflow.generate(cohorts_folder() / COHORT, scenario="lifelike", customers=CUSTOMERS)
+        # The paper's small models take seconds, so that every page has something to show; the real ones follow.
+        jobs().add(Job(run="demo-quick", cohort=COHORT, arguments=("--preset", "paper"), about="paper preset"))
+        jobs().add(Job(run="demo-standard", cohort=COHORT, arguments=("--preset", "standard"), about="standard preset"))
+    (workspace() / "prepared").touch()

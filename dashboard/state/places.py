@@ -1,0 +1,88 @@
+"""Where things lie in the workspace, how folders are named, listed and removed, and when a file has changed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+import unicodedata
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from crm_models.core.files import read_json
+from dashboard.jobs.queue import JobFolder
+
+
+def workspace() -> Path:
+    """The folder of cohorts, runs and exports: `CRM_WORKSPACE`, or `workspace` where the app was started."""
+    return Path(os.environ.get("CRM_WORKSPACE") or "workspace").resolve()
+
+
+def cohorts_folder() -> Path:
+    """Where cohort folders lie."""
+    return workspace() / "cohorts"
+
+
+def runs_folder() -> Path:
+    """Where run folders lie."""
+    return workspace() / "runs"
+
+
+def exports_folder() -> Path:
+    """Where plans for download are written."""
+    return workspace() / "exports"
+
+
+def jobs() -> JobFolder:
+    """The queue of trainings."""
+    return JobFolder(workspace())
+
+
+def new_name(wish: str, folder: Path, taken: Collection[str] = ()) -> str:
+    """A folder name made of what the user typed: safe in a path and in an address, neither taken nor there yet."""
+    flat = unicodedata.normalize("NFKD", wish).encode("ascii", "ignore").decode().lower()
+    name = re.sub(r"[^a-z0-9]+", "-", flat).strip("-")[:48] or "cohort"
+    free, k = name, 2
+    while free in taken or (folder / free).exists():
+        free, k = f"{name}-{k}", k + 1
+    return free
+
+
+def mark(file: Path) -> str:
+    """Changes whenever the file does; "" where there is none."""
+    try:
+        facts = file.stat()
+    except OSError:
+        return ""
+    return f"{facts.st_mtime_ns}-{facts.st_size}"
+
+
+def newest_first(folder: Path, marker: str) -> list[str]:
+    """Names of the folders in a folder that hold a file called `marker`, by its age."""
+    found = [(child / marker) for child in folder.iterdir() if child.is_dir()] if folder.is_dir() else []
+    there = [(file.stat().st_mtime_ns, file.parent.name) for file in found if file.exists()]
+    return [name for _, name in sorted(there, reverse=True) if not name.startswith(".")]
+
+
+def remove(folder: Path) -> None:
+    """Rename first, so that a half-deleted folder is never taken for a whole one."""
+    if folder.exists():
+        doomed = folder.parent / f".{folder.name}.{time.time_ns()}.old"
+        folder.replace(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
+def stamp(folder: Path) -> str:
+    """Changes whenever one of the tables of a cohort does; cheap, unlike a digest of a gigabyte."""
+    tables = ("cohort.json", "customers.parquet", "interactions.parquet", "actions.parquet")
+    return "/".join(filter(None, (mark(folder / name) for name in tables)))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def marked_json(file: str, mark: str) -> Any:
+    """The content of a JSON file, read once for each of its `mark`s."""
+    return read_json(Path(file))

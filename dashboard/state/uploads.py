@@ -1,0 +1,159 @@
+"""From uploaded files to a cohort: read, guess what each holds, map its columns, put tables of one kind together.
+
+Nothing here draws anything; the panels do. Reading and mapping are those of `crm_models.data.sources`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from crm_models import workflow
+from crm_models.core.errors import DataError
+from crm_models.core.records import Cohort
+from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
+from crm_models.data.sources.reading import read_table
+from crm_models.data.sources.tables import ROW, TABLES, cohort_from_tables, guess_columns
+
+MAX_MB = 200
+MAX_UNPACKED_MB = 1_000
+MAX_ROWS = 3_000_000
+"""Of all uploaded tables together. More is for the command line, which does not pass through a browser."""
+TYPES = ("csv", "tsv", "txt", "parquet", "xlsx", "gz", "zip")
+
+NEEDED = {"interactions": (CUSTOMER_ID, TIMESTAMP), "customers": (), "actions": (ACTION,)}
+COLUMNS = {
+    "interactions": (CUSTOMER_ID, ACTION, TIMESTAMP, VALUE),
+    "customers": (CUSTOMER_ID, CHURNED),
+    "actions": (ACTION, LABEL, KIND, REPEATABLE),
+}
+"""What the columns of each kind of table are called by us; all others are features (interactions have none)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mapped:
+    """One uploaded table and what the viewer said of it. upload: its unique id; columns: our name to theirs."""
+
+    upload: str
+    file: str
+    table: pd.DataFrame
+    kind: str
+    columns: dict[str, str] = field(default_factory=dict)
+    drop: tuple[str, ...] = ()
+    positive: str | None = None
+
+
+def read_upload(name: str, raw: bytes) -> pd.DataFrame:
+    """A table from the bytes of an uploaded file, packed or not; `DataError` where it is too large or no table."""
+    _refuse_large(name, raw, "tables")
+    table = read_table(raw, name)
+    if len(table) > MAX_ROWS:
+        raise DataError(
+            f"{name}: expected at most {MAX_ROWS:,} rows, found {len(table):,}; use `import tables` instead"
+        )
+    return table
+
+
+def guess_kind(name: str, table: pd.DataFrame) -> str:
+    """What a file likely holds, from its name and its columns: one of `TABLES`."""
+    stem = name.split(".")[0].lower()
+    for kind in TABLES:
+        if kind in stem or kind.rstrip("s") in stem:
+            return kind
+    found = set(guess_columns(table))
+    if TIMESTAMP in found and found & {ACTION, VALUE, CUSTOMER_ID}:
+        return "interactions"
+    return "actions" if ACTION in found and CUSTOMER_ID not in found else "customers"
+
+
+def guesses(table: pd.DataFrame, kind: str) -> dict[str, str]:
+    """Our name to theirs, for the columns of this kind of table that could be guessed."""
+    found = guess_columns(table)
+    exact = {ours: ours for ours in COLUMNS[kind] if ours in table.columns}
+    return {ours: theirs for ours, theirs in (found | exact).items() if ours in COLUMNS[kind]}
+
+
+def missing(table: Mapped) -> list[str]:
+    """The columns (our names) that this kind of table cannot do without, and that nobody chose yet."""
+    return [ours for ours in NEEDED[table.kind] if ours not in table.columns]
+
+
+def build(tables: Sequence[Mapped], *, name: str, churn_days: float | None = None) -> Cohort:
+    """The cohort of the mapped tables; files of one kind are put below each other. `DataError` where it cannot be."""
+    if sum(len(t.table) for t in tables) > MAX_ROWS:
+        total = sum(len(t.table) for t in tables)
+        raise DataError(f"expected at most {MAX_ROWS:,} rows in all, found {total:,}; use `import tables` instead")
+    by_kind: dict[str, list[Mapped]] = {}
+    for table in tables:
+        by_kind.setdefault(table.kind, []).append(table)
+    if not set(by_kind) & {"interactions", "customers"}:
+        raise DataError("expected a table of interactions or of customers, found none; say what the files hold")
+    merged = {}
+    for kind, group in by_kind.items():
+        whole = pd.concat([_renamed(t) for t in group], ignore_index=True) if len(group) > 1 else _renamed(group[0])
+        merged[kind] = (whole, " + ".join(t.file for t in group))
+    # Customers without an id are numbered by their row, where nothing else has to know them by it.
+    unnamed = any(CUSTOMER_ID not in t.columns for t in by_kind.get("customers", []))
+    columns = {CUSTOMER_ID: ROW} if unnamed else {}
+    positive = next((t.positive for t in by_kind.get("customers", []) if t.positive), None)
+    return cohort_from_tables(merged, churn_days=churn_days, columns=columns, positive=positive, name=name)
+
+
+def _renamed(table: Mapped) -> pd.DataFrame:
+    """The table with our names; a column that has one of our names, but was not chosen for it, steps aside."""
+    kept = table.table.drop(columns=[c for c in table.drop if c in table.table])
+    theirs = {their: ours for ours, their in table.columns.items()}
+    aside = {c: f"{c} (theirs)" for c in kept.columns if c in COLUMNS[table.kind] and theirs.get(c) != c}
+    return kept.rename(columns=aside | {c: theirs[c] for c in kept.columns if c in theirs})
+
+
+def import_known(out: Path, form: str, files: Sequence[tuple[str, bytes]], churn_days: float | None) -> Cohort:
+    """Read uploaded files of a known public format into the cohort folder `out`."""
+    with tempfile.TemporaryDirectory(prefix="crm-upload-") as folder:
+        for name, raw in files:
+            _refuse_large(name, raw, form)
+            (Path(folder) / safe_name(name)).write_bytes(raw)
+        sources = sorted(Path(folder).iterdir())
+        options = {} if churn_days is None else {"churn_days": churn_days}
+        # One file is named itself; several are found by their names in the folder.
+        return workflow.import_files(out, form, sources if len(sources) == 1 else [Path(folder)], **options)
+
+
+def _refuse_large(name: str, raw: bytes, form: str) -> None:
+    """`DataError` where a file is too large, as it is or unpacked: a few bytes can unpack to more than any memory."""
+    command = f"use `python -m crm_models import {form}` instead"
+    if len(raw) > MAX_MB * 1_000_000:
+        raise DataError(f"{name}: expected at most {MAX_MB} MB, found {len(raw) / 1e6:,.0f}; {command}")
+    if _unpacked_bytes(raw, limit := MAX_UNPACKED_MB * 1_000_000) > limit:
+        raise DataError(f"{name}: expected at most {MAX_UNPACKED_MB:,} MB when unpacked, found more; {command}")
+
+
+def _unpacked_bytes(raw: bytes, limit: int) -> int:
+    """How large the content of gzip or a zip archive is, counted no further than a little above the limit."""
+    try:
+        if raw[:2] == b"\x1f\x8b":
+            size = 0
+            with gzip.open(io.BytesIO(raw)) as packed:
+                while size <= limit and (part := packed.read(1 << 20)):
+                    size += len(part)
+            return size
+        if raw[:2] == b"PK":
+            with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+                return sum(member.file_size for member in archive.infolist())
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile):
+        return 0  # damaged: reading it will say so
+    return len(raw)
+
+
+def safe_name(name: str) -> str:
+    """The last part of a file name, without anything that could lead elsewhere."""
+    flat = Path(name.replace("\\", "/")).name.replace("\0", "")
+    return flat if flat not in ("", ".", "..") else "upload"

@@ -1,0 +1,1 @@
+"""Works around two flaws of Streamlit."""

@@ -1,0 +1,289 @@
+"""The simple rules: numbers a reader can redo, what they learn, and what they must not look at."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from crm_models.baselines.simple import (
+    churn_baselines,
+    count,
+    last_actions,
+    logistic,
+    majority,
+    popular,
+    rank_of,
+    sequence_baselines,
+    true_steps,
+)
+from crm_models.core.records import Cohort, SequencePredictions
+from crm_models.data.cohort import Outcomes, Split, outcomes, select
+from crm_models.data.features import CohortArrays, FeatureEncoder
+
+
+def cohort_of(histories: Sequence[str], actions: str = "abc", **columns: Sequence[object]) -> Cohort:
+    """One customer per text, one action per letter, one event per day; further columns of the customers by name."""
+    events = [
+        (f"c{who:04d}", letter, float(day)) for who, text in enumerate(histories) for day, letter in enumerate(text)
+    ]
+    return Cohort.build(
+        name="toy",
+        source="test",
+        customers=pd.DataFrame({"customer_id": [f"c{who:04d}" for who in range(len(histories))], **columns}),
+        interactions=pd.DataFrame(events, columns=["customer_id", "action", "timestamp"]) if events else None,
+        actions=pd.DataFrame({"action": list(actions)}),
+    )
+
+
+def encoded(cohort: Cohort) -> tuple[FeatureEncoder, CohortArrays]:
+    encoder = FeatureEncoder.fit(cohort, np.arange(cohort.n_customers), None)
+    return encoder, encoder.encode(cohort)
+
+
+def answers(cohort: Cohort, rows: Sequence[int], found: Outcomes | None = None) -> dict[str, SequencePredictions]:
+    """Baselines fitted on the customers `rows`, asked about all whose outcome is known."""
+    encoder, arrays = encoded(cohort)
+    return sequence_baselines(arrays, np.array(rows), arrays, found or outcomes(cohort), encoder)
+
+
+# ---- sequences -------------------------------------------------------------------------------------------------------
+
+
+def test_histories_and_true_steps_are_read_off_the_events():
+    cohort = cohort_of(["abcab", "cb"])
+    _, arrays = encoded(cohort)
+    found = Outcomes(rows=np.array([0, 1]), n_history=np.array([2, 1]), n_outcome=np.array([3, 1]))
+    assert last_actions(arrays, found).tolist() == [2, 3]
+    assert true_steps(arrays, found).tolist() == [[3, 1, 2], [2, 0, 0]]
+
+
+def test_popularity_is_counted_on_the_customers_fitted_on():
+    # a: 5 of 8 events, c: 2, b: 1; one event in all is spread over the three actions.
+    cohort = cohort_of(["aaac", "aabc", "bbbbbbbb"])
+    told = answers(cohort, [0, 1])["popular"]
+    p = (np.array([5, 1, 2]) + 1 / 3) / 9
+    assert told.customer_id.tolist() == ["c0000", "c0001", "c0002"]
+    assert told.plan.tolist() == [[1, 1, 1]] * 3
+    np.testing.assert_allclose(told.plan_p, p[0] ** 3)
+    np.testing.assert_allclose(told.actual_log_p[1], np.log(p[[0, 1, 2]]))
+    assert told.rank.tolist() == [0, 0, 2]  # true next: a, a, and b, which is the least popular
+
+
+def test_recent_popularity_looks_at_the_latest_fifth():
+    cohort = cohort_of(["aaaaaaaabb", "aaaaaaaacb"])
+    told = answers(cohort, [0, 1])
+    assert told["popular"].plan[0].tolist() == [1, 1, 1]
+    assert told["recent"].plan[0].tolist() == [2, 2, 2]  # of the last two days: b b and c b
+
+
+def test_repeat_last_repeats_and_ranks_the_rest_by_popularity():
+    cohort = cohort_of(["bbbabb", "accccc"])
+    counts = count(encoded(cohort)[1], np.arange(2), 3)
+    told = answers(cohort, [0, 1])["repeat_last"]
+    # 3 + 4 of 10 successive pairs repeat; histories end with b and c. By popularity: b, c, a (both 5 of 12: lower id).
+    share, (a, b, c) = (7 + 0.5) / 11, counts.popular
+    assert told.plan.tolist() == [[2, 2, 2], [3, 3, 3]]
+    assert told.rank.tolist() == [2, 0]  # true next: a behind b and c; c itself
+    stay_b, stay_c = share + (1 - share) * b, share + (1 - share) * c
+    np.testing.assert_allclose(told.actual_log_p[0], np.log([(1 - share) * a, (1 - share) * b, stay_b]))
+    np.testing.assert_allclose(told.plan_p, [stay_b**3, stay_c**3])
+
+
+def test_markov_learns_a_cycle_and_popularity_cannot():
+    cohort = cohort_of([("abc" * 5)[s:][:12] for s in (0, 1, 2)] * 20)
+    told = answers(cohort, range(45))
+    for name in ("markov", "markov_2"):
+        assert (told[name].plan == told[name].actual).all()
+        assert told[name].rank.max() == 0
+        assert told[name].actual_log_p.min() > np.log(0.99)
+        assert told[name].plan_p.min() > 0.97
+    assert (told["popular"].plan == told["popular"].actual).mean() == pytest.approx(1 / 3)
+
+
+def test_looking_at_two_actions_learns_what_one_cannot_tell():
+    cohort = cohort_of([("aabb" * 6)[s:][:14] for s in range(4)] * 15, actions="ab")
+    told = answers(cohort, range(40))
+    assert (told["markov_2"].plan == told["markov_2"].actual).all()
+    assert (told["markov"].plan == told["markov"].actual).mean() == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_first_event_alone_is_enough_to_be_asked():
+    cohort = cohort_of(["abca", "bcab", "cabc"] * 10)  # outcomes are three long: histories have one event
+    told = answers(cohort, range(30))
+    assert (told["markov_2"].plan == told["markov_2"].actual).all()
+    assert told["markov_2"].n_events.tolist() == [1] * 30
+
+
+def test_with_one_event_of_history_both_markov_rules_say_the_same_of_the_next():
+    cohort = cohort_of(["aaba", "abba", "aabb", "baab"] * 8, actions="ab")  # (a, a) is always followed by b, a is not
+    told = answers(cohort, range(32))
+    np.testing.assert_allclose(told["markov_2"].actual_log_p[:, 0], told["markov"].actual_log_p[:, 0])
+    assert np.abs(told["markov_2"].actual_log_p - told["markov"].actual_log_p)[:, 1:].max() > 0.1
+
+
+@pytest.mark.parametrize("name", ["popular", "recent", "repeat_last", "markov", "markov_2"])
+def test_the_probabilities_of_all_next_actions_add_up_to_one(name):
+    rng = np.random.default_rng(0)
+    past = ["".join(rng.choice(list("abcd"), 7)) for _ in range(12)]
+    cohort = cohort_of([text + after for text in past for after in "abcd"], actions="abcd")
+    n = cohort.n_customers
+    found = Outcomes(rows=np.arange(n), n_history=np.full(n, 7), n_outcome=np.ones(n, np.int64))
+    told = answers(cohort, range(24), found)[name]
+    np.testing.assert_allclose(np.exp(told.actual_log_p[:, 0]).reshape(12, 4).sum(axis=1), 1.0)
+    assert (np.sort(told.rank.reshape(12, 4), axis=1) == np.arange(4)).all()
+    assert (told.actual_log_p[:, 1:] == 0).all()  # these steps are not known
+
+
+def test_what_happens_to_test_customers_changes_no_rule():
+    told = [answers(cohort_of(["abcab", "bcabc", "cabca", after]), [0, 1, 2]) for after in ("abbbb", "abcac")]
+    for name, before in told[0].items():
+        after = told[1][name]
+        assert before.plan.tolist() == after.plan.tolist()
+        np.testing.assert_array_equal(before.actual_log_p[:3], after.actual_log_p[:3])
+
+
+def test_shuffling_the_customers_shuffles_the_answers():
+    rng = np.random.default_rng(1)
+    cohort = cohort_of(["".join(rng.choice(list("abcd"), rng.integers(4, 12))) for _ in range(60)], actions="abcd")
+    order = rng.permutation(60)
+    told, shuffled = answers(cohort, range(60)), answers(select(cohort, order), range(60))
+    for name, before in told.items():
+        back = np.argsort(order)
+        assert shuffled[name].plan[back].tolist() == before.plan.tolist()
+        np.testing.assert_allclose(shuffled[name].actual_log_p[back], before.actual_log_p)
+        assert shuffled[name].rank[back].tolist() == before.rank.tolist()
+
+
+def test_one_action_or_one_event_each_is_enough():
+    told = answers(cohort_of(["aaaa", "aaaaa"], actions="a"), [0, 1])
+    for answer in told.values():
+        assert answer.plan.tolist() == [[1, 1, 1]] * 2
+        np.testing.assert_allclose(answer.actual_log_p, 0.0, atol=1e-12)
+    lonely = cohort_of(["a", "b", "abca"])
+    assert set(answers(lonely, [0, 1])) == {"popular", "recent", "repeat_last", "markov", "markov_2"}
+
+
+def test_a_large_vocabulary_does_without_the_table_of_triples():
+    rng = np.random.default_rng(2)
+    events = pd.DataFrame(
+        {
+            "customer_id": np.repeat(np.arange(400), 25).astype(str),
+            "action": rng.integers(0, 3000, 10_000).astype(str),
+            "timestamp": np.tile(np.arange(25.0), 400),
+        }
+    )
+    cohort = Cohort.build(name="wide", source="test", customers=None, interactions=events)
+    told = answers(cohort, range(300))
+    assert "markov_2" not in told
+    # Nothing can be learned here, so the back-off makes of it very nearly popularity.
+    loss = {name: -answer.actual_log_p[300:].mean() for name, answer in told.items()}
+    assert loss["markov"] == pytest.approx(loss["popular"], rel=0.02)
+
+
+def test_popular_alone_is_the_same_as_among_all():
+    cohort = cohort_of(["aaac", "aabc", "bbbbbbbb"])
+    encoder, arrays = encoded(cohort)
+    alone = popular(arrays, np.array([0, 1]), arrays, outcomes(cohort), encoder)
+    among = answers(cohort, [0, 1])["popular"]
+    for name, value in vars(alone).items():
+        np.testing.assert_array_equal(value, getattr(among, name))
+
+
+def test_ties_in_a_ranking_go_to_the_lower_id():
+    scores = np.array([[0.5, 0.2, 0.5, 0.1]] * 4)
+    assert rank_of(scores, np.array([1, 2, 3, 4])).tolist() == [0, 2, 1, 3]
+
+
+# ---- churn -----------------------------------------------------------------------------------------------------------
+
+
+def labelled(labels: Sequence[float], **columns: Sequence[object]) -> tuple[CohortArrays, np.ndarray, FeatureEncoder]:
+    known = [None if np.isnan(label) else bool(label) for label in labels]
+    people = {"customer_id": [f"c{k:04d}" for k in range(len(labels))], "churned": known, **columns}
+    cohort = Cohort.build(name="toy", source="test", customers=pd.DataFrame(people), interactions=None)
+    encoder, arrays = encoded(cohort)
+    return arrays, cohort.labels, encoder
+
+
+def split_of(train: int, valid: int, test: int) -> Split:
+    rows = np.arange(train + valid + test)
+    return Split(train=rows[:train], valid=rows[train : train + valid], test=rows[train + valid :])
+
+
+def test_the_majority_is_the_churn_rate_of_the_customers_fitted_on():
+    arrays, labels, _ = labelled([1, 0, np.nan, 0, 1, 1, np.nan], age=[20, 30, 40, 50, 60, 70, 80])
+    told = majority(arrays, labels, split_of(3, 1, 3))  # known: 1, 0, 0; asked: 1, 1 and one unknown
+    assert told.customer_id.tolist() == ["c0004", "c0005"]
+    assert told.churn_p.tolist() == [1 / 3, 1 / 3]
+    assert told.churned.tolist() == [1.0, 1.0]
+
+
+def test_logistic_regression_learns_numbers_levels_and_what_is_missing():
+    rng = np.random.default_rng(0)
+    n = 3000
+    age, tier = rng.uniform(20, 70, n), rng.choice(["gold", "none"], n)
+    blank = rng.random(n) < 0.3
+    log_odds = -1 + 0.1 * (age - 45) * ~blank + 2.0 * (tier == "none") + 1.5 * blank
+    p = 1 / (1 + np.exp(-log_odds))
+    churned = (rng.random(n) < p).astype(float)
+    arrays, labels, encoder = labelled(churned, age=np.where(blank, np.nan, age), tier=tier)
+    told = logistic(arrays, labels, split_of(2000, 400, 600), encoder)
+    assert np.abs(told.churn_p - p[2400:]).mean() < 0.03
+
+
+def test_logistic_regression_never_sees_a_test_label():
+    rng = np.random.default_rng(1)
+    labels = (rng.random(100) < 0.4).astype(float)
+    arrays, _, encoder = labelled(labels, age=rng.uniform(20, 70, 100))
+    split = split_of(60, 20, 20)
+    flipped = np.where(np.arange(100) >= 80, 1 - labels, labels)
+    told = [logistic(arrays, own, split, encoder).churn_p for own in (labels, flipped)]
+    assert told[0].tolist() == told[1].tolist()
+
+
+def test_with_one_class_or_no_feature_logistic_regression_falls_back_to_the_churn_rate():
+    arrays, labels, encoder = labelled([0, 0, 0, 0, 1], age=[1, 2, 3, 4, 5])
+    assert logistic(arrays, labels, split_of(3, 1, 1), encoder).churn_p.tolist() == [0.0]
+    arrays, labels, encoder = labelled([0, 1, 0, 1, 1, 1])
+    told = logistic(arrays, labels, split_of(3, 1, 2), encoder)
+    np.testing.assert_allclose(told.churn_p, 0.5, atol=1e-6)
+
+
+def test_nobody_with_a_known_label_to_ask_is_no_error():
+    arrays, labels, encoder = labelled([0, 1, 0, np.nan], age=[1, 2, 3, 4])
+    assert [len(told.churn_p) for told in churn_baselines(arrays, labels, split_of(2, 1, 1), encoder).values()] == [
+        0,
+        0,
+    ]
+
+
+def test_recency_is_a_baseline_where_there_are_events_and_only_there():
+    arrays, labels, encoder = labelled([0, 1, 0, 1, 1], age=[1, 2, 3, 4, 5])
+    assert set(churn_baselines(arrays, labels, split_of(3, 1, 1), encoder)) == {"majority", "logistic"}
+    rng = np.random.default_rng(2)
+    days = rng.integers(1, 40, 200)
+    cohort = cohort_of(["a" * n for n in days], churned=[bool(n < 15) for n in days])
+    encoder, arrays = encoded(cohort)
+    told = churn_baselines(arrays, cohort.labels, split_of(120, 30, 50), encoder)
+    assert list(told) == ["majority", "recency", "logistic"]
+    gone = told["recency"].churned > 0.5
+    assert told["recency"].churn_p[gone].min() > told["recency"].churn_p[~gone].max()  # the longer away, the likelier
+
+
+def test_a_shuffled_cohort_gives_the_same_probabilities():
+    rng = np.random.default_rng(3)
+    labels = (rng.random(80) < 0.4).astype(float)
+    arrays, known, encoder = labelled(labels, age=rng.uniform(20, 70, 80))
+    order = rng.permutation(80)
+    moved = replace(
+        arrays, **{name: getattr(arrays, name)[order] for name in ("customer_id", "numeric", "categorical")}
+    )
+    moved = replace(moved, behaviour=arrays.behaviour[order])
+    split = split_of(50, 10, 20)
+    place = np.argsort(order)
+    there = Split(train=np.sort(place[split.train]), valid=np.sort(place[split.valid]), test=place[split.test])
+    before, after = logistic(arrays, known, split, encoder), logistic(moved, known[order], there, encoder)
+    assert after.customer_id.tolist() == before.customer_id.tolist()
+    np.testing.assert_allclose(after.churn_p, before.churn_p, atol=1e-6)

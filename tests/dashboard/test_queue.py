@@ -1,0 +1,245 @@
+"""The queue of trainings: on disk, one at a time, stoppable at every stage, and alive after any kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from crm_models import workflow
+from crm_models.core.locks import locked
+from crm_models.runs.folder import RunFolder
+from dashboard.jobs import queue, worker
+from dashboard.jobs.queue import Job, JobFolder, last_error
+from dashboard.jobs.worker import yield_to_the_page
+
+
+def wait_until(true, seconds: float = 180) -> None:
+    """Wait for what other processes do at the lowest priority; a busy machine is no failure."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def idle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JobFolder:
+    """A queue that nobody works on."""
+    monkeypatch.setattr(JobFolder, "_start_runner", lambda self: None)
+    return JobFolder(tmp_path / "workspace")
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobFolder]:
+    """A queue with a real, warm runner, over a small cohort `c`; one for all tests here, since it takes seconds."""
+    folder = JobFolder(tmp_path_factory.mktemp("busy") / "workspace")
+    workflow.generate(folder.workspace / "cohorts" / "c", scenario="lifelike", customers=150)
+    folder.warm_up()
+    yield folder
+    for job in folder.jobs():
+        folder.stop(job.job.run)
+    (folder.folder / "wanted").unlink()
+    wait_until(lambda: not folder.is_working())
+
+
+def test_jobs_wait_in_the_order_they_came(idle):
+    for name in ("b", "a", "c"):
+        idle.add(Job(run=name, cohort="x", arguments=("--seed", "1"), about="standard preset"))
+    assert [(j.job.run, j.state, j.place) for j in idle.jobs()] == [
+        ("b", "waiting", 1),
+        ("a", "waiting", 2),
+        ("c", "waiting", 3),
+    ]
+    assert idle.jobs()[0].job == Job(run="b", cohort="x", arguments=("--seed", "1"), about="standard preset")
+
+
+def test_a_waiting_job_that_is_stopped_or_forgotten_leaves_the_queue(idle):
+    for name in ("one", "two", "three-one"):
+        idle.add(Job(run=name, cohort="x"))
+    idle.stop("one")
+    idle.forget("two")
+    assert [j.job.run for j in idle.jobs()] == ["three-one"]
+
+
+def test_a_damaged_job_file_is_passed_over(idle):
+    idle.add(Job(run="one", cohort="x"))
+    next((idle.folder / "queue").glob("*.json")).write_text("{")
+    assert idle.jobs() == []
+
+
+def test_the_last_error_of_a_log_is_the_reason(tmp_path):
+    log = tmp_path / "r.log"
+    assert last_error(log) == ""
+    log.write_text("loading\nerror: no rows\nerror: expected labels, found none\n\n")
+    assert last_error(log) == "expected labels, found none"
+    assert last_error(log, begin=8) == "expected labels, found none"
+    log.write_text("killed\n")
+    assert last_error(log) == "killed"
+
+
+def test_a_runner_that_fails_at_once_is_not_started_with_every_look_and_the_reason_is_told(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(JobFolder, "_start_runner", lambda self: started.append(1))
+    folder = JobFolder(tmp_path / "workspace")
+    folder.add(Job(run="one", cohort="x"))
+    for _ in range(5):
+        folder.keep_going()
+    assert len(started) == 1
+    assert folder.trouble() == ""
+    (folder.folder / "runner.log").write_text("Traceback\nImportError: no torch here\n")
+    os.utime(folder.folder / "started", (1, 1))
+    assert folder.trouble() == "ImportError: no torch here"
+    folder.keep_going()
+    assert len(started) == 2
+
+
+def test_a_click_waits_for_a_ready_runner_and_for_no_other(idle, monkeypatch):
+    monkeypatch.setattr(queue, "TAKEN_SECONDS", 5)
+    idle.add(Job(run="one", cohort="x"))
+    begin = time.monotonic()
+    idle.wait_until_taken("one")  # nobody works
+    with locked(idle.folder / "lock"):
+        idle.wait_until_taken("two")  # not the first in line
+        assert time.monotonic() - begin < 0.5
+        threading.Timer(0.3, lambda: idle.note(Job(run="one", cohort="x"), "training")).start()
+        idle.wait_until_taken("one")
+        assert [job.job.run for job in idle.jobs() if job.state == "training"] == ["one"]
+        assert time.monotonic() - begin < 3
+        idle.add(Job(run="two", cohort="x"))
+        idle.wait_until_taken("two")  # the runner is busy
+        assert time.monotonic() - begin < 4
+
+
+def test_a_process_yields_with_all_its_threads():
+    busy = (
+        "import threading, time; [threading.Thread(target=time.sleep, args=(30,)).start() for _ in range(2)]; print(1)"
+    )
+    with subprocess.Popen([sys.executable, "-u", "-c", busy], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        yield_to_the_page(process.pid)
+        threads = os.listdir(f"/proc/{process.pid}/task")
+        least = os.getpriority(os.PRIO_PROCESS, 0)
+        assert len(threads) == 3
+        assert {os.getpriority(os.PRIO_PROCESS, int(t)) for t in threads} == {max(worker.NICENESS, least)}
+        process.kill()
+
+
+def session_priority(pid: int) -> int | None:
+    """The niceness of a process's session ("/autogroup-7 nice 10"); None where Linux shares out by process alone."""
+    file = Path(f"/proc/{pid}/autogroup")
+    words = file.read_text().split() if file.exists() else []
+    return int(words[-1]) if words else None
+
+
+@pytest.mark.slow
+def test_a_training_has_priority_at_first_and_scoring_never(busy):
+    here = os.getpriority(os.PRIO_PROCESS, 0)
+    busy.add(
+        Job(run="eager", cohort="c", arguments=("--epochs", "500", "--set", "sequence_training.patience_epochs=500"))
+    )
+    run = RunFolder(busy.runs / "eager")
+    wait_until(lambda: run.status().epochs)
+    child = int((busy.folder / "child.pid").read_text())
+    assert os.getpriority(os.PRIO_PROCESS, child) == here
+    assert session_priority(child) in (0, None)
+    wait_until(lambda: os.getpriority(os.PRIO_PROCESS, child) == max(worker.NICENESS, here), worker.EAGER_SECONDS + 10)
+    wait_until(lambda: session_priority(child) in (worker.NICENESS, None))
+    busy.stop("eager")
+    wait_until(lambda: any(j.state == "scoring" for j in busy.jobs()) and run.result() is not None)
+    assert session_priority(int((busy.folder / "runner.pid").read_text())) in (worker.NICENESS, None)
+    wait_until(lambda: not busy.jobs())
+
+
+@pytest.mark.slow
+def test_a_queue_is_worked_off_with_report_and_scores(busy):
+    for name in ("one", "two"):
+        busy.add(Job(run=name, cohort="c", arguments=("--preset", "paper", "--epochs", "2")))
+    seen: set[tuple[str, str]] = set()
+
+    def over() -> bool:
+        seen.update((j.job.run, j.state) for j in busy.jobs())
+        return not busy.jobs()
+
+    wait_until(over)
+    assert ("two", "waiting") in seen
+    for name in ("one", "two"):
+        run = RunFolder(busy.runs / name)
+        assert run.status().state == "finished"
+        assert (run.folder / "report.json").exists()
+        assert (run.folder / "scores" / "c.parquet").exists()
+    assert busy.failures() == []
+
+
+@pytest.mark.slow
+def test_a_training_that_cannot_begin_says_why_and_the_next_one_goes_on(busy):
+    busy.add(Job(run="bad", cohort="nowhere"))
+    busy.add(Job(run="good", cohort="c", arguments=("--preset", "paper", "--epochs", "1")))
+    wait_until(lambda: not busy.jobs())
+    assert [f.job.run for f in busy.failures()] == ["bad"]
+    assert "expected a cohort folder" in busy.failures()[0].reason
+    assert RunFolder(busy.runs / "good").status().state == "finished"
+    busy.forget("bad")
+    assert busy.failures() == []
+
+
+@pytest.mark.slow
+def test_a_training_stops_within_two_seconds_and_can_be_used(busy):
+    busy.add(
+        Job(run="long", cohort="c", arguments=("--epochs", "500", "--set", "sequence_training.patience_epochs=500"))
+    )
+    run = RunFolder(busy.runs / "long")
+    wait_until(lambda: run.status().epochs)
+    asked = time.monotonic()
+    busy.stop("long")
+    assert busy.stop_is_asked("long")
+    wait_until(lambda: run.result() is not None)
+    assert time.monotonic() - asked < 2
+    assert run.status().state == "stopped"
+    wait_until(lambda: not busy.jobs())
+    assert (run.folder / "report.json").exists()
+
+
+@pytest.mark.slow
+def test_a_stop_before_the_training_began_leaves_nothing_behind(busy):
+    busy.add(Job(run="early", cohort="c", arguments=("--epochs", "500")))
+    wait_until(lambda: any(j.state == "training" for j in busy.jobs()))
+    busy.stop("early")
+    wait_until(lambda: not busy.jobs(), 20)
+    state = RunFolder(busy.runs / "early")
+    assert not (state.folder / "config.json").exists() or state.status().state in ("stopped", "interrupted")
+    assert busy.failures() == []
+
+
+@pytest.mark.slow
+def test_a_killed_runner_loses_neither_the_training_nor_its_scores(busy):
+    busy.add(Job(run="orphan", cohort="c", arguments=("--epochs", "6")))
+    run = RunFolder(busy.runs / "orphan")
+    wait_until(lambda: run.status().epochs)
+    pid = int((busy.folder / "runner.pid").read_text())
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not busy.is_working())
+    assert run.is_alive(), "the training is a process of its own and goes on"
+    wait_until(lambda: busy.keep_going() or not busy.jobs())  # as every look of a page does
+    assert run.status().state == "finished"
+    assert (run.folder / "scores" / "c.parquet").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_training_is_interrupted_and_goes_on_when_asked(busy):
+    busy.add(Job(run="cut", cohort="c", arguments=("--epochs", "8")))
+    run = RunFolder(busy.runs / "cut")
+    wait_until(lambda: run.status().epochs)
+    os.kill(int((busy.folder / "child.pid").read_text()), signal.SIGKILL)
+    wait_until(lambda: not busy.jobs())
+    assert run.status().state == "interrupted"
+    busy.add(Job(run="cut", cohort="c", task="resume"))
+    wait_until(lambda: not busy.jobs())
+    assert run.status().state == "finished"
+    assert [e.epoch for e in run.status().epochs if e.model == "sequence"] == list(range(1, 9))

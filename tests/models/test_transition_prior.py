@@ -1,0 +1,134 @@
+"""The head start of the scores is the transition table with back-off, and while training without the event itself."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from crm_models.baselines.markov import BACK_OFF, leave_one_out_weight
+from crm_models.baselines.simple import sequence_baselines
+from crm_models.core.records import Cohort
+from crm_models.data.features import MAX_FOLLOW_UPS, FeatureEncoder
+from crm_models.models.transition_prior import FollowUps
+from tests.small_cohorts import SMALL, material, random_cohort, untrained, with_sequence
+
+PAIRS = ((1, 2, 5), (1, 3, 1), (3, 1, 2))
+COUNTS = (7, 5, 1)
+POPULAR = np.array([8, 6, 2]) / 16
+
+
+def table(pairs: tuple, weight: float) -> np.ndarray:
+    """(A + 1, A) the probabilities with back-off, by the book; row 0: nothing before."""
+    seen = np.zeros((4, 3))
+    for before, after, times in pairs:
+        seen[before, after - 1] = times
+    return (seen + weight * POPULAR) / (seen.sum(axis=1, keepdims=True) + weight)
+
+
+def scores(follow_ups: FollowUps, last: torch.Tensor, target: torch.Tensor | None = None) -> np.ndarray:
+    start = torch.tensor(np.log(POPULAR), dtype=torch.float32).repeat(len(last), 1)
+    with torch.no_grad():
+        return follow_ups(start, torch.zeros(len(last), 4), last, target).softmax(dim=-1).numpy()
+
+
+def weight_of(pairs: tuple) -> float:
+    before, after, times = np.array(pairs).T
+    return leave_one_out_weight(before, times, POPULAR[after - 1])
+
+
+def test_before_any_training_the_scores_are_the_table():
+    expected = table(PAIRS, weight_of(PAIRS))
+    np.testing.assert_allclose(scores(FollowUps(PAIRS, COUNTS, 4), torch.arange(4)), expected, rtol=1e-5)
+    np.testing.assert_allclose(expected[[0, 2]], [POPULAR, POPULAR])  # nothing known: popularity
+
+
+def test_while_training_an_event_is_not_counted_for_itself():
+    follow_ups, weight = FollowUps(PAIRS, COUNTS, 4), weight_of(PAIRS)
+    found = scores(follow_ups, torch.tensor([1, 1, 2]), torch.tensor([1, 2, 0]))
+    np.testing.assert_allclose(found[0], table(((1, 2, 4), (1, 3, 1)), weight)[1], rtol=1e-5)
+    np.testing.assert_allclose(found[1], table(((1, 2, 5),), weight)[1], rtol=1e-5)  # it was the only one
+    np.testing.assert_allclose(found[2], POPULAR, rtol=1e-5)  # never followed by anything
+
+
+def test_the_weight_is_the_one_that_predicts_each_event_best_from_the_others():
+    losses = []
+    for weight in BACK_OFF:
+        loss = 0.0
+        for k, (before, after, times) in enumerate(PAIRS):
+            others = [list(pair) for pair in PAIRS]
+            others[k][2] -= 1
+            loss -= times * np.log(table(tuple(map(tuple, others)), weight)[before, after - 1])
+        losses.append(loss)
+    assert weight_of(PAIRS) == BACK_OFF[int(np.argmin(losses))]
+    assert min(losses) < max(losses) - 0.01
+
+
+def cohort_of(*histories: list[int], n_actions: int = 3) -> Cohort:
+    events = pd.DataFrame(
+        [
+            {"customer_id": i, "action": f"a{a:03d}", "timestamp": t}
+            for i, h in enumerate(histories)
+            for t, a in enumerate(h)
+        ]
+    )
+    actions = pd.DataFrame({"action": [f"a{k:03d}" for k in range(1, n_actions + 1)]})
+    return Cohort.build(
+        name="t",
+        source="test",
+        customers=pd.DataFrame({"customer_id": range(len(histories))}),
+        interactions=events,
+        actions=actions,
+        outcome="none",
+    )
+
+
+def test_pairs_are_counted_within_customers_and_only_those_fitted_on():
+    cohort = cohort_of([1, 2, 2, 1, 2], [2, 1], [3, 3, 3])
+    encoder = FeatureEncoder.fit(cohort, np.array([0, 1]), None)
+    assert encoder.action_pairs == ((1, 2, 2), (2, 1, 2), (2, 2, 1))
+    assert FeatureEncoder.from_dict(encoder.to_dict()) == encoder
+
+
+def test_only_the_most_frequent_follow_ups_are_kept():
+    n = MAX_FOLLOW_UPS + 5
+    once = [x for k in range(2, n + 2) for x in (1, k)]
+    encoder = FeatureEncoder.fit(cohort_of(once, [1, n + 1], n_actions=n + 1), np.array([0, 1]), None)
+    kept = [pair for pair in encoder.action_pairs if pair[0] == 1]
+    # First the one seen twice, then, at one time each, those with the lowest ids.
+    assert kept == [(1, n + 1, 2), *((1, k, 1) for k in range(2, MAX_FOLLOW_UPS + 1))]
+
+
+@pytest.mark.parametrize("setting", [{"use_follow_ups": False}, {}])
+def test_the_setting_decides(setting):
+    encoder, _ = material(random_cohort())
+    model = untrained("sequence", encoder, with_sequence(SMALL, **setting))
+    assert (model.follow_ups is None) == bool(setting)
+
+
+def test_an_untrained_model_is_already_as_good_as_the_table(walks):
+    """What makes `standard` safe where data are few: it starts at the Markov baseline and keeps its best epoch."""
+    from crm_models.inference.decoding import sequence_predictions
+
+    encoder, known = material(walks)
+    model = untrained("sequence", encoder, sharper=1.0)
+    test = np.flatnonzero(np.isin(known.outcomes.rows, known.split.test))
+    found = type(known.outcomes)(**{name: value[test] for name, value in vars(known.outcomes).items()})
+    own = -sequence_predictions(model, known.arrays, found).actual_log_p.mean()
+    others = sequence_baselines(known.arrays, known.split.train, known.arrays, found, encoder)
+    loss = {name: -p.actual_log_p.mean() for name, p in others.items()}
+    assert loss["markov"] < loss["popular"] - 0.3
+    assert own < loss["markov"] + 0.05
+
+
+@pytest.fixture(scope="module")
+def walks() -> Cohort:
+    """Customers who go round in a circle of eight actions, with a slip every fourth time."""
+    rng = np.random.default_rng(0)
+    histories = []
+    for _ in range(300):
+        at, walk = int(rng.integers(8)), []
+        for _ in range(8):
+            at = (at + 1) % 8 if rng.random() < 0.75 else int(rng.integers(8))
+            walk.append(at + 1)
+        histories.append(walk)
+    return cohort_of(*histories, n_actions=8)

@@ -1,0 +1,177 @@
+"""The CSV says what the plans say, opens safely in a spreadsheet, and appears whole or not at all."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crm_models.core.records import CustomerScores, DecodedPlans
+from crm_models.planning.export import ExportSettings, manifest_path, neutralised, plans_to_csv, write_plans
+from crm_models.planning.plans import Catalogue, Policy, make_plans
+
+SETTINGS = ExportSettings(run_id="run", scored_at="2026-11-24T00:00:00+00:00")
+LONG = ExportSettings(run_id="run", scored_at="2026-11-24T00:00:00+00:00", layout="long")
+
+
+def plans_of(ids, churn_p, labels=("call", "mail", "visit"), names=None, threshold=0.5):
+    n = len(ids)
+    policy = Policy(threshold=threshold)
+    words = (*labels, *policy.retention_actions)
+    catalogue = Catalogue(
+        names=words if names is None else (*names, *policy.retention_actions),
+        labels=words,
+        n_actions=len(labels),
+        fallback=(0, 1, 2),
+        fallback_p=(0.5, 0.3, 0.2),
+    )
+    decoded = DecodedPlans(
+        actions=np.tile([1, 2, 3], (n, 1)),
+        step_p=np.tile([0.5, 0.25, 1 / 3], (n, 1)),
+        plan_p=np.full(n, 1 / 24),
+        runner_up=np.tile([2, 3, 1], (n, 1)),
+        runner_up_p=np.tile([0.2, 0.2, 0.2], (n, 1)),
+    )
+    scores = CustomerScores(
+        customer_id=np.array(ids, dtype=object),
+        churn_p=np.array(churn_p, float),
+        n_events=np.full(n, 4),
+        plans=decoded,
+    )
+    return make_plans(scores, catalogue, policy)
+
+
+def rows(raw: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(raw.decode("utf-8"), newline="")))
+
+
+def test_the_wide_form_has_the_contracts_columns_and_values():
+    found = rows(plans_to_csv(plans_of(["a", "b"], [0.25, 0.75]), SETTINGS))
+    assert list(found[0]) == [
+        "customer_id",
+        "churn_probability",
+        "at_risk",
+        "plan_source",
+        *(f"step_{k}_{what}" for k in (1, 2, 3) for what in ("action", "source", "probability")),
+        "run_id",
+        "threshold",
+        "scored_at",
+    ]
+    first, second = found
+    assert [first[c] for c in ("customer_id", "churn_probability", "at_risk", "plan_source")] == [
+        "a",
+        "0.25",
+        "false",
+        "model",
+    ]
+    assert [first[f"step_{k}_action"] for k in (1, 2, 3)] == ["call", "mail", "visit"]
+    assert first["step_3_probability"] == "0.333333"
+    assert (second["at_risk"], second["plan_source"], second["step_1_source"]) == ("true", "override", "retention")
+    assert second["step_1_probability"] == ""
+
+
+def test_the_long_form_has_one_row_per_step_and_agrees_with_the_wide_one():
+    plans = plans_of(["a", "b"], [0.25, 0.75])
+    wide, long = rows(plans_to_csv(plans, SETTINGS)), rows(plans_to_csv(plans, LONG))
+    assert list(long[0])[:6] == ["customer_id", "step", "action", "source", "probability", "reason"]
+    assert [(r["customer_id"], r["step"]) for r in long] == [(c, str(k)) for c in "ab" for k in (1, 2, 3)]
+    for k, row in enumerate(long):
+        of = wide[k // 3]
+        assert row["action"] == of[f"step_{row['step']}_action"]
+        assert row["probability"] == of[f"step_{row['step']}_probability"]
+    assert long[3]["reason"] == "churn probability 0.75 exceeds 0.50"
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@cmd", "\t=1", "\r=1", "\n=1", "  =1", "\uff1d1"])
+def test_text_that_a_spreadsheet_would_run_is_neutralised(text):
+    assert neutralised(text) == "'" + text
+
+
+@pytest.mark.parametrize("text", ["Ann", "a=b", "1-2", "", "O'Neil", "50% off"])
+def test_other_text_is_left_alone(text):
+    assert neutralised(text) == text
+
+
+def test_formulas_are_neutralised_in_every_text_cell_and_numbers_never():
+    plans = plans_of(['=HYPERLINK("http://x")'], [0.75], labels=("-10 %", "+call", "@mail"), threshold=0.8)
+    (row,) = rows(plans_to_csv(plans, SETTINGS))
+    assert row["customer_id"] == '\'=HYPERLINK("http://x")'
+    assert [row[f"step_{k}_action"] for k in (1, 2, 3)] == ["'-10 %", "'+call", "'@mail"]
+    assert float(row["churn_probability"]) == 0.75
+    exact = ExportSettings(run_id="run", scored_at="", api_exact=True)
+    assert rows(plans_to_csv(plans, exact))[0]["step_1_action"] == "-10 %"
+
+
+def test_ids_of_actions_come_last_where_they_differ_from_their_labels():
+    (row,) = rows(plans_to_csv(plans_of(["a"], [0.1], names=("1", "2", "3")), SETTINGS))
+    assert list(row)[-3:] == ["step_1_action_id", "step_2_action_id", "step_3_action_id"]
+    assert (row["step_1_action"], row["step_1_action_id"]) == ("call", "1")
+
+
+@given(
+    st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1), min_size=1, unique=True),
+    st.floats(0, 1),
+)
+def test_any_customer_id_survives_the_csv_and_at_risk_is_what_the_text_says(ids, threshold):
+    churn_p = np.random.default_rng(0).random(len(ids))
+    found = rows(plans_to_csv(plans_of(ids, churn_p, threshold=threshold), SETTINGS))
+    assert [r["customer_id"] for r in found] == [neutralised(i) for i in ids]
+    for row in found:
+        above = float(row["churn_probability"]) > float(row["threshold"])
+        assert row["at_risk"] == ("true" if above else "false")
+
+
+def test_lines_end_as_rfc_4180_asks_and_awkward_cells_are_quoted():
+    raw = plans_to_csv(plans_of(['say "hi", all', "two\nlines"], [0.1, 0.1]), SETTINGS)
+    assert raw.count(b"\r\n") == 3
+    assert b'"say ""hi"", all"' in raw
+    assert b'"two\nlines"' in raw
+
+
+def test_stretches_make_the_same_file_as_one_piece(tmp_path):
+    ids = [f"c{k}" for k in range(10)]
+    plans = plans_of(ids, np.linspace(0, 1, 10))
+    whole, parts = tmp_path / "whole.csv", tmp_path / "parts.csv"
+    write_plans([plans], whole, SETTINGS, {})
+    write_plans((plans.take(np.array(r)) for r in ([0, 1, 2], [3], [4, 5, 6, 7, 8, 9])), parts, SETTINGS, {})
+    assert whole.read_bytes() == parts.read_bytes()
+
+
+def test_the_manifest_stands_beside_and_counts(tmp_path):
+    out = tmp_path / "spring.plans.csv"
+    manifest = write_plans([plans_of(["a", "b"], [0.1, 0.9])], out, SETTINGS, {"cohort_hash": "x"})
+    assert manifest_path(out).name == "spring.plans.manifest.json"
+    assert json.loads(manifest_path(out).read_text()) == manifest
+    assert manifest["counts"] == {
+        "customers": 2,
+        "at_risk": 1,
+        "empty": 0,
+        "by_source": {"model": 1, "override": 1, "graded": 0, "fallback": 0},
+    }
+    assert manifest["cohort_hash"] == "x"
+    assert {"python", "torch", "numpy", "pandas"} <= set(manifest["versions"])
+
+
+def test_an_error_half_way_leaves_the_old_plans_and_no_rubbish(tmp_path):
+    out = tmp_path / "plans.csv"
+    write_plans([plans_of(["a"], [0.1])], out, SETTINGS, {})
+    before = {f.name: f.read_bytes() for f in tmp_path.iterdir()}
+
+    def broken():
+        yield plans_of(["b"], [0.9])
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_plans(broken(), out, SETTINGS, {})
+    assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == before
+
+
+def test_pandas_reads_the_numbers_back():
+    churn_p = np.round(np.random.default_rng(1).random(50), 6)
+    table = pd.read_csv(io.BytesIO(plans_to_csv(plans_of([f"c{k}" for k in range(50)], churn_p), SETTINGS)))
+    np.testing.assert_array_equal(table["churn_probability"], churn_p)
+    assert (table["at_risk"] == (table["churn_probability"] > 0.5)).all()

@@ -1,0 +1,156 @@
+"""From a cohort folder to a run folder: refused early, stopped softly, resumed to the same numbers, loaded whole."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from crm_models.core.config import ChurnConfig, RunConfig, SequenceConfig, TrainingConfig
+from crm_models.core.errors import DataError, RunError
+from crm_models.core.records import Cohort
+from crm_models.data.cohort import load_cohort, save_cohort
+from crm_models.data.sources.synthetic import ScenarioSettings, generate
+from crm_models.runs.folder import RunFolder
+from crm_models.runs.pipeline import fit, held_out, load_models, predict_held_out, reopen, start_run
+
+FEW = TrainingConfig(n_epochs=4, batch_size=32, patience_epochs=99)
+CONFIG = RunConfig(
+    sequence=SequenceConfig(d_model=8, n_heads=2, n_blocks=1, d_feedforward=8, max_events=8),
+    churn=ChurnConfig(d_model=8, n_heads=2, n_blocks=1, d_feedforward=8, max_events=4, n_bins=4),
+    sequence_training=FEW,
+    churn_training=replace(FEW, calibrate=True),
+    threads=1,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    cohort, _ = generate(ScenarioSettings(scenario="lifelike", customers=150))
+    return save_cohort(cohort, tmp_path_factory.mktemp("fitting") / "cohort")
+
+
+@pytest.fixture(scope="module")
+def finished(folder, tmp_path_factory) -> RunFolder:
+    run = start_run(folder, tmp_path_factory.mktemp("runs") / "run", CONFIG)
+    list(fit(run))
+    return run
+
+
+def losses(run: RunFolder) -> list[tuple]:
+    return sorted((e.model, e.epoch, e.train_loss, e.valid_loss, e.best) for e in run.status().epochs)
+
+
+def test_a_finished_run_holds_what_its_description_says(finished):
+    files = {f.name for f in finished.folder.iterdir()}
+    expected = {"config.json", "encoder.json", "split.parquet", "events.jsonl", "weights.safetensors", "result.json"}
+    assert expected <= files
+    assert "checkpoint.safetensors" not in files
+    assert finished.status().state == "finished"
+    assert finished.trained() == ("sequence", "churn")
+    assert [len(losses(finished)), finished.events()[-1]["event"]] == [8, "finished"]
+
+
+def test_training_keeps_to_the_split_that_it_wrote_down(finished, folder):
+    split = finished.split()
+    assert split["part"].value_counts().to_dict() == {"train": 98, "test": 30, "valid": 22}
+    assert list(split["customer_id"]) == list(load_cohort(folder).customers["customer_id"])
+
+
+def test_a_stop_keeps_the_best_weights_and_a_resume_ends_at_the_same_numbers(finished, folder, tmp_path):
+    run = start_run(folder, tmp_path / "run", CONFIG)
+    for event in fit(run):
+        if event.model == "sequence" and event.epoch == 2:
+            run.request_stop()
+    assert run.status().state == "stopped"
+    assert load_models(run).sequence is not None
+    assert load_models(run).churn is None
+    list(fit(reopen(run)))
+    assert run.status().state == "finished"
+    assert losses(run) == losses(finished)
+    weights = [(r.folder / "weights.safetensors").read_bytes() for r in (run, finished)]
+    assert weights[0] == weights[1]
+
+
+def test_a_finished_run_cannot_be_resumed(finished):
+    with pytest.raises(RunError, match="nothing to resume"):
+        reopen(finished)
+
+
+def test_a_run_is_not_resumed_on_a_cohort_that_has_changed(folder, tmp_path):
+    cohort = load_cohort(folder)
+    own = save_cohort(cohort, tmp_path / "cohort")
+    run = start_run(own, tmp_path / "run", CONFIG)
+    cohort.customers.loc[0, "income"] = 1.0
+    save_cohort(cohort, own)
+    with pytest.raises(RunError, match="has changed since the run began"):
+        list(fit(run))
+
+
+def test_loaded_models_answer_as_the_run_ended(finished):
+    models = load_models(finished)
+    held = held_out(finished, models.encoder)
+    sequence, churn = predict_held_out(models, held)
+    again = predict_held_out(load_models(finished), held)
+    np.testing.assert_array_equal(sequence.plan, again[0].plan)
+    np.testing.assert_array_equal(churn.churn_p, again[1].churn_p)
+    test_ids = set(finished.split().query("part == 'test'")["customer_id"])
+    assert set(churn.customer_id) == test_ids
+    assert set(sequence.customer_id) <= test_ids
+
+
+def test_a_loss_that_is_no_number_fails_the_run_with_its_reason(folder, tmp_path):
+    # So large a step overflows within an epoch or two.
+    wild = replace(FEW, learning_rate=9.9, l2_in_loss=True, weight_decay=9.0, schedule="constant", n_epochs=60)
+    config = replace(CONFIG, models=("churn",), churn_training=wild)
+    cohort = load_cohort(folder)
+    cohort.customers["income"] = np.where(np.arange(150) % 2, 1e300, 1.0)
+    run = start_run(save_cohort(cohort, tmp_path / "cohort"), tmp_path / "run", config)
+    try:
+        list(fit(run))
+    except RunError as error:
+        assert "lower the learning rate" in str(error)
+        assert run.status().state == "failed"
+        assert "lower the learning rate" in run.status().reason
+    else:
+        # Layer normalisation may hold even this together; then the run simply ends.
+        assert run.status().state == "finished"
+
+
+def build(n: int, churned=None, events: bool = True) -> Cohort:
+    people = pd.DataFrame({"customer_id": [f"c{k}" for k in range(n)], "age": np.arange(n) + 20.0})
+    if churned is not None:
+        people["churned"] = [churned[k % len(churned)] for k in range(n)]
+    rows = [(f"c{k}", "xy"[t % 2], float(t)) for k in range(n) for t in range(6)] if events else []
+    table = pd.DataFrame(rows, columns=["customer_id", "action", "timestamp"]) if rows else None
+    return Cohort.build(name="t", source="t", customers=people, interactions=table)
+
+
+@pytest.mark.parametrize(
+    ("cohort", "models", "word"),
+    [
+        (build(10, [0, 1]), ("sequence", "churn"), "at least 20"),
+        (build(60, [1]), ("churn",), "one class only"),
+        (build(60), ("churn",), "no"),
+        (build(60, [0, 1], events=False), ("sequence",), "needs interactions"),
+    ],
+    ids=["ten customers", "one class", "no labels", "no events"],
+)
+def test_data_that_cannot_train_a_model_are_refused_before_anything_is_written(cohort, models, word, tmp_path):
+    own = save_cohort(cohort, tmp_path / "cohort")
+    with pytest.raises(DataError, match=word):
+        start_run(own, tmp_path / "run", replace(CONFIG, models=models), chosen=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_that_nobody_insisted_on_is_left_out_with_a_note(tmp_path):
+    own = save_cohort(build(60, [0, 1], events=False), tmp_path / "cohort")
+    run = start_run(own, tmp_path / "run", CONFIG)
+    assert run.config().models == ("churn",)
+    assert "sequence model was left out" in run.about()["notes"][0]
+
+
+def test_an_earlier_run_is_replaced_only_when_asked_to(finished, folder):
+    with pytest.raises(RunError, match="holds a run already"):
+        start_run(folder, finished.folder, CONFIG)

@@ -1,0 +1,528 @@
+"""The training loop: it learns what there is to learn and nothing else, stops and goes on to the same numbers."""
+
+import copy
+import json
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from sklearn.metrics import roc_auc_score
+from torch.nn import functional as F
+
+from crm_models.core.config import RunConfig, TrainingConfig, preset
+from crm_models.core.errors import ConfigError, RunError
+from crm_models.core.records import Cohort
+from crm_models.inference.decoding import churn_probabilities
+from crm_models.models.runtime import gigaflops_of
+from crm_models.training import loop, objectives, phases
+from crm_models.training.loop import TrainingState, _under, resolve_device, train
+from crm_models.training.objectives import SequenceTask, next_action_loss, outcome_log_p
+from tests.small_cohorts import SMALL, material, random_cohort, with_sequence
+
+MODELS = ["sequence", "churn"]
+AVERAGED = replace(
+    SMALL,
+    sequence_training=replace(SMALL.sequence_training, average_weights=0.9),
+    churn_training=replace(SMALL.churn_training, average_weights=0.9),
+)
+SHORT = TrainingConfig(n_epochs=12, batch_size=16, patience_epochs=3, short_share=0.5, average_weights=0.9)
+ANEW = replace(SMALL, sequence_training=SHORT, churn_training=SHORT)
+REFIT = replace(ANEW, churn_training=replace(SHORT, refit=True))
+
+
+@pytest.fixture(scope="module")
+def small():
+    """120 customers, 78 of whom train: four to five batches of 16."""
+    return material(random_cohort(120, shortest=4, as_of=60.0))
+
+
+def trained(model: str, small, config: RunConfig = SMALL, **options) -> tuple[TrainingState, list]:
+    encoder, known = small
+    state = TrainingState.start(model, config, encoder)
+    return state, list(train(state, known, **options))
+
+
+def losses(events: list) -> list[tuple[float, float | None]]:
+    return [(e.train_loss, e.valid_loss) for e in events]
+
+
+def after(n_calls: int):
+    """A stop request that comes before batch number `n_calls` + 1."""
+    asked = iter(range(n_calls))
+    return lambda: next(asked, None) is None
+
+
+def assert_equal_tensors(one: dict, other: dict) -> None:
+    assert one.keys() == other.keys()
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+# ---- it learns -------------------------------------------------------------------------------------------------------
+
+
+def test_a_cycle_is_learned():
+    """1-2-3-1-2-3: after the first event everything is certain."""
+    n, length = 120, 9
+    start = np.random.default_rng(0).integers(0, 3, n)
+    events = pd.DataFrame(
+        {
+            "customer_id": np.repeat(np.arange(n), length),
+            "action": [f"a{k}" for k in ((start[:, None] + np.arange(length)) % 3).ravel()],
+            "timestamp": np.tile(np.arange(length, dtype=float), n),
+        }
+    )
+    cohort = Cohort.build(
+        name="t", source="test", customers=pd.DataFrame({"customer_id": np.arange(n)}), interactions=events
+    )
+    fitting = TrainingConfig(n_epochs=12, batch_size=16, learning_rate=1e-2)
+    config = replace(with_sequence(SMALL, max_events=8), sequence_training=fitting)
+    _, ended = trained("sequence", material(cohort, config), config)
+    assert ended[-1].valid_loss < 0.05
+
+
+def churn_cohort(n: int, *, random_labels: bool) -> Cohort:
+    rng = np.random.default_rng(0)
+    people = pd.DataFrame({"customer_id": np.arange(n), **{f"x{k}": rng.random(n) for k in range(4)}})
+    people["churned"] = rng.random(n) < 0.4 if random_labels else people["x0"] + people["x1"] > 1.2
+    return Cohort.build(name="t", source="test", customers=people, interactions=None)
+
+
+@pytest.mark.parametrize("random_labels", [False, True])
+def test_churn_is_learned_where_the_profile_tells_it_and_labels_drawn_at_random_give_chance(random_labels):
+    config = replace(SMALL, churn_training=TrainingConfig(n_epochs=12, batch_size=32, learning_rate=1e-2))
+    encoder, known = material(churn_cohort(1000, random_labels=random_labels), config)
+    state, _ = trained("churn", (encoder, known), config)
+    test = known.split.test
+    auc = roc_auc_score(known.labels[test], churn_probabilities(state.module, known.arrays, test))
+    if random_labels:
+        assert abs(auc - 0.5) < 0.13  # 200 test customers: three standard errors
+    else:
+        assert auc > 0.97
+
+
+def test_the_first_loss_of_the_paper_preset_is_that_of_the_untrained_model_on_the_three_steps():
+    """Full batch: the loss of an epoch is the one before its update, over the outcome only, without the penalty."""
+    config = replace(preset("paper"), device="cpu")
+    encoder, known = material(random_cohort(60, 20, shortest=8, longest=8, as_of=60.0), config)
+    state = TrainingState.start("sequence", config, encoder)
+    own = np.flatnonzero(np.isin(known.outcomes.rows, known.split.train))
+    with torch.no_grad():
+        log_p, steps = outcome_log_p(state.module, known.arrays, known.outcomes, own)
+    expected = [-log_p[b, k, steps[b, k] - 1].item() for b in range(len(own)) for k in range(3) if steps[b, k] > 0]
+    first = next(train(state, known))
+    assert first.train_loss == pytest.approx(np.mean(expected), abs=1e-5)
+    assert first.valid_loss is None
+
+
+def test_the_papers_penalty_is_lambda_times_the_squared_weights(small):
+    """A weight that the loss does not reach moves by Adam's first step, against its sign: lambda ||theta||^2."""
+    config = replace(preset("paper"), device="cpu")
+    state = TrainingState.start("sequence", config, small[0])
+    (optimizer,) = state.optimizers.values()
+    assert [g["weight_decay"] for g in optimizer.param_groups] == [2 * config.sequence_training.weight_decay]
+    weight = state.module.output.weight
+    before = weight.detach().clone()
+    (0.0 * weight.sum()).backward()
+    optimizer.step()
+    assert torch.equal((weight.detach() - before).sign(), -before.sign())
+
+
+def test_positions_of_planned_steps_are_learned_too(small):
+    """Behind a history that fills the window stand two more events while the third step is predicted."""
+    encoder, known = small
+    config = with_sequence(SMALL, max_events=3)
+    model = TrainingState.start("sequence", config, encoder).module
+    task = SequenceTask(model, config.sequence_training, known)
+    loss, _ = task.loss(task.train, np.random.default_rng(0))
+    loss.backward()
+    learned = model.position.weight.grad.norm(dim=1)
+    assert (learned[:5] > 1e-6).all()
+    assert learned[5] == 0  # the last row is never used
+
+
+@pytest.mark.parametrize("at_once", [1, 40, 1000])
+def test_a_loss_in_pieces_is_the_same_loss_with_the_same_gradient(small, monkeypatch, at_once):
+    model = TrainingState.start("sequence", SMALL, small[0]).module
+    torch.manual_seed(0)
+    hidden, targets = torch.randn(17, 16, requires_grad=True), torch.randint(0, 6, (17,))
+    recent = torch.randint(0, 7, (17, SMALL.sequence.max_events))
+    whole = F.cross_entropy(model.logits(hidden, recent, targets), targets)
+    expected = torch.autograd.grad(whole, (hidden, *model.parameters()), allow_unused=True)
+    monkeypatch.setattr(objectives, "SCORES_AT_ONCE", at_once)
+    pieces = next_action_loss(model, hidden, recent, targets)
+    found = torch.autograd.grad(2 * pieces, (hidden, *model.parameters()), allow_unused=True)
+    torch.testing.assert_close(pieces, whole)
+    for own, theirs in zip(found, expected, strict=True):
+        assert (own is None) == (theirs is None)
+        if own is not None:
+            torch.testing.assert_close(own, 2 * theirs)
+    with torch.no_grad():
+        torch.testing.assert_close(next_action_loss(model, hidden, recent, targets), whole)
+
+
+def test_the_operations_of_a_loss_in_pieces_are_those_of_the_whole(small, monkeypatch):
+    model = TrainingState.start("sequence", SMALL, small[0]).module
+    hidden, targets = torch.randn(17, 16, requires_grad=True), torch.randint(0, 6, (17,))
+    recent = torch.randint(0, 7, (17, SMALL.sequence.max_events))
+
+    def work() -> None:
+        next_action_loss(model, hidden, recent, targets).backward()
+
+    whole = gigaflops_of(work)
+    monkeypatch.setattr(objectives, "SCORES_AT_ONCE", 40)
+    assert gigaflops_of(work) == pytest.approx(whole, rel=0.2)  # what is made of action features anew in each piece
+
+
+# ---- what it may see -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_training_never_looks_at_test_customers(model, small):
+    encoder, known = small
+    test = known.split.test
+    labels, numeric = known.labels.copy(), known.arrays.numeric.copy()
+    labels[test], numeric[test] = 1 - labels[test], 1 - numeric[test]
+    starts, action = known.arrays.events.starts, known.arrays.events.action.copy()
+    for row in test:
+        own = slice(starts[row], starts[row + 1])
+        action[own] = action[own] % encoder.n_actions + 1
+    arrays = replace(known.arrays, numeric=numeric, events=replace(known.arrays.events, action=action))
+    other = replace(known, arrays=arrays, labels=labels)
+    assert losses(trained(model, (encoder, other))[1]) == losses(trained(model, small)[1])
+
+
+def test_customers_without_a_label_do_not_count(small):
+    encoder, known = small
+    labels, numeric = known.labels.copy(), known.arrays.numeric.copy()
+    blank = np.concatenate([known.split.train[::3], known.split.valid[::3]])
+    labels[blank] = np.nan
+    before = losses(trained("churn", (encoder, replace(known, labels=labels)))[1])
+    numeric[blank] = 0.5
+    other = replace(known, labels=labels, arrays=replace(known.arrays, numeric=numeric))
+    assert losses(trained("churn", (encoder, other))[1]) == before
+    assert all(math.isfinite(loss) for pair in before for loss in pair)
+
+
+# ---- the same numbers again ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_same_seed_gives_the_same_epochs_and_another_seed_others(model, small):
+    (one, ended), (two, again) = trained(model, small), trained(model, small)
+    assert losses(again) == losses(ended)
+    assert_equal_tensors(one.tensors(), two.tensors())
+    assert losses(trained(model, small, replace(SMALL, seed=1))[1]) != losses(ended)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    ("stops", "config"),
+    [
+        *((stops, SMALL) for stops in ((0,), (1,), (2,), (5,), (7,), (1, 1), (6, 2, 1))),
+        ((1, 7), AVERAGED),
+        ((28, 7), ANEW),
+        ((60, 3, 9), REFIT),
+    ],
+)
+def test_a_run_cut_anywhere_goes_on_to_the_same_numbers(model, small, stops, config, tmp_path, monkeypatch):
+    """Also within the first epoch, just after a start from fresh weights, and several times; the state passes through
+    files as the run folder keeps it."""
+    monkeypatch.setattr(phases, "STILL_GAINS", -1)  # so that a short course never is enough
+    encoder, known = small
+    whole, expected = trained(model, small, config)
+    state, ended = TrainingState.start(model, config, encoder), []
+    for n_batches in stops:
+        ended += train(state, known, after(n_batches))
+        save_file(state.tensors(), tmp_path / "state.safetensors")
+        meta = json.loads(json.dumps(state.meta()))
+        state = TrainingState.restore(model, config, encoder, load_file(tmp_path / "state.safetensors"), meta)
+    ended += train(state, known)
+    assert losses(ended) == losses(expected)
+    assert [e.best for e in ended] == [e.best for e in expected]
+    assert_equal_tensors(state.best, whole.best)
+    assert_equal_tensors(state.tensors(), whole.tensors())
+    assert state.facts == whole.facts
+
+
+def test_a_state_kept_without_its_losses_has_the_patience_it_would_have_had(small, monkeypatch):
+    """As earlier versions wrote it: best at epoch 2, stopped in epoch 4; one more without a better loss is allowed."""
+    told = [3.0, 1.0, 2.0, 1.5, 0.5]
+    config = replace(SMALL, churn_training=TrainingConfig(n_epochs=9, batch_size=16, patience_epochs=2))
+    told_losses(monkeypatch, told)
+    state = TrainingState.start("churn", config, small[0])
+    assert len(list(train(state, small[1], after(17)))) == 3
+    meta = {name: value for name, value in state.meta().items() if name != "losses"}
+    state = TrainingState.restore("churn", config, small[0], state.tensors(), meta)
+    told_losses(monkeypatch, told[3:])
+    assert [e.epoch for e in train(state, small[1])] == [4]
+    assert state.best_epoch == 2
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_state_that_was_stopped_can_be_trained_on_without_a_file(model, small):
+    encoder, known = small
+    whole, expected = trained(model, small)
+    state = TrainingState.start(model, SMALL, encoder)
+    ended = list(train(state, known, after(7)))
+    ended += train(state, known)
+    assert losses(ended) == losses(expected)
+    assert_equal_tensors(state.best, whole.best)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_weight_has_one_optimiser_and_the_maps_inside_blocks_go_by_muon(model, small):
+    state = TrainingState.start(model, SMALL, small[0])
+    held = {
+        name: {id(p) for group in optimizer.param_groups for p in group["params"]}
+        for name, optimizer in state.optimizers.items()
+    }
+    named = {id(p): name for name, p in state.module.named_parameters()}
+    assert held["optimizer"] | held["muon"] == set(named)
+    assert not held["optimizer"] & held["muon"]
+    turned = {named[p].split(".", 2)[2] for p in held["muon"]}
+    assert turned == {
+        "attention.project_in.weight",
+        "attention.project_out.weight",
+        "feed_forward.0.weight",
+        "feed_forward.2.weight",
+    }
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_without_a_stretch_all_weights_go_by_adamw(model, small):
+    config = replace(SMALL, **{f"{model}_training": replace(SMALL.training(model), muon_stretch=0.0)})
+    assert list(TrainingState.start(model, config, small[0]).optimizers) == ["optimizer"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_mean_of_the_weights_is_what_is_kept_and_leaves_the_training_alone(model, small, monkeypatch):
+    """By hand: the first update's weights, then each mean moves by 1 - min(0.9, (n + 1) / (n + 10)) of the way."""
+    plain, averaged = (one_epoch(model, small, config, monkeypatch) for config in (SMALL, AVERAGED))
+    assert [e.train_loss for e in plain.ended] == [e.train_loss for e in averaged.ended]
+    name = "action.weight" if model == "sequence" else "output.weight"
+    mean = plain.seen[0][name]
+    for n, weights in enumerate(plain.seen[1:], start=1):
+        mean = mean + (1 - min(0.9, (n + 1) / (n + 10))) * (weights[name] - mean)
+    torch.testing.assert_close(averaged.state.best[name], mean)
+    torch.testing.assert_close(plain.state.best[name], plain.seen[-1][name])
+
+
+def one_epoch(model: str, small, config: RunConfig, monkeypatch) -> SimpleNamespace:
+    """One epoch of training: the state, the epochs, and the weights after each update."""
+    seen: list[dict] = []
+    state = TrainingState.start(model, config.with_epochs(1), small[0])
+    last = list(state.optimizers.values())[-1]
+    step = last.step
+
+    def watched() -> None:
+        step()
+        seen.append({k: v.detach().clone() for k, v in state.module.state_dict().items()})
+
+    monkeypatch.setattr(last, "step", watched)
+    ended = list(train(state, small[1]))
+    return SimpleNamespace(state=state, ended=ended, seen=seen)
+
+
+def test_training_again_after_the_end_does_nothing(small, monkeypatch):
+    monkeypatch.setattr(objectives, "TEMPERATURES_VARY", 10.0)  # so that sixty customers move it
+    encoder, known = material(random_cohort(400))
+    state, _ = trained("churn", (encoder, known))
+    best, facts = {k: v.clone() for k, v in state.best.items()}, dict(state.facts)
+    assert facts["temperature"] != 1.0
+    assert list(train(state, known)) == []
+    assert state.facts == facts
+    assert_equal_tensors(state.best, best)
+
+
+# ---- stopping --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_stop_is_honoured_before_the_next_batch(model, small, monkeypatch):
+    encoder, known = small
+    task = objectives.SequenceTask if model == "sequence" else objectives.ChurnTask
+    computed = []
+    original = task.loss
+    monkeypatch.setattr(task, "loss", lambda self, *given: computed.append(1) or original(self, *given))
+    state = TrainingState.start(model, SMALL, encoder)
+    start = {k: v.clone() for k, v in state.module.state_dict().items()}
+    assert list(train(state, known, after(2))) == []
+    assert len(computed) == 2
+    # No epoch has ended, so the best weights are the first ones.
+    assert_equal_tensors(state.module.state_dict(), start)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("ending", ["finished", "stopped", "closed"])
+def test_however_it_ends_the_module_holds_the_best_weights(model, small, ending, monkeypatch):
+    """Validation losses 3, 1, 2: the second epoch is the best."""
+    encoder, known = small
+    task = objectives.SequenceTask if model == "sequence" else objectives.ChurnTask
+    told = iter([3.0, 1.0, 2.0])
+    monkeypatch.setattr(task, "valid_loss", lambda self: next(told))
+    state = TrainingState.start(model, replace(SMALL, churn_training=SMALL.sequence_training), encoder)
+    seen = []
+    events = train(state, known, lambda: ending == "stopped" and len(seen) == 2)
+    for event in events:
+        seen.append({k: v.clone() for k, v in state.module.state_dict().items()})
+        assert event.best == (event.valid_loss in (3.0, 1.0))
+        if ending == "closed" and event.epoch == 3:
+            events.close()
+    assert len(seen) == (2 if ending == "stopped" else 3)
+    assert (state.best_epoch, state.best_loss) == (2, 1.0)
+    assert_equal_tensors(state.module.state_dict(), seen[1])
+    assert not state.module.training
+
+
+def test_patience_ends_training(small, monkeypatch):
+    """Best at epoch 2, then nothing better for two epochs."""
+    told = iter([3.0, 1.0, 2.0, 1.5, 0.5])
+    monkeypatch.setattr(objectives.ChurnTask, "valid_loss", lambda self: next(told))
+    config = replace(SMALL, churn_training=TrainingConfig(n_epochs=9, batch_size=16, patience_epochs=2))
+    state, ended = trained("churn", small, config)
+    assert [e.epoch for e in ended] == [1, 2, 3, 4]
+    assert state.best_epoch == 2
+
+
+@pytest.mark.parametrize(("monitor", "expected"), [("train", 3), ("valid", 1), ("last", 3)])
+def test_the_monitored_loss_chooses_the_best_epoch(small, monkeypatch, monitor, expected):
+    """Validation gets worse while training gets better."""
+    told = iter([1.0, 2.0, 3.0])
+    monkeypatch.setattr(objectives.ChurnTask, "valid_loss", lambda self: next(told))
+    fitting = TrainingConfig(n_epochs=3, batch_size=None, learning_rate=1e-3, monitor=monitor, schedule="constant")
+    config = replace(SMALL, churn=replace(SMALL.churn, dropout=0.0, n_members=1), churn_training=fitting)
+    state, ended = trained("churn", small, config)
+    assert ended[0].train_loss > ended[1].train_loss > ended[2].train_loss
+    assert state.best_epoch == expected
+
+
+def test_a_loss_that_is_no_number_ends_with_advice(small):
+    encoder, known = small
+    broken = replace(known, arrays=replace(known.arrays, now_days=math.inf))
+    with pytest.raises(
+        RunError, match=r"churn model's loss became nan in epoch 1; lower the learning rate \(now 0.001\)"
+    ):
+        list(train(TrainingState.start("churn", SMALL, encoder), broken))
+
+
+# ---- the parts -------------------------------------------------------------------------------------------------------
+
+
+def test_batches_hold_every_example_once_alike_in_length_and_in_another_order_each_epoch():
+    rng = np.random.default_rng(0)
+    examples, length = np.arange(1000, 2000), rng.integers(1, 50, 1000)
+    batches = loop._batches(examples, length, 32, np.random.default_rng(1))
+    assert sorted(np.concatenate(batches).tolist()) == examples.tolist()
+    assert max(len(b) for b in batches) == 32
+    padded = sum(length[b - 1000].max() * len(b) for b in batches)
+    assert padded < 1.15 * length.sum()  # without sorting it would be 1.9 times
+    same = loop._batches(examples, length, 32, np.random.default_rng(1))
+    other = loop._batches(examples, length, 32, np.random.default_rng(2))
+    assert all((a == b).all() for a, b in zip(batches, same, strict=True))
+    assert np.concatenate(batches).tolist() != np.concatenate(other).tolist()
+
+
+def test_no_batch_size_is_one_batch():
+    (batch,) = loop._batches(np.arange(500), np.ones(500), None, np.random.default_rng(0))
+    assert len(batch) == 500
+
+
+def told_losses(monkeypatch, told: list[float]) -> None:
+    rest = iter(told)
+    monkeypatch.setattr(objectives.ChurnTask, "valid_loss", lambda self: next(rest))
+
+
+def test_after_a_short_course_training_starts_anew_and_the_best_of_both_is_kept(small, monkeypatch):
+    told_losses(monkeypatch, [3.0, 2.0, 1.0, 0.9, 0.8, 0.7, 3.0, 2.0, 1.0, 1.1, 1.2, 1.3])
+    state = TrainingState.start("churn", replace(SMALL, churn_training=SHORT), small[0])
+    begun = copy.deepcopy(state.tensors())
+    ended = []
+    for epoch in train(state, small[1], lambda: len(ended) == 6):
+        ended.append(epoch)
+    best = _under("best.", state.tensors())
+    # Stopped before the first update of the new course.
+    assert_equal_tensors(_under("now.", state.tensors()), _under("now.", begun))
+    assert_equal_tensors(_under("average.", state.tensors()), _under("average.", begun))
+    assert_equal_tensors(state.module.state_dict(), best)
+    ended += train(state, small[1])
+    assert [e.short for e in ended] == [True] * 6 + [False] * 6
+    assert (state.best_epoch, state.best_loss) == (6, 0.7)
+    assert_equal_tensors(_under("best.", state.tensors()), best)
+
+
+def test_a_refit_learns_as_long_from_validation_customers_as_well(small, monkeypatch):
+    """Best at epoch 3 of 5; what is kept are the weights after three epochs of both kinds of customers together."""
+    encoder, known = small
+    told_losses(monkeypatch, [3.0, 2.0, 1.0, 1.5, 1.5])
+    fitting = TrainingConfig(n_epochs=9, batch_size=16, patience_epochs=2, refit=True)
+    state, ended = trained("churn", small, replace(SMALL, churn_training=fitting))
+    assert [e.refit for e in ended] == [False] * 5 + [True] * 3
+    assert [e.best for e in ended] == [True] * 3 + [False] * 5
+    assert [e.valid_loss for e in ended[5:]] == [None] * 3
+    assert (state.best_epoch, state.best_loss, state.facts) == (3, 1.0, {"refit_epochs": 3})
+    # The same by hand: nobody held back, three of nine epochs, in the order that epochs 6 to 8 have.
+    everybody = np.sort(np.concatenate([known.split.train, known.split.valid]))
+    alone = replace(known, split=replace(known.split, train=everybody, valid=everybody[:0]))
+    by_hand = TrainingState.start("churn", replace(SMALL, churn_training=replace(fitting, monitor="last")), encoder)
+    told_losses(monkeypatch, [1.0] * 3)
+    order = loop._rng
+    monkeypatch.setattr(loop, "_rng", lambda seed, stream, epoch: order(seed, stream, epoch + 5))
+    dropped = torch.manual_seed
+    monkeypatch.setattr(loop.torch, "manual_seed", lambda seed: dropped(seed + 5))
+    for epoch in train(by_hand, alone):
+        if epoch.epoch == 3:
+            break
+    assert_equal_tensors(state.module.state_dict(), by_hand.module.state_dict())
+
+
+def test_what_was_fitted_on_validation_customers_stays_after_a_refit(monkeypatch):
+    monkeypatch.setattr(objectives, "TEMPERATURES_VARY", 10.0)  # so that sixty customers move it
+    known = material(random_cohort(400))
+    fitting = replace(SMALL.churn_training, refit=True, calibrate=True)
+    before, _ = trained("churn", known, replace(SMALL, churn_training=replace(fitting, refit=False)))
+    state, ended = trained("churn", known, replace(SMALL, churn_training=fitting))
+    assert before.facts["temperature"] != 1
+    assert float(state.module.temperature) == pytest.approx(before.facts["temperature"])
+    assert state.facts == before.facts | {"refit_epochs": state.best_epoch}
+    assert not torch.equal(state.module.output.weight, before.module.output.weight)
+    assert list(train(state, known[1])) == []  # there is nothing left to do
+    assert state.facts["refit_epochs"] == sum(e.refit for e in ended)
+
+
+def test_calibration_lowers_the_loss_on_validation_customers_and_keeps_the_ranking(monkeypatch):
+    monkeypatch.setattr(objectives, "TEMPERATURES_VARY", 10.0)  # so that sixty customers move it
+    encoder, known = material(random_cohort(400))
+    plain, _ = trained("churn", (encoder, known), replace(SMALL, churn_training=SMALL.sequence_training))
+    fitted, _ = trained("churn", (encoder, known))
+    assert plain.facts == {}
+    valid = known.split.valid
+    before, now = (churn_probabilities(s.module, known.arrays, valid) for s in (plain, fitted))
+    assert (np.argsort(before, kind="stable") == np.argsort(now, kind="stable")).all()
+    loss = [F.binary_cross_entropy(torch.from_numpy(p), torch.from_numpy(known.labels[valid])) for p in (before, now)]
+    assert loss[1] < loss[0]
+    log_odds = [np.log(p / (1 - p)) for p in (before, now)]
+    np.testing.assert_allclose(log_odds[1] * fitted.facts["temperature"], log_odds[0], rtol=1e-4, atol=1e-6)
+
+
+def test_the_less_temperatures_vary_the_nearer_they_stay_to_one(monkeypatch):
+    encoder, known = material(random_cohort(400))
+    found = []
+    for spread in (1e-3, 0.5, 1e3):
+        monkeypatch.setattr(objectives, "TEMPERATURES_VARY", spread)
+        found.append(trained("churn", (encoder, known))[0].facts["temperature"])
+    nothing, some, all_that_is_seen = np.abs(np.log(found))
+    assert nothing == 0
+    assert nothing < some < all_that_is_seen
+
+
+def test_auto_is_a_gpu_where_there_is_one_and_cuda_without_one_is_refused():
+    assert resolve_device("cpu").type == "cpu"
+    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="device cuda was asked for, but torch finds no GPU"):
+            resolve_device("cuda")
