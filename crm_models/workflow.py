@@ -6,37 +6,30 @@ The command line, the app and notebooks all come through here. Heavy imports hap
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from crm_models.core.config import RunConfig
-from crm_models.core.config import preset as preset_config
 from crm_models.core.errors import ConfigError
 from crm_models.core.files import need_own_folder, read_whole
 from crm_models.core.prefetch import ahead
+from crm_models.core.presets import preset as preset_config
 from crm_models.core.provenance import now
-from crm_models.core.records import Cohort, CustomerScores, EpochEnd, Moment
+from crm_models.core.records import CustomerScores, EpochEnd
 from crm_models.core.schema import ModelName, PlanLayout
-from crm_models.data.cohort import (
-    describe,
-    digest,
-    last_moment_days,
-    load_cohort,
-    parts,
-    planning_moment,
-    save_cohort,
-)
+from crm_models.data.cohort import Cohort, Moment
+from crm_models.data.split import planning_moment
+from crm_models.data.storage import describe, digest, last_moment_days, load_cohort, parts, save_cohort
 from crm_models.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from crm_models.data.checks import Finding
     from crm_models.data.features import CohortArrays
-    from crm_models.planning.plans import Policy
+    from crm_models.planning.policy import Policy
     from crm_models.runs.trials import Trial
 
 Progress = Callable[[int, int], None]
@@ -102,39 +95,8 @@ def run_config(
         changes["models"] = (model,)
     config = replace(preset_config(preset), **changes)
     for setting in settings:
-        config = _with_setting(config, setting)
+        config = config.with_setting(setting)
     return config if epochs is None else config.with_epochs(epochs)
-
-
-def _with_setting(config: RunConfig, setting: str) -> RunConfig:
-    """The configuration with one `part.name=value` changed; the value takes the type that the setting has now."""
-    match = re.fullmatch(r"(?:(\w+)\.)?(\w+)=(.*)", setting)
-    if match is None:
-        raise ConfigError(f"--set expects NAME=VALUE, as in sequence.d_model=32; found {setting!r}")
-    part, name, text = match.groups()
-    owner: Any = config if part is None else getattr(config, part, None)
-    known = {f.name for f in fields(owner) if not is_dataclass(getattr(owner, f.name))} if is_dataclass(owner) else ()
-    if name not in known or (part is None and name in ("models", "preset")):
-        raise ConfigError(f"--set: there is no setting {setting.partition('=')[0]!r}")
-    changed: Any = replace(owner, **{name: _typed(text, getattr(owner, name), setting)})
-    parts_of: dict[str, Any] = {} if part is None else {part: changed}
-    return changed if part is None else replace(config, **parts_of)
-
-
-def _typed(text: str, now: Any, setting: str) -> Any:
-    if text.lower() == "none":
-        return None
-    try:
-        if isinstance(now, bool):
-            return {"true": True, "false": False}[text.lower()]
-        if isinstance(now, int) or now is None:
-            return int(text)
-        return float(text) if isinstance(now, float) else text
-    except (KeyError, ValueError):
-        kind = (
-            "true or false" if isinstance(now, bool) else "a whole number" if not isinstance(now, float) else "a number"
-        )
-        raise ConfigError(f"--set {setting}: expected {kind}, found {text!r}") from None
 
 
 def train(
@@ -220,7 +182,7 @@ def evaluate(
     """The report on the run's own held-out customers (`report.json` of the contract)."""
     from crm_models.data.truth import load_truth
     from crm_models.evaluation.report import build_report
-    from crm_models.runs.pipeline import held_out, load_models, predict_held_out
+    from crm_models.runs.trained import held_out, load_models, predict_held_out
 
     run = RunFolder(run_folder)
     models = load_models(run, device=device, threads=threads)
@@ -306,7 +268,7 @@ def score_stream(
     progress: Progress | None = None,
 ) -> Iterator[CustomerScores]:
     """Churn probability and best plan of every customer of a cohort folder, one part of the cohort at a time."""
-    from crm_models.runs.pipeline import load_models
+    from crm_models.runs.trained import load_models
 
     about = describe(folder)
     models = load_models(run, device=device, threads=threads)

@@ -20,7 +20,7 @@ import pandas as pd
 from safetensors.numpy import load_file
 
 from crm_models import workflow
-from crm_models.planning.plans import Policy
+from crm_models.planning.policy import Policy
 
 RECORD = Path(__file__).with_suffix(".json")
 

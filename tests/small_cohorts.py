@@ -9,9 +9,9 @@ import pandas as pd
 import torch
 
 from crm_models.core.config import ChurnConfig, RunConfig, SequenceConfig, TrainingConfig
-from crm_models.core.records import Cohort
-from crm_models.data.cohort import outcomes, split_customers
+from crm_models.data.cohort import Cohort
 from crm_models.data.features import FeatureEncoder
+from crm_models.data.split import outcomes, split_customers
 from crm_models.training.loop import TrainingState
 from crm_models.training.objectives import Material
 

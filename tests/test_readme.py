@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import test_architecture as architecture
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -57,12 +59,15 @@ def test_every_make_target_that_the_readme_names_exists():
     assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in named)
 
 
-def test_every_module_that_the_map_names_exists():
-    table = README.split("## A map of the code")[1].split("`dashboard/`")[0]
-    for line in table.splitlines()[4:]:
-        if line.startswith("| `"):
-            for name in re.findall(r"`([a-z_]+/?)`", line.split("|")[1]):
-                assert (ROOT / "crm_models" / name).exists() or (ROOT / "crm_models" / f"{name}.py").exists(), name
+def test_the_map_names_every_folder_and_every_file_it_links_exists():
+    table = README.split("## A map of the code")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("|")]
+    assert len(rows) < 20
+    named = set(re.findall(r"`([a-z_]+)/?`", "".join(rows))) - {"crm_models", "dashboard"}
+    order = [*architecture.PACKAGE, *architecture.APP]
+    assert named == set(order) - {"__main__", "streamlit_patches"}
+    for link in re.findall(r"\]\(([^)]+)\)", table):
+        assert (ROOT / link).exists(), link
 
 
 def test_every_picture_that_the_readme_shows_exists():

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from crm_models.baselines.simple import churn_baselines, sequence_baselines
+from crm_models.baselines.churn import churn_baselines
+from crm_models.baselines.sequence import sequence_baselines
 from crm_models.core.config import RunConfig
 from crm_models.core.errors import DataError
-from crm_models.core.records import ChurnPredictions, Cohort, SequencePredictions
+from crm_models.core.records import ChurnPredictions, SequencePredictions
 from crm_models.core.schema import N_STEPS, ModelName
-from crm_models.data.cohort import Outcomes, Split
+from crm_models.data.cohort import Cohort
 from crm_models.data.features import FeatureEncoder
-from crm_models.evaluation.report import calibration_error, churn_scores, sequence_scores
+from crm_models.data.split import Outcomes, Split
+from crm_models.evaluation.scores import calibration_error, churn_scores, sequence_scores
 from crm_models.training.pretraining import rehearse
 
 if TYPE_CHECKING:

@@ -316,7 +316,7 @@ def _add_plan(commands: Any) -> None:
 
 def _plan(given: argparse.Namespace) -> None:
     from crm_models import workflow
-    from crm_models.planning.plans import Policy
+    from crm_models.planning.policy import Policy
 
     policy = Policy(
         threshold=given.threshold,

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from crm_models.core.records import Cohort, days, moment_days
 from crm_models.core.schema import ACTION, CUSTOMER_ID, N_STEPS, TIMESTAMP
+from crm_models.data.cohort import Cohort, days, moment_days
 
 Level = Literal["problem", "warning", "note"]
 

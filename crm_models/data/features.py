@@ -1,4 +1,4 @@
-"""Cohort to arrays: vocabulary, scaling, behaviour features (recency, frequency, monetary value), padded histories.
+"""Cohort to arrays: vocabulary, min-max scaling and level codes.
 
 A `FeatureEncoder` is fitted on training customers only and travels with the run as JSON; `encode` turns any cohort with
 the same columns, whole or one part of a stream, into arrays. Letters: N customers, E events, B batch, T positions.
@@ -13,8 +13,10 @@ import numpy as np
 import pandas as pd
 
 from crm_models.core.errors import DataError
-from crm_models.core.records import Cohort, Moment, days, moment_days
-from crm_models.core.schema import ACTION, CUSTOMER_ID, KIND, LABEL, PADDING, REPEATABLE
+from crm_models.core.schema import ACTION, CUSTOMER_ID, KIND, LABEL, REPEATABLE
+from crm_models.data.behaviour import NUMBER_OF, behaviour_features, moment_of_view
+from crm_models.data.cohort import Cohort, Moment, days, moment_days
+from crm_models.data.events import Events
 
 MISSING_LEVEL = 0
 OTHER_LEVEL = 1
@@ -22,11 +24,6 @@ FIRST_LEVEL = 2
 """Codes of a categorical feature: blank, a level not seen (often enough) in training, then the known levels."""
 
 MAX_LEVELS = 64
-MAX_COUNTED_ACTIONS = 24
-"""Vocabularies up to this size get one share and one mean value per action as behaviour features."""
-
-NUMBER_OF = "count: "
-"""How features are called that runs of earlier versions were trained with: an action's events, not its share of all."""
 
 MAX_FOLLOW_UPS = 64
 """Follow-ups of an action that are remembered, the most frequent ones."""
@@ -67,60 +64,6 @@ class CategoricalFeature:
         codes = np.where(known >= 0, known + FIRST_LEVEL, OTHER_LEVEL)
         codes[column.isna().to_numpy()] = MISSING_LEVEL
         return codes.astype(np.int64)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PaddedEvents:
-    """A batch of histories, right-padded to the longest: event t of customer b at [b, t], PADDING after the last.
-
-    action (B, T) int64; gap (B, T) float32: log(1 + days since the event before); age (B, T) float32: log(1 + days from
-    the event to the moment looked from); value (B, T) float32 in [0, 1], NaN where none; length (B,) int64.
-    """
-
-    action: np.ndarray
-    gap: np.ndarray
-    age: np.ndarray
-    value: np.ndarray
-    length: np.ndarray
-
-
-@dataclass(frozen=True, kw_only=True)
-class Events:
-    """All events of N customers in one stretch: those of customer i lie at starts[i] to starts[i + 1].
-
-    action (E,) int32 ids 1..A; days (E,) float64; value (E,) float32 in [0, 1], NaN where none.
-    """
-
-    starts: np.ndarray
-    action: np.ndarray
-    days: np.ndarray
-    value: np.ndarray
-
-    def padded(self, rows: np.ndarray, stops: np.ndarray, length: int, now_days: float) -> PaddedEvents:
-        """The last `length` events before position `stops[b]` (events from the start) of each customer rows[b]."""
-        stops = np.minimum(stops, self.starts[rows + 1] - self.starts[rows])
-        n_events = np.minimum(stops, length)
-        width = max(int(n_events.max(initial=0)), 1)
-        place = np.arange(width)
-        real = place < n_events[:, None]
-        first = self.starts[rows] + stops - n_events
-        at = np.where(real, first[:, None] + place, 0)
-        if len(self.action) == 0:
-            blank = np.zeros(real.shape, np.float32)
-            return PaddedEvents(
-                action=blank.astype(np.int64), gap=blank, age=blank, value=blank * np.nan, length=n_events
-            )
-        when = self.days[at]
-        # The first event of a window keeps its gap to the event before the window; the very first event has none.
-        before = self.days[np.maximum(at - 1, 0)]
-        has_before = real & (at > self.starts[rows][:, None])
-        return PaddedEvents(
-            action=np.where(real, self.action[at], PADDING).astype(np.int64),
-            gap=np.where(has_before, np.log1p(np.maximum(when - before, 0)), 0).astype(np.float32),
-            age=np.where(real, np.log1p(np.maximum(now_days - when, 0)), 0).astype(np.float32),
-            value=np.where(real, self.value[at], np.nan).astype(np.float32),
-            length=n_events.astype(np.int64),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +128,7 @@ class FeatureEncoder:
                 numeric.append(_fit_numeric(name, _numbers(column), n_bins))
             else:
                 categorical.append(_fit_categorical(name, column))
-        behaviour = {k: v for k, v in _behaviour(cohort, as_of, None).items() if not k.startswith(NUMBER_OF)}
+        behaviour = {k: v for k, v in behaviour_features(cohort, as_of, None).items() if not k.startswith(NUMBER_OF)}
         feature_names, feature_rows = _action_features(cohort)
         own_events = np.isin(cohort.event_customers, rows)
         values = cohort.interactions["value"].to_numpy()[own_events]
@@ -214,9 +157,9 @@ class FeatureEncoder:
         for name in [*(f.name for f in self.numeric), *(f.name for f in self.categorical)]:
             if name not in cohort.customers:
                 raise DataError(f"customers need the column {name!r}, which the run was trained on; found none")
-        now = _now(cohort, as_of, now_days)
+        now = moment_of_view(cohort, as_of, now_days)
         events, n_history = self._events(cohort, as_of)
-        known = _behaviour(cohort, as_of, now, self.actions)
+        known = behaviour_features(cohort, as_of, now, self.actions)
         n = cohort.n_customers
         return CohortArrays(
             customer_id=cohort.customers[CUSTOMER_ID].to_numpy(dtype=object),
@@ -276,90 +219,6 @@ def _pairs_from(given: list[list[int]], n_actions: int) -> tuple[tuple[int, int,
     if any(not (1 <= before <= n_actions and 1 <= after <= n_actions and times > 0) for before, after, times in pairs):
         raise ValueError("action_pairs holds an id outside of the vocabulary")
     return pairs
-
-
-def history_counts(cohort: Cohort, as_of: Moment | None) -> np.ndarray:
-    """(N,) events of each customer strictly before `as_of`; None: all of them."""
-    customer = cohort.event_customers
-    if as_of is not None:
-        customer = customer[cohort.event_days < moment_days(as_of)]
-    return np.bincount(customer, minlength=cohort.n_customers).astype(np.int64)
-
-
-def _now(cohort: Cohort, as_of: Moment | None, now_days: float | None) -> float:
-    if now_days is not None:
-        return now_days
-    if as_of is not None:
-        return moment_days(as_of)
-    return float(cohort.event_days.max()) if cohort.has_events else 0.0
-
-
-def _behaviour(
-    cohort: Cohort, as_of: Moment | None, now_days: float | None, actions: tuple[str, ...] | None = None
-) -> dict[str, np.ndarray]:
-    """Behaviour features from the history: name to (N,) float64, NaN where the history does not tell.
-
-    Recency, frequency and monetary value, which the paper asks for next, and what the events are made of.
-    """
-    names = list(cohort.actions[ACTION]) if actions is None else list(actions)
-    if not cohort.has_events and actions is None:
-        return {}
-    n, now = cohort.n_customers, _now(cohort, as_of, now_days)
-    customer, when = cohort.event_customers, cohort.event_days
-    keep = when < (np.inf if as_of is None else moment_days(as_of))
-    customer, when = customer[keep], when[keep]
-    value = cohort.interactions["value"].to_numpy()[keep]
-    count = np.bincount(customer, minlength=n).astype(np.float64)
-    some = count > 0
-    ends = np.cumsum(count).astype(np.int64)
-    first, last = _pick(when, ends - count.astype(np.int64), some), _pick(when, ends - 1, some)
-    features = {
-        "recency_days": now - last,
-        "n_events": count,
-        "n_events_last_30_days": np.bincount(customer[when >= now - 30], minlength=n).astype(np.float64),
-        "n_events_last_90_days": np.bincount(customer[when >= now - 90], minlength=n).astype(np.float64),
-        "tenure_days": now - first,
-        "mean_gap_days": np.divide(last - first, count - 1, out=np.full(n, np.nan), where=count > 1),
-    }
-    valued = np.isfinite(value)
-    n_valued = np.bincount(customer[valued], minlength=n).astype(np.float64)
-    total = np.bincount(customer[valued], weights=value[valued], minlength=n)
-    features["value_sum"] = total
-    features["value_mean"] = np.divide(total, n_valued, out=np.full(n, np.nan), where=n_valued > 0)
-    if len(names) <= MAX_COUNTED_ACTIONS:
-        features |= _by_action(cohort, keep, names)
-    return features
-
-
-def _by_action(cohort: Cohort, keep: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
-    """How much of the history each action is, and the mean of its values; how often it occurs, for earlier runs.
-
-    The share, because how many events there are is a feature of its own, and a quotient is hard to learn from labels.
-    """
-    n = cohort.n_customers
-    code = pd.Index(names, dtype="str").get_indexer(pd.Index(cohort.actions[ACTION]))[cohort.event_actions[keep]]
-    customer, value = cohort.event_customers[keep], cohort.interactions["value"].to_numpy()[keep]
-    known = code >= 0
-    cell = customer[known].astype(np.int64) * len(names) + code[known]
-    value = value[known]
-    shape = (n, len(names))
-    count = np.bincount(cell, minlength=n * len(names)).reshape(shape).astype(np.float64)
-    valued = np.isfinite(value)
-    n_valued = np.bincount(cell[valued], minlength=n * len(names)).reshape(shape)
-    total = np.bincount(cell[valued], weights=value[valued], minlength=n * len(names)).reshape(shape)
-    mean = np.divide(total, n_valued, out=np.full(shape, np.nan), where=n_valued > 0)
-    total_count = count.sum(axis=1, keepdims=True)
-    share = np.divide(count, total_count, out=np.full(shape, np.nan), where=total_count > 0)
-    counts = {f"{NUMBER_OF}{name}": count[:, k] for k, name in enumerate(names)}
-    shares = {f"share: {name}": share[:, k] for k, name in enumerate(names)}
-    return counts | shares | {f"mean value: {name}": mean[:, k] for k, name in enumerate(names)}
-
-
-def _pick(values: np.ndarray, at: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """values[at] where `where`, else NaN."""
-    out = np.full(len(at), np.nan)
-    out[where] = values[at[where]]
-    return out
 
 
 def _fit_numeric(name: str, values: np.ndarray, n_bins: int) -> NumericFeature | None:

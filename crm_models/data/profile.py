@@ -15,9 +15,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from crm_models.core.errors import DataError
-from crm_models.core.records import Cohort, moment_days
 from crm_models.core.schema import ACTION, CHURNED, KIND, LABEL, VALUE
-from crm_models.data.cohort import describe, history
+from crm_models.data.cohort import Cohort, moment_days
+from crm_models.data.split import history
+from crm_models.data.storage import describe
 
 MAX_GROUPS = 8
 """Most groups that one feature is shown in; rarer values are put together."""

@@ -16,8 +16,8 @@ import pandas as pd
 
 from crm_models.core.errors import DataError
 from crm_models.core.files import read_json
-from crm_models.core.records import Cohort, moment_days
 from crm_models.core.schema import ACTION, N_STEPS, TIMESTAMP, VALUE
+from crm_models.data.cohort import Cohort, moment_days
 
 FILE = "truth.json"
 

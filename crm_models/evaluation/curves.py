@@ -17,7 +17,7 @@ import pandas as pd
 from crm_models.core.records import ChurnPredictions, SequencePredictions
 from crm_models.core.schema import N_STEPS
 from crm_models.evaluation.intervals import wilson
-from crm_models.evaluation.report import LOWER_IS_BETTER, calibration_bins, sequence_scores
+from crm_models.evaluation.scores import LOWER_IS_BETTER, calibration_bins, sequence_scores
 
 MAX_POINTS = 500
 """Points in a curve: what a screen can show; the browser is the bottleneck long before the arithmetic."""

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from crm_models.core.records import CustomerScores, DecodedPlans, SequencePredictions
 from crm_models.core.schema import N_STEPS
-from crm_models.data.cohort import Outcomes
 from crm_models.data.features import CohortArrays, FeatureEncoder
+from crm_models.data.split import Outcomes
 from crm_models.models.batches import churn_batch, history_batch, true_steps
 from crm_models.models.blocks import KeyValue, picked
 from crm_models.models.churn import ChurnTransformer

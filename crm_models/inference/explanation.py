@@ -14,10 +14,10 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from crm_models.core.records import Cohort, Moment, moment_days
 from crm_models.core.schema import ModelName
-from crm_models.data.cohort import select
-from crm_models.data.features import MISSING_LEVEL, CohortArrays, FeatureEncoder, history_counts
+from crm_models.data.cohort import Cohort, Moment, moment_days, select
+from crm_models.data.events import history_counts
+from crm_models.data.features import MISSING_LEVEL, CohortArrays, FeatureEncoder
 from crm_models.models.batches import churn_batch, history_batch
 from crm_models.models.blocks import picked
 from crm_models.models.churn import ChurnBatch, ChurnTransformer

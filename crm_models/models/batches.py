@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from crm_models.core.schema import N_STEPS
-from crm_models.data.cohort import Outcomes
 from crm_models.data.features import CohortArrays
+from crm_models.data.split import Outcomes
 from crm_models.models.churn import ChurnBatch, ChurnTransformer
 from crm_models.models.sequence import SequenceBatch
 

@@ -14,22 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from crm_models.core.config import RunConfig, preset
-from crm_models.core.records import ChurnPredictions, Cohort, SequencePredictions
+from crm_models.core.config import RunConfig
+from crm_models.core.presets import preset
+from crm_models.core.records import ChurnPredictions, SequencePredictions
 from crm_models.core.schema import MODEL_NAMES, ModelName
-from crm_models.data.cohort import Outcomes, outcomes, split_customers
+from crm_models.data.cohort import Cohort
 from crm_models.data.features import CohortArrays, FeatureEncoder
 from crm_models.data.sources.synthetic import N_RATINGS, ScenarioSettings, generate
+from crm_models.data.split import Outcomes, outcomes, split_customers
 from crm_models.data.truth import churn_ceiling, churn_p, sequence_ceiling
 from crm_models.evaluation.curves import roc_table
-from crm_models.evaluation.report import (
-    auc_with_interval,
-    churn_chance,
-    churn_scores,
-    possible_actions,
-    sequence_chance,
-    sequence_scores,
-)
+from crm_models.evaluation.intervals import auc_with_interval
+from crm_models.evaluation.scores import churn_chance, churn_scores, possible_actions, sequence_chance, sequence_scores
 
 Say = Callable[[str], None]
 

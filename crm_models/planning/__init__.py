@@ -1,3 +1,3 @@
 """From probabilities to plans and files."""
 
-from crm_models.planning.plans import Policy as Policy
+from crm_models.planning.policy import Policy as Policy

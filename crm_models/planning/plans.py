@@ -7,73 +7,23 @@ V entries of the plan vocabulary.
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from crm_models.core.errors import ConfigError
 from crm_models.core.records import CustomerScores, DecodedPlans
 from crm_models.core.schema import (
-    DEFAULT_RETENTION_ACTIONS,
-    DEFAULT_THRESHOLD,
     N_STEPS,
-    PLAN_MODES,
     PLAN_SOURCES,
     STEP_SOURCES,
-    PlanMode,
 )
 from crm_models.data.features import FeatureEncoder
-
-PROBABILITY_DIGITS = 6
-"""Churn probabilities are rounded before the policy looks at them, so that what a file shows is what was decided on."""
+from crm_models.planning.policy import PROBABILITY_DIGITS, Policy
 
 MODEL, OVERRIDE, GRADED, FALLBACK = range(len(PLAN_SOURCES))
 STEP_MODEL, STEP_RETENTION, STEP_FALLBACK = range(len(STEP_SOURCES))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Policy:
-    """When and how far a plan turns to retention.
-
-    override (the paper's): an at-risk customer gets the first three retention actions. graded (equations 8 and 10): the
-    first min(3, ceil(3 * intensity * (p - t) / (1 - t))) steps are retention actions, the model's best steps follow.
-    """
-
-    threshold: float = DEFAULT_THRESHOLD
-    mode: PlanMode = "override"
-    intensity: float = 1.0
-    retention_actions: tuple[str, ...] = DEFAULT_RETENTION_ACTIONS
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.threshold <= 1:
-            raise ConfigError(f"threshold must lie between 0 and 1, found {self.threshold}")
-        if self.mode not in PLAN_MODES:
-            raise ConfigError(f"mode must be one of {', '.join(PLAN_MODES)}; found {self.mode!r}")
-        if not 0 <= self.intensity < math.inf:
-            raise ConfigError(f"intensity must be a number from 0 up, found {self.intensity}")
-        named = [action.strip() for action in self.retention_actions]
-        if len(named) < N_STEPS or "" in named or len(set(named)) < len(named):
-            raise ConfigError(
-                f"a policy needs at least {N_STEPS} different retention actions, none blank; "
-                f"found {', '.join(repr(a) for a in self.retention_actions)}"
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self) | {"retention_actions": list(self.retention_actions)}
-
-    def n_retention(self, churn_p: np.ndarray) -> np.ndarray:
-        """(N,) retention steps of each plan, 0 to 3; 0 for who is not at risk, or whose risk is unknown (NaN)."""
-        at_risk = churn_p > self.threshold
-        if self.mode == "override":
-            return np.where(at_risk, N_STEPS, 0)
-        excess = np.where(at_risk, churn_p - self.threshold, 0.0) / max(1 - self.threshold, 1e-12)
-        # Rounded before the ceiling: 3 * (0.8 - 0.4) / 0.6 is 2 on paper and must not be pushed over it by the last
-        # binary digit.
-        return np.minimum(np.ceil(np.round(N_STEPS * self.intensity * excess, 9)), N_STEPS).astype(np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,67 +228,6 @@ def _exceeds(churn_p: float, threshold: float) -> str:
         if round(churn_p, digits) > round(threshold, digits):
             return f"churn probability {churn_p:.{digits}f} exceeds {threshold:.{digits}f}"
     return f"churn probability {churn_p} exceeds {threshold}"
-
-
-# ---- what a threshold does -------------------------------------------------------------------------------------------
-
-
-class RiskIndex:
-    """Churn probabilities in order, so that moving a threshold over a million customers is a look-up, not a pass."""
-
-    def __init__(self, churn_p: np.ndarray) -> None:
-        known = np.flatnonzero(~np.isnan(churn_p))
-        rounded = np.round(churn_p[known], PROBABILITY_DIGITS)
-        order = np.argsort(rounded, kind="stable")
-        self._rows, self._sorted = known[order], rounded[order]
-        self._sums = np.concatenate([[0.0], np.cumsum(self._sorted)])
-
-    def n_at_risk(self, threshold: float) -> int:
-        """Customers strictly above the threshold."""
-        return len(self._sorted) - self._place(threshold)
-
-    def rows_at_risk(self, threshold: float) -> np.ndarray:
-        """Rows of the customers strictly above the threshold, riskiest first."""
-        return self._rows[self._place(threshold) :][::-1]
-
-    def flips(self, one: float, other: float) -> np.ndarray:
-        """Rows of the customers who are at risk at one of the two thresholds and not at the other."""
-        low, high = sorted((self._place(one), self._place(other)))
-        return self._rows[low:high]
-
-    def _place(self, threshold: float) -> int:
-        return int(np.searchsorted(self._sorted, threshold, side="right"))
-
-    def expected_value(
-        self, *, cost: float, value: float, success_rate: float, capacity: int | None = None, points: int = 101
-    ) -> pd.DataFrame:
-        """What contacting everybody at risk is worth, for thresholds from 0 to 1.
-
-        Contacting customer i is worth p_i * success_rate * value - cost: a churner is kept with probability
-        `success_rate`. With a capacity only the riskiest are contacted. Columns: `threshold`, `contacted`,
-        `kept` (expected), `value`, `best` (True for the best threshold, the highest of equals).
-        """
-        for name, number in (("cost", cost), ("value", value), ("success_rate", success_rate)):
-            if not 0 <= number < math.inf:
-                raise ConfigError(f"{name} must be a number from 0 up, found {number}")
-        thresholds = np.linspace(0, 1, points).round(6)
-        n = len(self._sorted)
-        first = np.searchsorted(self._sorted, thresholds, side="right")
-        if capacity is not None:
-            first = np.maximum(first, n - max(capacity, 0))
-        contacted = n - first
-        kept = (self._sums[-1] - self._sums[first]) * success_rate
-        worth = kept * value - contacted * cost
-        best = len(worth) - 1 - int(np.argmax(worth[::-1]))
-        return pd.DataFrame(
-            {
-                "threshold": thresholds,
-                "contacted": contacted,
-                "kept": kept,
-                "value": worth,
-                "best": np.arange(len(worth)) == best,
-            }
-        )
 
 
 def action_mix(plans: Plans) -> pd.DataFrame:

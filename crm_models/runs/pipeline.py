@@ -1,4 +1,4 @@
-"""From a cohort folder to a trained run folder, resumable at any moment; and from a run folder back to its models.
+"""From a cohort folder to a trained run folder, resumable at any moment.
 
 This is the one path of training: the command line, the app and notebooks all iterate over `fit`.
 """
@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,17 +20,17 @@ from crm_models.core.config import RunConfig
 from crm_models.core.errors import CrmError, DataError, RunError
 from crm_models.core.files import new_file, new_folder, write_json
 from crm_models.core.provenance import now, versions
-from crm_models.core.records import ChurnPredictions, Cohort, CustomerScores, EpochEnd, Moment, SequencePredictions
+from crm_models.core.records import EpochEnd
 from crm_models.core.schema import CUSTOMER_ID, ModelName
-from crm_models.data import cohort as cohorts
-from crm_models.data.cohort import Outcomes, Split, load_cohort, outcomes, split_customers
-from crm_models.data.features import CohortArrays, FeatureEncoder
+from crm_models.data.cohort import Cohort
+from crm_models.data.features import FeatureEncoder
+from crm_models.data.split import Split, outcomes, split_customers
+from crm_models.data.storage import digest, load_cohort
 from crm_models.runs.folder import RunFolder
+from crm_models.runs.trained import rows_of
 from crm_models.training.pretraining import rehearse
 
 if TYPE_CHECKING:
-    from crm_models.models.churn import ChurnTransformer
-    from crm_models.models.sequence import SequenceTransformer
     from crm_models.training.loop import TrainingState
     from crm_models.training.objectives import Material
 
@@ -39,9 +39,6 @@ MIN_CUSTOMERS = 20
 
 CHECKPOINT_SECONDS = 2.0
 """Least time between two checkpoints; a killed run repeats at most this much work, to the same numbers."""
-
-
-# ---- starting --------------------------------------------------------------------------------------------------------
 
 
 def start_run(
@@ -84,7 +81,7 @@ def start_run(
                 "cohort": str(Path(folder).resolve()),
                 "cohort_name": cohort.name,
                 "cohort_source": cohort.source,
-                "cohort_hash": cohorts.digest(folder),
+                "cohort_hash": digest(folder),
                 "customers": {"train": len(split.train), "valid": len(split.valid), "test": len(split.test)},
                 "config": config.to_dict(),
                 "popular": _popular(cohort, split),
@@ -145,9 +142,6 @@ def _popular(cohort: Cohort, split: Split) -> list[list[Any]]:
     return [[int(a) + 1, round(float(count[a] / max(count.sum(), 1)), 6)] for a in best]
 
 
-# ---- training --------------------------------------------------------------------------------------------------------
-
-
 def fit(run: RunFolder, *, device: str | None = None, threads: int | None = None) -> Iterator[EpochEnd]:
     """Train what the run's configuration names, from the start or from its checkpoint; yields each epoch as it ends.
 
@@ -181,7 +175,7 @@ class _Fit:
 
     def __init__(self, run: RunFolder, about: dict[str, Any], config: RunConfig) -> None:
         folder = Path(about["cohort"])
-        if cohorts.digest(folder) != about["cohort_hash"]:
+        if digest(folder) != about["cohort_hash"]:
             raise RunError(f"{run.folder}: the cohort {folder} has changed since the run began; train a new run")
         self.folder, self.record, self.stop_requested = run, run.record, run.stop_requested
         self.config = config
@@ -282,13 +276,6 @@ class _Fit:
             part.write_bytes(save(tensors))
 
 
-def rows_of(cohort: Cohort, table: pd.DataFrame) -> Split:
-    """The saved split as rows of this cohort, by id; customers that the run never saw are in no part."""
-    at = pd.Index(cohort.customers[CUSTOMER_ID]).get_indexer(pd.Index(table[CUSTOMER_ID]))
-    rows = {part: np.sort(at[(table["part"] == part).to_numpy() & (at >= 0)]) for part in ("train", "valid", "test")}
-    return Split(**rows)
-
-
 def _facts(state: TrainingState) -> dict[str, Any]:
     numbers = {"best_loss": state.best_loss, "seconds": round(state.seconds, 3), **state.facts}
     return {"epochs": state.epoch, "best_epoch": state.best_epoch, **numbers}
@@ -304,102 +291,3 @@ def _end(run: RunFolder, state: str, models: dict[str, Any], seconds: float, rea
 def _sync(file: Path) -> None:
     with file.open("rb") as handle:
         os.fsync(handle.fileno())
-
-
-# ---- using what was learned ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Models:
-    """The trained models of a run, ready to score; a model the run has not is None."""
-
-    sequence: SequenceTransformer | None
-    churn: ChurnTransformer | None
-    encoder: FeatureEncoder
-    config: RunConfig
-
-    def score(self, cohort: Cohort, moment: Moment | None, now_days: float | None = None) -> CustomerScores:
-        """Churn probability and best plan of every customer of the cohort, seen at `moment`."""
-        return self.score_encoded(self.encoder.encode(cohort, moment, now_days))
-
-    def score_encoded(self, arrays: CohortArrays) -> CustomerScores:
-        """The same of customers that `encoder` has encoded."""
-        from crm_models.inference.decoding import score_customers
-
-        return score_customers(self.sequence, self.churn, arrays, self.encoder)
-
-
-def load_models(run: RunFolder, *, device: str | None = None, threads: int | None = None) -> Models:
-    """The models of a run with their best weights, in evaluation mode. `RunError` where the run has none yet."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    from crm_models.models.churn import ChurnTransformer
-    from crm_models.models.runtime import get_ready
-    from crm_models.models.sequence import SequenceTransformer
-    from crm_models.training.loop import resolve_device
-
-    file, config, encoder = run.need_weights(), run.config(), run.encoder()
-    get_ready(threads)
-    place = resolve_device(device or config.device)
-    try:
-        tensors = load_file(file)
-    except SafetensorError as error:
-        raise RunError(f"{file}: expected the run's weights, found a damaged file ({error}); train it again") from None
-
-    def loaded(name: ModelName, made_of: Any, settings: Any) -> Any:
-        own = {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
-        if not own:  # and none is made: without actions there is no sequence model to initialise
-            return None
-        module = made_of(settings, encoder)
-        try:
-            module.load_state_dict(own)
-        except RuntimeError:
-            raise RunError(f"{file}: the weights do not fit config.json and encoder.json; train it again") from None
-        return module.to(place).eval()
-
-    return Models(
-        sequence=loaded("sequence", SequenceTransformer, config.sequence),
-        churn=loaded("churn", ChurnTransformer, config.churn),
-        encoder=encoder,
-        config=config,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeldOut:
-    """A run's cohort cut as the run cut it: what evaluation and explanation work on."""
-
-    cohort: Cohort
-    arrays: CohortArrays
-    split: Split
-    outcomes: Outcomes
-
-
-def held_out(run: RunFolder, encoder: FeatureEncoder, cohort: Path | None = None) -> HeldOut:
-    """The run's cohort (or the same customers at another place) with the run's own split and the test outcomes."""
-    about = run.about()
-    whole = load_cohort(cohort or Path(about["cohort"]))
-    split = rows_of(whole, run.split())
-    if not len(split.test):
-        raise RunError(
-            f"{run.folder}: none of the run's test customers is in the cohort; evaluate on the run's own cohort"
-        )
-    found = outcomes(whole)
-    test = np.isin(found.rows, split.test)
-    chosen = Outcomes(rows=found.rows[test], n_history=found.n_history[test], n_outcome=found.n_outcome[test])
-    return HeldOut(cohort=whole, arrays=encoder.encode(whole, whole.as_of), split=split, outcomes=chosen)
-
-
-def predict_held_out(models: Models, held: HeldOut) -> tuple[SequencePredictions | None, ChurnPredictions | None]:
-    """What the models say about the run's test customers, for evaluation; None where there is no model or no case."""
-    from crm_models.inference.decoding import churn_probabilities, sequence_predictions
-
-    sequence, churn, labels = None, None, held.cohort.labels
-    if models.sequence is not None and len(held.outcomes.rows):
-        sequence = sequence_predictions(models.sequence, held.arrays, held.outcomes)
-    test = held.split.test[~np.isnan(labels[held.split.test])]
-    if models.churn is not None and len(test):
-        p = churn_probabilities(models.churn, held.arrays, test)
-        churn = ChurnPredictions(customer_id=held.arrays.customer_id[test], churned=labels[test], churn_p=p)
-    return sequence, churn

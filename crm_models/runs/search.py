@@ -27,10 +27,11 @@ from crm_models.core.config import RunConfig
 from crm_models.core.errors import ConfigError, DataError, RunError
 from crm_models.core.files import new_folder, write_json
 from crm_models.core.provenance import now
-from crm_models.core.records import Cohort, EpochEnd
+from crm_models.core.records import EpochEnd
 from crm_models.core.schema import ModelName
-from crm_models.data import cohort as cohorts
-from crm_models.data.cohort import Outcomes, Split, load_cohort, outcomes
+from crm_models.data.cohort import Cohort
+from crm_models.data.split import Outcomes, Split, outcomes
+from crm_models.data.storage import digest, load_cohort
 from crm_models.runs.folder import RunFolder
 from crm_models.runs.pipeline import fit, reopen, start_run, trainable
 from crm_models.runs.search_space import Range, Space, differences
@@ -153,7 +154,7 @@ class _Asked:
         if why is not None:
             raise DataError(f"{folder}: {why}")
         longest = int(np.diff(cohort.starts).max(initial=0))
-        about = {"cohort": str(folder.resolve()), "cohort_name": cohort.name, "cohort_hash": cohorts.digest(folder)}
+        about = {"cohort": str(folder.resolve()), "cohort_name": cohort.name, "cohort_hash": digest(folder)}
         space = Space.of(config, model, longest=longest, pinned=pinned)
         return cls(model=model, config=config, start=start, space=space, cohort=about)
 

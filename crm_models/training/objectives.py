@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from crm_models.core.config import TrainingConfig
 from crm_models.core.schema import N_STEPS
-from crm_models.data.cohort import Outcomes, Split
 from crm_models.data.features import CohortArrays
+from crm_models.data.split import Outcomes, Split
 from crm_models.models.batches import churn_batch, history_batch, outcome_batch
 from crm_models.models.blocks import picked
 from crm_models.models.churn import ChurnBatch, ChurnTransformer

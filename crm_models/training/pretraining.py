@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from crm_models.core.records import Cohort, Moment, moment_days
+from crm_models.data.cohort import Cohort, Moment, moment_days
 from crm_models.data.features import CohortArrays, FeatureEncoder
 from crm_models.data.sources.inactivity import silent
 

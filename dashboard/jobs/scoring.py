@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from crm_models import workflow
-from crm_models.data.cohort import digest
+from crm_models.data.storage import digest
 from crm_models.inference.score_store import scores_key, write_scores
 from crm_models.runs.folder import RunFolder
 

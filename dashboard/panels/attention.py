@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from crm_models.core.records import Cohort
 from crm_models.core.schema import CUSTOMER_ID, ModelName
-from crm_models.data.cohort import planning_moment
+from crm_models.data.cohort import Cohort
+from crm_models.data.split import planning_moment
 from dashboard.charts import decision as decision_charts
 from dashboard.panels import customers as customer_panels
 from dashboard.panels import widgets
@@ -116,7 +116,7 @@ def _sample(card: store.RunCard, cohort: Cohort) -> np.ndarray:
 
 
 def _lengths(cohort: Cohort, moment: Any) -> np.ndarray:
-    from crm_models.data.features import history_counts
+    from crm_models.data.events import history_counts
 
     return history_counts(cohort, moment)
 

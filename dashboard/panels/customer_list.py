@@ -12,7 +12,8 @@ import streamlit as st
 
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import N_STEPS, PLAN_SOURCES
-from crm_models.planning.plans import Plans, Policy
+from crm_models.planning.plans import Plans
+from crm_models.planning.policy import Policy
 from dashboard.charts import theme
 from dashboard.panels import widgets
 from dashboard.state import predictions, session, store

@@ -11,9 +11,11 @@ import pandas as pd
 import streamlit as st
 
 from crm_models.core.errors import DataError
-from crm_models.core.records import Cohort, CustomerScores, moment_days
+from crm_models.core.records import CustomerScores
 from crm_models.core.schema import ACTION, CUSTOMER_ID, LABEL, N_STEPS, STEP_SOURCES, TIMESTAMP, VALUE
-from crm_models.planning.plans import Plans, Policy, make_plans, reasons
+from crm_models.data.cohort import Cohort, moment_days
+from crm_models.planning.plans import Plans, make_plans, reasons
+from crm_models.planning.policy import Policy
 from dashboard.charts import decision as decision_charts
 from dashboard.panels import customer_list, widgets
 from dashboard.panels import plans as plans_panels

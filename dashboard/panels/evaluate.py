@@ -10,7 +10,7 @@ import streamlit as st
 
 from crm_models.core.records import ChurnPredictions
 from crm_models.evaluation import curves
-from crm_models.evaluation.report import auc_with_interval
+from crm_models.evaluation.intervals import auc_with_interval
 from dashboard.charts import evaluation as evaluation_charts
 from dashboard.charts import theme
 from dashboard.panels import policy as policy_panels

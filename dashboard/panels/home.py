@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from crm_models.core.schema import DEFAULT_THRESHOLD, N_STEPS
-from crm_models.planning.plans import Policy
+from crm_models.planning.policy import Policy
 from dashboard.charts import theme
 from dashboard.panels import widgets
 from dashboard.state import session, store

@@ -15,9 +15,10 @@ import streamlit as st
 
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import PlanLayout
-from crm_models.data.cohort import digest
+from crm_models.data.storage import digest
 from crm_models.planning.export import ExportSettings, manifest_path, write_plans
-from crm_models.planning.plans import Policy, RiskIndex
+from crm_models.planning.policy import Policy
+from crm_models.planning.thresholds import RiskIndex
 from dashboard.charts import decision as decision_charts
 from dashboard.panels import customer_list, widgets
 from dashboard.panels import policy as policy_panels

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from crm_models.core.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD, PLAN_MODES
-from crm_models.planning.plans import Policy
+from crm_models.planning.policy import Policy
 from dashboard.state import session
 
 ABOUT = (

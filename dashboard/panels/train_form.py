@@ -8,7 +8,8 @@ from typing import Any
 import streamlit as st
 
 from crm_models import workflow
-from crm_models.core.config import RunConfig, preset
+from crm_models.core.config import RunConfig
+from crm_models.core.presets import preset
 from crm_models.core.schema import PRESET_NAMES
 
 PRESETS = {

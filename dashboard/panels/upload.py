@@ -12,7 +12,7 @@ import streamlit as st
 from crm_models.core.errors import CrmError
 from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
 from crm_models.data.checks import Finding
-from crm_models.data.cohort import save_cohort
+from crm_models.data.storage import save_cohort
 from dashboard.panels import widgets
 from dashboard.state import places, session, store, upload_store, uploads
 from dashboard.state.uploads import Mapped

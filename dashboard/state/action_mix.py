@@ -15,7 +15,8 @@ import numpy as np
 
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import N_STEPS
-from crm_models.planning.plans import PROBABILITY_DIGITS, Catalogue, Policy, make_plans
+from crm_models.planning.plans import Catalogue, make_plans
+from crm_models.planning.policy import PROBABILITY_DIGITS, Policy
 from dashboard.state.store import of_rows
 
 BLOCK = 2048

@@ -20,16 +20,19 @@ import streamlit as st
 
 from crm_models.core.errors import DataError
 from crm_models.core.files import new_file
-from crm_models.core.records import Cohort, CustomerScores, moment_days
+from crm_models.core.records import CustomerScores
 from crm_models.core.schema import MODEL_NAMES, N_STEPS
-from crm_models.data.cohort import last_moment_days, part, part_starts, planning_moment, select
-from crm_models.planning.plans import Catalogue, Plans, Policy, make_plans
+from crm_models.data.cohort import Cohort, moment_days, select
+from crm_models.data.split import planning_moment
+from crm_models.data.storage import last_moment_days, part, part_starts
+from crm_models.planning.plans import Catalogue, Plans, make_plans
+from crm_models.planning.policy import Policy
 from dashboard.jobs import scoring
 from dashboard.state import action_mix, store
 
 if TYPE_CHECKING:
     from crm_models.core.records import ChurnPredictions, SequencePredictions
-    from crm_models.runs.pipeline import HeldOut, Models
+    from crm_models.runs.trained import HeldOut, Models
 
 BINS = 50
 CHUNK = 65_536
@@ -161,7 +164,7 @@ def models(card: store.RunCard) -> Models:
 @st.cache_resource(max_entries=3, show_spinner=False)
 def _models(folder: str, mark: int) -> Models:
     from crm_models.runs.folder import RunFolder
-    from crm_models.runs.pipeline import load_models
+    from crm_models.runs.trained import load_models
 
     return load_models(RunFolder(Path(folder)), device="cpu", threads=1)
 
@@ -189,8 +192,8 @@ def _tested(run: str, cohort: str, stamp: str, mark: int) -> Tested:
     file, key = Path(run) / "held_out.npz", f"{stamp}|{mark}"
     found = _read_tested(file, key)
     if found is None:
-        from crm_models.evaluation.report import possible_actions
-        from crm_models.runs.pipeline import predict_held_out
+        from crm_models.evaluation.scores import possible_actions
+        from crm_models.runs.trained import predict_held_out
 
         held, own = _held_out(run, cohort, stamp), _models(run, mark)
         sequence, churn = predict_held_out(own, held)
@@ -238,7 +241,7 @@ def held_out(card: store.RunCard) -> HeldOut:
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _held_out(run: str, cohort: str, stamp: str) -> HeldOut:
     from crm_models.runs.folder import RunFolder
-    from crm_models.runs.pipeline import held_out as cut
+    from crm_models.runs.trained import held_out as cut
 
     folder = RunFolder(Path(run))
     return cut(folder, folder.encoder(), Path(cohort))

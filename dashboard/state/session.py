@@ -11,7 +11,7 @@ import streamlit as st
 
 from crm_models.core.errors import ConfigError, DataError
 from crm_models.core.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD, PlanMode
-from crm_models.planning.plans import Policy
+from crm_models.planning.policy import Policy
 from dashboard.state import store
 
 # Session keys. The first four are names in the address too.

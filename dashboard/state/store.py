@@ -16,12 +16,15 @@ import streamlit as st
 
 from crm_models.core.config import RunConfig
 from crm_models.core.errors import CrmError
-from crm_models.core.records import Cohort, CustomerScores, DecodedPlans, EpochEnd
+from crm_models.core.records import CustomerScores, DecodedPlans, EpochEnd
 from crm_models.data.checks import Finding, check_cohort
-from crm_models.data.cohort import describe, load_cohort
+from crm_models.data.cohort import Cohort
 from crm_models.data.profile import CohortProfile, Headline, headline, profile
+from crm_models.data.storage import describe, load_cohort
 from crm_models.inference.score_store import read_scores
-from crm_models.planning.plans import Catalogue, Plans, Policy, RiskIndex, make_plans
+from crm_models.planning.plans import Catalogue, Plans, make_plans
+from crm_models.planning.policy import Policy
+from crm_models.planning.thresholds import RiskIndex
 from crm_models.runs.folder import RunFolder, RunStatus
 from dashboard.jobs import scoring
 from dashboard.jobs.queue import FailedJob, Job, JobAtWork

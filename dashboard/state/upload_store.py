@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from crm_models.core.records import Cohort
 from crm_models.data.checks import Finding, check_cohort
+from crm_models.data.cohort import Cohort
 from dashboard.state.uploads import Mapped, build, read_upload
 
 

@@ -18,8 +18,8 @@ import pandas as pd
 
 from crm_models import workflow
 from crm_models.core.errors import DataError
-from crm_models.core.records import Cohort
 from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
+from crm_models.data.cohort import Cohort
 from crm_models.data.sources.reading import read_table
 from crm_models.data.sources.tables import ROW, TABLES, cohort_from_tables, guess_columns
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 
 from crm_models.baselines.markov import BACK_OFF, Chain, LongChain, Pairs, places
-from crm_models.baselines.simple import rank_of
+from crm_models.baselines.sequence import rank_of
 
 
 def pairs_of(*histories: list[int], held: tuple[int, ...] = ()) -> Pairs:

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from crm_models.bench import quality
-from crm_models.core.config import preset
 from crm_models.core.errors import DataError
-from crm_models.core.records import Cohort
+from crm_models.core.presets import preset
+from crm_models.data.cohort import Cohort
 from crm_models.models.runtime import gigaflops_of
 
 QUICK = preset("standard").with_epochs(1)

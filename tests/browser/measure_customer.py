@@ -19,7 +19,8 @@ import numpy as np
 from playwright.sync_api import Page
 
 from crm_models.inference.score_store import read_scores
-from crm_models.planning.plans import Catalogue, Policy, make_plans
+from crm_models.planning.plans import Catalogue, make_plans
+from crm_models.planning.policy import Policy
 from crm_models.runs.folder import RunFolder
 from dashboard.jobs import scoring
 from tests.browser.beside import COHORT, RUN, Times, n_customers, pages, prepare, report  # the path comes first

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, TimeoutError, expect
 from crm_models import workflow
 from crm_models.core.schema import DEFAULT_RETENTION_ACTIONS
 from crm_models.inference.score_store import read_scores
-from crm_models.planning.plans import Policy
+from crm_models.planning.policy import Policy
 from tests.browser.conftest import PATIENCE_MS, at_rest
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

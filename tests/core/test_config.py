@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from crm_models.core.config import ChurnConfig, RunConfig, SequenceConfig, TrainingConfig, preset
+from crm_models.core.config import ChurnConfig, RunConfig, SequenceConfig, TrainingConfig
 from crm_models.core.errors import ConfigError
+from crm_models.core.presets import preset
 from crm_models.core.schema import PRESET_NAMES
 
 

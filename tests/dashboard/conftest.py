@@ -11,9 +11,9 @@ from streamlit.testing.v1 import AppTest
 
 from crm_models import workflow
 from crm_models.core.files import write_json
-from crm_models.core.records import Cohort
 from crm_models.core.schema import ACTION, CUSTOMER_ID
-from crm_models.data.cohort import load_cohort, save_cohort
+from crm_models.data.cohort import Cohort
+from crm_models.data.storage import load_cohort, save_cohort
 from crm_models.runs.folder import RunFolder
 from dashboard.jobs import queue, scoring
 

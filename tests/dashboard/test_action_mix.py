@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from crm_models.core.records import CustomerScores, DecodedPlans
-from crm_models.planning.plans import Catalogue, Policy, RiskIndex, make_plans
+from crm_models.planning.plans import Catalogue, make_plans
 from crm_models.planning.plans import action_mix as mix_of
+from crm_models.planning.policy import Policy
+from crm_models.planning.thresholds import RiskIndex
 from dashboard.state import action_mix, predictions
 
 N, ACTIONS = 500, 9

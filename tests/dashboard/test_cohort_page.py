@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from crm_models.data.cohort import describe, load_cohort
+from crm_models.data.storage import describe, load_cohort
 from dashboard.state import store
 
 EVENTS = "client;what;when;amount\n" + "".join(

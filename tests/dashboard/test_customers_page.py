@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from crm_models import workflow
-from crm_models.core.records import moment_days
-from crm_models.data.cohort import load_cohort
+from crm_models.data.cohort import moment_days
+from crm_models.data.storage import load_cohort
 from crm_models.inference.score_store import read_scores
-from crm_models.planning.plans import Catalogue, Policy, make_plans
+from crm_models.planning.plans import Catalogue, make_plans
+from crm_models.planning.policy import Policy
 from dashboard.panels import customer_list
 from dashboard.panels import customers as customer_panels
 from dashboard.state import predictions, store

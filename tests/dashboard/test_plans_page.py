@@ -10,7 +10,9 @@ import streamlit as st
 
 from crm_models.inference.score_store import read_scores
 from crm_models.planning.export import ExportSettings, write_plans
-from crm_models.planning.plans import Catalogue, Policy, RiskIndex, make_plans
+from crm_models.planning.plans import Catalogue, make_plans
+from crm_models.planning.policy import Policy
+from crm_models.planning.thresholds import RiskIndex
 from dashboard.charts import decision as decision_charts
 from dashboard.panels import plans as plans_panels
 from dashboard.state import predictions, store

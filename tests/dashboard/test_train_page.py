@@ -178,8 +178,8 @@ def test_a_run_is_deleted_with_its_log_after_a_second_click(workspace, open_page
 
 @pytest.mark.parametrize(("keep", "said"), [("customers", "no interactions"), ("interactions", "Churn is not known")])
 def test_what_a_cohort_cannot_train_is_said_before(workspace, open_page, texts, keep, said):
-    from crm_models.core.records import Cohort
-    from crm_models.data.cohort import load_cohort, save_cohort
+    from crm_models.data.cohort import Cohort
+    from crm_models.data.storage import load_cohort, save_cohort
 
     whole = load_cohort(workspace / "cohorts" / "small")
     part = Cohort.build(

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from crm_models import workflow
-from crm_models.core.records import Cohort
-from crm_models.data.cohort import load_cohort, save_cohort
+from crm_models.data.cohort import Cohort
+from crm_models.data.storage import load_cohort, save_cohort
 from crm_models.runs.folder import RunFolder
 from crm_models.runs.trials import FILE, read_search
 from dashboard.jobs.queue import Job, JobFolder

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crm_models.core.records import Cohort
 from crm_models.data.checks import check_cohort
+from crm_models.data.cohort import Cohort
 
 
 def cohort(people: dict | None = None, events: list[tuple] = (), **more) -> Cohort:

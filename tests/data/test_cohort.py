@@ -2,13 +2,10 @@
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 
 from crm_models.core.errors import DataError
-from crm_models.core.records import Cohort
-from crm_models.data import cohort as cohorts
-from crm_models.data.cohort import history, load_cohort, outcomes, parts, save_cohort, select, split_customers
+from crm_models.data.cohort import Cohort, select
 
 
 def make(customers=None, events=(), **more) -> Cohort:
@@ -73,112 +70,8 @@ def test_nothing_at_all_is_refused():
         make()
 
 
-def test_a_saved_cohort_comes_back_equal(tmp_path):
-    cohort = random_cohort(as_of=pd.Timestamp("2026-03-01"), outcome="observed", notes=["one", "two"])
-    again = load_cohort(save_cohort(cohort, tmp_path / "cohort"))
-    pd.testing.assert_frame_equal(again.customers, cohort.customers)
-    pd.testing.assert_frame_equal(again.interactions, cohort.interactions)
-    pd.testing.assert_frame_equal(again.actions, cohort.actions)
-    assert (again.as_of, again.outcome, again.notes) == (cohort.as_of, cohort.outcome, cohort.notes)
-
-
-@pytest.mark.parametrize("edited", [False, True], ids=["as written", "rows moved by hand"])
-def test_parts_stream_the_very_same_cohort(tmp_path, monkeypatch, edited):
-    monkeypatch.setattr(cohorts, "PART_CUSTOMERS", 70)
-    folder = save_cohort(random_cohort(), tmp_path / "cohort")
-    if edited:
-        table = pq.read_table(folder / "customers.parquet")
-        pq.write_table(table.take(np.random.default_rng(1).permutation(len(table))), folder / "customers.parquet")
-    whole = load_cohort(folder)
-    pieces = list(parts(folder))
-    assert [p.n_customers for p in pieces] == [70, 70, 70, 70, 20]
-    first = 0
-    for piece in pieces:
-        same = select(whole, np.arange(first, first + piece.n_customers))
-        pd.testing.assert_frame_equal(piece.customers, same.customers)
-        pd.testing.assert_frame_equal(piece.interactions, same.interactions)
-        first += piece.n_customers
-
-
-def test_a_cohort_without_events_streams_too(tmp_path):
-    folder = save_cohort(make({"customer_id": ["a", "b"], "churned": [True, False]}), tmp_path / "cohort")
-    (piece,) = parts(folder)
-    assert (piece.n_customers, len(piece.interactions)) == (2, 0)
-
-
 def test_selecting_customers_takes_their_events_along_in_the_order_asked():
     cohort = make({"customer_id": ["a", "b", "c"]}, [("a", "x", 1), ("a", "y", 2), ("c", "z", 3)])
     chosen = select(cohort, np.array([2, 0]))
     assert list(chosen.interactions["action"]) == ["z", "x", "y"]
     assert chosen.starts.tolist() == [0, 1, 3]
-
-
-@pytest.mark.parametrize("name", ["customers.parquet", "interactions.parquet", "actions.parquet"])
-def test_a_damaged_table_is_named(tmp_path, name):
-    folder = save_cohort(random_cohort(), tmp_path / "cohort")
-    (folder / name).write_bytes(b"not parquet")
-    with pytest.raises(DataError, match=name):
-        load_cohort(folder)
-    (folder / name).unlink()
-    with pytest.raises(DataError, match=name):
-        load_cohort(folder)
-
-
-def test_a_folder_that_is_no_cohort_says_what_to_do(tmp_path):
-    with pytest.raises(DataError, match="`generate` or `import`"):
-        load_cohort(tmp_path)
-    with pytest.raises(DataError, match="found nothing"):
-        load_cohort(tmp_path / "none")
-
-
-def test_history_ends_strictly_before_the_moment():
-    cohort = make({"customer_id": ["a"]}, [("a", "x", 1), ("a", "y", 2), ("a", "z", 3)])
-    assert list(history(cohort, 2.0).interactions["action"]) == ["x"]
-
-
-def test_outcomes_are_the_next_three_events_after_the_cut_off():
-    cohort = make(
-        {"customer_id": ["a", "b", "c"]},
-        [("a", "x", t) for t in (1, 2, 3, 4, 5, 6)] + [("b", "x", 1)] + [("c", "x", 9)],
-        as_of=3.0,
-        outcome="observed",
-    )
-    found = outcomes(cohort)
-    assert (found.rows.tolist(), found.n_history.tolist(), found.n_outcome.tolist()) == ([0], [2], [3])
-
-
-def test_without_a_cut_off_the_last_three_events_of_longer_histories_are_the_outcome():
-    cohort = make({"customer_id": ["a", "b"]}, [("a", "x", t) for t in range(5)] + [("b", "x", t) for t in range(3)])
-    found = outcomes(cohort)
-    assert (found.rows.tolist(), found.n_history.tolist(), found.n_outcome.tolist()) == ([0], [2], [3])
-
-
-def test_the_papers_split_is_eighty_to_twenty_exactly():
-    cohort = make({"customer_id": [f"u{i}" for i in range(100)], "churned": [i % 2 == 0 for i in range(100)]})
-    split = split_customers(cohort, seed=3, valid_share=0.0)
-    assert (len(split.train), len(split.valid), len(split.test)) == (80, 0, 20)
-    assert cohort.labels[split.test].mean() == 0.5
-
-
-def test_a_split_covers_every_customer_once_and_keeps_the_churn_rate():
-    cohort = random_cohort(n=1000)
-    split = split_customers(cohort, seed=0)
-    assert sorted(np.concatenate([split.train, split.valid, split.test])) == list(range(1000))
-    assert (len(split.test), len(split.valid)) == (200, 150)
-    for rows in (split.train, split.valid, split.test):
-        assert abs(cohort.labels[rows].mean() - cohort.labels.mean()) < 0.01
-
-
-def test_shuffling_the_customers_changes_nobodys_part():
-    cohort = random_cohort(n=200)
-    order = np.random.default_rng(5).permutation(200)
-    shuffled = select(cohort, order)
-    one, two = split_customers(cohort, seed=1), split_customers(shuffled, seed=1)
-    for part in ("train", "valid", "test"):
-        ids = set(cohort.customers["customer_id"].iloc[getattr(one, part)])
-        assert ids == set(shuffled.customers["customer_id"].iloc[getattr(two, part)])
-
-
-def test_another_seed_makes_another_split():
-    cohort = random_cohort(n=200)
-    assert set(split_customers(cohort, seed=1).test) != set(split_customers(cohort, seed=2).test)

@@ -1,15 +1,13 @@
 """The encoder: scales from training customers only, missing values kept, histories cut and padded right."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from crm_models.core.errors import DataError
-from crm_models.core.records import Cohort
-from crm_models.data.cohort import select
+from crm_models.data.cohort import Cohort, select
 from crm_models.data.features import MISSING_LEVEL, OTHER_LEVEL, FeatureEncoder
 
 
@@ -77,53 +75,6 @@ def test_constant_columns_and_columns_that_name_each_customer_are_left_out():
     named = Cohort.build(name="t", source="test", customers=people, interactions=None)
     assert [f.name for f in FeatureEncoder.fit(cohort, ALL, None).numeric] == ["age"]
     assert FeatureEncoder.fit(named, np.arange(200), None).categorical == ()
-
-
-def test_behaviour_features_are_what_a_reader_counts_by_hand():
-    cohort = small()
-    encoder = FeatureEncoder.fit(cohort, ALL, None)
-    arrays = encoder.encode(cohort)
-    # The last event of the cohort is day 6: a was last seen 0 days ago, b 4 days ago, c never.
-    np.testing.assert_array_equal(behaviour(encoder, arrays, "recency_days"), np.float32([0, 1, np.nan]))
-    np.testing.assert_allclose(behaviour(encoder, arrays, "n_events"), [1, 1 / 3, 0], rtol=1e-6)
-    # Two of a's three events are mails, none of b's; c has no events to have a share of.
-    np.testing.assert_array_equal(behaviour(encoder, arrays, "share: mail"), np.float32([1, 0, np.nan]))
-    assert {f.name: (f.minimum, f.maximum) for f in encoder.behaviour}["share: mail"] == (0.0, 2 / 3)
-    assert {f.name: (f.minimum, f.maximum) for f in encoder.behaviour}["value_sum"] == (0.0, 6.0)
-
-
-def test_an_encoder_of_an_earlier_run_still_counts():
-    """Runs used to be trained with how often an action occurs; they are read as they were."""
-    encoder = FeatureEncoder.fit(small(), ALL, None)
-    assert not any(f.name.startswith("count: ") for f in encoder.behaviour)
-    share = next(f for f in encoder.behaviour if f.name == "share: mail")
-    earlier = replace(encoder, behaviour=(replace(share, name="count: mail", maximum=2.0),))
-    assert earlier.encode(small()).behaviour[:, 0].tolist() == [1.0, 0.0, 0.0]
-
-
-def test_events_after_the_moment_change_no_feature():
-    cohort = small()
-    encoder = FeatureEncoder.fit(cohort, ALL, 5.0)
-    later = cohort.interactions.copy()
-    later.loc[2, ["timestamp", "value"]] = [60.0, 99.0]
-    edited = Cohort.build(name="t", source="test", customers=cohort.customers, interactions=later)
-    one, two = encoder.encode(cohort, 5.0), encoder.encode(edited, 5.0)
-    np.testing.assert_array_equal(one.behaviour, two.behaviour)
-    np.testing.assert_array_equal(one.n_history, [2, 1, 0])
-    np.testing.assert_array_equal(two.n_history, [2, 1, 0])
-
-
-def test_windows_hold_the_latest_events_before_the_stop_padded_on_the_right():
-    cohort = small()
-    arrays = FeatureEncoder.fit(cohort, ALL, None).encode(cohort)
-    # Actions are sorted by name: call = 1, mail = 2.
-    padded = arrays.events.padded(ALL, np.array([3, 1, 0]), 2, now_days=6.0)
-    assert padded.action.tolist() == [[1, 2], [1, 0], [0, 0]]
-    assert padded.length.tolist() == [2, 1, 0]
-    np.testing.assert_allclose(padded.gap, np.log1p([[2, 3], [0, 0], [0, 0]]), rtol=1e-6)
-    np.testing.assert_allclose(padded.age, np.log1p([[3, 0], [4, 0], [0, 0]]), rtol=1e-6)
-    np.testing.assert_array_equal(padded.value, np.float32([[np.nan, 1], [np.nan, np.nan], [np.nan, np.nan]]))
-    assert arrays.events.padded(ALL, np.array([1, 0, 0]), 2, 6.0).action.tolist() == [[2], [0], [0]]
 
 
 def test_the_encoder_survives_json():

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from crm_models.core.errors import DataError
-from crm_models.core.records import Cohort
-from crm_models.data.cohort import save_cohort
+from crm_models.data.cohort import Cohort
 from crm_models.data.profile import MISSING, headline, profile
+from crm_models.data.storage import save_cohort
 
 LOG = [  # customer, action, day, value
     ("ann", "email", 1, 1.0),

@@ -9,9 +9,9 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
 from crm_models.core.errors import DataError
-from crm_models.core.records import Cohort
-from crm_models.data.cohort import save_cohort, select
+from crm_models.data.cohort import Cohort, select
 from crm_models.data.sources.synthetic import AS_OF, ScenarioSettings, generate
+from crm_models.data.storage import save_cohort
 from crm_models.data.truth import (
     Belief,
     ChurnTruth,

@@ -23,7 +23,7 @@ from crm_models.evaluation.curves import (
     score_distribution,
 )
 from crm_models.evaluation.intervals import auc_with_interval, wilson
-from crm_models.evaluation.report import calibration_error, sequence_scores
+from crm_models.evaluation.scores import calibration_error, sequence_scores
 
 
 def churners(churned: Any, p: Any) -> ChurnPredictions:

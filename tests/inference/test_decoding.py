@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from crm_models.core.records import DecodedPlans
-from crm_models.data.cohort import Outcomes
+from crm_models.data.split import Outcomes
 from crm_models.inference import decoding
 from crm_models.inference.decoding import churn_probabilities, decode_plans, score_customers, sequence_predictions
 from crm_models.models.batches import history_batch

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from crm_models.core.config import RunConfig, preset
-from crm_models.core.records import Cohort
-from crm_models.data.cohort import select
+from crm_models.core.config import RunConfig
+from crm_models.core.presets import preset
+from crm_models.data.cohort import Cohort, select
 from crm_models.data.features import FeatureEncoder
 from crm_models.data.sources.synthetic import ScenarioSettings, generate
 from crm_models.inference.decoding import churn_probabilities

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from crm_models.core.config import preset
+from crm_models.core.presets import preset
 from crm_models.models.batches import churn_batch
 from crm_models.models.churn import ChurnBatch, ChurnTransformer
 from crm_models.training.objectives import ChurnTask

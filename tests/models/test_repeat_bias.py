@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from crm_models.core.config import TrainingConfig
-from crm_models.core.records import Cohort
+from crm_models.data.cohort import Cohort
 from crm_models.models.repeat_bias import PACE, Repeats
 from crm_models.training.loop import TrainingState, train
 from tests.models.test_transition_prior import cohort_of

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from crm_models.core.config import preset
+from crm_models.core.presets import preset
 from crm_models.models.batches import history_batch
 from crm_models.models.sequence import SequenceBatch, SequenceTransformer
 from tests.small_cohorts import SMALL, material, random_cohort, untrained, with_sequence

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from crm_models.baselines.markov import BACK_OFF, leave_one_out_weight
-from crm_models.baselines.simple import sequence_baselines
-from crm_models.core.records import Cohort
+from crm_models.baselines.sequence import sequence_baselines
+from crm_models.data.cohort import Cohort
 from crm_models.data.features import MAX_FOLLOW_UPS, FeatureEncoder
 from crm_models.models.transition_prior import FollowUps
 from tests.small_cohorts import SMALL, material, random_cohort, untrained, with_sequence

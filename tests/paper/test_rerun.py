@@ -8,7 +8,8 @@ import pytest
 
 from crm_models.core.records import ChurnPredictions
 from crm_models.data.sources.synthetic import ScenarioSettings, generate
-from crm_models.evaluation.report import difference_interval, log_loss_per_customer, sequence_chance
+from crm_models.evaluation.report import difference_interval
+from crm_models.evaluation.scores import log_loss_per_customer, sequence_chance
 from crm_models.paper.report import markdown, page, write_report
 from crm_models.paper.rerun import (
     CHANCE_LOSS,

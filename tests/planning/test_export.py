@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from crm_models.core.records import CustomerScores, DecodedPlans
 from crm_models.planning.export import ExportSettings, manifest_path, neutralised, plans_to_csv, write_plans
-from crm_models.planning.plans import Catalogue, Policy, make_plans
+from crm_models.planning.plans import Catalogue, make_plans
+from crm_models.planning.policy import Policy
 
 SETTINGS = ExportSettings(run_id="run", scored_at="2026-11-24T00:00:00+00:00")
 LONG = ExportSettings(run_id="run", scored_at="2026-11-24T00:00:00+00:00", layout="long")

@@ -3,11 +3,9 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crm_models.core.errors import ConfigError
 from crm_models.core.records import CustomerScores, DecodedPlans
 from crm_models.planning.plans import (
     FALLBACK,
@@ -18,12 +16,11 @@ from crm_models.planning.plans import (
     STEP_MODEL,
     STEP_RETENTION,
     Catalogue,
-    Policy,
-    RiskIndex,
     action_mix,
     make_plans,
     reasons,
 )
+from crm_models.planning.policy import Policy
 
 ACTIONS = ("call", "mail", "visit", "gift", "Provide a discount")
 
@@ -62,27 +59,6 @@ def plan(policy: Policy, *arguments, **named):
 
 def labels(plans, row: int) -> list[str]:
     return [plans.catalogue.labels[code] for code in plans.action[row]]
-
-
-@pytest.mark.parametrize(
-    ("p", "threshold", "intensity", "k"),
-    [
-        (0.5, 0.5, 1.0, 0),  # at the threshold is not above it
-        (0.51, 0.5, 1.0, 1),  # 3 * 0.01 / 0.5 = 0.06
-        (0.7, 0.4, 1.0, 2),  # 3 * 0.3 / 0.6 = 1.5
-        (0.8, 0.4, 1.0, 2),  # 3 * 0.4 / 0.6 = 2 exactly, whatever the last binary digit says
-        (0.81, 0.4, 1.0, 3),
-        (1.0, 0.5, 1.0, 3),
-        (1.0, 0.5, 9.0, 3),  # never more than there are steps
-        (0.9, 0.5, 0.5, 2),  # 3 * 0.5 * 0.8 = 1.2
-        (1.0, 0.5, 0.0, 0),  # intensity 0 changes nothing
-        (1.0, 1.0, 1.0, 0),  # nobody exceeds 1
-        (float("nan"), 0.5, 1.0, 0),
-    ],
-)
-def test_graded_steps_by_hand(p, threshold, intensity, k):
-    policy = Policy(mode="graded", threshold=threshold, intensity=intensity)
-    assert policy.n_retention(np.array([p])).tolist() == [k]
 
 
 def test_override_replaces_all_three_steps_of_who_is_at_risk():
@@ -149,26 +125,6 @@ def test_every_step_says_why_it_is_there():
     assert why[2][0] == "no history: a popular action (50% of all events)"
 
 
-@pytest.mark.parametrize(
-    ("settings", "word"),
-    [
-        ({"threshold": 1.1}, "threshold"),
-        ({"threshold": float("nan")}, "threshold"),
-        ({"mode": "nudge"}, "mode"),
-        ({"intensity": -1.0}, "intensity"),
-        ({"intensity": float("inf")}, "intensity"),
-        ({"retention_actions": ("a", "b")}, "at least 3"),
-        ({"retention_actions": ("a", "b", "b")}, "different"),
-        ({"retention_actions": ("a", "b", " ")}, "blank"),
-    ],
-)
-def test_a_policy_that_makes_no_sense_is_refused(settings, word):
-    with pytest.raises(ConfigError, match=word):
-        Policy(**settings)
-
-
-# ---- laws ------------------------------------------------------------------------------------------------------------
-
 probabilities = st.lists(st.floats(0, 1) | st.just(float("nan")), min_size=1, max_size=30)
 policies = st.builds(
     Policy,
@@ -208,25 +164,6 @@ def test_permuting_customers_permutes_plans(churn_p, policy, actions):
 def test_intensity_zero_changes_nothing(churn_p, threshold):
     plans = plan(Policy(mode="graded", intensity=0.0, threshold=threshold), churn_p, [1, 2, 3])
     np.testing.assert_array_equal(plans.action, plans.before)
-
-
-@given(probabilities, st.floats(0, 1), st.floats(0, 1))
-def test_the_risk_index_agrees_with_a_pass_over_everybody(churn_p, one, other):
-    index = RiskIndex(np.array(churn_p))
-    above = lambda t: set(np.flatnonzero(np.round(churn_p, 6) > t))  # noqa: E731
-    assert index.n_at_risk(one) == len(above(one))
-    assert set(index.rows_at_risk(one)) == above(one)
-    assert set(index.flips(one, other)) == above(one) ^ above(other)
-
-
-def test_expected_value_by_hand():
-    index = RiskIndex(np.array([0.9, 0.5, 0.1]))
-    table = index.expected_value(cost=2.0, value=10.0, success_rate=0.5, points=11).set_index("threshold")
-    # Above 0.4: contacts 0.9 and 0.5; keeps (0.9 + 0.5) / 2 = 0.7 customers, worth 7 for a cost of 4.
-    assert table.loc[0.4, ["contacted", "kept", "value"]].tolist() == pytest.approx([2, 0.7, 3.0])
-    assert table.index[table["best"]].tolist() == [0.4]
-    capped = index.expected_value(cost=2.0, value=10.0, success_rate=0.5, capacity=1, points=11).set_index("threshold")
-    assert capped.loc[0.0, "contacted"] == 1
 
 
 def test_the_action_mix_counts_steps_before_and_after():

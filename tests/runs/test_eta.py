@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from crm_models.core.config import preset
+from crm_models.core.presets import preset
 from crm_models.core.records import EpochEnd
 from crm_models.runs.eta import START_SECONDS, Estimate, PastRun, estimate, past_run, progress
 

@@ -9,11 +9,12 @@ import pytest
 
 from crm_models.core.config import ChurnConfig, RunConfig, SequenceConfig, TrainingConfig
 from crm_models.core.errors import DataError, RunError
-from crm_models.core.records import Cohort
-from crm_models.data.cohort import load_cohort, save_cohort
+from crm_models.data.cohort import Cohort
 from crm_models.data.sources.synthetic import ScenarioSettings, generate
+from crm_models.data.storage import load_cohort, save_cohort
 from crm_models.runs.folder import RunFolder
-from crm_models.runs.pipeline import fit, held_out, load_models, predict_held_out, reopen, start_run
+from crm_models.runs.pipeline import fit, reopen, start_run
+from crm_models.runs.trained import held_out, load_models, predict_held_out
 
 FEW = TrainingConfig(n_epochs=4, batch_size=32, patience_epochs=99)
 CONFIG = RunConfig(

@@ -20,8 +20,8 @@ from crm_models.cli.commands import main
 from crm_models.core.config import ChurnConfig, RunConfig, SequenceConfig, TrainingConfig
 from crm_models.core.errors import ConfigError, DataError, RunError
 from crm_models.core.files import MARKERS
-from crm_models.core.records import Cohort
-from crm_models.data.cohort import load_cohort, save_cohort
+from crm_models.data.cohort import Cohort
+from crm_models.data.storage import load_cohort, save_cohort
 from crm_models.runs import pipeline
 from crm_models.runs import search as searching
 from crm_models.runs.folder import RunFolder

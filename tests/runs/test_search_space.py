@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crm_models import workflow
-from crm_models.core.config import RunConfig, preset
+from crm_models.core.config import RunConfig
+from crm_models.core.presets import preset
 from crm_models.runs.search_space import Space, differences
 
 MODELS = ("sequence", "churn")

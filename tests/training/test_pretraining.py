@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from crm_models.core.config import TrainingConfig
-from crm_models.core.records import Cohort
+from crm_models.data.cohort import Cohort
 from crm_models.data.features import FeatureEncoder
 from crm_models.data.sources.inactivity import label_by_inactivity
 from crm_models.inference.decoding import churn_probabilities

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from crm_models.core.errors import ConfigError, DataError
-from crm_models.core.records import Cohort
+from crm_models.data.cohort import Cohort
 from crm_models.data.sources.amazon import import_amazon
 from crm_models.data.sources.archives import unpacked
 from crm_models.data.sources.movielens import import_movielens

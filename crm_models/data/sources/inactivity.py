@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from crm_models.core.errors import ConfigError, DataError
-from crm_models.core.records import Cohort, Moment, moment_days
 from crm_models.core.schema import ACTION, CHURNED, TIMESTAMP
+from crm_models.data.cohort import Cohort, Moment, moment_days
 
 
 def label_by_inactivity(cohort: Cohort, churn_days: float, activity: Sequence[str] | None = None) -> Cohort:

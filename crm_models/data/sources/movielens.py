@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from crm_models.core.errors import DataError
-from crm_models.core.records import Cohort
 from crm_models.core.schema import ACTION, CUSTOMER_ID, LABEL, REPEATABLE, TIMESTAMP, VALUE
+from crm_models.data.cohort import Cohort
 from crm_models.data.sources.archives import read_bytes
 from crm_models.data.sources.columns import names_of, need_columns, numbers_of, row_of
 from crm_models.data.sources.inactivity import label_by_inactivity

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from crm_models.core.errors import ConfigError
-from crm_models.core.records import Cohort
 from crm_models.core.schema import (
     ACTION,
     CHURNED,
@@ -26,6 +25,7 @@ from crm_models.core.schema import (
     TIMESTAMP,
     VALUE,
 )
+from crm_models.data.cohort import Cohort
 from crm_models.data.truth import ChurnTruth, ProfileTruth, Truth, churn_p
 
 Scenario = Literal["paper", "lifelike"]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from crm_models.core.errors import ConfigError, DataError
-from crm_models.core.records import Cohort
 from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
+from crm_models.data.cohort import Cohort
 from crm_models.data.sources.columns import (
     feature_of,
     labels_of,

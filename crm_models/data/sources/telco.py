@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from crm_models.core.errors import DataError
-from crm_models.core.records import Cohort
 from crm_models.core.schema import CHURNED, CUSTOMER_ID
+from crm_models.data.cohort import Cohort
 from crm_models.data.sources.columns import feature_of, labels_of, names_of, need_columns, row_of, without_row_numbers
 from crm_models.data.sources.reading import read_file
 from crm_models.data.sources.tables import guess_columns, numbered

@@ -107,7 +107,7 @@ def test_a_bad_table_is_refused_by_file_row_and_column(capsys, tmp_path, people,
 def test_nan_and_infinity_among_features_are_blanks(capsys, tmp_path, people, cell):
     where = people(f"customer_id,churned,age\na,1,{cell}\nb,0,2\n")
     assert "2 customers" in imported(capsys, "import", "tables", where, "--out", tmp_path / "out", "--quiet")
-    from crm_models.data.cohort import load_cohort
+    from crm_models.data.storage import load_cohort
 
     assert load_cohort(tmp_path / "out").customers["age"].isna().tolist() == [True, False]
 

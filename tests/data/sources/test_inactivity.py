@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from crm_models.core.errors import ConfigError, DataError
-from crm_models.core.records import Cohort
+from crm_models.data.cohort import Cohort
 from crm_models.data.sources.inactivity import label_by_inactivity
 
 # Day:        0    1    2    3    4    5 ... 10

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from crm_models.core.errors import ConfigError
-from crm_models.data.cohort import outcomes
 from crm_models.data.sources.synthetic import AS_OF, ENGAGEMENT, SEGMENTS, ScenarioSettings, generate, lifelike_truth
+from crm_models.data.split import outcomes
 
 
 def test_the_paper_cohort_is_the_papers_table_one():

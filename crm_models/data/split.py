@@ -1,0 +1,84 @@
+"""History, outcome, and the split of customers into training, validation and test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from crm_models.core.schema import CHURNED, CUSTOMER_ID, N_STEPS
+from crm_models.data.cohort import Cohort, Moment, moment_days
+
+
+def history(cohort: Cohort, as_of: Moment | None) -> Cohort:
+    """The cohort as it was known before `as_of` (strictly); None: all of it."""
+    if as_of is None or not cohort.has_events:
+        return cohort
+    keep = cohort.event_days < moment_days(as_of)
+    return replace(cohort, interactions=cohort.interactions[keep].reset_index(drop=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcomes:
+    """Where history ends and outcome begins, for scoring a sequence model.
+
+    rows: (M,) rows of customers that can be scored (a history of at least one event, an outcome of at least one).
+    n_history: (M,) events in the history. n_outcome: (M,) events in the outcome, 1 to 3.
+    """
+
+    rows: np.ndarray
+    n_history: np.ndarray
+    n_outcome: np.ndarray
+
+
+def outcomes(cohort: Cohort) -> Outcomes:
+    """The next three events after `as_of`; without one, the last three events of customers who have four or more."""
+    starts = cohort.starts
+    total = np.diff(starts)
+    if cohort.as_of is None:
+        n_history = np.maximum(total - N_STEPS, 0)
+    else:
+        before = cohort.event_days < moment_days(cohort.as_of)
+        running = np.concatenate([[0], np.cumsum(before)])
+        n_history = running[starts[1:]] - running[starts[:-1]]
+    n_outcome = np.minimum(total - n_history, N_STEPS)
+    rows = np.flatnonzero((n_history > 0) & (n_outcome > 0))
+    return Outcomes(rows=rows, n_history=n_history[rows], n_outcome=n_outcome[rows])
+
+
+def planning_moment(cohort: Cohort) -> Moment | None:
+    """The moment plans are made at: `as_of` where the outcome is only simulated, else after everything known (None)."""
+    return cohort.as_of if cohort.outcome == "simulated" else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Rows of `customers` for fitting, for choosing (early stopping, calibration), and for the final scores only."""
+
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+
+
+def split_customers(cohort: Cohort, *, seed: int, test_share: float = 0.2, valid_share: float = 0.15) -> Split:
+    """Cut the customers into train, valid and test, each churn class by the same shares.
+
+    Membership hangs on the customer's id and the seed, not on the order of rows: shuffling a cohort changes no split.
+    valid_share is of all customers; 0 leaves `valid` empty (the paper's own 80/20).
+    """
+    ids, labels = cohort.customers[CUSTOMER_ID], cohort.customers[CHURNED]
+    draw = pd.util.hash_array(ids.to_numpy(dtype=object), hash_key=f"split{seed:011d}"[-16:], categorize=False)
+    groups = labels.astype("Int8").fillna(-1).to_numpy()
+    # One list of all customers: classes one after the other, each in hashed order; every k-th of it goes to the test.
+    order = np.lexsort((draw, groups))
+    place = np.arange(len(order))
+    is_test = _every(place, test_share)
+    rest = order[~is_test]
+    is_valid = _every(np.arange(len(rest)), valid_share / (1 - test_share))
+    return Split(train=np.sort(rest[~is_valid]), valid=np.sort(rest[is_valid]), test=np.sort(order[is_test]))
+
+
+def _every(place: np.ndarray, share: float) -> np.ndarray:
+    """Marks round(share * n) of n places, spread evenly: where the running share passes the next whole number."""
+    return np.floor((place + 1) * share + 0.5) > np.floor(place * share + 0.5)

@@ -1,0 +1,69 @@
+"""What a churn threshold does: who is at risk, who changes between two of them, and what contacting is worth."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from crm_models.core.errors import ConfigError
+from crm_models.planning.policy import PROBABILITY_DIGITS
+
+
+class RiskIndex:
+    """Churn probabilities in order, so that moving a threshold over a million customers is a look-up, not a pass."""
+
+    def __init__(self, churn_p: np.ndarray) -> None:
+        known = np.flatnonzero(~np.isnan(churn_p))
+        rounded = np.round(churn_p[known], PROBABILITY_DIGITS)
+        order = np.argsort(rounded, kind="stable")
+        self._rows, self._sorted = known[order], rounded[order]
+        self._sums = np.concatenate([[0.0], np.cumsum(self._sorted)])
+
+    def n_at_risk(self, threshold: float) -> int:
+        """Customers strictly above the threshold."""
+        return len(self._sorted) - self._place(threshold)
+
+    def rows_at_risk(self, threshold: float) -> np.ndarray:
+        """Rows of the customers strictly above the threshold, riskiest first."""
+        return self._rows[self._place(threshold) :][::-1]
+
+    def flips(self, one: float, other: float) -> np.ndarray:
+        """Rows of the customers who are at risk at one of the two thresholds and not at the other."""
+        low, high = sorted((self._place(one), self._place(other)))
+        return self._rows[low:high]
+
+    def _place(self, threshold: float) -> int:
+        return int(np.searchsorted(self._sorted, threshold, side="right"))
+
+    def expected_value(
+        self, *, cost: float, value: float, success_rate: float, capacity: int | None = None, points: int = 101
+    ) -> pd.DataFrame:
+        """What contacting everybody at risk is worth, for thresholds from 0 to 1.
+
+        Contacting customer i is worth p_i * success_rate * value - cost: a churner is kept with probability
+        `success_rate`. With a capacity only the riskiest are contacted. Columns: `threshold`, `contacted`,
+        `kept` (expected), `value`, `best` (True for the best threshold, the highest of equals).
+        """
+        for name, number in (("cost", cost), ("value", value), ("success_rate", success_rate)):
+            if not 0 <= number < math.inf:
+                raise ConfigError(f"{name} must be a number from 0 up, found {number}")
+        thresholds = np.linspace(0, 1, points).round(6)
+        n = len(self._sorted)
+        first = np.searchsorted(self._sorted, thresholds, side="right")
+        if capacity is not None:
+            first = np.maximum(first, n - max(capacity, 0))
+        contacted = n - first
+        kept = (self._sums[-1] - self._sums[first]) * success_rate
+        worth = kept * value - contacted * cost
+        best = len(worth) - 1 - int(np.argmax(worth[::-1]))
+        return pd.DataFrame(
+            {
+                "threshold": thresholds,
+                "contacted": contacted,
+                "kept": kept,
+                "value": worth,
+                "best": np.arange(len(worth)) == best,
+            }
+        )
