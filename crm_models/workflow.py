@@ -16,7 +16,7 @@ import pandas as pd
 from crm_models.core.config import RunConfig
 from crm_models.core.errors import ConfigError
 from crm_models.core.files import need_own_folder, read_whole
-from crm_models.core.prefetch import ahead
+from crm_models.core.prefetch import prefetch
 from crm_models.core.presets import preset as preset_config
 from crm_models.core.provenance import now
 from crm_models.core.records import CustomerScores, EpochEnd
@@ -134,10 +134,10 @@ def run_summary(out: Path) -> str:
 
 
 def _model_summary(name: str, facts: dict[str, Any], epochs: list[EpochEnd]) -> str:
-    n_refits = sum(epoch.refit for epoch in epochs)
+    n_refits = sum(epoch.final_refit for epoch in epochs)
     said = f"{name}: best epoch {facts['best_epoch']} of {facts['epochs'] - n_refits}, loss {facts['best_loss']:.4f}"
-    if n_refits and epochs[-1].epoch == epochs[-1].n_epochs:  # one that was stopped has left the weights as they were
-        said += f", refitted in {n_refits} epochs with validation customers as well"
+    if n_refits and epochs[-1].epoch == epochs[-1].n_epochs:  # a refit that was stopped leaves the weights as they were
+        said += f", then a final refit of {n_refits} epochs on training and validation customers"
     return said
 
 
@@ -279,7 +279,7 @@ def score_stream(
             yield models.encoder.encode(part, moment, last_moment_days(about) if moment is None else None)
 
     total, done = about["customers"], 0
-    for arrays in ahead(encoded()):
+    for arrays in prefetch(encoded()):
         yield models.score_encoded(arrays)
         done += len(arrays)
         if progress is not None:
@@ -323,12 +323,12 @@ def paper(
     progress: Callable[[str], None] | None = None,
 ) -> str:
     """Re-run the paper, write `paper.json`, `report.md` and `report.html` into `out`; returns one line on it."""
-    from crm_models.models.runtime import get_ready
+    from crm_models.models.runtime import prepare_torch
     from crm_models.paper.report import write_report
     from crm_models.paper.rerun import rerun, verdict
 
     need_own_folder(out, "paper.json")  # before the work, not after it
-    get_ready(threads)
+    prepare_torch(threads)
     result = rerun(seeds, device=device, say=progress)
     write_report(result, Path(out))
     return f"{out}: {verdict(result)}"
@@ -366,7 +366,7 @@ def benchmark(
     fitting = {"epochs": "n_epochs", "batch": "batch_size"}
     changes: dict[str, Any] = {fitting[k]: v for k, v in given.items() if k in fitting}
     if "batch" in given:
-        changes["least_updates"] = 1
+        changes["min_updates_per_epoch"] = 1
     parts_of: dict[str, Any] = {own: model, f"{own}_training": replace(config.training(own), **changes)}
     config = replace(config, **parts_of)
     cohort = load_cohort(folder)

@@ -25,7 +25,7 @@ from crm_models.planning.policy import Policy
 RECORD = Path(__file__).with_suffix(".json")
 
 SMALL = ("sequence.d_model=16", "sequence.d_feedforward=32", "churn.d_model=16", "churn.d_feedforward=32")
-ENSEMBLE = ("churn.n_copies=2", "sequence_training.average_weights=0.9", "sequence.use_value=false")
+ENSEMBLE = ("churn.ensemble_size=2", "sequence_training.average_weights=0.9", "sequence.use_value=false")
 
 
 def numbers(folder: Path) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def _of_run(out: Path, cohort: Path, config: Any) -> Iterator[tuple[str, Any]]:
         yield f"{model} train loss", [epoch.train_loss for epoch in epochs if epoch.model == model]
         yield f"{model} validation loss", [epoch.valid_loss for epoch in epochs if epoch.model == model]
     weights = load_file(out / "weights.safetensors")
-    yield "weights", [float(np.abs(weights[name].astype(np.float64)).sum()) for name in sorted(weights)]
+    yield "weights", sorted(float(np.abs(own.astype(np.float64)).sum()) for own in weights.values())
     yield "encoder", hashlib.sha256((out / "encoder.json").read_bytes()).hexdigest()
     split = pd.read_parquet(out / "split.parquet")["part"].astype("str")
     yield "split", hashlib.sha256(" ".join(split).encode()).hexdigest()

@@ -13,7 +13,7 @@ from crm_models.data.cohort import Cohort
 from crm_models.data.features import FeatureEncoder
 from crm_models.data.split import outcomes, split_customers
 from crm_models.training.loop import TrainingState
-from crm_models.training.objectives import Material
+from crm_models.training.objectives import TrainingData
 
 SMALL = RunConfig(
     device="cpu",
@@ -65,12 +65,12 @@ def random_cohort(
     )
 
 
-def material(cohort: Cohort, config: RunConfig = SMALL) -> tuple[FeatureEncoder, Material]:
+def training_data(cohort: Cohort, config: RunConfig = SMALL) -> tuple[FeatureEncoder, TrainingData]:
     """The cohort's encoder and everything a model may learn from."""
     split = split_customers(cohort, seed=config.seed, test_share=config.test_share, valid_share=config.valid_share)
     encoder = FeatureEncoder.fit(cohort, split.train, cohort.as_of, config.churn.n_bins)
     arrays = encoder.encode(cohort, cohort.as_of)
-    return encoder, Material(arrays=arrays, labels=cohort.labels, split=split, outcomes=outcomes(cohort))
+    return encoder, TrainingData(arrays=arrays, labels=cohort.labels, split=split, outcomes=outcomes(cohort))
 
 
 def untrained(
@@ -82,8 +82,8 @@ def untrained(
         for weight in module.parameters():
             if weight.dim() > 1:
                 weight.mul_(sharper)
-        if getattr(module, "repeats", None) is not None:
-            module.repeats.worth.copy_((sharper - 1) * torch.linspace(-0.1, 0.1, len(module.repeats.worth)))
+        if getattr(module, "repeat_bias", None) is not None:
+            module.repeat_bias.worth.copy_((sharper - 1) * torch.linspace(-0.1, 0.1, len(module.repeat_bias.worth)))
     return module
 
 

@@ -19,10 +19,10 @@ from crm_models.data.cohort import Cohort
 from crm_models.data.features import FeatureEncoder
 from crm_models.data.split import Outcomes, Split
 from crm_models.evaluation.scores import calibration_error, churn_scores, sequence_scores
-from crm_models.training.pretraining import rehearse
+from crm_models.training.pretraining import pretraining_of
 
 if TYPE_CHECKING:
-    from crm_models.training.objectives import Material
+    from crm_models.training.objectives import TrainingData
 
 FEWEST_LABELS = 20
 """Labels of fewer customers leave nothing to validate with."""
@@ -43,7 +43,7 @@ def sequence(cohort: Cohort, config: RunConfig, holdout: int = 1) -> dict[str, A
         rows=rows, n_history=total[rows] - holdout, n_outcome=np.full(len(rows), min(holdout, N_STEPS), np.int64)
     )
     from crm_models.inference.decoding import sequence_predictions
-    from crm_models.training.objectives import Material
+    from crm_models.training.objectives import TrainingData
 
     keep = np.arange(len(cohort.interactions)) < np.repeat(starts[1:] - holdout, total)
     keep &= np.isin(cohort.event_customers, rows)
@@ -53,8 +53,10 @@ def sequence(cohort: Cohort, config: RunConfig, holdout: int = 1) -> dict[str, A
     split = Split(train=rows, valid=rows[:0], test=rows)
     training = replace(config.sequence_training, monitor="last", patience_epochs=config.sequence_training.n_epochs)
     config = replace(config, models=("sequence",), sequence_training=training)
-    material = Material(arrays=fit_arrays, labels=np.full(len(fit_arrays), np.nan), split=split, outcomes=found)
-    module, epochs, fit_s = _fitted("sequence", config, encoder, material)
+    training_data = TrainingData(
+        arrays=fit_arrays, labels=np.full(len(fit_arrays), np.nan), split=split, outcomes=found
+    )
+    module, epochs, fit_s = _fitted("sequence", config, encoder, training_data)
 
     began = time.perf_counter()
     predictions = sequence_predictions(module, arrays, found)
@@ -64,7 +66,7 @@ def sequence(cohort: Cohort, config: RunConfig, holdout: int = 1) -> dict[str, A
         **sequence_scores(_seen(predictions, holdout), encoder.n_actions),
         "fit_s": round(fit_s, 2),
         "predict_s": round(predict_s, 2),
-        **_rates("sequence", config, encoder, material, epochs, fit_s),
+        **_rates("sequence", config, encoder, training_data, epochs, fit_s),
         "epochs": config.sequence_training.n_epochs,
         "baselines": {name: sequence_scores(_seen(p, holdout), encoder.n_actions) for name, p in others.items()},
     }
@@ -84,7 +86,7 @@ def churn(
         raise DataError(f"benchmark churn needs at least {folds} churned and {folds} staying customers")
 
     from crm_models.inference.decoding import churn_probabilities
-    from crm_models.training.objectives import Material
+    from crm_models.training.objectives import TrainingData
 
     rows_of_scores: list[dict[str, Any]] = []
     found_p, spent_epochs, spent = np.full(len(known), np.nan), 0, 0.0
@@ -97,14 +99,14 @@ def churn(
         encoder = FeatureEncoder.fit(cohort, split.train, cohort.as_of, config.churn.n_bins)
         arrays = encoder.encode(cohort, cohort.as_of)
         nothing = Outcomes(rows=known[:0], n_history=known[:0], n_outcome=known[:0])
-        material = Material(
+        training_data = TrainingData(
             arrays=arrays,
             labels=seen,
             split=split,
             outcomes=nothing,
-            rehearsal=rehearse(cohort, encoder) if config.rehearses else None,
+            pretraining=pretraining_of(cohort, encoder) if config.pretrains else None,
         )
-        module, epochs, fit_s = _fitted("churn", config, encoder, material)
+        module, epochs, fit_s = _fitted("churn", config, encoder, training_data)
         spent_epochs, spent = spent_epochs + epochs, spent + fit_s
         began = time.perf_counter()
         p = churn_probabilities(module, arrays, split.test)
@@ -117,7 +119,7 @@ def churn(
     beside = {name: _mean_and_sd(rows) for name, rows in baselines.items()}
     # With ten bins, a fold of a thousand customers shows an error of 0.02 by the luck of its draw alone.
     ece = {"ece_pooled": round(calibration_error(labels, found_p), 6)}
-    rates = _rates("churn", config, encoder, material, spent_epochs, spent)
+    rates = _rates("churn", config, encoder, training_data, spent_epochs, spent)
     return _mean_and_sd(rows_of_scores) | ece | rates | {"folds": folds, "baselines": beside}
 
 
@@ -134,20 +136,27 @@ def _hidden(train: np.ndarray, labels: np.ndarray, n_labels: int | None, seed: i
     return train_test_split(train, train_size=n_labels, stratify=labels[train], random_state=seed + 1)[1]
 
 
-def _fitted(model: ModelName, config: RunConfig, encoder: FeatureEncoder, material: Material) -> tuple[Any, int, float]:
+def _fitted(
+    model: ModelName, config: RunConfig, encoder: FeatureEncoder, training_data: TrainingData
+) -> tuple[Any, int, float]:
     """The trained module, its epochs, and the seconds they took."""
-    from crm_models.models.runtime import get_ready
+    from crm_models.models.runtime import prepare_torch
     from crm_models.training.loop import TrainingState, train
 
-    get_ready(config.threads)
+    prepare_torch(config.threads)
     began = time.perf_counter()
     state = TrainingState.start(model, config, encoder)
-    epochs = sum(1 for _ in train(state, material))
+    epochs = sum(1 for _ in train(state, training_data))
     return state.module, epochs, time.perf_counter() - began
 
 
 def _rates(
-    model: ModelName, config: RunConfig, encoder: FeatureEncoder, material: Material, epochs: int, seconds: float
+    model: ModelName,
+    config: RunConfig,
+    encoder: FeatureEncoder,
+    training_data: TrainingData,
+    epochs: int,
+    seconds: float,
 ) -> dict[str, float]:
     """How fast so many epochs were, the work being counted in one more.
 
@@ -158,9 +167,9 @@ def _rates(
     from crm_models.training.loop import TrainingState, train
 
     state = TrainingState.start(model, config.with_epochs(1), encoder)
-    work = epochs * gigaflops_of(lambda: next(train(state, material), None))
+    work = epochs * gigaflops_of(lambda: next(train(state, training_data), None))
     return {
-        "sequences_per_second": round(epochs * len(material.split.train) / seconds),
+        "sequences_per_second": round(epochs * len(training_data.split.train) / seconds),
         "matrix_share": round(work / seconds / matrix_product_gflops(repeats=3), 4),
     }
 

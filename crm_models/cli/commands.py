@@ -220,7 +220,7 @@ def _train(given: argparse.Namespace) -> None:
     for event in events:
         if not given.quiet:
             valid = "" if event.valid_loss is None else f", validation {event.valid_loss:.4f}"
-            said = ", refit" if event.refit else valid
+            said = ", final refit" if event.final_refit else valid
             best = " *" if event.best else ""
             place = f"{event.model:<8} epoch {event.epoch:>3}/{event.n_epochs}"
             print(f"{place}  loss {event.train_loss:.4f}{said}  {event.seconds:.1f} s{best}", file=sys.stderr)

@@ -30,8 +30,8 @@ class SequenceConfig:
     use_action_features: bool = True  # product features: rating, category, sentiment, ...
     use_time: bool = True  # gaps between events
     use_value: bool = True  # ratings, amounts
-    use_follow_ups: bool = True  # scores start from what usually follows the last action
-    use_repeats: bool = True  # what a history holds is scored more or less likely for it
+    use_transition_prior: bool = True  # logits start from how often actions follow the last one
+    use_repeat_bias: bool = True  # logits of actions already in the history are raised or lowered
     tie_weights: bool = True  # the output layer reads the action embedding
 
     def __post_init__(self) -> None:
@@ -47,8 +47,8 @@ class ChurnConfig:
     n_heads: int = 2
     n_blocks: int = 1  # a second one takes twice the time and was no better; a wider one was
     d_feedforward: int = 96
-    n_members: int = 4  # an ensemble within the model: members share most weights
-    n_copies: int = 1  # independent models whose answers are averaged; each takes the time of one
+    n_members: int = 4  # BatchEnsemble members within one model; they share most weights
+    ensemble_size: int = 1  # deep ensemble: independent models whose log-odds are averaged
     dropout: float = 0.0  # members and early stopping guard against overfitting, at no cost in time
     norm_first: bool = True
     max_events: int = 30  # 0: profile and behaviour features only
@@ -59,7 +59,7 @@ class ChurnConfig:
     def __post_init__(self) -> None:
         _check_shape(self.d_model, self.n_heads, self.n_blocks, self.d_feedforward, self.dropout)
         _at_least("n_members", self.n_members, 1)
-        _at_least("n_copies", self.n_copies, 1)
+        _at_least("ensemble_size", self.ensemble_size, 1)
         _at_least("max_events", self.max_events, 0)
         _at_least("n_bins", self.n_bins, 2)
         one_of("numeric_embedding", self.numeric_embedding, ("linear", "piecewise"))
@@ -71,35 +71,35 @@ class TrainingConfig:
 
     n_epochs: int = 30
     batch_size: int | None = 128  # customers per update; None: all of them at once, as in the paper
-    least_updates: int = 1  # updates per epoch: few customers are cut into smaller batches, down to 16 of them
+    min_updates_per_epoch: int = 1  # few customers are cut into smaller batches, down to 16 customers
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2  # decoupled (AdamW), except for `l2_in_loss`
     l2_in_loss: bool = False  # the paper's L + lambda * ||theta||^2 (equation 9), by Adam for all weights
-    muon_stretch: float = 3.0  # Muon's steps of the blocks' matrices, as a multiple of Adam's; 0: AdamW for all
+    muon_lr_scale: float = 3.0  # Muon learning rate (matrices of the blocks) as a multiple of the other; 0: no Muon
     schedule: Schedule = "one-cycle"
     monitor: Monitor = "valid"  # the loss that early stopping and "best weights" look at; last: every epoch is best
     patience_epochs: int = 6
     average_weights: float = 0.0  # share of its past that a running mean of the weights keeps per update; 0: no mean
     all_positions: bool = True  # sequence: every event is a target; False: only the three steps of the outcome
-    hide_context: float = 0.3  # sequence: share of events whose gap and value are hidden while training
+    context_dropout: float = 0.3  # sequence: share of events whose gap and value are hidden in training
     calibrate: bool = False  # temperature scaling on the validation split (churn)
-    rehearsal_share: float = 0.0  # churn by inactivity: share of the epochs that learn from an earlier date first
-    short_share: float = 0.0  # where none rehearses: share of the epochs that are a short course, perhaps enough
-    refit: bool = False  # churn: at the end, the better course once more, from validation customers as well
+    pretraining_share: float = 0.0  # churn by inactivity: share of the epochs for pre-training at an earlier date
+    short_phase_share: float = 0.0  # without pre-training: share of the epochs tried first, kept if they are enough
+    final_refit: bool = False  # churn: repeat the best phase at the end on training + validation customers
 
     def __post_init__(self) -> None:
         _at_least("n_epochs", self.n_epochs, 1)
         _at_least("patience_epochs", self.patience_epochs, 1)
-        _at_least("least_updates", self.least_updates, 1)
+        _at_least("min_updates_per_epoch", self.min_updates_per_epoch, 1)
         if self.batch_size is not None:
             _at_least("batch_size", self.batch_size, 1)
         if not 0 < self.learning_rate < 10:
             raise ConfigError(f"learning_rate must lie between 0 and 10, found {self.learning_rate}")
         if not 0 <= self.weight_decay < 10:
             raise ConfigError(f"weight_decay must lie between 0 and 10, found {self.weight_decay}")
-        if not 0 <= self.muon_stretch < 100:
-            raise ConfigError(f"muon_stretch must lie between 0 and 100, found {self.muon_stretch}")
-        for name in ("average_weights", "rehearsal_share", "short_share"):
+        if not 0 <= self.muon_lr_scale < 100:
+            raise ConfigError(f"muon_lr_scale must lie between 0 and 100, found {self.muon_lr_scale}")
+        for name in ("average_weights", "pretraining_share", "short_phase_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} must lie in [0, 1), found {getattr(self, name)}")
         one_of("schedule", self.schedule, ("constant", "one-cycle"))
@@ -107,15 +107,15 @@ class TrainingConfig:
 
     @property
     def most_epochs(self) -> int:
-        """Epochs where nothing ends training early: a refit may take as many as what it repeats."""
-        return 2 * self.n_epochs if self.refit else self.n_epochs
+        """Epochs if nothing ends training early; a final refit may take as many as the phase it repeats."""
+        return 2 * self.n_epochs if self.final_refit else self.n_epochs
 
 
-LEAST_UPDATES = 32
-"""Updates per epoch in `standard` and `strong`: a few hundred customers in batches of 128 would hardly learn."""
+MIN_UPDATES = 32
+"""Updates per epoch in `standard` and `strong`: a few hundred customers in batches of 128 give too few to learn."""
 
-FIRST_SHARE = 0.2
-"""Churn in `standard`, `strong`: ten of fifty epochs are pre-training where a cohort allows it, else a short course."""
+FIRST_PHASE_SHARE = 0.2
+"""Churn in `standard` and `strong`: ten of fifty epochs for pre-training, or else for a short phase."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,18 +129,18 @@ class RunConfig:
     valid_share: float = 0.15
     sequence: SequenceConfig = field(default_factory=SequenceConfig)
     churn: ChurnConfig = field(default_factory=ChurnConfig)
-    sequence_training: TrainingConfig = field(default_factory=lambda: TrainingConfig(least_updates=LEAST_UPDATES))
+    sequence_training: TrainingConfig = field(default_factory=lambda: TrainingConfig(min_updates_per_epoch=MIN_UPDATES))
     churn_training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
             n_epochs=50,
             learning_rate=2e-3,
             patience_epochs=6,
             average_weights=0.99,
-            least_updates=LEAST_UPDATES,
+            min_updates_per_epoch=MIN_UPDATES,
             calibrate=True,
-            rehearsal_share=FIRST_SHARE,
-            short_share=FIRST_SHARE,
-            refit=True,
+            pretraining_share=FIRST_PHASE_SHARE,
+            short_phase_share=FIRST_PHASE_SHARE,
+            final_refit=True,
         )
     )
     device: Device = "auto"
@@ -159,18 +159,18 @@ class RunConfig:
             )
         if self.threads is not None:
             _at_least("threads", self.threads, 1)
-        if self.sequence_training.refit:
-            # What usually follows what was counted among training customers, each event of theirs left out of it.
-            raise ConfigError("refit is for the churn model; expected sequence_training.refit to be false")
+        if self.sequence_training.final_refit:
+            # The transition prior was counted on training customers, leaving out the event that is predicted.
+            raise ConfigError("final_refit is for the churn model; expected sequence_training.final_refit to be false")
 
     def training(self, model: ModelName) -> TrainingConfig:
         """How the named model is fitted."""
         return self.sequence_training if model == "sequence" else self.churn_training
 
     @property
-    def rehearses(self) -> bool:
-        """Whether a churn model is to be trained that rehearses first, where the cohort allows it."""
-        return "churn" in self.models and self.churn_training.rehearsal_share > 0
+    def pretrains(self) -> bool:
+        """Whether a churn model is to be trained that pretrains first, where the cohort allows it."""
+        return "churn" in self.models and self.churn_training.pretraining_share > 0
 
     def with_epochs(self, n_epochs: int) -> RunConfig:
         """The same run with another number of epochs for both models."""
@@ -186,6 +186,7 @@ class RunConfig:
         if match is None:
             raise ConfigError(f"--set expects NAME=VALUE, as in sequence.d_model=32; found {setting!r}")
         part, name, text = match.groups()
+        name = EARLIER_NAMES.get(name, name)
         owner: Any = self if part is None else getattr(self, part, None)
         known = (
             {f.name for f in fields(owner) if not is_dataclass(getattr(owner, f.name))} if is_dataclass(owner) else ()
@@ -209,7 +210,10 @@ class RunConfig:
             "sequence_training": TrainingConfig,
             "churn_training": TrainingConfig,
         }
-        values = {k: _from_dict(parts[k], _BEFORE.get(k, {}) | v) if k in parts else v for k, v in given.items()}
+        values = {
+            k: _from_dict(parts[k], _DEFAULTS_OF_OLDER_FILES.get(k, {}) | _with_current_names(v)) if k in parts else v
+            for k, v in given.items()
+        }
         if "models" in values:
             values["models"] = tuple(values["models"])
         return _from_dict(cls, values)
@@ -251,12 +255,29 @@ def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ConfigError(f"{name} must be one of {', '.join(allowed)}; found {value!r}")
 
 
-_BEFORE: dict[str, dict[str, Any]] = {
-    "sequence": {"use_repeats": False},
-    "sequence_training": {"muon_stretch": 0.0},
-    "churn_training": {"muon_stretch": 0.0, "short_share": 0.0, "refit": False},
+EARLIER_NAMES = {
+    "use_follow_ups": "use_transition_prior",
+    "use_repeats": "use_repeat_bias",
+    "n_copies": "ensemble_size",
+    "least_updates": "min_updates_per_epoch",
+    "muon_stretch": "muon_lr_scale",
+    "hide_context": "context_dropout",
+    "rehearsal_share": "pretraining_share",
+    "short_share": "short_phase_share",
+    "refit": "final_refit",
 }
-"""What a configuration means that was written before these settings were there: its model was trained without."""
+"""Settings by the names they had in earlier versions: old runs and `--set` still know them by these."""
+
+_DEFAULTS_OF_OLDER_FILES: dict[str, dict[str, Any]] = {
+    "sequence": {"use_repeat_bias": False},
+    "sequence_training": {"muon_lr_scale": 0.0},
+    "churn_training": {"muon_lr_scale": 0.0, "short_phase_share": 0.0, "final_refit": False},
+}
+"""Defaults for settings that older config files do not have: their models were trained without them."""
+
+
+def _with_current_names(given: dict[str, Any]) -> dict[str, Any]:
+    return {EARLIER_NAMES.get(name, name): value for name, value in given.items()}
 
 
 def _from_dict(cls: type, given: dict[str, Any]) -> Any:

@@ -10,7 +10,7 @@ from typing import TypeVar
 Made = TypeVar("Made")
 
 
-def ahead(items: Iterator[Made]) -> Iterator[Made]:
+def prefetch(items: Iterator[Made]) -> Iterator[Made]:
     """The same items in the same order, one of them ahead, made in a thread of its own; errors come where they belong.
 
     It pays where making waits for the disk or keeps one core busy, and using keeps another. One item more is held.

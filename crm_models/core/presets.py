@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crm_models.core.config import LEAST_UPDATES, ChurnConfig, RunConfig, SequenceConfig, TrainingConfig, one_of
+from crm_models.core.config import MIN_UPDATES, ChurnConfig, RunConfig, SequenceConfig, TrainingConfig, one_of
 from crm_models.core.schema import PRESET_NAMES
 
 
@@ -23,8 +23,8 @@ _PAPER_TRAINING = TrainingConfig(
     monitor="train",
     patience_epochs=10,
     all_positions=False,
-    hide_context=0.0,
-    muon_stretch=0.0,
+    context_dropout=0.0,
+    muon_lr_scale=0.0,
 )
 _PAPER = RunConfig(
     preset="paper",
@@ -43,8 +43,8 @@ _PAPER = RunConfig(
         use_action_features=False,
         use_time=False,
         use_value=False,
-        use_follow_ups=False,
-        use_repeats=False,
+        use_transition_prior=False,
+        use_repeat_bias=False,
         tie_weights=False,
     ),
     churn=ChurnConfig(
@@ -65,6 +65,6 @@ _PAPER = RunConfig(
 _STRONG = RunConfig(
     preset="strong",
     sequence=SequenceConfig(d_model=128, d_feedforward=512, n_heads=4, max_events=100, dropout=0.2),
-    churn=ChurnConfig(n_copies=3, max_events=60),  # wider, deeper or with more members, it was no better
-    sequence_training=TrainingConfig(n_epochs=60, patience_epochs=10, least_updates=LEAST_UPDATES),
+    churn=ChurnConfig(ensemble_size=3, max_events=60),  # wider, deeper or with more members, it was no better
+    sequence_training=TrainingConfig(n_epochs=60, patience_epochs=10, min_updates_per_epoch=MIN_UPDATES),
 )

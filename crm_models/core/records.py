@@ -86,11 +86,10 @@ class ChurnPredictions:
 class EpochEnd:
     """One epoch of training is over. Losses are means in nats; valid_loss is None where nothing is held back.
 
-    epoch counts from 1. n_epochs: where training ends unless something ends it earlier, or a refit follows. best:
-    whether the monitored loss is the lowest so far. seconds: since training began. rehearsal: whether the epoch learned
-    from an earlier date (pre-training); its train_loss is not that of the labels. short: whether it belongs to the
-    short course, after which learning ends or starts anew. refit: whether it learned from validation customers as well,
-    the best epoch being known.
+    epoch: counts from 1. n_epochs: expected number of epochs, more if a final refit follows. best: whether the
+    monitored loss is the lowest so far. seconds: since training began. pretraining: train_loss is that of the
+    pre-training labels. short_phase: the epoch belongs to the short first phase. final_refit: validation customers were
+    trained on as well.
     """
 
     model: ModelName
@@ -100,6 +99,6 @@ class EpochEnd:
     valid_loss: float | None
     best: bool
     seconds: float
-    rehearsal: bool = False
-    short: bool = False
-    refit: bool = False
+    pretraining: bool = False
+    short_phase: bool = False
+    final_refit: bool = False

@@ -25,7 +25,7 @@ FIRST_LEVEL = 2
 
 MAX_LEVELS = 64
 
-MAX_FOLLOW_UPS = 64
+MAX_SUCCESSORS = 64
 """Follow-ups of an action that are remembered, the most frequent ones."""
 
 
@@ -93,7 +93,7 @@ class FeatureEncoder:
     actions: names in the order of their ids 1..A. action_features: (A + 1, K) numbers in [0, 1], row 0 for padding,
     with action_feature_names (K,). kinds: (A,) engagement or retention. repeatable: (A,) whether an action may be
     proposed again. action_counts: (A,) how often each occurs among the customers fitted on; action_pairs: (id, id that
-    came right after it, times), by falling times, at most MAX_FOLLOW_UPS per id. Both are empty where not recorded.
+    came right after it, times), by falling times, at most MAX_SUCCESSORS per id. Both are empty where not recorded.
     """
 
     actions: tuple[str, ...]
@@ -280,7 +280,7 @@ def _action_pairs(cohort: Cohort, own_events: np.ndarray) -> tuple[tuple[int, in
     order = np.lexsort((after, -times, before))
     before, after, times = before[order], after[order], times[order]
     sizes = np.bincount(before, minlength=n_actions)
-    kept = np.arange(len(before)) - (np.cumsum(sizes) - sizes)[before] < MAX_FOLLOW_UPS
+    kept = np.arange(len(before)) - (np.cumsum(sizes) - sizes)[before] < MAX_SUCCESSORS
     return tuple(zip((before[kept] + 1).tolist(), (after[kept] + 1).tolist(), times[kept].tolist(), strict=True))
 
 

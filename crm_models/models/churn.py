@@ -82,8 +82,8 @@ class ChurnTransformer(nn.Module):
         )
         # Temperature scaling (Guo et al., 2017): fitted on validation customers after training; 1 until then.
         self.register_buffer("temperature", torch.ones(()))
-        alone = replace(config, n_copies=1)
-        self.others = nn.ModuleList(ChurnTransformer(alone, encoder) for _ in range(config.n_copies - 1))
+        alone = replace(config, ensemble_size=1)
+        self.others = nn.ModuleList(ChurnTransformer(alone, encoder) for _ in range(config.ensemble_size - 1))
 
     @property
     def copies(self) -> list[ChurnTransformer]:

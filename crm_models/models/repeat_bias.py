@@ -16,7 +16,7 @@ PACE = 16.0
 "hardly ever again" it is several log-odds: with 1 the epochs would end before the weights are there."""
 
 
-class Repeats(nn.Module):
+class RepeatBias(nn.Module):
     """Adds a bonus, or a malus, to the score of each action of the recent history, as far as the context bears it out.
 
     It starts at zero: before any training nothing is known of repeats.

@@ -18,7 +18,7 @@ KEPT_BYTES = 256 << 20
 MATRIX = 2048
 
 
-def get_ready(threads: int | None) -> None:
+def prepare_torch(threads: int | None) -> None:
     """Before computing: let torch use so many threads, and keep what one batch frees for the next one.
 
     threads: None is torch's own choice, whatever an earlier call has set. Sums are taken in another order with another

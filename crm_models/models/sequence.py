@@ -17,8 +17,8 @@ from crm_models.core.config import SequenceConfig
 from crm_models.core.schema import N_STEPS, PADDING
 from crm_models.data.features import FeatureEncoder
 from crm_models.models.blocks import Block, FeatureTokens, KeyValue
-from crm_models.models.repeat_bias import Repeats
-from crm_models.models.transition_prior import FollowUps
+from crm_models.models.repeat_bias import RepeatBias
+from crm_models.models.transition_prior import TransitionPrior
 
 QUIET = 0.1
 """First weights of the last layer norm: the network's share in the scores before it has learned anything."""
@@ -98,9 +98,9 @@ class SequenceTransformer(nn.Module):
             # With shared weights PyTorch's default (variance 1) would make the first logits huge.
             nn.init.normal_(self.action.weight, std=width**-0.5)
             nn.init.normal_(self.position.weight, std=width**-0.5)
-        counted = config.use_follow_ups and bool(encoder.action_pairs)
-        self.follow_ups = FollowUps(encoder.action_pairs, encoder.action_counts, width) if counted else None
-        self.repeats = Repeats(config.max_events, width) if config.use_repeats else None
+        counted = config.use_transition_prior and bool(encoder.action_pairs)
+        self.transition_prior = TransitionPrior(encoder.action_pairs, encoder.action_counts, width) if counted else None
+        self.repeat_bias = RepeatBias(config.max_events, width) if config.use_repeat_bias else None
 
     @property
     def n_front(self) -> int:
@@ -162,12 +162,14 @@ class SequenceTransformer(nn.Module):
     def logits(self, hidden: Tensor, recent: Tensor, target: Tensor | None = None) -> Tensor:
         """Scores (..., A) of actions 1..A, in this order, from hidden states (..., D) after actions recent (..., R).
 
-        recent: see `recent_actions`. target: while training, the true next one; see `FollowUps`.
+        recent: see `recent_actions`. target: while training, the true next one; see `TransitionPrior`.
         """
         scores = self._own_scores(hidden)
-        if self.repeats is not None:
-            scores = self.repeats(scores, hidden, recent)
-        return scores if self.follow_ups is None else self.follow_ups(scores, hidden, recent[..., -1], target)
+        if self.repeat_bias is not None:
+            scores = self.repeat_bias(scores, hidden, recent)
+        return (
+            scores if self.transition_prior is None else self.transition_prior(scores, hidden, recent[..., -1], target)
+        )
 
     def _own_scores(self, hidden: Tensor) -> Tensor:
         if self.output is not None:

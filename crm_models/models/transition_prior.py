@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from crm_models.baselines.markov import leave_one_out_weight
 
 
-class FollowUps(nn.Module):
+class TransitionPrior(nn.Module):
     """Adds log(1 + n(a, b) / (w q(b))) to the score of b after a, as far as the context is trusted to bear it out."""
 
     following: Tensor

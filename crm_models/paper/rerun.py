@@ -183,16 +183,16 @@ def fit_once(cohort: Cohort, config: RunConfig) -> dict[ModelName, Fitted]:
     """Train and score every model of the configuration in memory, on the configuration's own split."""
     from crm_models.inference.decoding import churn_probabilities, sequence_predictions
     from crm_models.training.loop import TrainingState, train
-    from crm_models.training.objectives import Material
+    from crm_models.training.objectives import TrainingData
 
     split = split_customers(cohort, seed=config.seed, test_share=config.test_share, valid_share=config.valid_share)
     encoder = FeatureEncoder.fit(cohort, split.train, cohort.as_of, config.churn.n_bins)
     arrays, labels, every = encoder.encode(cohort, cohort.as_of), cohort.labels, outcomes(cohort)
-    material = Material(arrays=arrays, labels=labels, split=split, outcomes=every)
+    training_data = TrainingData(arrays=arrays, labels=labels, split=split, outcomes=every)
     fitted: dict[ModelName, Fitted] = {}
     for model in config.models:
         state = TrainingState.start(model, config, encoder)
-        losses = tuple(event.train_loss for event in train(state, material))
+        losses = tuple(event.train_loss for event in train(state, training_data))
         predictions: SequencePredictions | ChurnPredictions
         if model == "sequence":
             predictions = sequence_predictions(state.module, arrays, only(every, split.test))

@@ -85,7 +85,7 @@ def progress(config: RunConfig, done: Sequence[EpochEnd], expected: Estimate) ->
         each = epochs[-1].seconds / epochs[-1].epoch
         spent += epochs[-1].seconds
         if model == begun[-1]:
-            left += each * ((epochs[-1].n_epochs if epochs[-1].refit else most) - epochs[-1].epoch)
+            left += each * ((epochs[-1].n_epochs if epochs[-1].final_refit else most) - epochs[-1].epoch)
     return (spent / (spent + left) if spent + left > 0 else 0.0), left
 
 
@@ -97,6 +97,6 @@ def _cost(config: RunConfig, model: ModelName, customers: float, events_each: fl
     """Rough seconds of one epoch; only its proportions matter where there is a measurement."""
     shape = getattr(config, model)
     tokens = customers * (min(events_each, shape.max_events) + (12 if model == "churn" else 1))
-    copies = shape.n_copies if model == "churn" else 1
+    copies = shape.ensemble_size if model == "churn" else 1
     weights = shape.n_blocks * (4 * shape.d_model**2 + 2 * shape.d_model * shape.d_feedforward)
     return copies * tokens * (_TOKEN_SECONDS + _WEIGHT_SECONDS * weights)

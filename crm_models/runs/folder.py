@@ -31,6 +31,7 @@ from crm_models.core.provenance import now
 from crm_models.core.records import EpochEnd
 from crm_models.core.schema import CUSTOMER_ID, ModelName
 from crm_models.data.features import FeatureEncoder
+from crm_models.runs.earlier import current_epoch
 
 RunState = Literal["running", "finished", "stopped", "failed", "interrupted"]
 ABOUT: dict[str, type] = {"config": dict, "cohort": str, "cohort_hash": str, "popular": list, "notes": list}
@@ -200,6 +201,7 @@ class RunFolder:
 def _latest(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Epoch events, each epoch of each model once: a resumed run repeats the one that was under way."""
     about_it = {"event", "at"}
-    whole = [e for e in events if e["event"] == "epoch" and _NEEDED_FACTS <= set(e) - about_it <= _EPOCH_FACTS]
+    epochs = [current_epoch(e) for e in events if e["event"] == "epoch"]
+    whole = [e for e in epochs if _NEEDED_FACTS <= set(e) - about_it <= _EPOCH_FACTS]
     latest = {(e["model"], e["epoch"]): e for e in whole}
     return list(latest.values())

@@ -26,13 +26,14 @@ from crm_models.data.cohort import Cohort
 from crm_models.data.features import FeatureEncoder
 from crm_models.data.split import Split, outcomes, split_customers
 from crm_models.data.storage import digest, load_cohort
+from crm_models.runs.earlier import current_weights
 from crm_models.runs.folder import RunFolder
 from crm_models.runs.trained import rows_of
-from crm_models.training.pretraining import rehearse
+from crm_models.training.pretraining import pretraining_of
 
 if TYPE_CHECKING:
     from crm_models.training.loop import TrainingState
-    from crm_models.training.objectives import Material
+    from crm_models.training.objectives import TrainingData
 
 MIN_CUSTOMERS = 20
 """Fewer customers than this leave nothing that could be called a test: four of them at 80/20."""
@@ -185,24 +186,24 @@ class _Fit:
         self.saved = 0.0
 
     def run(self) -> Iterator[EpochEnd]:
-        from crm_models.models.runtime import get_ready
-        from crm_models.training.objectives import Material
+        from crm_models.models.runtime import prepare_torch
+        from crm_models.training.objectives import TrainingData
 
-        get_ready(self.config.threads)
+        prepare_torch(self.config.threads)
         arrays = self.encoder.encode(self.cohort, self.cohort.as_of)
-        material = Material(
+        training_data = TrainingData(
             arrays=arrays,
             labels=self.cohort.labels,
             split=self.split,
             outcomes=outcomes(self.cohort),
-            rehearsal=rehearse(self.cohort, self.encoder) if self.config.rehearses else None,
+            pretraining=pretraining_of(self.cohort, self.encoder) if self.config.pretrains else None,
         )
         states = self._restored()
         self.record("started", models=list(self.config.models), resumed=bool(states))
         for model in self.config.models:
             if model not in states:
                 states[model] = self._fresh(model)
-            yield from self._fit_one(states, model, material)
+            yield from self._fit_one(states, model, training_data)
             if self.stop_requested():
                 break
         self._save_weights(states)
@@ -220,12 +221,12 @@ class _Fit:
         return TrainingState.start(model, self.config, self.encoder)
 
     def _fit_one(
-        self, states: dict[ModelName, TrainingState], model: ModelName, material: Material
+        self, states: dict[ModelName, TrainingState], model: ModelName, training_data: TrainingData
     ) -> Iterator[EpochEnd]:
         from crm_models.training.loop import train
 
         state = states[model]
-        for event in train(state, material, self.stop_requested):
+        for event in train(state, training_data, self.stop_requested):
             self.record("epoch", **asdict(event))
             if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
                 self._checkpoint(states)
@@ -259,7 +260,7 @@ class _Fit:
                     names = [k for k in handle.keys() if k.startswith(f"{model}.")]  # noqa: SIM118  # not a dict
                     tensors = {k.removeprefix(f"{model}."): handle.get_tensor(k) for k in names}
                     states[model] = TrainingState.restore(
-                        model, self.config, self.encoder, tensors, json.loads(meta[model])
+                        model, self.config, self.encoder, current_weights(tensors), json.loads(meta[model])
                     )
         return states
 

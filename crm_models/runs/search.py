@@ -287,7 +287,7 @@ class _Sitting:
             with self._watched(run):
                 for epoch in fit(reopen(run), device=config.device, threads=config.threads):
                     pruned = pruned or self._is_hopeless(trial, run, epoch)
-                    beaten = beaten or (epoch.refit and self._is_beaten(run))
+                    beaten = beaten or (epoch.final_refit and self._is_beaten(run))
                     if pruned or beaten:
                         run.request_stop()
         except (RunError, MemoryError) as error:
@@ -301,17 +301,17 @@ class _Sitting:
             return "finished", ""
         if beaten:
             # Its loss is known, and the weights it was found with are kept.
-            self._tell_why(run, "an earlier trial was better, so that the refit was left out")
+            self._tell_why(run, "an earlier trial was better, so its final refit was left out")
             return "finished", ""
         return "open", ""
 
     def _is_hopeless(self, trial: optuna.Trial, run: RunFolder, epoch: EpochEnd) -> bool:
         """Whether to end a trial early: never the first one, which all are held against, nor one about to end."""
         self._report(trial, _kept_loss(run), epoch.epoch, epoch.epoch)
-        return trial.number > 0 and not epoch.refit and epoch.epoch < epoch.n_epochs and trial.should_prune()
+        return trial.number > 0 and not epoch.final_refit and epoch.epoch < epoch.n_epochs and trial.should_prune()
 
     def _is_beaten(self, run: RunFolder) -> bool:
-        """Whether an earlier trial has a lower loss: only the best one is worth a refit, which takes as long again."""
+        """Whether an earlier trial has a lower loss; only the best trial gets a final refit, which doubles its time."""
         best, loss = best_of([self._read(trial) for trial in self._frozen()]), _kept_loss(run)
         return best is not None and best.loss is not None and loss is not None and best.loss <= loss
 

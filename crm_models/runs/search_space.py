@@ -82,9 +82,9 @@ def _learning(config: RunConfig, model: ModelName) -> list[Range | None]:
         # takes half of a weight away.
         _range(f"{model}_training.weight_decay", training.weight_decay, 1e-3, 0.3, log=True),
     ]
-    if training.muon_stretch and not training.l2_in_loss:
+    if training.muon_lr_scale and not training.l2_in_loss:
         # Steps as long as Adam's were behind longer ones after as many epochs, and steps of 6 were again.
-        found.append(_range(f"{model}_training.muon_stretch", training.muon_stretch, 1.0, 6.0, log=True))
+        found.append(_range(f"{model}_training.muon_lr_scale", training.muon_lr_scale, 1.0, 6.0, log=True))
     return found
 
 
@@ -110,8 +110,8 @@ def _sequence_shape(config: RunConfig, longest: int) -> list[Range | None]:
     ]
     if shape.use_time or shape.use_value:
         # 0 trusts gaps and values fully; above 0.6 most of what they say is never seen.
-        hidden = config.sequence_training.hide_context
-        found.append(_range("sequence_training.hide_context", hidden, 0.0, 0.6))
+        hidden = config.sequence_training.context_dropout
+        found.append(_range("sequence_training.context_dropout", hidden, 0.0, 0.6))
     return found
 
 

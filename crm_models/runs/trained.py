@@ -17,6 +17,7 @@ from crm_models.data.cohort import Cohort, Moment
 from crm_models.data.features import CohortArrays, FeatureEncoder
 from crm_models.data.split import Outcomes, Split, outcomes
 from crm_models.data.storage import load_cohort
+from crm_models.runs.earlier import current_weights
 from crm_models.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -57,15 +58,15 @@ def load_models(run: RunFolder, *, device: str | None = None, threads: int | Non
     from safetensors.torch import load_file
 
     from crm_models.models.churn import ChurnTransformer
-    from crm_models.models.runtime import get_ready
+    from crm_models.models.runtime import prepare_torch
     from crm_models.models.sequence import SequenceTransformer
     from crm_models.training.loop import resolve_device
 
     file, config, encoder = run.need_weights(), run.config(), run.encoder()
-    get_ready(threads)
+    prepare_torch(threads)
     place = resolve_device(device or config.device)
     try:
-        tensors = load_file(file)
+        tensors = current_weights(load_file(file))
     except SafetensorError as error:
         raise RunError(f"{file}: expected the run's weights, found a damaged file ({error}); train it again") from None
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 
-def sum_in_pieces(
+def chunked_sum(
     total: Callable[..., Tensor], hidden: Tensor, others: Sequence[Tensor], weights: Sequence[Tensor], size: int
 ) -> Tensor:
     """total(hidden, *others), a sum over rows, computed for `size` rows at a time.
@@ -22,10 +22,10 @@ def sum_in_pieces(
     hidden (M, D) and weights, which `total` reads by itself, get gradients, though no gradients of gradients; others
     (M, ...) get none.
     """
-    return _SumInPieces.apply(total, size, others, hidden, *weights)
+    return _ChunkedSum.apply(total, size, others, hidden, *weights)
 
 
-class _SumInPieces(torch.autograd.Function):
+class _ChunkedSum(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,

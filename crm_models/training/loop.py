@@ -26,14 +26,14 @@ from crm_models.models.blocks import Block
 from crm_models.models.churn import ChurnTransformer
 from crm_models.models.sequence import SequenceTransformer
 from crm_models.training.muon import Muon
-from crm_models.training.objectives import ChurnTask, Material, SequenceTask
-from crm_models.training.phases import Course, Timetable
+from crm_models.training.objectives import ChurnObjective, SequenceObjective, TrainingData
+from crm_models.training.phases import Phase, TrainingSchedule
 
 STREAMS = ("weights", "order", "windows", "dropout")
 """One random stream per purpose, so that a draw more in one changes nothing in another."""
 
 SMALLEST_BATCH = 16
-"""`least_updates` cuts no batch smaller than this: gradients of fewer customers are mostly noise."""
+"""`min_updates_per_epoch` cuts no batch smaller than this: gradients of fewer customers are mostly noise."""
 
 REFIT_EPOCHS = "refit_epochs"
 """Among the facts of a state once it holds weights that validation customers were learned into: in how many epochs."""
@@ -178,7 +178,7 @@ def _optimizers(module: nn.Module, config: TrainingConfig) -> dict[str, torch.op
     rate, decay = config.learning_rate, config.weight_decay
     if config.l2_in_loss:
         return {"optimizer": torch.optim.Adam(module.parameters(), lr=rate, weight_decay=2 * decay)}
-    turned = _turned(module) if config.muon_stretch else []
+    turned = _turned(module) if config.muon_lr_scale else []
     apart = {id(p) for group in turned for p in group["params"]}
     left = [p for p in module.parameters() if id(p) not in apart]
     groups = [
@@ -188,7 +188,7 @@ def _optimizers(module: nn.Module, config: TrainingConfig) -> dict[str, torch.op
     # Fused: one pass over all weights instead of six operations each, a fifth of an update where models are small.
     found: dict[str, torch.optim.Optimizer] = {"optimizer": torch.optim.AdamW(groups, lr=rate, fused=True)}
     if turned:
-        found["muon"] = Muon(turned, lr=rate, weight_decay=decay, stretch=config.muon_stretch)
+        found["muon"] = Muon(turned, lr=rate, weight_decay=decay, stretch=config.muon_lr_scale)
     return found
 
 
@@ -225,7 +225,9 @@ def _follow(average: AveragedModel, module: nn.Module, kept: float) -> None:
 # ---- the loop --------------------------------------------------------------------------------------------------------
 
 
-def train(state: TrainingState, material: Material, should_stop: Callable[[], bool] = never) -> Iterator[EpochEnd]:
+def train(
+    state: TrainingState, training_data: TrainingData, should_stop: Callable[[], bool] = never
+) -> Iterator[EpochEnd]:
     """Train until the epochs or the patience run out, or `should_stop()` is true before a batch; yields each epoch.
 
     However it ends (also when the caller closes the iterator), the module holds the best weights and is in evaluation
@@ -233,39 +235,39 @@ def train(state: TrainingState, material: Material, should_stop: Callable[[], bo
     `RunError` where the loss stops being a finite number.
     """
     config = state.config.training(state.model)
-    kind: Any = SequenceTask if state.model == "sequence" else ChurnTask
-    task = kind(state.module, config, material)
-    judged = kind(state.judged, config, material)
-    is_judged = config.monitor == "valid" and len(task.valid) > 0
-    timetable = Timetable(config=config, can_rehearse=task.can_rehearse, is_judged=is_judged)
+    kind: Any = SequenceObjective if state.model == "sequence" else ChurnObjective
+    objective = kind(state.module, config, training_data)
+    judged = kind(state.judged, config, training_data)
+    is_judged = config.monitor == "valid" and len(objective.valid) > 0
+    schedule = TrainingSchedule(config=config, can_pretrain=objective.can_pretrain, is_judged=is_judged)
     state.rewind()
     try:
-        while (course := timetable.course(state.losses)) is not None:
+        while (phase := schedule.phase(state.losses)) is not None:
             began = time.perf_counter()
-            if course.fresh and state.epoch == course.first:
-                if course.refit:
-                    _conclude(state, task)
+            if phase.fresh and state.epoch == phase.first:
+                if phase.final_refit:
+                    _conclude(state, objective)
                 state.start_anew()
-            task.begin(course)
-            train_loss = _one_epoch(state, task, course, should_stop)
+            objective.begin(phase)
+            train_loss = _one_epoch(state, objective, phase, should_stop)
             if train_loss is None:
                 return
             judged.model.eval()
             with torch.no_grad():
-                valid_loss = None if course.refit else judged.valid_loss()
+                valid_loss = None if phase.final_refit else judged.valid_loss()
             state.seconds += time.perf_counter() - began
-            yield _end_of_epoch(state, course, train_loss, valid_loss)
+            yield _end_of_epoch(state, phase, train_loss, valid_loss)
     finally:
         if state.best_epoch and REFIT_EPOCHS not in state.facts:
-            _conclude(state, task)
+            _conclude(state, objective)
         else:
             _load_best(state)
 
 
-def _conclude(state: TrainingState, task: Any) -> None:
+def _conclude(state: TrainingState, objective: Any) -> None:
     """Go to the best weights, and find what is found when the judged epochs are over."""
     _load_best(state)
-    state.facts = task.finish()
+    state.facts = objective.finish()
     state.best = _copy(state.module)
 
 
@@ -274,11 +276,11 @@ def _load_best(state: TrainingState) -> None:
     state.module.eval()
 
 
-def _one_epoch(state: TrainingState, task: Any, course: Course, should_stop: Callable[[], bool]) -> float | None:
+def _one_epoch(state: TrainingState, objective: Any, phase: Phase, should_stop: Callable[[], bool]) -> float | None:
     """Mean training loss of one pass over the training examples; None where a stop cut it short."""
-    epoch, seed, config = state.epoch, state.config.seed, task.config
-    size = _batch_size(config, len(task.train))
-    batches = _batches(task.train, task.lengths(), size, _rng(seed, "order", epoch))
+    epoch, seed, config = state.epoch, state.config.seed, objective.config
+    size = _batch_size(config, len(objective.train))
+    batches = _batches(objective.train, objective.lengths(), size, _rng(seed, "order", epoch))
     windows = _rng(seed, "windows", epoch)
     # Dropout draws from torch's own stream: seeded per epoch, a resumed run draws the same.
     torch.manual_seed(_seed_of(seed, "dropout") + epoch)
@@ -287,8 +289,8 @@ def _one_epoch(state: TrainingState, task: Any, course: Course, should_stop: Cal
     for k, chosen in enumerate(batches):
         if should_stop():
             return None
-        rate = course.rate(config, epoch + k / len(batches))
-        loss, n_targets = task.loss(chosen, windows)
+        rate = phase.rate(config, epoch + k / len(batches))
+        loss, n_targets = objective.loss(chosen, windows)
         if not torch.isfinite(loss):
             raise RunError(
                 f"the {state.model} model's loss became {loss.item()} in epoch {epoch + 1}; lower the learning rate "
@@ -308,18 +310,18 @@ def _one_epoch(state: TrainingState, task: Any, course: Course, should_stop: Cal
     return total / max(count, 1)
 
 
-def _end_of_epoch(state: TrainingState, course: Course, train_loss: float, valid_loss: float | None) -> EpochEnd:
+def _end_of_epoch(state: TrainingState, phase: Phase, train_loss: float, valid_loss: float | None) -> EpochEnd:
     """Keep the weights that are to be kept, and say what happened."""
     config = state.config.training(state.model)
     state.epoch += 1
-    monitored, comparable = train_loss, course.kind != "rehearsal"  # its training loss answers another question
+    monitored, comparable = train_loss, phase.kind != "pretraining"  # its training loss answers another question
     if config.monitor == "valid" and valid_loss is not None:
         monitored, comparable = valid_loss, True  # validation asks the real one all the time
-    state.losses.append(monitored if comparable and not course.refit else math.inf)
-    best = not course.refit and (config.monitor == "last" or state.losses[-1] < state.best_loss)
+    state.losses.append(monitored if comparable and not phase.final_refit else math.inf)
+    best = not phase.final_refit and (config.monitor == "last" or state.losses[-1] < state.best_loss)
     if best:
         state.best_loss, state.best_epoch, state.best = monitored, state.epoch, _copy(state.judged)
-    if course.refit and state.epoch == course.until:
+    if phase.final_refit and state.epoch == phase.until:
         # What was fitted on validation customers stays: now they are learned from, nobody could tell it anew.
         fitted = {name: state.best[name] for name, _ in state.module.named_buffers()}
         state.best = _copy(state.judged) | fitted
@@ -328,14 +330,14 @@ def _end_of_epoch(state: TrainingState, course: Course, train_loss: float, valid
     return EpochEnd(
         model=state.model,
         epoch=state.epoch,
-        n_epochs=course.until,
+        n_epochs=phase.until,
         train_loss=train_loss,
         valid_loss=valid_loss,
         best=best,
         seconds=round(state.seconds, 3),
-        rehearsal=course.kind == "rehearsal",
-        short=course.kind == "short" and not course.refit,
-        refit=course.refit,
+        pretraining=phase.kind == "pretraining",
+        short_phase=phase.kind == "short" and not phase.final_refit,
+        final_refit=phase.final_refit,
     )
 
 
@@ -343,7 +345,7 @@ def _batch_size(config: TrainingConfig, n_examples: int) -> int | None:
     """Customers per update: the configured size, or less where that would make fewer updates than configured."""
     if config.batch_size is None:
         return None
-    return min(config.batch_size, max(SMALLEST_BATCH, math.ceil(n_examples / config.least_updates)))
+    return min(config.batch_size, max(SMALLEST_BATCH, math.ceil(n_examples / config.min_updates_per_epoch)))
 
 
 def _batches(

@@ -1,6 +1,6 @@
-"""What each model learns, and from what: examples, losses, and what is fitted after the epochs.
+"""Objectives: the training examples and the loss of each model, and what is fitted after the epochs (calibration).
 
-The training loop knows nothing of actions or churn; it asks a task for the loss of a batch and for the validation loss.
+The training loop knows nothing of actions or churn; it asks an objective for the loss of a batch and on validation.
 """
 
 from __future__ import annotations
@@ -21,73 +21,73 @@ from crm_models.models.batches import churn_batch, history_batch, outcome_batch
 from crm_models.models.blocks import picked
 from crm_models.models.churn import ChurnBatch, ChurnTransformer
 from crm_models.models.sequence import SequenceBatch, SequenceTransformer
-from crm_models.training.chunked_loss import sum_in_pieces
-from crm_models.training.phases import Course
-from crm_models.training.pretraining import Rehearsal
+from crm_models.training.chunked_loss import chunked_sum
+from crm_models.training.phases import Phase
+from crm_models.training.pretraining import PretrainingData
 
 SCORING_BATCH = 512
 
 SCORES_AT_ONCE = 4_000_000
-"""Scores (targets x actions) that the loss holds at once, 16 MB: bounds memory where there are many actions, and pieces
-near the size of the cache are quicker than all scores of a batch at once."""
+"""Logits (targets x actions) that the loss holds at once, 16 MB. This bounds memory where there are many actions, and
+chunks near the size of the cache are faster than all logits of a batch at once."""
 
 TEMPERATURES_VARY = 0.15
-"""Standard deviation of a temperature's logarithm around 0, before anybody has looked: models that stop early are near
-1 as they are, and a few hundred customers alone would say 0.85 or 1.15 by the luck of their draw."""
+"""Prior standard deviation of the temperature's logarithm around 0. Models that stop early are nearly calibrated, and a
+few hundred customers alone would give 0.85 or 1.15 by chance."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Material:
+class TrainingData:
     """Everything a model may learn from: arrays at the cohort's `as_of`, labels (N,), the split, and the outcomes.
 
-    rehearsal: the churn model's pre-training, where the cohort allows one.
+    pretraining: data for pre-training the churn model, where the cohort has any.
     """
 
     arrays: CohortArrays
     labels: np.ndarray
     split: Split
     outcomes: Outcomes
-    rehearsal: Rehearsal | None = None
+    pretraining: PretrainingData | None = None
 
 
-class SequenceTask:
-    """What the loop must know of the sequence model: its batches and its loss (Paper, equations 4 and 9)."""
+class SequenceObjective:
+    """Next-action prediction: batches and cross-entropy of the sequence model (Paper, equations 4 and 9)."""
 
-    can_rehearse = False
+    can_pretrain = False
 
-    def __init__(self, model: SequenceTransformer, config: TrainingConfig, material: Material) -> None:
-        self.model, self.config, self.material = model, config, material
-        found, arrays = material.outcomes, material.arrays
-        self.valid = np.flatnonzero(np.isin(found.rows, material.split.valid))
+    def __init__(self, model: SequenceTransformer, config: TrainingConfig, training_data: TrainingData) -> None:
+        self.model, self.config, self.training_data = model, config, training_data
+        found, arrays = training_data.outcomes, training_data.arrays
+        self.valid = np.flatnonzero(np.isin(found.rows, training_data.split.valid))
         if config.all_positions:
-            n_events = np.diff(arrays.events.starts)[material.split.train]
-            # A lone event is a target where a profile token stands in front of it.
-            self.train = material.split.train[n_events >= 2 - model.n_front]
+            n_events = np.diff(arrays.events.starts)[training_data.split.train]
+            # With a profile token in front, even a single event is a target.
+            self.train = training_data.split.train[n_events >= 2 - model.n_front]
         else:
-            self.train = np.flatnonzero(np.isin(found.rows, material.split.train))
+            self.train = np.flatnonzero(np.isin(found.rows, training_data.split.train))
 
-    def begin(self, course: Course) -> None:
-        """Every course learns from the same."""
+    def begin(self, phase: Phase) -> None:
+        """Every phase learns from the same examples."""
 
     def lengths(self) -> np.ndarray:
         """Events per training example, for batches of like length."""
-        arrays = self.material.arrays
+        arrays = self.training_data.arrays
         if self.config.all_positions:
             return np.diff(arrays.events.starts)[self.train]
-        return self.material.outcomes.n_history[self.train]
+        return self.training_data.outcomes.n_history[self.train]
 
     def loss(self, chosen: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, int]:
         """Mean cross-entropy in nats over the targets of training examples `chosen`, and how many targets."""
         if not self.config.all_positions:
             return self._outcome_loss(chosen)
-        arrays, model = self.material.arrays, self.model
+        arrays, model = self.training_data.arrays, self.model
         n_events = np.diff(arrays.events.starts)[chosen]
-        # As long as a full history and the steps planned after it, so that the positions of those are learned as well.
+        # A full history plus the planned steps, so that the positions of those steps are trained as well.
         window = model.config.max_events + N_STEPS
-        # A history longer than the window gives another stretch of it in every epoch.
+        # A history longer than the window contributes a different part of it in every epoch.
         stops = rng.integers(np.minimum(window, n_events), n_events + 1)
         whole = history_batch(arrays, chosen, stops, window)
-        hide = torch.from_numpy(rng.random(whole.action.shape) < self.config.hide_context)
+        hide = torch.from_numpy(rng.random(whole.action.shape) < self.config.context_dropout)
         batch = SequenceBatch(
             action=whole.action[:, :-1],
             gap=whole.gap.masked_fill(hide, torch.nan)[:, :-1],
@@ -111,7 +111,7 @@ class SequenceTask:
         return total / count if count else None
 
     def _outcome_loss(self, at: np.ndarray) -> tuple[Tensor, int]:
-        log_p, steps = outcome_log_p(self.model, self.material.arrays, self.material.outcomes, at)
+        log_p, steps = outcome_log_p(self.model, self.training_data.arrays, self.training_data.outcomes, at)
         real = steps > 0
         return -log_p.gather(2, (steps - 1).clamp(min=0)[..., None]).squeeze(-1)[real].mean(), int(real.sum())
 
@@ -123,7 +123,7 @@ class SequenceTask:
 def next_action_loss(model: SequenceTransformer, hidden: Tensor, recent: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy in nats of targets (M,), places 0 to A - 1, given hidden states (M, D) after `recent` (M, R).
 
-    With many actions the scores come in pieces; see `sum_in_pieces`.
+    With many actions the logits are computed in chunks; see `chunked_sum`.
     """
     size = max(1, SCORES_AT_ONCE // model.n_actions)
     if len(targets) <= size:
@@ -132,7 +132,7 @@ def next_action_loss(model: SequenceTransformer, hidden: Tensor, recent: Tensor,
     def total(part: Tensor, before: Tensor, own: Tensor) -> Tensor:
         return F.cross_entropy(model.logits(part, before, own), own, reduction="sum")
 
-    return sum_in_pieces(total, hidden, (recent, targets), list(model.parameters()), size) / len(targets)
+    return chunked_sum(total, hidden, (recent, targets), list(model.parameters()), size) / len(targets)
 
 
 def outcome_log_p(
@@ -149,59 +149,58 @@ def outcome_log_p(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Question:
-    """Who is asked about, as seen when: arrays and labels (N,) of all customers, and the rows to learn from."""
+class _Examples:
+    """Arrays and labels (N,) of all customers at one moment, and the rows to train on."""
 
     arrays: CohortArrays
     labels: np.ndarray
     train: np.ndarray
 
     @classmethod
-    def of(cls, asked: Material | Rehearsal, train: np.ndarray) -> _Question:
-        """The question about those of the customers `train` whose answer is known."""
-        return cls(arrays=asked.arrays, labels=asked.labels, train=train[~np.isnan(asked.labels[train])])
+    def of(cls, data: TrainingData | PretrainingData, rows: np.ndarray) -> _Examples:
+        """Those of the customers `rows` whose label is known."""
+        return cls(arrays=data.arrays, labels=data.labels, train=rows[~np.isnan(data.labels[rows])])
 
 
-class ChurnTask:
-    """What the loop must know of the churn model: its batches, its loss (Paper, equation 5), and its calibration.
+class ChurnObjective:
+    """Churn prediction: batches, binary cross-entropy (Paper, equation 5) and calibration of the churn model.
 
-    What it learns from, and of whom, is the course's to say; see `begin`.
+    The phase decides which customers and which labels are trained on; see `begin`.
     """
 
-    def __init__(self, model: ChurnTransformer, config: TrainingConfig, material: Material) -> None:
-        self.model, self.config, self.material = model, config, material
-        self.own = self.asked = _Question.of(material, material.split.train)
-        self.valid = _Question.of(material, material.split.valid).train
-        rehearsal = material.rehearsal
-        self.can_rehearse = rehearsal is not None and len(_Question.of(rehearsal, material.split.train).train) > 0
+    def __init__(self, model: ChurnTransformer, config: TrainingConfig, training_data: TrainingData) -> None:
+        self.model, self.config, self.training_data = model, config, training_data
+        self.labelled = self.examples = _Examples.of(training_data, training_data.split.train)
+        self.valid = _Examples.of(training_data, training_data.split.valid).train
+        pretraining = training_data.pretraining
+        self.can_pretrain = (
+            pretraining is not None and len(_Examples.of(pretraining, training_data.split.train).train) > 0
+        )
 
     @property
     def train(self) -> np.ndarray:
-        """Rows of the customers that the epoch learns from."""
-        return self.asked.train
+        """Rows of the customers that this epoch trains on."""
+        return self.examples.train
 
-    def begin(self, course: Course) -> None:
-        """Get ready for an epoch of the course.
-
-        A rehearsal asks the earlier question, the others the real one; a refit learns from validation customers too.
-        """
-        split, rehearsal = self.material.split, self.material.rehearsal
-        rows = np.sort(np.concatenate([split.train, split.valid])) if course.refit else split.train
-        asked = rehearsal if rehearsal is not None and course.kind == "rehearsal" else self.material
-        self.asked = _Question.of(asked, rows)
+    def begin(self, phase: Phase) -> None:
+        """Choose the examples of the phase: pre-training has labels of its own, a final refit adds validation rows."""
+        split, pretraining = self.training_data.split, self.training_data.pretraining
+        rows = np.sort(np.concatenate([split.train, split.valid])) if phase.final_refit else split.train
+        data = pretraining if pretraining is not None and phase.kind == "pretraining" else self.training_data
+        self.examples = _Examples.of(data, rows)
 
     def lengths(self) -> np.ndarray:
         """Events per training example, for batches of like length."""
-        return np.minimum(self.asked.arrays.n_history[self.train], self.model.config.max_events)
+        return np.minimum(self.examples.arrays.n_history[self.train], self.model.config.max_events)
 
     def loss(self, chosen: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, int]:
-        """Mean binary cross-entropy in nats of customers `chosen`. Classes are not re-weighted: that would bend the
-        probabilities that the threshold is set on; an imbalance only moves the offset of the sigmoid unit.
+        """Mean binary cross-entropy in nats of customers `chosen`.
 
-        Every customer is one member's alone, drawn anew each time. All members answering for all customers cost as many
-        times as much and were no better; answering together they would lean on each other.
+        Classes are not re-weighted, because that would distort the probabilities that the threshold is set on. Each
+        customer trains one randomly drawn ensemble member: training all members on all customers took as many times
+        longer and was no better, and training their mean makes them depend on each other.
         """
-        labels, batch = self._labels(self.asked, chosen), self._batch(self.asked, chosen)
+        labels, batch = self._labels(self.examples, chosen), self._batch(self.examples, chosen)
         losses = []
         for copy in self.model.copies:
             member = torch.from_numpy(rng.permutation(len(chosen)) % copy.config.n_members).to(labels.device)
@@ -216,13 +215,13 @@ class ChurnTask:
         return float(F.binary_cross_entropy_with_logits(logits, labels))
 
     def finish(self) -> dict[str, Any]:
-        """Temperature scaling: one number, fitted on validation customers, that makes probabilities honest.
+        """Temperature scaling (calibration): one number, fitted on validation customers.
 
-        The most probable one given those customers and what is known of temperatures; see `TEMPERATURES_VARY`.
+        The maximum a posteriori estimate under the prior of `TEMPERATURES_VARY`.
         """
         if not self.config.calibrate or len(self.valid) < 50:
             return {}
-        # Fitted on log-odds as they were trained, whatever an earlier call has set.
+        # An earlier call may have set it already.
         self.model.temperature = torch.ones_like(self.model.temperature)
         with torch.no_grad():
             logits, labels = self._all_logits(self.valid)
@@ -230,19 +229,19 @@ class ChurnTask:
         losses = torch.stack(
             [F.binary_cross_entropy_with_logits(logits.double().cpu() / t, labels.double().cpu()) for t in grid]
         )
-        surprise = len(self.valid) * losses + (grid.log() / TEMPERATURES_VARY) ** 2 / 2
-        temperature = float(grid[surprise.argmin()])
+        negative_log_posterior = len(self.valid) * losses + (grid.log() / TEMPERATURES_VARY) ** 2 / 2
+        temperature = float(grid[negative_log_posterior.argmin()])
         self.model.temperature = torch.full_like(self.model.temperature, temperature)
         return {"temperature": temperature}
 
     def _all_logits(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Log-odds and labels as of now, of the customers `rows`."""
+        """Log-odds and labels of the customers `rows`."""
         parts = [rows[k : k + SCORING_BATCH] for k in range(0, len(rows), SCORING_BATCH)]
-        logits = [self.model(self._batch(self.own, part))[0] for part in parts]
-        return torch.cat(logits), self._labels(self.own, rows)
+        logits = [self.model(self._batch(self.labelled, part))[0] for part in parts]
+        return torch.cat(logits), self._labels(self.labelled, rows)
 
-    def _batch(self, asked: _Question, rows: np.ndarray) -> ChurnBatch:
-        return churn_batch(asked.arrays, rows, self.model).to(self.model.output.weight.device)
+    def _batch(self, examples: _Examples, rows: np.ndarray) -> ChurnBatch:
+        return churn_batch(examples.arrays, rows, self.model).to(self.model.output.weight.device)
 
-    def _labels(self, asked: _Question, rows: np.ndarray) -> Tensor:
-        return torch.from_numpy(asked.labels[rows].astype(np.float32)).to(self.model.output.weight.device)
+    def _labels(self, examples: _Examples, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(examples.labels[rows].astype(np.float32)).to(self.model.output.weight.device)

@@ -1,11 +1,10 @@
-"""Which course an epoch belongs to: from which weights it goes on, at what learning rate, and who is learned from.
+"""Training phases: initial weights, learning-rate schedule and training customers of each epoch; early stopping.
 
-Training is a line of courses, in each of which the learning rate rises and falls. One goes through all epochs; or a
-shorter one comes first: a rehearsal, which the other goes on from, or a short course, which may be enough and is
-forgotten otherwise. Where `refit` is set and nothing was rehearsed, the course that was best is taken once more in the
-end, and validation customers are learned from as well.
+Usually there is one phase of all epochs. A shorter one may come first: pre-training, whose weights the main phase goes
+on from, or a short phase, whose weights are kept if more epochs would hardly help and discarded otherwise. With
+`final_refit`, and without pre-training, the best phase is repeated at the end on training and validation customers.
 
-All of this follows from the settings and the losses so far: a resumed training has nothing else to remember.
+Everything follows from the settings and the losses so far, so a resumed training needs to remember nothing else.
 """
 
 from __future__ import annotations
@@ -17,30 +16,30 @@ from typing import Literal
 
 from crm_models.core.config import TrainingConfig
 
-Kind = Literal["rehearsal", "short", "main"]
+Kind = Literal["pretraining", "short", "main"]
 
-AFTER_REHEARSAL = 0.5
-"""Share of the learning rate once a model has rehearsed: it knows most already, and must not forget it."""
+AFTER_PRETRAINING = 0.5
+"""Share of the learning rate after pre-training: a higher one would undo what was learned there."""
 
-SHORTEST_COURSE = 5
-"""Epochs: in fewer, hardly any cohort is learned well enough to tell whether more would help."""
+SHORTEST_PHASE = 5
+"""Epochs: fewer do not tell whether more would help."""
 
 STILL_GAINS = 0.02
-"""A short course whose second half lowered the loss by no larger share is enough. Where little can be learned it gains
-about 0.005, and more epochs learn by heart; where there is more to learn, 0.03 to 0.2. So much better the main course
-must be as well to be preferred."""
+"""A short phase is enough if its second half lowered the loss by at most this share. Measured gains: about 0.005 where
+there is little to learn and more epochs overfit, 0.03 to 0.2 elsewhere. The main phase must be better than the short
+one by the same share to be preferred."""
 
 AS_GOOD = 0.01
-"""By so much the validation loss moves from epoch to epoch by the luck of a few hundred customers."""
+"""Validation losses closer than this share are equal: a few hundred customers tell no more."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Course:
-    """`length` epochs at most from epoch `first` on, counted from 0; the learning rate is laid out over `n_epochs`.
+class Phase:
+    """At most `length` epochs from epoch `first` (counted from 0), with a learning-rate schedule for `n_epochs`.
 
-    until: when training ends, as far as this course can tell. top: the highest learning rate, as a share of the
-    configured one. fresh: it begins with fresh weights, not with those there are. refit: it learns from validation
-    customers as well, so that nobody is left to judge it.
+    until: the expected number of epochs of the whole training. top: peak learning rate as a share of the configured
+    one. fresh: whether it starts from newly drawn weights. final_refit: whether validation customers are trained on as
+    well, so that there is no validation loss.
     """
 
     kind: Kind
@@ -50,102 +49,107 @@ class Course:
     until: int
     top: float = 1.0
     fresh: bool = False
-    refit: bool = False
+    final_refit: bool = False
 
     @property
     def end(self) -> int:
-        """The epoch after its last."""
+        """The epoch after the last one of the phase."""
         return self.first + self.length
 
     def rate(self, config: TrainingConfig, epoch: float) -> float:
-        """The learning rate at a (fractional) epoch: constant, or up for a tenth of the way and a cosine down."""
+        """Learning rate at a fractional epoch: constant, or one cycle (linear warm-up over a tenth, then cosine)."""
         if config.schedule == "constant":
             return config.learning_rate
         return config.learning_rate * self.top * _one_cycle((epoch - self.first + 1e-3) / self.n_epochs)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Timetable:
-    """The courses of one training. can_rehearse: an earlier date can be asked about. is_judged: by validation."""
+class TrainingSchedule:
+    """The phases of one training.
+
+    can_pretrain: whether there is pre-training data. is_judged: whether a validation loss decides.
+    """
 
     config: TrainingConfig
-    can_rehearse: bool
+    can_pretrain: bool
     is_judged: bool
 
-    def course(self, losses: Sequence[float]) -> Course | None:
-        """The course of the next epoch; None: training is over.
+    def phase(self, losses: Sequence[float]) -> Phase | None:
+        """The phase of the next epoch, or None when training is over.
 
-        losses: what was monitored in each epoch so far, infinite where it says nothing.
+        losses: the monitored loss of each epoch so far; infinite for epochs that cannot be the best.
         """
-        taken: list[Course] = []
-        for course in self._planned():
-            taken.append(course)
-            end = self._end(course, losses)
+        completed: list[Phase] = []
+        for phase in self._planned():
+            completed.append(phase)
+            end = self._end(phase, losses)
             if end is None:
-                return course
-            if course.kind == "short" and not _still_gains(losses[:end]):
+                return phase
+            if phase.kind == "short" and not _still_gains(losses[:end]):
                 break
-        # After a rehearsal, which takes few labels to go on from, more of them were no gain on two cohorts.
-        if not self.config.refit or not self.is_judged or taken[0].kind == "rehearsal":
+        # After pre-training a final refit gained nothing on two cohorts (TRIED.md).
+        if not self.config.final_refit or not self.is_judged or completed[0].kind == "pretraining":
             return None
-        return _again(taken, losses[:end], len(losses))
+        return _final_refit(completed, losses[:end], len(losses))
 
-    def _planned(self) -> list[Course]:
+    def _planned(self) -> list[Phase]:
         n_epochs = self.config.n_epochs
 
-        def course(kind: Kind, first: int, length: int, top: float = 1.0, fresh: bool = False) -> Course:
-            return Course(kind=kind, first=first, n_epochs=length, length=length, until=n_epochs, top=top, fresh=fresh)
+        def phase(kind: Kind, first: int, length: int, top: float = 1.0, fresh: bool = False) -> Phase:
+            return Phase(kind=kind, first=first, n_epochs=length, length=length, until=n_epochs, top=top, fresh=fresh)
 
-        n_rehearsals = int(self.config.rehearsal_share * n_epochs) if self.can_rehearse else 0
-        if n_rehearsals:
-            after = course("main", n_rehearsals, n_epochs - n_rehearsals, top=AFTER_REHEARSAL)
-            return [course("rehearsal", 0, n_rehearsals), after]
-        n_short = int(self.config.short_share * n_epochs) if self.is_judged else 0
-        if n_short >= SHORTEST_COURSE:
-            return [course("short", 0, n_short), course("main", n_short, n_epochs - n_short, fresh=True)]
-        return [course("main", 0, n_epochs)]
+        n_pretraining = int(self.config.pretraining_share * n_epochs) if self.can_pretrain else 0
+        if n_pretraining:
+            after = phase("main", n_pretraining, n_epochs - n_pretraining, top=AFTER_PRETRAINING)
+            return [phase("pretraining", 0, n_pretraining), after]
+        n_short = int(self.config.short_phase_share * n_epochs) if self.is_judged else 0
+        if n_short >= SHORTEST_PHASE:
+            return [phase("short", 0, n_short), phase("main", n_short, n_epochs - n_short, fresh=True)]
+        return [phase("main", 0, n_epochs)]
 
-    def _end(self, course: Course, losses: Sequence[float]) -> int | None:
-        """The epoch after the last of a course, which patience may have ended early; None where it still runs.
+    def _end(self, phase: Phase, losses: Sequence[float]) -> int | None:
+        """The epoch after the last one of a phase, or None while it runs. Early stopping happens here.
 
-        Patience is for the main course alone: the others are short, and only in their last epochs is the rate low.
+        Only the main phase stops early; the others are short, and their learning rate falls only at their end.
         """
-        own = losses[course.first : course.end]
-        if course.kind == "main" and self.config.monitor != "last":
+        own = losses[phase.first : phase.end]
+        if phase.kind == "main" and self.config.monitor != "last":
             best = 0
             for k, loss in enumerate(own):
                 best = k if loss < own[best] else best
                 if k - best >= self.config.patience_epochs:
-                    return course.first + k + 1
-        return course.end if len(own) == course.length else None
+                    return phase.first + k + 1
+        return phase.end if len(own) == phase.length else None
 
 
-def _again(taken: Sequence[Course], judged: Sequence[float], n_done: int) -> Course | None:
-    """The course to take once more from fresh weights, once those `taken` are over; None once that is done.
+def _final_refit(completed: Sequence[Phase], judged: Sequence[float], n_done: int) -> Phase | None:
+    """The phase to repeat on training and validation customers, or None when that is done.
 
-    The short one, unless the main one was clearly better, which goes up to its best epoch: where both are as good, the
-    best epoch of the main one is the luck of a few customers, with the rate still high. So it may be within the short
-    one, whose rate comes down to nothing: that goes on as long as it was as good as at its best.
+    The main phase is repeated up to its best epoch, but only if it was clearly better than the short phase: otherwise
+    its best epoch is chance, at a high learning rate. The short phase is repeated for as long as its loss stayed
+    within `AS_GOOD` of its best.
     """
-    again = taken[0]
-    if again.kind == "short" and (len(taken) == 1 or min(judged) >= (1 - STILL_GAINS) * min(judged[: again.end])):
+    again = completed[0]
+    if again.kind == "short" and (len(completed) == 1 or min(judged) >= (1 - STILL_GAINS) * min(judged[: again.end])):
         own = judged[: again.end]
         length = max(k for k, loss in enumerate(own, start=1) if loss <= (1 + AS_GOOD) * min(own))
     else:
-        again = taken[-1]
+        again = completed[-1]
         own = judged[again.first :]
         length = own.index(min(own)) + 1
     first, until = len(judged), len(judged) + length
-    return replace(again, first=first, length=length, until=until, fresh=True, refit=True) if n_done < until else None
+    if n_done >= until:
+        return None
+    return replace(again, first=first, length=length, until=until, fresh=True, final_refit=True)
 
 
 def _still_gains(losses: Sequence[float]) -> bool:
-    """Whether the second half of a short course with these losses gained enough for more epochs to be worth it."""
+    """Whether the second half of a short phase lowered the loss enough for more epochs to be worth it."""
     return min(losses) < (1 - STILL_GAINS) * min(losses[: len(losses) // 2])
 
 
 def _one_cycle(done: float) -> float:
-    """The course of the learning rate over the share `done` of the way."""
+    """Share of the peak learning rate when the share `done` of the schedule is over."""
     warm_up = 0.1
     if done < warm_up:
         return done / warm_up

@@ -1,8 +1,8 @@
-"""A rehearsal of churn by inactivity: the same question asked at an earlier date, which the history itself answers.
+"""Pre-training of churn by inactivity: the same label at an earlier date, which the history itself provides.
 
-What a customer did in the last 90 days before the cut-off is known of everybody, labelled or not. So a model may learn
-from it first, as if the cut-off lay 90 days earlier (self-supervised pre-training: what comes next in a history is its
-own label), and then from the labels, which it needs fewer of. Letters: N customers.
+Whether a customer was silent in the last 90 days before the cut-off is known for everybody, labelled or not. A model
+can learn that first, with the cut-off moved back by 90 days (self-supervised pre-training), and needs fewer labels
+afterwards. Letters: N customers.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from crm_models.data.features import CohortArrays, FeatureEncoder
 from crm_models.data.sources.inactivity import silent
 
 FEWEST = 100
-"""Customers known at the earlier date, below which a rehearsal teaches nothing."""
+"""With fewer customers known at the earlier date, pre-training teaches nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rehearsal:
-    """arrays: the N customers as seen at the earlier date. labels (N,): 1 fell silent, 0 did not, NaN not yet seen."""
+class PretrainingData:
+    """arrays: N customers as seen at the earlier date. labels (N,): 1 fell silent, 0 did not, NaN not yet seen."""
 
     arrays: CohortArrays
     labels: np.ndarray
 
 
-def rehearse(cohort: Cohort, encoder: FeatureEncoder) -> Rehearsal | None:
-    """The rehearsal of a cohort whose churn is inactivity; None where it is something else, or the history too short.
+def pretraining_of(cohort: Cohort, encoder: FeatureEncoder) -> PretrainingData | None:
+    """Pre-training data of a cohort whose churn is inactivity; None for other labels, or where history is too short.
 
-    Nothing at or after the cohort's own `as_of` is looked at: what the labels say stays unknown.
+    Nothing at or after the cohort's `as_of` is read, so the labels stay unknown.
     """
     length = cohort.settings.get("churn_days")
     if length is None or cohort.as_of is None or not cohort.has_events:
@@ -41,7 +41,7 @@ def rehearse(cohort: Cohort, encoder: FeatureEncoder) -> Rehearsal | None:
     known = labels[~np.isnan(labels)]
     if len(known) < FEWEST or len(np.unique(known)) < 2:
         return None
-    return Rehearsal(arrays=encoder.encode(cohort, moment), labels=labels)
+    return PretrainingData(arrays=encoder.encode(cohort, moment), labels=labels)
 
 
 def _earlier(moment: Moment, length: float) -> Moment:

@@ -37,10 +37,10 @@ def keep(folder: Path, seeds: int) -> None:
     `done`) and `ended`; and `last`, the `result` and `ended` of the demonstration that was finished last, or None.
     """
     from crm_models.core.files import read_json
-    from crm_models.models.runtime import get_ready
+    from crm_models.models.runtime import prepare_torch
     from crm_models.paper.rerun import lifelike, rerun_steps
 
-    get_ready(1)
+    prepare_torch(1)
     file, began = state_file(folder), time.perf_counter()
     before = read_json(file) if file.exists() else {}
     state: dict[str, Any] = {"wanted": seeds, "seconds": 0.0, "result": None, "stage": "seeds", "ended": None}

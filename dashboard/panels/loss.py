@@ -19,7 +19,7 @@ from dashboard.charts.training import Curve, Stretch
 from dashboard.panels import widgets
 from dashboard.state import store
 
-MODEL_TITLES = {"sequence": "Sequence model: the next action", "churn": "Churn model: the risk to leave"}
+MODEL_TITLES = {"sequence": "Sequence model: the next action", "churn": "Churn model: churn risk"}
 
 
 class Kind(NamedTuple):
@@ -33,25 +33,25 @@ class Kind(NamedTuple):
 
 KINDS = (
     Kind(
-        "Rehearsal",
+        "Pre-training",
         CHANCE,
-        lambda epoch: epoch.rehearsal,
-        " In the shaded **rehearsal** it learns who fell silent at an earlier date, which the histories tell by "
-        "themselves; the dotted line belongs to that question there, the solid one always to the labels.",
+        lambda epoch: epoch.pretraining,
+        " During the shaded **pre-training** it learns who fell silent at an earlier date, which needs no labels. The "
+        "dotted line there belongs to that task, the solid one always to the labels.",
     ),
     Kind(
-        "Short course",
+        "Short phase",
         CHANCE,
-        lambda epoch: epoch.short,
-        " The shaded **short course** comes first. Where its second half hardly lowers the solid line, there is no "
-        "more to learn, and training ends; else the model starts anew, and takes its time for the epochs left.",
+        lambda epoch: epoch.short_phase,
+        " The shaded **short phase** comes first. If its second half hardly lowers the solid line, training ends; "
+        "otherwise the model starts again from new weights and takes the remaining epochs.",
     ),
     Kind(
-        "Refit",
+        "Final refit",
         MODEL,
-        lambda epoch: epoch.refit,
-        " In the shaded **refit** at the end it takes the better of the courses before once more, from all "
-        "customers but those held out for the report; nobody is left to draw a solid line with.",
+        lambda epoch: epoch.final_refit,
+        " The shaded **final refit** repeats the best phase on training and validation customers together, so there "
+        "is no solid line.",
     ),
 )
 
@@ -90,11 +90,11 @@ def _chart(run: store.RunCard, model: Any, place: str) -> None:
 def _note(run: store.RunCard, model: str) -> str:
     chance = "as many equally likely actions as there are" if model == "sequence" else "always saying one half"
     said = (
-        "The loss says how surprised the model is by what really happened: lower is better, 0 is certainty. The grey "
-        f"line is **chance**: {chance}. The **solid** line is measured on customers that the model does not learn "
-        "from; where it turns up while the dotted one still falls, the model begins to learn by heart, and training "
-        "stops. The dotted line, on the customers it learns from, may lie above the solid one: while learning, "
-        "parts of the model are switched off at random."
+        "The loss measures how far the predictions are from what happened: lower is better, 0 is perfect. The grey "
+        f"line is **chance**: {chance}. The **solid** line is the loss on validation customers, whom the model does "
+        "not train on. If it rises while the dotted one still falls, the model overfits, and training stops. The "
+        "dotted line is the loss on training customers. It may lie above the solid one, because dropout switches "
+        "parts of the model off during training."
     )
     said += "".join(kind.meaning for kind, _ in _stretches(run, model))
     if run.preset == "paper":

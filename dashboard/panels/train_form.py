@@ -52,14 +52,14 @@ SEQUENCE = (
     Setting(path="sequence.use_value", label="Uses values", help="Ratings or amounts."),
     Setting(path="sequence.use_action_features", label="Uses action features", help="Category, rating, sentiment, ..."),
     Setting(
-        path="sequence.use_follow_ups",
+        path="sequence.use_transition_prior",
         label="Starts from follow-ups",
         help="Scores start from what usually follows the last action; the model learns what differs.",
     ),
     Setting(
-        path="sequence.use_repeats",
-        label="Points at repeats",
-        help="Actions of the history are scored up or down: bought again, or never seen twice.",
+        path="sequence.use_repeat_bias",
+        label="Repeat bias",
+        help="Actions already in the history become more or less likely: bought again, or never seen twice.",
     ),
 )
 CHURN = (
@@ -69,8 +69,8 @@ CHURN = (
     Setting(
         path="churn.d_feedforward", label="Feed-forward width", help="Inside each block.", low=8, high=2048, step=8
     ),
-    Setting(path="churn.n_members", label="Members", help="An ensemble in one model; 1: none.", low=1, high=16),
-    Setting(path="churn.n_copies", label="Copies", help="Whole models, averaged; each takes time.", low=1, high=8),
+    Setting(path="churn.n_members", label="Ensemble members", help="Inside one model; 1: none.", low=1, high=16),
+    Setting(path="churn.ensemble_size", label="Models", help="Whole models, averaged; each takes time.", low=1, high=8),
     Setting(path="churn.max_events", label="Events seen", help="0: profile and behaviour only.", low=0, high=500),
     Setting(path="churn.dropout", label="Dropout", help="Share switched off while learning.", high=0.8, step=0.05),
     Setting(
@@ -80,9 +80,9 @@ CHURN = (
 _LEARNING = (
     Setting(path="learning_rate", label="Learning rate", help="Size of an update.", low=1e-5, high=0.1, step=1e-4),
     Setting(
-        path="muon_stretch",
-        label="Muon's step",
-        help="Steps of the matrices inside the blocks, as a multiple of Adam's. 0: Adam for all weights.",
+        path="muon_lr_scale",
+        label="Muon learning rate",
+        help="For the matrices inside the blocks, as a multiple of Adam's learning rate. 0: Adam for all weights.",
         high=20.0,
         step=0.5,
     ),
@@ -92,41 +92,40 @@ _LEARNING = (
     ),
     Setting(
         path="average_weights",
-        label="Averaged weights",
-        help="How much a running mean of the weights keeps per update; it is what is judged and kept. 0: no mean.",
+        label="Weight averaging",
+        help="Decay of the moving average of the weights, which is what is validated and kept. 0: no average.",
         high=0.9999,
         step=0.01,
     ),
     Setting(path="monitor", label="Stops by", help="Which loss decides.", choices=("valid", "train")),
     Setting(path="schedule", label="Schedule", help="How the learning rate moves.", choices=("one-cycle", "constant")),
     Setting(
-        path="short_share",
-        label="Short course",
-        help="Share of the epochs that are tried first, where nothing is rehearsed. If they are enough, training ends.",
+        path="short_phase_share",
+        label="Short phase",
+        help="Share of the epochs tried first, without pre-training. If they are enough, training ends there.",
         high=0.9,
         step=0.05,
     ),
 )
 
 
-_REHEARSAL = Setting(
-    path="rehearsal_share",
-    label="Rehearsal",
+_PRETRAINING = Setting(
+    path="pretraining_share",
+    label="Pre-training",
     help="Share of the epochs that first learn who fell silent at an earlier date, where churn is inactivity.",
     high=0.9,
     step=0.05,
 )
-_REFIT = Setting(
-    path="refit",
-    label="Refit",
-    help="At the end, the better course is taken once more, from the validation customers as well; not after a "
-    "rehearsal.",
+_FINAL_REFIT = Setting(
+    path="final_refit",
+    label="Final refit",
+    help="At the end, the best phase is repeated on training and validation customers; not after pre-training.",
 )
 
 
 def learning(model: str) -> tuple[Setting, ...]:
     """How one of the models is fitted; the presets set it for each by itself."""
-    own = (*_LEARNING, _REHEARSAL, _REFIT) if model == "churn" else _LEARNING
+    own = (*_LEARNING, _PRETRAINING, _FINAL_REFIT) if model == "churn" else _LEARNING
     return tuple(replace(setting, path=f"{model}_training.{setting.path}") for setting in own)
 
 

@@ -25,7 +25,7 @@ STATES = {
     "failed": "failed",
 }
 LABELS = {s.path: s.label.lower() for s in (*SEQUENCE, *learning("sequence"), *CHURN, *learning("churn"))}
-LABELS |= {"churn.n_bins": "bins", "sequence_training.hide_context": "context hidden"}
+LABELS |= {"churn.n_bins": "bins", "sequence_training.context_dropout": "context hidden"}
 FOLLOWS = ("sequence.d_feedforward", "churn.d_feedforward")
 """Not told: it keeps its proportion to the width."""
 

@@ -60,13 +60,14 @@ def test_folds_cover_every_labelled_customer_once():
 def test_few_labels_are_all_that_a_fold_learns_from(monkeypatch):
     seen = []
 
-    def fitted(model, config, encoder, material):
+    def fitted(model, config, encoder, training_data):
         learned, checked = (
-            int((~np.isnan(material.labels[rows])).sum()) for rows in (material.split.train, material.split.valid)
+            int((~np.isnan(training_data.labels[rows])).sum())
+            for rows in (training_data.split.train, training_data.split.valid)
         )
         assert checked > 0
         seen.append(learned + checked)
-        return real(model, config, encoder, material)
+        return real(model, config, encoder, training_data)
 
     real = quality._fitted
     monkeypatch.setattr(quality, "_fitted", fitted)

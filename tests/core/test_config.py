@@ -71,14 +71,14 @@ def test_with_epochs_changes_both_models_and_nothing_else():
 
 def test_a_configuration_from_before_the_repeats_means_a_model_without_them():
     written = preset("standard").to_dict()
-    del written["sequence"]["use_repeats"]
-    assert RunConfig.from_dict(written).sequence.use_repeats is False
+    del written["sequence"]["use_repeat_bias"]
+    assert RunConfig.from_dict(written).sequence.use_repeat_bias is False
 
 
 def test_a_configuration_from_before_muon_goes_on_with_adam():
     written = preset("standard").to_dict()
-    del written["churn_training"]["muon_stretch"]
-    assert RunConfig.from_dict(written).churn_training.muon_stretch == 0
+    del written["churn_training"]["muon_lr_scale"]
+    assert RunConfig.from_dict(written).churn_training.muon_lr_scale == 0
 
 
 def test_what_is_written_is_read_as_it_was():

@@ -4,12 +4,12 @@ import threading
 
 import pytest
 
-from crm_models.core.prefetch import ahead
+from crm_models.core.prefetch import prefetch
 
 
 def test_all_items_come_in_order_also_empty_ones():
-    assert list(ahead(iter([3, 0, None, "", 1]))) == [3, 0, None, "", 1]
-    assert list(ahead(iter([]))) == []
+    assert list(prefetch(iter([3, 0, None, "", 1]))) == [3, 0, None, "", 1]
+    assert list(prefetch(iter([]))) == []
 
 
 def test_the_next_item_is_made_while_one_is_used():
@@ -20,7 +20,7 @@ def test_the_next_item_is_made_while_one_is_used():
             event.set()
             yield k
 
-    for k in ahead(items()):
+    for k in prefetch(items()):
         if k + 1 < len(made):
             assert made[k + 1].wait(timeout=60)  # while item k is still in use here
         if k + 2 < len(made):
@@ -32,7 +32,7 @@ def test_an_error_comes_after_the_items_before_it():
         yield 1
         raise ValueError("the second part is broken")
 
-    stream = ahead(items())
+    stream = prefetch(items())
     assert next(stream) == 1
     with pytest.raises(ValueError, match="second part"):
         next(stream)
@@ -40,7 +40,7 @@ def test_an_error_comes_after_the_items_before_it():
 
 def test_who_stops_early_leaves_no_thread_behind():
     before = threading.active_count()
-    stream = ahead(iter(range(100)))
+    stream = prefetch(iter(range(100)))
     assert next(stream) == 0
     stream.close()
     assert threading.active_count() == before

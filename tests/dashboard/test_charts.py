@@ -151,8 +151,8 @@ def test_stretches_of_epochs_are_shaded_and_named():
         assert [t.name for t in fig.data] == ["Training", "Validation", *[s.name for s in stretches]]
         return [(s.x0, s.x1, s.fillcolor) for s in fig.layout.shapes if s.type == "rect"]
 
-    first = Stretch(name="Short course", first=1, last=2, color="grey")
-    last = Stretch(name="Refit", first=3, last=3, color="blue")
+    first = Stretch(name="Short phase", first=1, last=2, color="grey")
+    last = Stretch(name="Final refit", first=3, last=3, color="blue")
     assert shaded(first, last) == [(0.5, 2.5, "grey"), (2.5, 3.5, "blue")]
     assert shaded() == []
 

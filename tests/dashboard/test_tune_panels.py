@@ -19,7 +19,7 @@ from tests.dashboard.test_queue import busy as busy
 from tests.dashboard.test_queue import wait_until
 
 NAME = "small-search-churn"
-TINY = ("churn.d_model=8", "churn.n_blocks=1", "churn.n_members=1", "churn_training.least_updates=1")
+TINY = ("churn.d_model=8", "churn.n_blocks=1", "churn.n_members=1", "churn_training.min_updates_per_epoch=1")
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from crm_models.inference import decoding
 from crm_models.inference.decoding import churn_probabilities, decode_plans, score_customers, sequence_predictions
 from crm_models.models.batches import history_batch
 from crm_models.models.sequence import SequenceBatch, SequenceTransformer
-from tests.small_cohorts import SMALL, material, random_cohort, untrained, with_churn, with_sequence
+from tests.small_cohorts import SMALL, random_cohort, training_data, untrained, with_churn, with_sequence
 
 FIELDS = ("actions", "step_p", "plan_p", "runner_up", "runner_up_p")
 
@@ -52,7 +52,7 @@ def assert_same_plans(one: DecodedPlans, other: DecodedPlans) -> None:
 def everything_favours(model: SequenceTransformer, order: list[int]) -> SequenceTransformer:
     """A model whose probabilities fall in this order of ids, whatever came before: 1/2, 1/4, 1/8, ... (normalised)."""
     with torch.no_grad():
-        for part in (model.norm, model.follow_ups.trust, model.repeats.trust):
+        for part in (model.norm, model.transition_prior.trust, model.repeat_bias.trust):
             part.weight.zero_()
             part.bias.zero_()
         model.bias[torch.tensor(order) - 1] = -torch.arange(len(order)) * float(np.log(2))
@@ -64,7 +64,7 @@ def everything_favours(model: SequenceTransformer, order: list[int]) -> Sequence
 
 @pytest.mark.parametrize(("n_actions", "sharper"), [(3, 2.0), (5, 1.0), (5, 4.0), (12, 1.0), (12, 3.0)])
 def test_a_plan_is_the_best_of_all_plans(n_actions, sharper):
-    encoder, known = material(random_cohort(12, n_actions, shortest=1))
+    encoder, known = training_data(random_cohort(12, n_actions, shortest=1))
     model = untrained("sequence", encoder, sharper=sharper)
     use = np.array([p for p in product(range(1, n_actions + 1), repeat=3) if len(set(p)) == 3])
     decoded = decode_plans(model, known.arrays, encoder)
@@ -75,7 +75,7 @@ def test_a_plan_is_the_best_of_all_plans(n_actions, sharper):
 
 
 def test_a_plan_for_scores_may_repeat_itself_and_is_the_best_of_all_plans():
-    encoder, known = material(random_cohort(30, 6, shortest=4))
+    encoder, known = training_data(random_cohort(30, 6, shortest=4))
     model = untrained("sequence", encoder, sharper=3.0)
     predicted = sequence_predictions(model, known.arrays, known.outcomes)
     every = np.array(list(product(range(1, 7), repeat=3)))
@@ -92,7 +92,7 @@ def test_a_plan_for_scores_may_repeat_itself_and_is_the_best_of_all_plans():
 @pytest.mark.parametrize("use_profile", [True, False])
 def test_step_probabilities_are_the_models_own(use_profile):
     config = with_sequence(SMALL, use_profile=use_profile)
-    encoder, known = material(random_cohort(30, 8, longest=12, shortest=1))
+    encoder, known = training_data(random_cohort(30, 8, longest=12, shortest=1))
     model = untrained("sequence", encoder, config)
     decoded = decode_plans(model, known.arrays, encoder)
     np.testing.assert_allclose(decoded.plan_p, decoded.step_p.prod(axis=1))
@@ -107,7 +107,7 @@ def test_the_runner_up_is_the_best_action_that_could_have_stood_there():
 
     The model favours the same actions at every step, so the six orders of the three are equally probable plans.
     """
-    encoder, known = material(random_cohort(8, 5, retention=(5,)))
+    encoder, known = training_data(random_cohort(8, 5, retention=(5,)))
     model = everything_favours(untrained("sequence", encoder), [3, 1, 5, 2, 4])
     decoded = decode_plans(model, known.arrays, encoder)
     p = dict(zip([3, 1, 5, 2, 4], np.array([16, 8, 4, 2, 1]) / 31, strict=True))
@@ -122,7 +122,7 @@ def test_the_runner_up_is_the_best_action_that_could_have_stood_there():
 
 
 def test_a_plan_for_use_names_no_action_twice_and_none_for_retention():
-    encoder, known = material(random_cohort(80, 7, retention=(2, 6)))
+    encoder, known = training_data(random_cohort(80, 7, retention=(2, 6)))
     decoded = decode_plans(untrained("sequence", encoder, sharper=4.0), known.arrays, encoder)
     assert all(len(set(plan)) == 3 for plan in decoded.actions.tolist())
     assert not np.isin(decoded.actions, [2, 6]).any()
@@ -131,7 +131,7 @@ def test_a_plan_for_use_names_no_action_twice_and_none_for_retention():
 
 def test_what_cannot_be_repeated_is_not_proposed_however_long_ago_it_was():
     """Histories of up to twelve events, of which the model sees two."""
-    encoder, known = material(random_cohort(60, 20, longest=12, repeatable=False))
+    encoder, known = training_data(random_cohort(60, 20, longest=12, repeatable=False))
     model = untrained("sequence", encoder, with_sequence(SMALL, max_events=2))
     decoded, starts = decode_plans(model, known.arrays, encoder), known.arrays.events.starts
     for row in range(60):
@@ -142,7 +142,7 @@ def test_what_cannot_be_repeated_is_not_proposed_however_long_ago_it_was():
 
 def test_where_actions_run_out_the_plan_ends_and_has_no_hole():
     """Six films that cannot be seen twice, histories of up to twelve: zero to six are left."""
-    encoder, known = material(random_cohort(200, 6, longest=12, repeatable=False))
+    encoder, known = training_data(random_cohort(200, 6, longest=12, repeatable=False))
     decoded, starts = decode_plans(untrained("sequence", encoder), known.arrays, encoder), known.arrays.events.starts
     left = [6 - len(set(known.arrays.events.action[starts[k] : starts[k + 1]].tolist())) for k in range(200)]
     assert {0, 1, 2, 3} < set(left)
@@ -154,7 +154,7 @@ def test_where_actions_run_out_the_plan_ends_and_has_no_hole():
 
 
 def test_a_single_action_can_be_planned_once_and_has_no_runner_up():
-    encoder, known = material(random_cohort(20, 1, shortest=1))
+    encoder, known = training_data(random_cohort(20, 1, shortest=1))
     decoded = decode_plans(untrained("sequence", encoder), known.arrays, encoder)
     assert decoded.actions.tolist() == [[1, 0, 0]] * 20
     assert decoded.runner_up.tolist() == [[0, 0, 0]] * 20
@@ -163,7 +163,7 @@ def test_a_single_action_can_be_planned_once_and_has_no_runner_up():
 
 @pytest.mark.parametrize("use_profile", [True, False])
 def test_customers_without_history_get_finite_numbers(use_profile):
-    encoder, known = material(random_cohort(40, 6))
+    encoder, known = training_data(random_cohort(40, 6))
     none = np.flatnonzero(known.arrays.n_history == 0)
     assert len(none) > 0
     model = untrained("sequence", encoder, with_sequence(SMALL, use_profile=use_profile))
@@ -177,7 +177,7 @@ def test_customers_without_history_get_finite_numbers(use_profile):
 
 
 def test_true_steps_are_scored_given_the_true_steps_before_them():
-    encoder, known = material(random_cohort(40, 6, as_of=70.0, longest=14))
+    encoder, known = training_data(random_cohort(40, 6, as_of=70.0, longest=14))
     model, found = untrained("sequence", encoder), known.outcomes
     predicted = sequence_predictions(model, known.arrays, found)
     assert {1, 2, 3} == set(found.n_outcome.tolist())
@@ -194,7 +194,7 @@ def test_true_steps_are_scored_given_the_true_steps_before_them():
 
 def test_ties_in_rank_go_to_the_lower_id():
     """Ids 1, 2 and 3 are equally probable, 4 less, 5 and 6 least."""
-    encoder, known = material(random_cohort(60, 6, shortest=4))
+    encoder, known = training_data(random_cohort(60, 6, shortest=4))
     model = everything_favours(untrained("sequence", encoder), [1, 2, 3, 4, 5, 6])
     with torch.no_grad():
         model.bias.copy_(torch.tensor([2.0, 2.0, 2.0, 1.0, 0.0, 0.0]))
@@ -209,7 +209,7 @@ def test_ties_in_rank_go_to_the_lower_id():
 @pytest.fixture(scope="module")
 def scored():
     """Two random models, and 70 customers with histories of zero to twelve events."""
-    encoder, known = material(random_cohort(70, 7, longest=12))
+    encoder, known = training_data(random_cohort(70, 7, longest=12))
     return encoder, known, untrained("sequence", encoder), untrained("churn", encoder)
 
 
@@ -265,7 +265,7 @@ def test_permuting_customers_permutes_what_is_said_about_them(scored):
 
 def test_what_happens_after_the_moment_changes_nothing():
     cohort = random_cohort(60, 6, longest=12, as_of=50.0)
-    encoder, known = material(cohort)
+    encoder, known = training_data(cohort)
     sequence, churn = untrained("sequence", encoder), untrained("churn", encoder)
     before = score_customers(sequence, churn, known.arrays, encoder)
     events = cohort.interactions.copy()
@@ -312,7 +312,7 @@ def test_nobody_to_score_is_no_error(scored):
 
 def test_profiles_alone_are_enough_for_churn():
     cohort = random_cohort(30, 3, longest=0)
-    encoder, known = material(cohort, with_churn(SMALL, max_events=0))
+    encoder, known = training_data(cohort, with_churn(SMALL, max_events=0))
     p = churn_probabilities(untrained("churn", encoder), known.arrays)
     assert ((p > 0) & (p < 1)).all()
     assert len(np.unique(p)) > 10
@@ -322,7 +322,7 @@ def test_profiles_alone_are_enough_for_churn():
 
 
 def test_cores_with_batches_of_their_own_give_the_same_numbers_and_the_threads_back():
-    encoder, known = material(random_cohort(300))
+    encoder, known = training_data(random_cohort(300))
     models = untrained("sequence", encoder), untrained("churn", encoder)
     before, found = torch.get_num_threads(), []
     try:

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from crm_models.core.presets import preset
 from crm_models.models.batches import churn_batch
 from crm_models.models.churn import ChurnBatch, ChurnTransformer
-from crm_models.training.objectives import ChurnTask
-from tests.small_cohorts import SMALL, material, random_cohort, untrained, with_churn
+from crm_models.training.objectives import ChurnObjective
+from tests.small_cohorts import SMALL, random_cohort, training_data, untrained, with_churn
 
 PAPER = replace(preset("paper"), device="cpu")
 SHAPES = {"standard": SMALL, "no events": with_churn(SMALL, max_events=0), "paper": PAPER}
@@ -19,7 +19,7 @@ SHAPES = {"standard": SMALL, "no events": with_churn(SMALL, max_events=0), "pape
 
 @pytest.fixture(scope="module")
 def encoded():
-    return material(random_cohort(40))
+    return training_data(random_cohort(40))
 
 
 @pytest.fixture(params=SHAPES, scope="module")
@@ -166,7 +166,7 @@ def test_the_answer_is_the_mean_of_members_that_differ(encoded):
 
 
 def test_copies_are_models_of_their_own_whose_answers_and_maps_are_averaged(encoded):
-    model = untrained("churn", encoded[0], with_churn(SMALL, n_copies=3))
+    model = untrained("churn", encoded[0], with_churn(SMALL, ensemble_size=3))
     batch = batch_of(encoded, model)
     with torch.inference_mode():
         together, maps = model(batch, need_weights=True)
@@ -181,9 +181,9 @@ def test_copies_are_models_of_their_own_whose_answers_and_maps_are_averaged(enco
 
 def test_every_copy_learns_from_all_customers(encoded):
     encoder, known = encoded
-    config = with_churn(SMALL, n_copies=2)
+    config = with_churn(SMALL, ensemble_size=2)
     model = untrained("churn", encoder, config)
-    task = ChurnTask(model, config.churn_training, known)
+    task = ChurnObjective(model, config.churn_training, known)
     loss, n = task.loss(task.train, np.random.default_rng(0))
     rng = np.random.default_rng(0)
     alone = []
@@ -198,7 +198,7 @@ def test_every_copy_learns_from_all_customers(encoded):
 
 def test_one_copy_is_the_model_without_any(encoded):
     """The same names and the same first weights, so that runs of before can be read and repeated."""
-    one, three = (untrained("churn", encoded[0], with_churn(SMALL, n_copies=n)) for n in (1, 3))
+    one, three = (untrained("churn", encoded[0], with_churn(SMALL, ensemble_size=n)) for n in (1, 3))
     assert not any(name.startswith("others") for name in one.state_dict())
     assert all(torch.equal(value, three.state_dict()[name]) for name, value in one.state_dict().items())
 

@@ -8,14 +8,14 @@ import torch
 
 from crm_models.core.config import TrainingConfig
 from crm_models.data.cohort import Cohort
-from crm_models.models.repeat_bias import PACE, Repeats
+from crm_models.models.repeat_bias import PACE, RepeatBias
 from crm_models.training.loop import TrainingState, train
 from tests.models.test_transition_prior import cohort_of
-from tests.small_cohorts import SMALL, material, random_cohort, untrained, with_sequence
+from tests.small_cohorts import SMALL, random_cohort, training_data, untrained, with_sequence
 
 
 def test_each_place_of_the_history_adds_its_worth_to_its_action():
-    repeats = Repeats(4, 2)
+    repeats = RepeatBias(4, 2)
     with torch.no_grad():
         repeats.worth.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]) / PACE)
         repeats.trust.bias.fill_(0.5)
@@ -28,17 +28,17 @@ def test_each_place_of_the_history_adds_its_worth_to_its_action():
 
 
 def test_it_starts_without_any_effect_and_the_setting_decides():
-    encoder, _ = material(random_cohort())
+    encoder, _ = training_data(random_cohort())
     hidden, recent = torch.randn(5, 16), torch.randint(0, 7, (5, 6))
     on = untrained("sequence", encoder, sharper=1.0)
-    off = untrained("sequence", encoder, with_sequence(SMALL, use_repeats=False), sharper=1.0)
+    off = untrained("sequence", encoder, with_sequence(SMALL, use_repeat_bias=False), sharper=1.0)
     torch.testing.assert_close(on.logits(hidden, recent), off.logits(hidden, recent))
-    assert on.repeats is not None
-    assert off.repeats is None
+    assert on.repeat_bias is not None
+    assert off.repeat_bias is None
 
 
 def test_the_recent_actions_of_a_position_end_with_its_own():
-    encoder, _ = material(random_cohort())
+    encoder, _ = training_data(random_cohort())
     model = untrained("sequence", encoder, with_sequence(SMALL, max_events=3))
     recent = model.recent_actions(torch.tensor([[4, 5, 6, 1, 0]]))
     assert recent[0].tolist() == [[0, 0, 0], [0, 0, 4], [0, 4, 5], [4, 5, 6], [5, 6, 1], [6, 1, 0]]
@@ -61,10 +61,10 @@ def _history(rng: np.random.Generator, again: bool) -> list[int]:
 
 def _trained_worth(cohort: Cohort) -> torch.Tensor:
     """(3,) the bonus in log-odds of the three latest places after a short training."""
-    encoder, known = material(cohort)
+    encoder, known = training_data(cohort)
     # Follow-ups know of an action that comes twice in a row.
-    config = with_sequence(SMALL, max_events=3, use_follow_ups=False)
+    config = with_sequence(SMALL, max_events=3, use_transition_prior=False)
     config = replace(config, sequence_training=TrainingConfig(n_epochs=10, batch_size=16, learning_rate=3e-3))
     state = TrainingState.start("sequence", config, encoder)
     list(train(state, known))
-    return PACE * state.module.repeats.worth.detach()
+    return PACE * state.module.repeat_bias.worth.detach()

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from crm_models.core.presets import preset
 from crm_models.models.batches import history_batch
 from crm_models.models.sequence import SequenceBatch, SequenceTransformer
-from tests.small_cohorts import SMALL, material, random_cohort, untrained, with_sequence
+from tests.small_cohorts import SMALL, random_cohort, training_data, untrained, with_sequence
 
 N_ACTIONS = 6
 PAPER = replace(preset("paper"), device="cpu")
@@ -24,7 +24,7 @@ SHAPES = {
 
 @pytest.fixture(scope="module")
 def encoded():
-    return material(random_cohort(40, N_ACTIONS, shortest=5))
+    return training_data(random_cohort(40, N_ACTIONS, shortest=5))
 
 
 @pytest.fixture(params=SHAPES, scope="module")
@@ -103,7 +103,7 @@ def test_showing_the_attention_changes_no_result_and_the_attention_is_causal(mod
 @pytest.mark.parametrize("name", ["standard", "paper"])
 def test_before_training_the_loss_is_about_that_of_knowing_nothing(name):
     config = replace(preset(name), device="cpu")
-    encoder, known = material(random_cohort(200, 50, shortest=8, longest=8), config)
+    encoder, known = training_data(random_cohort(200, 50, shortest=8, longest=8), config)
     model = untrained("sequence", encoder, config, sharper=1.0)
     batch = history_batch(known.arrays, np.arange(200), np.full(200, 5), 5)
     targets = torch.from_numpy(np.random.default_rng(0).integers(0, 50, 200))
@@ -137,7 +137,7 @@ def test_what_a_setting_turns_off_is_not_read(encoded, setting, field):
 
 
 def test_action_features_are_read_where_there_are_some_and_the_setting_is_on():
-    encoder, _ = material(random_cohort(40, N_ACTIONS, retention=(1, 2)))
+    encoder, _ = training_data(random_cohort(40, N_ACTIONS, retention=(1, 2)))
     assert encoder.action_feature_names == ("kind: engagement", "kind: retention")
     on = untrained("sequence", encoder)
     assert on.use_action_features
@@ -160,7 +160,7 @@ def test_an_unknown_value_is_not_the_value_zero(encoded):
 
 
 def test_tied_weights_score_an_action_by_its_own_embedding(encoded):
-    model = untrained("sequence", encoded[0], with_sequence(SMALL, use_follow_ups=False, use_repeats=False))
+    model = untrained("sequence", encoded[0], with_sequence(SMALL, use_transition_prior=False, use_repeat_bias=False))
     with torch.no_grad():
         model.bias.copy_(torch.arange(N_ACTIONS))
     hidden = torch.randn(3, 16)
@@ -179,7 +179,7 @@ def test_two_planned_steps_fit_behind_the_longest_history(model):
 
 
 def test_the_papers_model_has_the_papers_size():
-    encoder, _ = material(random_cohort(40, 50), PAPER)
+    encoder, _ = training_data(random_cohort(40, 50), PAPER)
     width, feed_forward, blocks = 32, 32, 2
     attention = 4 * (width * width + width)
     feed = width * feed_forward + feed_forward + feed_forward * width + width

@@ -8,9 +8,9 @@ import torch
 from crm_models.baselines.markov import BACK_OFF, leave_one_out_weight
 from crm_models.baselines.sequence import sequence_baselines
 from crm_models.data.cohort import Cohort
-from crm_models.data.features import MAX_FOLLOW_UPS, FeatureEncoder
-from crm_models.models.transition_prior import FollowUps
-from tests.small_cohorts import SMALL, material, random_cohort, untrained, with_sequence
+from crm_models.data.features import MAX_SUCCESSORS, FeatureEncoder
+from crm_models.models.transition_prior import TransitionPrior
+from tests.small_cohorts import SMALL, random_cohort, training_data, untrained, with_sequence
 
 PAIRS = ((1, 2, 5), (1, 3, 1), (3, 1, 2))
 COUNTS = (7, 5, 1)
@@ -25,7 +25,7 @@ def table(pairs: tuple, weight: float) -> np.ndarray:
     return (seen + weight * POPULAR) / (seen.sum(axis=1, keepdims=True) + weight)
 
 
-def scores(follow_ups: FollowUps, last: torch.Tensor, target: torch.Tensor | None = None) -> np.ndarray:
+def scores(follow_ups: TransitionPrior, last: torch.Tensor, target: torch.Tensor | None = None) -> np.ndarray:
     start = torch.tensor(np.log(POPULAR), dtype=torch.float32).repeat(len(last), 1)
     with torch.no_grad():
         return follow_ups(start, torch.zeros(len(last), 4), last, target).softmax(dim=-1).numpy()
@@ -38,12 +38,12 @@ def weight_of(pairs: tuple) -> float:
 
 def test_before_any_training_the_scores_are_the_table():
     expected = table(PAIRS, weight_of(PAIRS))
-    np.testing.assert_allclose(scores(FollowUps(PAIRS, COUNTS, 4), torch.arange(4)), expected, rtol=1e-5)
+    np.testing.assert_allclose(scores(TransitionPrior(PAIRS, COUNTS, 4), torch.arange(4)), expected, rtol=1e-5)
     np.testing.assert_allclose(expected[[0, 2]], [POPULAR, POPULAR])  # nothing known: popularity
 
 
 def test_while_training_an_event_is_not_counted_for_itself():
-    follow_ups, weight = FollowUps(PAIRS, COUNTS, 4), weight_of(PAIRS)
+    follow_ups, weight = TransitionPrior(PAIRS, COUNTS, 4), weight_of(PAIRS)
     found = scores(follow_ups, torch.tensor([1, 1, 2]), torch.tensor([1, 2, 0]))
     np.testing.assert_allclose(found[0], table(((1, 2, 4), (1, 3, 1)), weight)[1], rtol=1e-5)
     np.testing.assert_allclose(found[1], table(((1, 2, 5),), weight)[1], rtol=1e-5)  # it was the only one
@@ -90,26 +90,26 @@ def test_pairs_are_counted_within_customers_and_only_those_fitted_on():
 
 
 def test_only_the_most_frequent_follow_ups_are_kept():
-    n = MAX_FOLLOW_UPS + 5
+    n = MAX_SUCCESSORS + 5
     once = [x for k in range(2, n + 2) for x in (1, k)]
     encoder = FeatureEncoder.fit(cohort_of(once, [1, n + 1], n_actions=n + 1), np.array([0, 1]), None)
     kept = [pair for pair in encoder.action_pairs if pair[0] == 1]
     # First the one seen twice, then, at one time each, those with the lowest ids.
-    assert kept == [(1, n + 1, 2), *((1, k, 1) for k in range(2, MAX_FOLLOW_UPS + 1))]
+    assert kept == [(1, n + 1, 2), *((1, k, 1) for k in range(2, MAX_SUCCESSORS + 1))]
 
 
-@pytest.mark.parametrize("setting", [{"use_follow_ups": False}, {}])
+@pytest.mark.parametrize("setting", [{"use_transition_prior": False}, {}])
 def test_the_setting_decides(setting):
-    encoder, _ = material(random_cohort())
+    encoder, _ = training_data(random_cohort())
     model = untrained("sequence", encoder, with_sequence(SMALL, **setting))
-    assert (model.follow_ups is None) == bool(setting)
+    assert (model.transition_prior is None) == bool(setting)
 
 
 def test_an_untrained_model_is_already_as_good_as_the_table(walks):
     """What makes `standard` safe where data are few: it starts at the Markov baseline and keeps its best epoch."""
     from crm_models.inference.decoding import sequence_predictions
 
-    encoder, known = material(walks)
+    encoder, known = training_data(walks)
     model = untrained("sequence", encoder, sharper=1.0)
     test = np.flatnonzero(np.isin(known.outcomes.rows, known.split.test))
     found = type(known.outcomes)(**{name: value[test] for name, value in vars(known.outcomes).items()})

@@ -69,5 +69,5 @@ def test_a_model_that_stopped_early_is_done_when_the_next_one_begins():
 
 def test_a_refit_knows_how_many_epochs_are_left():
     expected = Estimate(epoch_seconds={"churn": 1.0}, seconds=100.0, measured=False)
-    under_way = replace(epoch("churn", 5, 10.0), n_epochs=8, refit=True)
+    under_way = replace(epoch("churn", 5, 10.0), n_epochs=8, final_refit=True)
     assert progress(replace(CONFIG, models=("churn",)), [under_way], expected) == pytest.approx((10 / 16, 6.0))

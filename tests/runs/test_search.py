@@ -189,18 +189,18 @@ def test_a_hopeless_trial_is_ended_early_and_the_first_never(cohort, tmp_path, m
 
 
 def test_only_a_trial_that_is_the_best_so_far_is_refitted(cohort, tmp_path):
-    config = replace(SMALL, churn_training=replace(FEW, n_epochs=6, refit=True))
+    config = replace(SMALL, churn_training=replace(FEW, n_epochs=6, final_refit=True))
     list(search(cohort, tmp_path / "s", config, Limits(trials=6)))
     trials = [t for t in read_search(tmp_path / "s").trials if t.state == "finished"]
     best, states = float("inf"), []
     for t in trials:
         status = RunFolder(tmp_path / "s" / t.run).status()
-        refits = sum(epoch.refit for epoch in status.epochs)
+        refits = sum(epoch.final_refit for epoch in status.epochs)
         if t.loss < best:
             assert (status.state, refits) == ("finished", max(e.epoch for e in status.epochs if e.best))
         else:
             assert (status.state, refits) == ("stopped", 1)
-            assert "the refit was left out" in status.reason
+            assert "its final refit was left out" in status.reason
         best = min(best, t.loss)
         states.append(status.state)
     assert set(states) == {"finished", "stopped"}, "both kinds were there"
@@ -253,7 +253,7 @@ def test_the_sequence_model_is_searched_as_well_and_runs_may_go_elsewhere(cohort
     assert [t.run for t in found] == ["s-01", "s-02"]
     assert {f.name for f in (tmp_path / "runs").iterdir()} == {"s-01", "s-02"}
     assert {f.name for f in (tmp_path / "s").iterdir()} == {"tune.json", "study.db", "lock"}
-    assert "sequence_training.hide_context" in found[1].settings
+    assert "sequence_training.context_dropout" in found[1].settings
 
 
 # ---- refused before anything is written ------------------------------------------------------------------------------

@@ -22,8 +22,8 @@ from crm_models.inference.decoding import churn_probabilities
 from crm_models.models.runtime import gigaflops_of
 from crm_models.training import loop, objectives, phases
 from crm_models.training.loop import TrainingState, _under, resolve_device, train
-from crm_models.training.objectives import SequenceTask, next_action_loss, outcome_log_p
-from tests.small_cohorts import SMALL, material, random_cohort, with_sequence
+from crm_models.training.objectives import SequenceObjective, next_action_loss, outcome_log_p
+from tests.small_cohorts import SMALL, random_cohort, training_data, with_sequence
 
 MODELS = ["sequence", "churn"]
 AVERAGED = replace(
@@ -31,15 +31,15 @@ AVERAGED = replace(
     sequence_training=replace(SMALL.sequence_training, average_weights=0.9),
     churn_training=replace(SMALL.churn_training, average_weights=0.9),
 )
-SHORT = TrainingConfig(n_epochs=12, batch_size=16, patience_epochs=3, short_share=0.5, average_weights=0.9)
+SHORT = TrainingConfig(n_epochs=12, batch_size=16, patience_epochs=3, short_phase_share=0.5, average_weights=0.9)
 ANEW = replace(SMALL, sequence_training=SHORT, churn_training=SHORT)
-REFIT = replace(ANEW, churn_training=replace(SHORT, refit=True))
+REFIT = replace(ANEW, churn_training=replace(SHORT, final_refit=True))
 
 
 @pytest.fixture(scope="module")
 def small():
     """120 customers, 78 of whom train: four to five batches of 16."""
-    return material(random_cohort(120, shortest=4, as_of=60.0))
+    return training_data(random_cohort(120, shortest=4, as_of=60.0))
 
 
 def trained(model: str, small, config: RunConfig = SMALL, **options) -> tuple[TrainingState, list]:
@@ -82,7 +82,7 @@ def test_a_cycle_is_learned():
     )
     fitting = TrainingConfig(n_epochs=12, batch_size=16, learning_rate=1e-2)
     config = replace(with_sequence(SMALL, max_events=8), sequence_training=fitting)
-    _, ended = trained("sequence", material(cohort, config), config)
+    _, ended = trained("sequence", training_data(cohort, config), config)
     assert ended[-1].valid_loss < 0.05
 
 
@@ -96,7 +96,7 @@ def churn_cohort(n: int, *, random_labels: bool) -> Cohort:
 @pytest.mark.parametrize("random_labels", [False, True])
 def test_churn_is_learned_where_the_profile_tells_it_and_labels_drawn_at_random_give_chance(random_labels):
     config = replace(SMALL, churn_training=TrainingConfig(n_epochs=12, batch_size=32, learning_rate=1e-2))
-    encoder, known = material(churn_cohort(1000, random_labels=random_labels), config)
+    encoder, known = training_data(churn_cohort(1000, random_labels=random_labels), config)
     state, _ = trained("churn", (encoder, known), config)
     test = known.split.test
     auc = roc_auc_score(known.labels[test], churn_probabilities(state.module, known.arrays, test))
@@ -109,7 +109,7 @@ def test_churn_is_learned_where_the_profile_tells_it_and_labels_drawn_at_random_
 def test_the_first_loss_of_the_paper_preset_is_that_of_the_untrained_model_on_the_three_steps():
     """Full batch: the loss of an epoch is the one before its update, over the outcome only, without the penalty."""
     config = replace(preset("paper"), device="cpu")
-    encoder, known = material(random_cohort(60, 20, shortest=8, longest=8, as_of=60.0), config)
+    encoder, known = training_data(random_cohort(60, 20, shortest=8, longest=8, as_of=60.0), config)
     state = TrainingState.start("sequence", config, encoder)
     own = np.flatnonzero(np.isin(known.outcomes.rows, known.split.train))
     with torch.no_grad():
@@ -138,8 +138,8 @@ def test_positions_of_planned_steps_are_learned_too(small):
     encoder, known = small
     config = with_sequence(SMALL, max_events=3)
     model = TrainingState.start("sequence", config, encoder).module
-    task = SequenceTask(model, config.sequence_training, known)
-    loss, _ = task.loss(task.train, np.random.default_rng(0))
+    objective = SequenceObjective(model, config.sequence_training, known)
+    loss, _ = objective.loss(objective.train, np.random.default_rng(0))
     loss.backward()
     learned = model.position.weight.grad.norm(dim=1)
     assert (learned[:5] > 1e-6).all()
@@ -233,7 +233,7 @@ def test_the_same_seed_gives_the_same_epochs_and_another_seed_others(model, smal
 def test_a_run_cut_anywhere_goes_on_to_the_same_numbers(model, small, stops, config, tmp_path, monkeypatch):
     """Also within the first epoch, just after a start from fresh weights, and several times; the state passes through
     files as the run folder keeps it."""
-    monkeypatch.setattr(phases, "STILL_GAINS", -1)  # so that a short course never is enough
+    monkeypatch.setattr(phases, "STILL_GAINS", -1)  # so that a short phase never is enough
     encoder, known = small
     whole, expected = trained(model, small, config)
     state, ended = TrainingState.start(model, config, encoder), []
@@ -296,7 +296,7 @@ def test_every_weight_has_one_optimiser_and_the_maps_inside_blocks_go_by_muon(mo
 
 @pytest.mark.parametrize("model", MODELS)
 def test_without_a_stretch_all_weights_go_by_adamw(model, small):
-    config = replace(SMALL, **{f"{model}_training": replace(SMALL.training(model), muon_stretch=0.0)})
+    config = replace(SMALL, **{f"{model}_training": replace(SMALL.training(model), muon_lr_scale=0.0)})
     assert list(TrainingState.start(model, config, small[0]).optimizers) == ["optimizer"]
 
 
@@ -331,7 +331,7 @@ def one_epoch(model: str, small, config: RunConfig, monkeypatch) -> SimpleNamesp
 
 def test_training_again_after_the_end_does_nothing(small, monkeypatch):
     monkeypatch.setattr(objectives, "TEMPERATURES_VARY", 10.0)  # so that sixty customers move it
-    encoder, known = material(random_cohort(400))
+    encoder, known = training_data(random_cohort(400))
     state, _ = trained("churn", (encoder, known))
     best, facts = {k: v.clone() for k, v in state.best.items()}, dict(state.facts)
     assert facts["temperature"] != 1.0
@@ -346,10 +346,10 @@ def test_training_again_after_the_end_does_nothing(small, monkeypatch):
 @pytest.mark.parametrize("model", MODELS)
 def test_a_stop_is_honoured_before_the_next_batch(model, small, monkeypatch):
     encoder, known = small
-    task = objectives.SequenceTask if model == "sequence" else objectives.ChurnTask
+    objective = objectives.SequenceObjective if model == "sequence" else objectives.ChurnObjective
     computed = []
-    original = task.loss
-    monkeypatch.setattr(task, "loss", lambda self, *given: computed.append(1) or original(self, *given))
+    original = objective.loss
+    monkeypatch.setattr(objective, "loss", lambda self, *given: computed.append(1) or original(self, *given))
     state = TrainingState.start(model, SMALL, encoder)
     start = {k: v.clone() for k, v in state.module.state_dict().items()}
     assert list(train(state, known, after(2))) == []
@@ -363,9 +363,9 @@ def test_a_stop_is_honoured_before_the_next_batch(model, small, monkeypatch):
 def test_however_it_ends_the_module_holds_the_best_weights(model, small, ending, monkeypatch):
     """Validation losses 3, 1, 2: the second epoch is the best."""
     encoder, known = small
-    task = objectives.SequenceTask if model == "sequence" else objectives.ChurnTask
+    objective = objectives.SequenceObjective if model == "sequence" else objectives.ChurnObjective
     told = iter([3.0, 1.0, 2.0])
-    monkeypatch.setattr(task, "valid_loss", lambda self: next(told))
+    monkeypatch.setattr(objective, "valid_loss", lambda self: next(told))
     state = TrainingState.start(model, replace(SMALL, churn_training=SMALL.sequence_training), encoder)
     seen = []
     events = train(state, known, lambda: ending == "stopped" and len(seen) == 2)
@@ -383,7 +383,7 @@ def test_however_it_ends_the_module_holds_the_best_weights(model, small, ending,
 def test_patience_ends_training(small, monkeypatch):
     """Best at epoch 2, then nothing better for two epochs."""
     told = iter([3.0, 1.0, 2.0, 1.5, 0.5])
-    monkeypatch.setattr(objectives.ChurnTask, "valid_loss", lambda self: next(told))
+    monkeypatch.setattr(objectives.ChurnObjective, "valid_loss", lambda self: next(told))
     config = replace(SMALL, churn_training=TrainingConfig(n_epochs=9, batch_size=16, patience_epochs=2))
     state, ended = trained("churn", small, config)
     assert [e.epoch for e in ended] == [1, 2, 3, 4]
@@ -394,7 +394,7 @@ def test_patience_ends_training(small, monkeypatch):
 def test_the_monitored_loss_chooses_the_best_epoch(small, monkeypatch, monitor, expected):
     """Validation gets worse while training gets better."""
     told = iter([1.0, 2.0, 3.0])
-    monkeypatch.setattr(objectives.ChurnTask, "valid_loss", lambda self: next(told))
+    monkeypatch.setattr(objectives.ChurnObjective, "valid_loss", lambda self: next(told))
     fitting = TrainingConfig(n_epochs=3, batch_size=None, learning_rate=1e-3, monitor=monitor, schedule="constant")
     config = replace(SMALL, churn=replace(SMALL.churn, dropout=0.0, n_members=1), churn_training=fitting)
     state, ended = trained("churn", small, config)
@@ -435,10 +435,10 @@ def test_no_batch_size_is_one_batch():
 
 def told_losses(monkeypatch, told: list[float]) -> None:
     rest = iter(told)
-    monkeypatch.setattr(objectives.ChurnTask, "valid_loss", lambda self: next(rest))
+    monkeypatch.setattr(objectives.ChurnObjective, "valid_loss", lambda self: next(rest))
 
 
-def test_after_a_short_course_training_starts_anew_and_the_best_of_both_is_kept(small, monkeypatch):
+def test_after_a_short_phase_training_starts_anew_and_the_best_of_both_is_kept(small, monkeypatch):
     told_losses(monkeypatch, [3.0, 2.0, 1.0, 0.9, 0.8, 0.7, 3.0, 2.0, 1.0, 1.1, 1.2, 1.3])
     state = TrainingState.start("churn", replace(SMALL, churn_training=SHORT), small[0])
     begun = copy.deepcopy(state.tensors())
@@ -446,12 +446,12 @@ def test_after_a_short_course_training_starts_anew_and_the_best_of_both_is_kept(
     for epoch in train(state, small[1], lambda: len(ended) == 6):
         ended.append(epoch)
     best = _under("best.", state.tensors())
-    # Stopped before the first update of the new course.
+    # Stopped before the first update of the new phase.
     assert_equal_tensors(_under("now.", state.tensors()), _under("now.", begun))
     assert_equal_tensors(_under("average.", state.tensors()), _under("average.", begun))
     assert_equal_tensors(state.module.state_dict(), best)
     ended += train(state, small[1])
-    assert [e.short for e in ended] == [True] * 6 + [False] * 6
+    assert [e.short_phase for e in ended] == [True] * 6 + [False] * 6
     assert (state.best_epoch, state.best_loss) == (6, 0.7)
     assert_equal_tensors(_under("best.", state.tensors()), best)
 
@@ -460,9 +460,9 @@ def test_a_refit_learns_as_long_from_validation_customers_as_well(small, monkeyp
     """Best at epoch 3 of 5; what is kept are the weights after three epochs of both kinds of customers together."""
     encoder, known = small
     told_losses(monkeypatch, [3.0, 2.0, 1.0, 1.5, 1.5])
-    fitting = TrainingConfig(n_epochs=9, batch_size=16, patience_epochs=2, refit=True)
+    fitting = TrainingConfig(n_epochs=9, batch_size=16, patience_epochs=2, final_refit=True)
     state, ended = trained("churn", small, replace(SMALL, churn_training=fitting))
-    assert [e.refit for e in ended] == [False] * 5 + [True] * 3
+    assert [e.final_refit for e in ended] == [False] * 5 + [True] * 3
     assert [e.best for e in ended] == [True] * 3 + [False] * 5
     assert [e.valid_loss for e in ended[5:]] == [None] * 3
     assert (state.best_epoch, state.best_loss, state.facts) == (3, 1.0, {"refit_epochs": 3})
@@ -483,21 +483,21 @@ def test_a_refit_learns_as_long_from_validation_customers_as_well(small, monkeyp
 
 def test_what_was_fitted_on_validation_customers_stays_after_a_refit(monkeypatch):
     monkeypatch.setattr(objectives, "TEMPERATURES_VARY", 10.0)  # so that sixty customers move it
-    known = material(random_cohort(400))
-    fitting = replace(SMALL.churn_training, refit=True, calibrate=True)
-    before, _ = trained("churn", known, replace(SMALL, churn_training=replace(fitting, refit=False)))
+    known = training_data(random_cohort(400))
+    fitting = replace(SMALL.churn_training, final_refit=True, calibrate=True)
+    before, _ = trained("churn", known, replace(SMALL, churn_training=replace(fitting, final_refit=False)))
     state, ended = trained("churn", known, replace(SMALL, churn_training=fitting))
     assert before.facts["temperature"] != 1
     assert float(state.module.temperature) == pytest.approx(before.facts["temperature"])
     assert state.facts == before.facts | {"refit_epochs": state.best_epoch}
     assert not torch.equal(state.module.output.weight, before.module.output.weight)
     assert list(train(state, known[1])) == []  # there is nothing left to do
-    assert state.facts["refit_epochs"] == sum(e.refit for e in ended)
+    assert state.facts["refit_epochs"] == sum(e.final_refit for e in ended)
 
 
 def test_calibration_lowers_the_loss_on_validation_customers_and_keeps_the_ranking(monkeypatch):
     monkeypatch.setattr(objectives, "TEMPERATURES_VARY", 10.0)  # so that sixty customers move it
-    encoder, known = material(random_cohort(400))
+    encoder, known = training_data(random_cohort(400))
     plain, _ = trained("churn", (encoder, known), replace(SMALL, churn_training=SMALL.sequence_training))
     fitted, _ = trained("churn", (encoder, known))
     assert plain.facts == {}
@@ -511,7 +511,7 @@ def test_calibration_lowers_the_loss_on_validation_customers_and_keeps_the_ranki
 
 
 def test_the_less_temperatures_vary_the_nearer_they_stay_to_one(monkeypatch):
-    encoder, known = material(random_cohort(400))
+    encoder, known = training_data(random_cohort(400))
     found = []
     for spread in (1e-3, 0.5, 1e3):
         monkeypatch.setattr(objectives, "TEMPERATURES_VARY", spread)

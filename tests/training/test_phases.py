@@ -1,4 +1,4 @@
-"""Courses follow from the losses alone, so each case here is a list of losses and the courses it means."""
+"""Phases follow from the losses alone, so each case here is a list of losses and the phases it means."""
 
 from __future__ import annotations
 
@@ -8,159 +8,159 @@ from dataclasses import replace
 import pytest
 
 from crm_models.core.config import TrainingConfig
-from crm_models.training.phases import Course, Timetable
+from crm_models.training.phases import Phase, TrainingSchedule
 
 PLAIN = TrainingConfig(n_epochs=12, patience_epochs=3)
-SHORT = replace(PLAIN, short_share=0.5)
+SHORT = replace(PLAIN, short_phase_share=0.5)
 ENOUGH = [3.0, 2.0, 1.0, 1.0, 0.981, 0.99]  # the second half gained 1.9 %
 NOT_ENOUGH = [3.0, 2.0, 1.0, 0.99, 0.985, 0.979]  # 2.1 %
 
 
-def timetable(config: TrainingConfig, *, can_rehearse: bool = False, is_judged: bool = True) -> Timetable:
-    return Timetable(config=config, can_rehearse=can_rehearse, is_judged=is_judged)
+def schedule(config: TrainingConfig, *, can_pretrain: bool = False, is_judged: bool = True) -> TrainingSchedule:
+    return TrainingSchedule(config=config, can_pretrain=can_pretrain, is_judged=is_judged)
 
 
-def taken(table: Timetable, losses: list[float]) -> list[Course]:
-    """The course of each epoch of a training with these validation losses; a refit has none of its own."""
+def taken(table: TrainingSchedule, losses: list[float]) -> list[Phase]:
+    """The phase of each epoch of a training with these validation losses; a refit has none of its own."""
     told, so_far, found = iter(losses), [], []
-    while (course := table.course(so_far)) is not None:
-        found.append(course)
-        so_far.append(math.inf if course.refit else next(told))
-        assert len(so_far) <= course.until
+    while (phase := table.phase(so_far)) is not None:
+        found.append(phase)
+        so_far.append(math.inf if phase.final_refit else next(told))
+        assert len(so_far) <= phase.until
     return found
 
 
-def kinds(courses: list[Course]) -> str:
-    """A letter per epoch: rehearsal, short, main; capitals for a refit."""
-    return "".join(c.kind[0].upper() if c.refit else c.kind[0] for c in courses)
+def kinds(phases: list[Phase]) -> str:
+    """A letter per epoch: pretraining, short, main; capitals for a refit."""
+    return "".join(c.kind[0].upper() if c.final_refit else c.kind[0] for c in phases)
 
 
-# ---- which course ----------------------------------------------------------------------------------------------------
+# ---- which phase ----------------------------------------------------------------------------------------------------
 
 
-def test_one_course_goes_through_all_epochs():
-    courses = taken(timetable(PLAIN), [12.0 - k for k in range(12)])
-    assert kinds(courses) == "m" * 12
-    assert len(set(courses)) == 1
-    assert (courses[0].first, courses[0].end, courses[0].fresh) == (0, 12, False)
+def test_one_phase_goes_through_all_epochs():
+    phases = taken(schedule(PLAIN), [12.0 - k for k in range(12)])
+    assert kinds(phases) == "m" * 12
+    assert len(set(phases)) == 1
+    assert (phases[0].first, phases[0].end, phases[0].fresh) == (0, 12, False)
 
 
-def test_patience_ends_a_course_and_equal_losses_are_no_gain():
-    assert kinds(taken(timetable(PLAIN), [3.0, 1.0, 2.0, 1.0, 1.5, 0.1])) == "m" * 5
+def test_patience_ends_a_phase_and_equal_losses_are_no_gain():
+    assert kinds(taken(schedule(PLAIN), [3.0, 1.0, 2.0, 1.0, 1.5, 0.1])) == "m" * 5
 
 
 def test_without_patience_the_last_epoch_is_always_reached():
-    assert kinds(taken(timetable(replace(PLAIN, monitor="last")), [float(k) for k in range(12)])) == "m" * 12
+    assert kinds(taken(schedule(replace(PLAIN, monitor="last")), [float(k) for k in range(12)])) == "m" * 12
 
 
-def test_a_short_course_that_gained_little_in_its_second_half_is_the_end():
-    assert kinds(taken(timetable(SHORT), ENOUGH)) == "s" * 6
+def test_a_short_phase_that_gained_little_in_its_second_half_is_the_end():
+    assert kinds(taken(schedule(SHORT), ENOUGH)) == "s" * 6
 
 
-def test_patience_ends_no_short_course():
-    assert kinds(taken(timetable(SHORT), [1.0, 2.0, 2.0, 2.0, 2.0, 2.0])) == "s" * 6
+def test_patience_ends_no_short_phase():
+    assert kinds(taken(schedule(SHORT), [1.0, 2.0, 2.0, 2.0, 2.0, 2.0])) == "s" * 6
 
 
 def test_one_that_still_gained_is_followed_by_one_from_fresh_weights_with_a_patience_of_its_own():
-    courses = taken(timetable(SHORT), [*NOT_ENOUGH, 9.0, 8.0, 7.0, 7.1, 7.2, 7.3])
-    assert kinds(courses) == "s" * 6 + "m" * 6
-    assert (courses[6].first, courses[6].fresh) == (6, True)
+    phases = taken(schedule(SHORT), [*NOT_ENOUGH, 9.0, 8.0, 7.0, 7.1, 7.2, 7.3])
+    assert kinds(phases) == "s" * 6 + "m" * 6
+    assert (phases[6].first, phases[6].fresh) == (6, True)
 
 
 @pytest.mark.parametrize(
-    ("changes", "is_judged"), [({}, False), ({"short_share": 0.4}, True), ({"short_share": 0.0}, True)]
+    ("changes", "is_judged"), [({}, False), ({"short_phase_share": 0.4}, True), ({"short_phase_share": 0.0}, True)]
 )
-def test_there_is_no_short_course_that_nobody_could_judge(changes, is_judged):
-    table = timetable(replace(SHORT, **changes), is_judged=is_judged)
+def test_there_is_no_short_phase_that_nobody_could_judge(changes, is_judged):
+    table = schedule(replace(SHORT, **changes), is_judged=is_judged)
     assert kinds(taken(table, [12.0 - k for k in range(12)])) == "m" * 12
 
 
-def test_a_rehearsal_takes_the_place_of_the_short_course_and_has_no_patience():
-    table = timetable(replace(SHORT, rehearsal_share=0.5), can_rehearse=True)
-    courses = taken(table, [1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.5, 1.6, 1.7, 1.8])
-    assert kinds(courses) == "r" * 6 + "m" * 4
-    assert not any(course.fresh for course in courses)  # the labels are learned by the weights that rehearsed
+def test_pre_training_takes_the_place_of_the_short_phase_and_has_no_patience():
+    table = schedule(replace(SHORT, pretraining_share=0.5), can_pretrain=True)
+    phases = taken(table, [1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.5, 1.6, 1.7, 1.8])
+    assert kinds(phases) == "p" * 6 + "m" * 4
+    assert not any(phase.fresh for phase in phases)  # the labels are learned by the weights that rehearsed
 
 
-def test_where_there_is_no_earlier_date_nothing_rehearses():
-    assert kinds(taken(timetable(replace(SHORT, rehearsal_share=0.5)), ENOUGH)) == "s" * 6
+def test_where_there_is_no_earlier_date_nothing_is_pre_trained():
+    assert kinds(taken(schedule(replace(SHORT, pretraining_share=0.5)), ENOUGH)) == "s" * 6
 
 
 # ---- refit -----------------------------------------------------------------------------------------------------------
 
 
-REFIT = replace(SHORT, refit=True)
+REFIT = replace(SHORT, final_refit=True)
 
 
-def refits(table: Timetable, losses: list[float]) -> list[Course]:
-    courses = taken(table, losses)
-    first = next(k for k, course in enumerate(courses) if course.refit)
-    assert all(course.refit for course in courses[first:])
-    assert all(course.until == len(courses) for course in courses[first:])
-    return courses[first:]
+def refits(table: TrainingSchedule, losses: list[float]) -> list[Phase]:
+    phases = taken(table, losses)
+    first = next(k for k, phase in enumerate(phases) if phase.final_refit)
+    assert all(phase.final_refit for phase in phases[first:])
+    assert all(phase.until == len(phases) for phase in phases[first:])
+    return phases[first:]
 
 
 @pytest.mark.parametrize(
     ("losses", "length"),
     [(ENOUGH, 6), ([3.0, 1.0, 1.2, 1.009, 1.011, 1.012], 4), ([1.0, 2.0, 2.0, 2.0, 2.0, 2.0], 1)],
 )
-def test_a_refit_takes_the_short_course_again_for_as_long_as_it_was_as_good_as_at_its_best(losses, length):
-    courses = refits(timetable(REFIT), losses)
-    assert kinds(courses) == "S" * length
-    assert (courses[0].first, courses[0].length, courses[0].n_epochs, courses[0].fresh) == (6, length, 6, True)
+def test_a_refit_takes_the_short_phase_again_for_as_long_as_it_was_as_good_as_at_its_best(losses, length):
+    phases = refits(schedule(REFIT), losses)
+    assert kinds(phases) == "S" * length
+    assert (phases[0].first, phases[0].length, phases[0].n_epochs, phases[0].fresh) == (6, length, 6, True)
 
 
-def test_it_takes_the_main_course_up_to_its_best_epoch_where_that_one_was_clearly_better():
-    courses = refits(timetable(REFIT), [*NOT_ENOUGH, 0.99, 0.98, 0.95, 0.96, 0.96, 0.96])
-    assert kinds(courses) == "M" * 3
-    assert (courses[0].first, courses[0].n_epochs, courses[0].fresh) == (12, 6, True)
+def test_it_takes_the_main_phase_up_to_its_best_epoch_where_that_one_was_clearly_better():
+    phases = refits(schedule(REFIT), [*NOT_ENOUGH, 0.99, 0.98, 0.95, 0.96, 0.96, 0.96])
+    assert kinds(phases) == "M" * 3
+    assert (phases[0].first, phases[0].n_epochs, phases[0].fresh) == (12, 6, True)
 
 
 @pytest.mark.parametrize("main", [[0.99, 0.98, 0.97, 0.98, 0.98, 0.98], [1.0, 1.0, 1.0, 1.0]])
 def test_it_takes_the_short_one_where_the_main_one_was_hardly_better_or_no_better(main):
-    assert kinds(refits(timetable(REFIT), [*NOT_ENOUGH, *main])) == "S" * 6
+    assert kinds(refits(schedule(REFIT), [*NOT_ENOUGH, *main])) == "S" * 6
 
 
-def test_without_a_short_course_it_takes_the_only_one():
-    courses = refits(timetable(replace(REFIT, short_share=0.0)), [3.0, 1.0, 2.0, 2.0, 2.0])
-    assert kinds(courses) == "M" * 2
-    assert (courses[0].n_epochs, courses[0].fresh) == (12, True)
+def test_without_a_short_phase_it_takes_the_only_one():
+    phases = refits(schedule(replace(REFIT, short_phase_share=0.0)), [3.0, 1.0, 2.0, 2.0, 2.0])
+    assert kinds(phases) == "M" * 2
+    assert (phases[0].n_epochs, phases[0].fresh) == (12, True)
 
 
-def test_after_a_rehearsal_there_is_no_refit():
-    table = timetable(replace(REFIT, rehearsal_share=0.5), can_rehearse=True)
-    assert kinds(taken(table, [9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 3.0, 3.0, 3.0])) == "r" * 6 + "m" * 5
+def test_after_pre_training_there_is_no_refit():
+    table = schedule(replace(REFIT, pretraining_share=0.5), can_pretrain=True)
+    assert kinds(taken(table, [9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 3.0, 3.0, 3.0])) == "p" * 6 + "m" * 5
 
 
 def test_there_is_nothing_to_refit_on_where_nobody_was_held_back():
-    table = timetable(replace(REFIT, monitor="train"), is_judged=False)
+    table = schedule(replace(REFIT, monitor="train"), is_judged=False)
     assert kinds(taken(table, [12.0 - k for k in range(12)])) == "m" * 12
 
 
 # ---- learning rate ---------------------------------------------------------------------------------------------------
 
 
-def rates(course: Course, *epochs: float) -> list[float]:
-    return [course.rate(PLAIN, epoch) / PLAIN.learning_rate for epoch in epochs]
+def rates(phase: Phase, *epochs: float) -> list[float]:
+    return [phase.rate(PLAIN, epoch) / PLAIN.learning_rate for epoch in epochs]
 
 
-def course(**changes) -> Course:
-    return replace(Course(kind="main", first=0, n_epochs=100, length=100, until=100), **changes)
+def phase(**changes) -> Phase:
+    return replace(Phase(kind="main", first=0, n_epochs=100, length=100, until=100), **changes)
 
 
 def test_the_learning_rate_rises_for_a_tenth_and_falls_along_a_cosine():
-    assert rates(course(), 0, 5, 10, 55, 99.99) == pytest.approx([0, 0.5, 1, 0.5, 0.001], abs=1e-3)
+    assert rates(phase(), 0, 5, 10, 55, 99.99) == pytest.approx([0, 0.5, 1, 0.5, 0.001], abs=1e-3)
 
 
-def test_it_does_so_within_each_course_as_high_as_the_course_says():
-    later = course(first=20, top=0.5)
+def test_it_does_so_within_each_phase_as_high_as_the_phase_says():
+    later = phase(first=20, top=0.5)
     assert rates(later, 20, 25, 30, 75, 119.99) == pytest.approx([0, 0.25, 0.5, 0.25, 0.0005], abs=1e-3)
 
 
 def test_a_refit_that_ends_early_has_had_the_rates_of_the_epochs_it_repeats():
-    again = course(first=150, length=30, refit=True)
-    assert rates(again, 150, 160, 179.9) == pytest.approx(rates(course(), 0, 10, 29.9))
+    again = phase(first=150, length=30, final_refit=True)
+    assert rates(again, 150, 160, 179.9) == pytest.approx(rates(phase(), 0, 10, 29.9))
 
 
 def test_a_constant_rate_is_constant():
-    assert course(top=0.5).rate(replace(PLAIN, schedule="constant"), 7.3) == PLAIN.learning_rate
+    assert phase(top=0.5).rate(replace(PLAIN, schedule="constant"), 7.3) == PLAIN.learning_rate

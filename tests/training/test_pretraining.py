@@ -1,4 +1,4 @@
-"""A rehearsal asks the labels' own question at an earlier date, of what was known then; few labels do after it."""
+"""Pre-training takes the labels of an earlier date from the history, and few labels are needed after it."""
 
 from dataclasses import replace
 
@@ -14,9 +14,9 @@ from crm_models.data.sources.inactivity import label_by_inactivity
 from crm_models.inference.decoding import churn_probabilities
 from crm_models.training import pretraining
 from crm_models.training.loop import TrainingState, train
-from crm_models.training.objectives import Material
-from crm_models.training.pretraining import rehearse
-from tests.small_cohorts import SMALL, material
+from crm_models.training.objectives import TrainingData
+from crm_models.training.pretraining import pretraining_of
+from tests.small_cohorts import SMALL, training_data
 
 
 def cohort(events: list[tuple], *, dated: bool = False, activity: list[str] | None = None, days: float = 5) -> Cohort:
@@ -28,18 +28,18 @@ def cohort(events: list[tuple], *, dated: bool = False, activity: list[str] | No
     return label_by_inactivity(whole, days, activity)
 
 
-def rehearsed(of: Cohort) -> pretraining.Rehearsal:
-    found = rehearse(of, FeatureEncoder.fit(of, np.arange(of.n_customers), of.as_of, 4))
+def found_in(of: Cohort) -> pretraining.PretrainingData:
+    found = pretraining_of(of, FeatureEncoder.fit(of, np.arange(of.n_customers), of.as_of, 4))
     assert found is not None
     return found
 
 
-# The last event is at day 20, so the labels ask for days 15 to 20, and the rehearsal for days 10 to 15.
+# The last event is at day 20, so the labels ask for days 15 to 20, and pre-training for days 10 to 15.
 EVENTS = [
     ("stays", "buy", 0),
     ("stays", "buy", 12),
     ("silent", "buy", 2),
-    ("silent", "buy", 16),  # after the cut-off: not known when the rehearsal is made
+    ("silent", "buy", 16),  # after the cut-off: not known then
     ("joins", "buy", 11),
     ("edge", "buy", 9),
     ("edge", "buy", 15),  # at the cut-off itself
@@ -56,7 +56,7 @@ def _few_are_enough(monkeypatch):
 
 @pytest.mark.parametrize("dated", [False, True], ids=["numbers", "dates"])
 def test_five_days_earlier(dated):
-    found = rehearsed(cohort(EVENTS, dated=dated))
+    found = found_in(cohort(EVENTS, dated=dated))
     by_name = dict(zip(found.arrays.customer_id, found.labels, strict=True))
     assert by_name.pop("stays") == by_name.pop("mails") == 0
     assert by_name.pop("silent") == by_name.pop("edge") == 1
@@ -65,8 +65,8 @@ def test_five_days_earlier(dated):
     assert found.arrays.n_history.tolist() == [1, 1, 0, 1, 1, 0]  # before day 10
 
 
-def test_what_counts_as_activity_counts_in_the_rehearsal_too():
-    found = rehearsed(cohort(EVENTS, activity=["buy"]))
+def test_what_counts_as_activity_counts_in_pre_training_too():
+    found = found_in(cohort(EVENTS, activity=["buy"]))
     assert found.labels[list(found.arrays.customer_id).index("mails")] == 1
 
 
@@ -74,17 +74,17 @@ def test_nothing_from_the_cut_off_on_is_looked_at():
     one = cohort(EVENTS)
     later = one.interactions["timestamp"] >= 15
     other = replace(one, interactions=one.interactions[~later].reset_index(drop=True))
-    np.testing.assert_array_equal(rehearsed(one).labels, rehearsed(other).labels)
-    np.testing.assert_array_equal(rehearsed(one).arrays.n_history, rehearsed(other).arrays.n_history)
+    np.testing.assert_array_equal(found_in(one).labels, found_in(other).labels)
+    np.testing.assert_array_equal(found_in(one).arrays.n_history, found_in(other).arrays.n_history)
 
 
-def test_no_rehearsal_where_churn_is_something_else_or_little_is_known(monkeypatch):
+def test_no_pre_training_where_churn_is_something_else_or_little_is_known(monkeypatch):
     one = cohort(EVENTS)
     encoder = FeatureEncoder.fit(one, np.arange(6), one.as_of, 4)
-    assert rehearse(replace(one, settings={}), encoder) is None
-    assert rehearse(cohort(EVENTS, days=9), encoder) is None  # all who were there on day 2 came back
+    assert pretraining_of(replace(one, settings={}), encoder) is None
+    assert pretraining_of(cohort(EVENTS, days=9), encoder) is None  # all who were there on day 2 came back
     monkeypatch.setattr(pretraining, "FEWEST", 5)
-    assert rehearse(one, encoder) is None
+    assert pretraining_of(one, encoder) is None
 
 
 # ---- in training -----------------------------------------------------------------------------------------------------
@@ -106,33 +106,33 @@ def fading() -> Cohort:
 
 def fitted(of: Cohort, share: float) -> tuple[list, float]:
     """The epochs of a short training on the labels of forty customers, and the AUC on the test customers."""
-    training = TrainingConfig(n_epochs=12, batch_size=16, rehearsal_share=share, monitor="last", learning_rate=3e-3)
+    training = TrainingConfig(n_epochs=12, batch_size=16, pretraining_share=share, monitor="last", learning_rate=3e-3)
     config = replace(SMALL, churn_training=training)
-    encoder, known = material(of, config)
+    encoder, known = training_data(of, config)
     few = known.labels.copy()
     few[known.split.train[40:]] = np.nan
-    given = Material(**vars(known) | {"labels": few, "rehearsal": rehearse(of, encoder)})
+    given = TrainingData(**vars(known) | {"labels": few, "pretraining": pretraining_of(of, encoder)})
     state = TrainingState.start("churn", config, encoder)
     epochs = list(train(state, given))
     test = known.split.test[~np.isnan(known.labels[known.split.test])]
     return epochs, roc_auc_score(known.labels[test], churn_probabilities(state.module, known.arrays, test))
 
 
-def test_the_first_epochs_rehearse_and_few_labels_are_enough_then(fading):
-    epochs, with_rehearsal = fitted(fading, 0.5)
-    assert [epoch.rehearsal for epoch in epochs] == [True] * 6 + [False] * 6
+def test_the_first_epochs_are_pre_training_and_few_labels_are_enough_then(fading):
+    epochs, with_pretraining = fitted(fading, 0.5)
+    assert [epoch.pretraining for epoch in epochs] == [True] * 6 + [False] * 6
     alone_epochs, alone = fitted(fading, 0.0)
-    assert not any(epoch.rehearsal for epoch in alone_epochs)
-    assert with_rehearsal > 0.8
-    assert with_rehearsal > alone
+    assert not any(epoch.pretraining for epoch in alone_epochs)
+    assert with_pretraining > 0.8
+    assert with_pretraining > alone
 
 
-def test_the_training_loss_of_a_rehearsal_is_never_the_best(fading):
-    """Without validation customers the training loss decides, and that of a rehearsal answers another question."""
-    training = TrainingConfig(n_epochs=6, rehearsal_share=0.5, monitor="train", patience_epochs=1)
+def test_the_training_loss_of_pre_training_is_never_the_best(fading):
+    """Without validation customers the training loss decides, and the loss of pre-training is that of other labels."""
+    training = TrainingConfig(n_epochs=6, pretraining_share=0.5, monitor="train", patience_epochs=1)
     config = replace(SMALL, churn_training=training)
-    encoder, known = material(fading, config)
+    encoder, known = training_data(fading, config)
     state = TrainingState.start("churn", config, encoder)
-    epochs = list(train(state, Material(**vars(known) | {"rehearsal": rehearse(fading, encoder)})))
-    assert len(epochs) > 3  # patience does not run out in the rehearsal
+    epochs = list(train(state, TrainingData(**vars(known) | {"pretraining": pretraining_of(fading, encoder)})))
+    assert len(epochs) > 3  # patience does not run out in pre-training
     assert state.best_epoch > 3
