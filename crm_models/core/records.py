@@ -52,6 +52,16 @@ class CustomerScores:
     n_events: np.ndarray
     plans: DecodedPlans | None
 
+    def take(self, rows: np.ndarray) -> CustomerScores:
+        """The scores of some customers, in the order given."""
+        plans = self.plans
+        return CustomerScores(
+            customer_id=self.customer_id[rows],
+            churn_p=self.churn_p[rows],
+            n_events=self.n_events[rows],
+            plans=None if plans is None else DecodedPlans(**{name: own[rows] for name, own in vars(plans).items()}),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class SequencePredictions:

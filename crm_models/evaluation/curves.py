@@ -18,6 +18,7 @@ from crm_models.core.records import ChurnPredictions, SequencePredictions
 from crm_models.core.schema import N_STEPS
 from crm_models.evaluation.intervals import wilson
 from crm_models.evaluation.scores import LOWER_IS_BETTER, calibration_bins, sequence_scores
+from crm_models.planning.policy import is_at_risk, rounded
 
 MAX_POINTS = 500
 """Points in a curve: what a screen can show; the browser is the bottleneck long before the arithmetic."""
@@ -103,14 +104,14 @@ def lift_table(predictions: ChurnPredictions, points: int = 100) -> pd.DataFrame
             "customers": count,
             "gain": gain,
             "lift": gain / (count / n),
-            "threshold": np.sort(predictions.churn_p)[n - count],
+            "threshold": np.sort(rounded(predictions.churn_p))[n - count],
         }
     )
 
 
 def confusion_table(predictions: ChurnPredictions, threshold: float) -> pd.DataFrame:
     """Customers by what happened (rows `churned`, `stayed`) and what was said (columns `at risk`, `not at risk`)."""
-    risky, churned = predictions.churn_p > threshold, predictions.churned > 0.5
+    risky, churned = is_at_risk(predictions.churn_p, threshold), predictions.churned > 0.5
     cells = [[int((risky & own).sum()), int((~risky & own).sum())] for own in (churned, ~churned)]
     return pd.DataFrame(cells, index=["churned", "stayed"], columns=["at risk", "not at risk"])
 
@@ -142,8 +143,9 @@ def _cuts(predictions: ChurnPredictions) -> tuple[np.ndarray, np.ndarray, np.nda
     """
     if not len(predictions.churn_p):
         return np.zeros(1), np.zeros(1, np.int64), np.zeros(1, np.int64)
-    order = np.argsort(-predictions.churn_p, kind="stable")
-    p, y = predictions.churn_p[order], predictions.churned[order] > 0.5
+    risk = rounded(predictions.churn_p)
+    order = np.argsort(-risk, kind="stable")
+    p, y = risk[order], predictions.churned[order] > 0.5
     # What lies strictly above a threshold ends where the next lower probability begins.
     ends = np.flatnonzero(np.diff(p)) + 1
     flagged = np.concatenate([[0], ends, [len(p)]])

@@ -20,6 +20,7 @@ from crm_models.evaluation.intervals import (
     mean,
     share,
 )
+from crm_models.planning.policy import is_at_risk
 
 ECE_BINS = 10
 TOP = 10
@@ -78,7 +79,7 @@ def right_per_customer(predictions: SequencePredictions) -> np.ndarray:
 def churn_scores(predictions: ChurnPredictions, threshold: float = DEFAULT_THRESHOLD) -> dict[str, Any]:
     """The churn part of the report for one model or baseline, with `intervals` (95 %) beside it.
 
-    accuracy counts a customer as a churner strictly above `threshold`. auc and average_precision are None where only
+    accuracy calls a customer a churner if `is_at_risk` at `threshold`. auc and average_precision are None where only
     one class is present. ece: see `calibration_error`. log_loss in nats, probabilities kept 1e-7 away from 0 and 1.
     """
     y, p = predictions.churned.astype(np.float64), predictions.churn_p
@@ -87,7 +88,7 @@ def churn_scores(predictions: ChurnPredictions, threshold: float = DEFAULT_THRES
     resampled = bootstrapped(y, p, wanted)
     parts = {
         "churn_rate": share(y),
-        "accuracy": share((p > threshold) == (y > 0.5)),
+        "accuracy": share(is_at_risk(p, threshold) == (y > 0.5)),
         "auc": auc_with_interval(y, p) if both else None,
         "average_precision": resampled.get("average_precision"),
         "log_loss": mean(log_loss_per_customer(predictions), low=0.0),

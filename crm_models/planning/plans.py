@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from crm_models.core.records import CustomerScores, DecodedPlans
 from crm_models.core.schema import (
@@ -20,7 +19,7 @@ from crm_models.core.schema import (
     STEP_SOURCES,
 )
 from crm_models.data.features import FeatureEncoder
-from crm_models.planning.policy import PROBABILITY_DIGITS, Policy
+from crm_models.planning.policy import PROBABILITY_DIGITS, Policy, rounded
 
 MODEL, OVERRIDE, GRADED, FALLBACK = range(len(PLAN_SOURCES))
 STEP_MODEL, STEP_RETENTION, STEP_FALLBACK = range(len(STEP_SOURCES))
@@ -103,17 +102,19 @@ class Plans:
         }
 
 
-def make_plans(scores: CustomerScores, catalogue: Catalogue, policy: Policy) -> Plans:
+def make_plans(
+    scores: CustomerScores, catalogue: Catalogue, policy: Policy, n_retention: np.ndarray | None = None
+) -> Plans:
     """Plans for every customer of `scores` under `policy`.
 
     A customer without a history gets the most popular actions, labelled `fallback`, unless the policy overrides; so
-    does everybody where the run has no sequence model. Where the model had fewer than three actions left to propose,
-    popular ones that are not in the plan yet fill it up.
+    does everybody if the run has no sequence model. If the model has fewer than three actions left to propose, popular
+    actions that are not in the plan yet fill it up. n_retention (N,): retention steps in place of the policy's.
     """
     n = len(scores.customer_id)
-    churn_p = np.round(scores.churn_p, PROBABILITY_DIGITS)
+    churn_p = rounded(scores.churn_p)
     base = _model_steps(scores, catalogue)
-    n_retention = policy.n_retention(churn_p)
+    n_retention = policy.n_retention(churn_p) if n_retention is None else n_retention
     retention = np.array([catalogue.code(a) for a in policy.retention_actions[:N_STEPS]])
     action, step_source, step_p, place = _graded(base, n_retention, retention)
     runner_up, runner_up_p = (_placed(values, place, fill) for values, fill in base.second)
@@ -125,12 +126,12 @@ def make_plans(scores: CustomerScores, catalogue: Catalogue, policy: Policy) -> 
         catalogue=catalogue,
         customer_id=scores.customer_id,
         churn_p=churn_p,
-        at_risk=churn_p > policy.threshold,
+        at_risk=policy.at_risk(churn_p),
         n_events=scores.n_events,
         source=source.astype(np.int8),
         action=action,
         step_source=step_source.astype(np.int8),
-        step_p=np.where(np.isfinite(step_p), np.round(step_p, PROBABILITY_DIGITS), np.nan),
+        step_p=rounded(step_p),
         before=base.action,
         runner_up=runner_up.astype(np.int64) if n else runner_up,
         runner_up_p=runner_up_p,
@@ -228,14 +229,3 @@ def _exceeds(churn_p: float, threshold: float) -> str:
         if round(churn_p, digits) > round(threshold, digits):
             return f"churn probability {churn_p:.{digits}f} exceeds {threshold:.{digits}f}"
     return f"churn probability {churn_p} exceeds {threshold}"
-
-
-def action_mix(plans: Plans) -> pd.DataFrame:
-    """How often each action stands in a plan: `action`, `before` and `after` the policy (customers x steps)."""
-    size = len(plans.catalogue.labels)
-    before, after = (
-        np.bincount(codes[codes >= 0], minlength=size) for codes in (plans.before.ravel(), plans.action.ravel())
-    )
-    table = pd.DataFrame({"action": plans.catalogue.labels, "before": before, "after": after})
-    used = table[(table["before"] > 0) | (table["after"] > 0)]
-    return used.sort_values("after", ascending=False, kind="stable").reset_index(drop=True)

@@ -1,4 +1,4 @@
-"""When and how far a plan turns to retention: the threshold, the override and the graded formula.
+"""When and how far a plan switches to retention actions: `is_at_risk`, the override and the graded formula.
 
 Paper, Integration for CRM and equations 8 and 10. Letters: N customers.
 """
@@ -21,15 +21,30 @@ from crm_models.core.schema import (
 )
 
 PROBABILITY_DIGITS = 6
-"""Churn probabilities are rounded before the policy looks at them, so that what a file shows is what was decided on."""
+"""Digits of every probability in a file. Decisions use the rounded values, so a file shows what was decided on."""
+
+
+def rounded(p: np.ndarray) -> np.ndarray:
+    """Probabilities as files show them and as decisions use them; NaN stays NaN."""
+    return np.round(p, PROBABILITY_DIGITS)
+
+
+def is_at_risk(churn_p: np.ndarray, threshold: float) -> np.ndarray:
+    """(N,) whether each churn probability lies strictly above the threshold; an unknown one (NaN) does not.
+
+    The one definition of "at risk" (Paper, Integration for CRM): plans, lists, files, curves and scores call it.
+    """
+    return rounded(churn_p) > threshold
 
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """When and how far a plan turns to retention.
+    """When and how far a plan switches to retention actions.
 
-    override (the paper's): an at-risk customer gets the first three retention actions. graded (equations 8 and 10): the
-    first min(3, ceil(3 * intensity * (p - t) / (1 - t))) steps are retention actions, the model's best steps follow.
+    override (Paper, Integration for CRM): a customer at risk gets the first three retention actions.
+    graded (Paper, equations 8 and 10): the first min(3, ceil(3 * intensity * (p - t) / (1 - t))) steps are retention
+    actions, the model's best steps follow. DIFF from paper, equation 10: the paper adds retention scaled by alpha
+    (intensity) without saying how many steps that is; this rule reaches all three at p = 1 with alpha = 1.
     """
 
     threshold: float = DEFAULT_THRESHOLD
@@ -55,12 +70,15 @@ class Policy:
         """Plain values for JSON."""
         return asdict(self) | {"retention_actions": list(self.retention_actions)}
 
+    def at_risk(self, churn_p: np.ndarray) -> np.ndarray:
+        """(N,) who is at risk at this policy's threshold; see `is_at_risk`."""
+        return is_at_risk(churn_p, self.threshold)
+
     def n_retention(self, churn_p: np.ndarray) -> np.ndarray:
-        """(N,) retention steps of each plan, 0 to 3; 0 for who is not at risk, or whose risk is unknown (NaN)."""
-        at_risk = churn_p > self.threshold
+        """(N,) retention steps of each plan, 0 to 3, never fewer at a higher risk; 0 if the risk is unknown (NaN)."""
+        at_risk = self.at_risk(churn_p)
         if self.mode == "override":
             return np.where(at_risk, N_STEPS, 0)
-        excess = np.where(at_risk, churn_p - self.threshold, 0.0) / max(1 - self.threshold, 1e-12)
-        # Rounded before the ceiling: 3 * (0.8 - 0.4) / 0.6 is 2 on paper and must not be pushed over it by the last
-        # binary digit.
+        excess = np.where(at_risk, rounded(churn_p) - self.threshold, 0.0) / max(1 - self.threshold, 1e-12)
+        # Rounded before the ceiling, because 3 * (0.8 - 0.4) / 0.6 is exactly 2 but not in binary digits.
         return np.minimum(np.ceil(np.round(N_STEPS * self.intensity * excess, 9)), N_STEPS).astype(np.int64)

@@ -3,34 +3,53 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 
 import numpy as np
 import pandas as pd
 
 from crm_models.core.errors import ConfigError
-from crm_models.planning.policy import PROBABILITY_DIGITS
+from crm_models.core.schema import N_STEPS
+from crm_models.planning.policy import Policy, rounded
 
 
 class RiskIndex:
-    """Churn probabilities in order, so that moving a threshold over a million customers is a look-up, not a pass."""
+    """Churn probabilities in order: moving a threshold over a million customers is a binary search, not a pass.
+
+    Agrees with `is_at_risk` and `Policy.n_retention` for every customer and threshold (tests/planning).
+    """
 
     def __init__(self, churn_p: np.ndarray) -> None:
         known = np.flatnonzero(~np.isnan(churn_p))
-        rounded = np.round(churn_p[known], PROBABILITY_DIGITS)
-        order = np.argsort(rounded, kind="stable")
-        self._rows, self._sorted = known[order], rounded[order]
+        risk = rounded(churn_p[known])
+        order = np.argsort(risk, kind="stable")
+        self._rows, self._sorted = known[order], risk[order]
         self._sums = np.concatenate([[0.0], np.cumsum(self._sorted)])
 
     def n_at_risk(self, threshold: float) -> int:
-        """Customers strictly above the threshold."""
+        """Number of customers at risk."""
         return len(self._sorted) - self._place(threshold)
 
     def rows_at_risk(self, threshold: float) -> np.ndarray:
-        """Rows of the customers strictly above the threshold, riskiest first."""
+        """Rows of the customers at risk, highest risk first."""
         return self._rows[self._place(threshold) :][::-1]
 
+    @property
+    def rows(self) -> np.ndarray:
+        """Rows of all customers whose risk is known, highest risk first."""
+        return self._rows[::-1]
+
+    def n_with_retention(self, policy: Policy) -> tuple[int, ...]:
+        """(3,) customers whose plan has at least one, two, three retention steps under a policy."""
+
+        def steps_of(at: int) -> int:
+            return int(policy.n_retention(self._sorted[at : at + 1])[0])
+
+        n = len(self._sorted)
+        return tuple(n - bisect_left(range(n), k, key=steps_of) for k in range(1, N_STEPS + 1))
+
     def flips(self, one: float, other: float) -> np.ndarray:
-        """Rows of the customers who are at risk at one of the two thresholds and not at the other."""
+        """Rows of the customers who are at risk at exactly one of the two thresholds, lowest risk first."""
         low, high = sorted((self._place(one), self._place(other)))
         return self._rows[low:high]
 
@@ -40,11 +59,11 @@ class RiskIndex:
     def expected_value(
         self, *, cost: float, value: float, success_rate: float, capacity: int | None = None, points: int = 101
     ) -> pd.DataFrame:
-        """What contacting everybody at risk is worth, for thresholds from 0 to 1.
+        """Expected value of contacting everybody at risk, for thresholds from 0 to 1.
 
         Contacting customer i is worth p_i * success_rate * value - cost: a churner is kept with probability
-        `success_rate`. With a capacity only the riskiest are contacted. Columns: `threshold`, `contacted`,
-        `kept` (expected), `value`, `best` (True for the best threshold, the highest of equals).
+        `success_rate`. With a capacity, only the customers with the highest risk are contacted. Columns: `threshold`,
+        `contacted`, `kept` (expected number), `value`, `best` (True for the best threshold, the highest if several).
         """
         for name, number in (("cost", cost), ("value", value), ("success_rate", success_rate)):
             if not 0 <= number < math.inf:

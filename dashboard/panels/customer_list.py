@@ -46,11 +46,6 @@ class Filter:
     source: str | None = None
     sort: str = SORTS[0]
 
-    @property
-    def is_open(self) -> bool:
-        """Whether it lets everybody through."""
-        return not self.search and self.who == "everybody" and self.source is None
-
 
 def current_filter() -> Filter:
     """The filter of this viewer, also where it is not drawn."""
@@ -103,17 +98,17 @@ def filtered(card: store.RunCard, everybody: CustomerScores, policy: Policy, wan
     """Rows of the cohort that pass the filter, in its order. A pass over a million customers takes tens of ms."""
     n = len(everybody.customer_id)
     passes = np.ones(n, dtype=bool)
-    risky = np.round(everybody.churn_p, 6) > policy.threshold
+    at_risk = policy.at_risk(everybody.churn_p)
     if wanted.search:
         ids = predictions.ids(predictions.scores_mark(card), everybody.customer_id)
         passes &= pc.match_substring(ids, wanted.search, ignore_case=True).to_numpy(zero_copy_only=False)
     if wanted.who != "everybody":
-        passes &= risky if wanted.who == "at risk" else ~risky
+        passes &= at_risk if wanted.who == "at risk" else ~at_risk
     if wanted.source is not None:
         passes &= _source(everybody, policy) == PLAN_SOURCES.index(wanted.source)
     risk = store.risk_index(card)
     if wanted.sort in SORTS[:2] and risk is not None:
-        rows = risk.rows_at_risk(-1.0)
+        rows = risk.rows
         rows = np.concatenate([rows, np.flatnonzero(np.isnan(everybody.churn_p))])
         rows = rows if wanted.sort == SORTS[0] else rows[::-1]
         return rows[passes[rows]]
@@ -129,7 +124,7 @@ def _source(everybody: CustomerScores, policy: Policy) -> np.ndarray:
     if everybody.plans is not None:
         has_model = (everybody.n_events > 0) & (everybody.plans.actions > 0).any(axis=1)
     source = np.where(has_model, PLAN_SOURCES.index("model"), PLAN_SOURCES.index("fallback"))
-    turned = policy.n_retention(np.round(everybody.churn_p, 6)) > 0
+    turned = policy.n_retention(everybody.churn_p) > 0
     return np.where(turned, PLAN_SOURCES.index(policy.mode), source)
 
 

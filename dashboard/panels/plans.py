@@ -48,7 +48,7 @@ def decide(card: store.RunCard, bound: Bound) -> None:
     threshold = policy_panels.threshold_slider()
     policy = bound.policy = session.policy()
     n, at_risk = len(everybody.customer_id), risk.n_at_risk(threshold)
-    steps = predictions.steps_by_risk(policy, risk.n_at_risk)
+    steps = risk.n_with_retention(policy)
     with st.container(horizontal=True):
         st.metric(
             "Customers at risk",
@@ -68,7 +68,7 @@ def decide(card: store.RunCard, bound: Bound) -> None:
         )
     # The browser paints together what arrives close together, and a chart takes it long: the numbers go first.
     time.sleep(PAINT_SECONDS)
-    known = risk.n_at_risk(-1.0) > 0
+    known = len(risk.rows) > 0
     at_risk_tab, changes, best, listed = st.tabs(
         TABS, default=None if known else TABS[3], key="plans_tab", on_change="rerun", bind="query-params"
     )
@@ -128,7 +128,7 @@ def _what_changes(card: store.RunCard, everybody: CustomerScores, risk: RiskInde
     mark = predictions.scores_mark(card)
     words = predictions.catalogue(card, policy)
     with st.spinner("Making everybody's plans, once for these retention actions", show_time=True):
-        mix = predictions.mix(mark, policy, everybody, words, risk.rows_at_risk(-1.0))
+        mix = predictions.mix(mark, policy, everybody, words, risk)
     widgets.chart(
         decision_charts.before_after(mix, policy.retention_actions),
         key="mix",

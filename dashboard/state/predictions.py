@@ -21,14 +21,16 @@ import streamlit as st
 from crm_models.core.errors import DataError
 from crm_models.core.files import new_file
 from crm_models.core.records import CustomerScores
-from crm_models.core.schema import MODEL_NAMES, N_STEPS
+from crm_models.core.schema import MODEL_NAMES
 from crm_models.data.cohort import Cohort, moment_days, select
 from crm_models.data.split import planning_moment
 from crm_models.data.storage import last_moment_days, part, part_starts
+from crm_models.planning import action_mix
 from crm_models.planning.plans import Catalogue, Plans, make_plans
 from crm_models.planning.policy import Policy
+from crm_models.planning.thresholds import RiskIndex
 from dashboard.jobs import scoring
-from dashboard.state import action_mix, store
+from dashboard.state import store
 
 if TYPE_CHECKING:
     from crm_models.core.records import ChurnPredictions, SequencePredictions
@@ -88,40 +90,32 @@ def mix_before(mark: str, retention: tuple[str, ...], _everybody: CustomerScores
     return counts
 
 
-def mix(
-    mark: str, policy: Policy, everybody: CustomerScores, words: Catalogue, rows_by_risk: np.ndarray
-) -> pd.DataFrame:
-    """How often each action stands in a plan: `action`, `before`, `after` the policy.
+def mix(mark: str, policy: Policy, everybody: CustomerScores, words: Catalogue, risk: RiskIndex) -> pd.DataFrame:
+    """Occurrences of each action in all plans: `action`, `before` and `after` the policy.
 
-    rows_by_risk: everybody whose risk is known, riskiest first. The first call for these retention actions passes over
-    all customers; from then on a threshold is a look-up, and the plans of a few thousand at most.
+    The first call for these retention actions passes over all customers; after that, a threshold takes a look-up and
+    the plans of a few thousand customers at most.
     """
-    retention = policy.retention_actions
-    before = mix_before(mark, retention, everybody, words)
+    before = mix_before(mark, policy.retention_actions, everybody, words)
 
     def change_of_first(k: int, n: int) -> np.ndarray:
-        sums = _change_sums(mark, retention, k, everybody, rows_by_risk, words)
-        rest = rows_by_risk[n - n % action_mix.BLOCK : n]
-        found = sums[n // action_mix.BLOCK]
-        return found + action_mix.change(store.of_rows(everybody, rest), words, retention, k) if len(rest) else found
+        sums = _change_sums(mark, policy.retention_actions, k, everybody, risk, words)
+        rest = risk.rows[n - n % action_mix.BLOCK : n]
+        total = sums[n // action_mix.BLOCK]
+        return total + action_mix.change(everybody.take(rest), words, policy, k) if len(rest) else total
 
-    risks = _risks_in_order(mark, everybody.churn_p, rows_by_risk)
-    after = action_mix.mix_after(before, policy, risks, change_of_first)
+    after = action_mix.mix_after(before, policy, risk, change_of_first)
     table = pd.DataFrame({"action": words.labels, "before": before, "after": after})
     used = table[(table["before"] > 0) | (table["after"] > 0)]
     return used.sort_values("after", ascending=False, kind="stable").reset_index(drop=True)
 
 
-@st.cache_resource(max_entries=3, show_spinner=False)
-def _risks_in_order(mark: str, _churn_p: np.ndarray, _rows: np.ndarray) -> np.ndarray:
-    return action_mix.risks_in_order(_churn_p, _rows)
-
-
 @st.cache_resource(max_entries=9, show_spinner=False)
 def _change_sums(
-    mark: str, retention: tuple[str, ...], k: int, _everybody: CustomerScores, _rows: np.ndarray, _words: Catalogue
+    mark: str, retention: tuple[str, ...], k: int, _everybody: CustomerScores, _risk: RiskIndex, _words: Catalogue
 ) -> np.ndarray:
-    return action_mix.change_sums(_everybody, _rows, _words, retention, k)
+    policy = Policy(retention_actions=retention)  # the number of steps is given, so only the actions matter
+    return action_mix.change_sums(_everybody, _risk.rows, _words, policy, k)
 
 
 def chunks(everybody: CustomerScores, rows: np.ndarray, words: Catalogue, policy: Policy) -> Iterator[Plans]:
@@ -130,26 +124,12 @@ def chunks(everybody: CustomerScores, rows: np.ndarray, words: Catalogue, policy
     Of nobody, one stretch without plans: a file of them still has its header.
     """
     for first in range(0, max(len(rows), 1), CHUNK):
-        yield make_plans(store.of_rows(everybody, rows[first : first + CHUNK]), words, policy)
+        yield make_plans(everybody.take(rows[first : first + CHUNK]), words, policy)
 
 
 def plans(card: store.RunCard, everybody: CustomerScores, rows: np.ndarray, policy: Policy) -> Plans:
     """The plans of a few customers (rows of the cohort) under a policy."""
-    return make_plans(store.of_rows(everybody, np.asarray(rows)), catalogue(card, policy), policy)
-
-
-def steps_by_risk(policy: Policy, n_at_risk: Any) -> tuple[int, ...]:
-    """(3,) customers whose plan has at least one, two, three retention steps; n_at_risk: count above a probability.
-
-    graded: a k-th step comes where ceil(3 * intensity * (p - t) / (1 - t)) reaches k, that is above t + (k - 1) *
-    (1 - t) / (3 * intensity); so three look-ups stand for a pass over all customers.
-    """
-    if policy.mode == "override":
-        return (n_at_risk(policy.threshold),) * N_STEPS
-    if policy.intensity == 0:
-        return (0,) * N_STEPS
-    each = (1 - policy.threshold) / (N_STEPS * policy.intensity)
-    return tuple(n_at_risk(policy.threshold + k * each + (1e-9 if k else 0.0)) for k in range(N_STEPS))
+    return make_plans(everybody.take(np.asarray(rows)), catalogue(card, policy), policy)
 
 
 # ---- the models ------------------------------------------------------------------------------------------------------

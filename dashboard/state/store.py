@@ -1,7 +1,7 @@
-"""Cohorts, runs and the queue as the pages see them: on disk, read through caches whose keys change when files do.
+"""Cohorts, runs and the queue on disk, read through bounded caches whose keys change when files do.
 
-The caches are bounded. What they hand out as resources (cohorts, scores, models) is shared by all viewers: read it,
-never change it. What one viewer has chosen is `viewer`'s to know.
+Cached resources (cohorts, scores, models) are shared by all viewers: read them, never change them. The choices of one
+viewer are in `session`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import streamlit as st
 
 from crm_models.core.config import RunConfig
 from crm_models.core.errors import CrmError
-from crm_models.core.records import CustomerScores, DecodedPlans, EpochEnd
+from crm_models.core.records import CustomerScores, EpochEnd
 from crm_models.data.checks import Finding, check_cohort
 from crm_models.data.cohort import Cohort
 from crm_models.data.profile import CohortProfile, Headline, headline, profile
@@ -39,10 +39,10 @@ from dashboard.state.places import (
     runs_folder,
     stamp,
 )
-from dashboard.state.places import exports_folder as exports_folder  # pages know the places through here
+from dashboard.state.places import exports_folder as exports_folder  # re-exported for the panels
 
 PULSE = "pulse"
-"""Session key of what `pulse` last said."""
+"""Session key of the last value of `pulse`."""
 
 MAX_GENERATED = 1_000_000
 
@@ -52,7 +52,7 @@ MAX_GENERATED = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class CohortCard:
-    """What a page needs of a cohort without loading it. about: `cohort.json`."""
+    """Facts on a cohort that need no table in memory. about: `cohort.json`."""
 
     name: str
     folder: Path
@@ -66,7 +66,7 @@ def cohort_names() -> list[str]:
 
 
 def cohort_card(name: str) -> CohortCard:
-    """The card of a saved cohort. `DataError` where it is missing or damaged."""
+    """The card of a saved cohort. Raises `DataError` if it is missing or damaged."""
     folder = cohorts_folder() / name
     about, facts = _cohort_facts(str(folder), stamp(folder))
     return CohortCard(name=name, folder=folder, about=about, facts=facts)
@@ -81,17 +81,17 @@ def cohort(name: str) -> Cohort:
 def cohort_profile(name: str) -> CohortProfile:
     """The profile of a cohort: action mix, history lengths, recency, features by churn, segments."""
     folder = cohorts_folder() / name
-    return _looked_over(str(folder), stamp(folder))[0]
+    return _described(str(folder), stamp(folder))[0]
 
 
 def findings(name: str) -> list[Finding]:
-    """What the data check says of a saved cohort."""
+    """Data check of a saved cohort."""
     folder = cohorts_folder() / name
-    return _looked_over(str(folder), stamp(folder))[1]
+    return _described(str(folder), stamp(folder))[1]
 
 
 def delete_cohort(name: str) -> None:
-    """Remove a cohort folder for good. Runs trained on it stay; they cannot be evaluated any more."""
+    """Delete a cohort folder. Runs trained on it are kept, but can no longer be evaluated."""
     remove(cohorts_folder() / name)
 
 
@@ -106,10 +106,10 @@ def _cohort(folder: str, stamp: str) -> Cohort:
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def _looked_over(folder: str, stamp: str) -> tuple[CohortProfile, list[Finding]]:
-    """Both at once, and the cohort is let go of: a million customers need not stay in memory to be described."""
-    whole = load_cohort(Path(folder))
-    return profile(whole), check_cohort(whole)
+def _described(folder: str, stamp: str) -> tuple[CohortProfile, list[Finding]]:
+    """Profile and data check of a cohort, computed together so that the cohort itself need not stay in memory."""
+    cohort = load_cohort(Path(folder))
+    return profile(cohort), check_cohort(cohort)
 
 
 # ---- runs ------------------------------------------------------------------------------------------------------------
@@ -117,9 +117,9 @@ def _looked_over(folder: str, stamp: str) -> tuple[CohortProfile, list[Finding]]
 
 @dataclass(frozen=True, kw_only=True)
 class RunCard:
-    """A run as pages see it. about: `config.json`; result: `result.json` or None.
+    """Facts on a run. about: `config.json`; result: `result.json` or None.
 
-    state: that of `RunStatus`, and `scoring` while the runner computes report and scores after training.
+    state: that of `RunStatus`, or `scoring` while the worker computes report and scores after training.
     """
 
     run_id: str
@@ -131,36 +131,36 @@ class RunCard:
 
     @property
     def cohort(self) -> str:
-        """Name of the cohort folder it was trained on."""
+        """Name of the cohort that the run was trained on."""
         return Path(self.about["cohort"]).name
 
     @property
     def config(self) -> RunConfig:
-        """Its settings."""
+        """The settings of the run."""
         return RunConfig.from_dict(self.about["config"])
 
     @property
     def preset(self) -> str:
-        """The starting point of its settings."""
+        """The preset that the settings start from."""
         return str(self.about["config"]["preset"])
 
     @property
     def search(self) -> str | None:
-        """The search that it is a trial of, or None."""
+        """Name of the search that this run is a trial of, or None."""
         return (self.about.get("search") or {}).get("name")
 
     @property
     def created(self) -> datetime:
-        """When it began (UTC)."""
+        """Start of the run (UTC)."""
         return datetime.fromisoformat(self.about["created_at"])
 
     @property
     def usable(self) -> bool:
-        """Whether it can be evaluated and planned with."""
+        """Whether the run has a trained model for evaluation and plans."""
         return self.status.has_weights and bool((self.result or {}).get("models"))
 
     def epochs(self, model: str) -> list[EpochEnd]:
-        """The epochs of one of its models so far."""
+        """Epochs of one model so far."""
         return [epoch for epoch in self.status.epochs if epoch.model == model]
 
 
@@ -170,13 +170,13 @@ def run_names() -> list[str]:
 
 
 def run_card(run_id: str) -> RunCard | None:
-    """The card of a run; None where the folder is none, or damaged."""
+    """The card of a run; None if its folder is missing or damaged."""
     folder = RunFolder(runs_folder() / run_id)
     try:
-        ended = mark(folder.folder / "result.json")
+        result_mark = mark(folder.folder / "result.json")
         about = _about(str(folder.folder), mark(folder.folder / "config.json"))
-        # A run that ended changes no more, unless it is resumed, which removes its result first.
-        status = _ended(str(folder.folder), ended) if ended and not folder.is_alive() else folder.status()
+        # A run that has ended no longer changes, unless it is resumed, which removes its result first.
+        status = _ended(str(folder.folder), result_mark) if result_mark and not folder.is_alive() else folder.status()
         result = folder.result()
     except (CrmError, KeyError, ValueError):
         return None
@@ -192,7 +192,7 @@ def run_cards(cohort: str | None = None) -> list[RunCard]:
 
 
 def start_run(cohort: str, *, arguments: list[str], about: str, wish: str) -> str:
-    """Queue a training of a cohort; returns the name of the run. arguments: options of the `train` command."""
+    """Queue a training on a cohort and return the name of the run. arguments: options of the `train` command."""
     queued = {job.job.run for job in jobs().jobs()}
     name = new_name(wish, runs_folder(), queued)
     jobs().add(Job(run=name, cohort=cohort, arguments=tuple(arguments), about=about))
@@ -200,93 +200,82 @@ def start_run(cohort: str, *, arguments: list[str], about: str, wish: str) -> st
 
 
 def resume_run(card: RunCard) -> None:
-    """Queue an interrupted or stopped run to go on from where it was."""
-    for old in ("report.json", "result.json"):
-        (card.folder.folder / old).unlink(missing_ok=True)
+    """Queue an interrupted or stopped run to resume from its last checkpoint."""
+    for name in ("report.json", "result.json"):
+        (card.folder.folder / name).unlink(missing_ok=True)
     jobs().add(Job(run=card.run_id, cohort=card.cohort, task="resume", about="resumed"))
 
 
 def delete_run(run_id: str) -> None:
-    """Remove a run folder and its log for good."""
+    """Delete a run folder and its log."""
     jobs().stop(run_id)
     remove(runs_folder() / run_id)
     jobs().log(run_id).unlink(missing_ok=True)
 
 
 def report(card: RunCard) -> dict[str, Any] | None:
-    """The scores on the run's held-out customers (`report.json`), or None while they are not there."""
+    """The scores on the run's held-out customers (`report.json`), or None while there is none."""
     file = card.folder.folder / "report.json"
-    written = mark(file)
-    return marked_json(str(file), written) if written else None
+    version = mark(file)
+    return marked_json(str(file), version) if version else None
 
 
 def scores(card: RunCard, cohort_name: str | None = None) -> CustomerScores | None:
-    """Everybody's churn probability and best plan, or None while they are not there; shared, read-only."""
+    """Churn probability and best plan of all customers, or None while there are none; shared, read-only."""
     file = scoring.scores_file(card.folder, cohorts_folder() / (cohort_name or card.cohort))
-    written = mark(file)
-    return _scores(str(file), written) if written else None
+    version = mark(file)
+    return _scores(str(file), version) if version else None
 
 
 def risk_index(card: RunCard, cohort_name: str | None = None) -> RiskIndex | None:
-    """Everybody's churn probability in order, for thresholds; None while there are no scores."""
+    """Sorted churn probabilities of all customers, for thresholds; None while there are no scores."""
     file = scoring.scores_file(card.folder, cohorts_folder() / (cohort_name or card.cohort))
-    written = mark(file)
-    return _risk_index(str(file), written) if written else None
+    version = mark(file)
+    return _risk_index(str(file), version) if version else None
 
 
 def plans_of(card: RunCard, rows: np.ndarray, policy: Policy, cohort_name: str | None = None) -> Plans | None:
     """The plans of some customers (rows of the cohort) under a policy; None while there are no scores."""
-    everybody = scores(card, cohort_name)
-    if everybody is None:
+    all_scores = scores(card, cohort_name)
+    if all_scores is None:
         return None
     catalogue = Catalogue.of(card.folder.encoder(), card.about["popular"], policy)
-    return make_plans(of_rows(everybody, rows), catalogue, policy)
-
-
-def of_rows(everybody: CustomerScores, rows: np.ndarray) -> CustomerScores:
-    """The scores of some customers (rows of the cohort), in the order given."""
-    plans = everybody.plans
-    return CustomerScores(
-        customer_id=everybody.customer_id[rows],
-        churn_p=everybody.churn_p[rows],
-        n_events=everybody.n_events[rows],
-        plans=None if plans is None else DecodedPlans(**{name: values[rows] for name, values in vars(plans).items()}),
-    )
+    return make_plans(everybody.take(rows), catalogue, policy)
 
 
 def ask_for_scores(card: RunCard) -> None:
-    """See that report and scores of a usable run come into being, in the background."""
-    here = (cohorts_folder() / card.cohort / "cohort.json").exists()
+    """Queue the missing report and scores of a usable run, unless they are queued or have failed."""
+    has_cohort = (cohorts_folder() / card.cohort / "cohort.json").exists()
     failed = any(failure.job.run == card.run_id for failure in jobs().failures())
     queued = any(job.job.run == card.run_id for job in jobs().jobs())
-    if card.usable and here and not queued and not failed:
+    if card.usable and has_cohort and not queued and not failed:
         jobs().add(Job(run=card.run_id, cohort=card.cohort, task="score", about="scores"))
 
 
 def work() -> list[JobAtWork]:
-    """The job at work and those that wait."""
+    """The current job and the waiting ones."""
     return jobs().jobs()
 
 
 def failures() -> list[FailedJob]:
-    """Jobs that left no run behind, newest first."""
+    """Jobs that failed without a run folder, newest first."""
     return jobs().failures()
 
 
 def pulse() -> str:
-    """Changes whenever a job begins, ends or moves on: what a waiting page looks at, cheap enough for every second."""
+    """A text that changes when a job starts, ends or moves up; cheap enough for a waiting page to poll every second."""
     jobs().keep_going()
     return " ".join(f"{job.job.run}:{job.state}:{job.place}" for job in work()) + f" {len(failures())}"
 
 
 def _state(run_id: str, status: RunStatus) -> str:
-    """What to show: between two files of a run that is under way, its folder alone looks interrupted."""
-    now = [job for job in jobs().jobs() if job.job.run == run_id]
-    if now and now[0].state == "scoring" and status.is_over:
+    """State to show. While a job moves between two steps, its run folder alone would look interrupted."""
+    own_jobs = [job for job in jobs().jobs() if job.job.run == run_id]
+    if own_jobs and own_jobs[0].state == "scoring" and status.is_over:
         return "scoring"
-    if now and now[0].state == "training" and status.state == "interrupted" and jobs().is_working():
+    if own_jobs and own_jobs[0].state == "training" and status.state == "interrupted" and jobs().is_working():
         return "running"
-    if now and now[0].state == "waiting":
+    if own_jobs and own_jobs[0].state == "waiting":
         return "waiting"
     return status.state
 

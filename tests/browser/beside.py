@@ -24,7 +24,6 @@ from crm_models.core.records import CustomerScores
 from crm_models.inference.score_store import read_scores, write_scores
 from crm_models.runs.folder import RunFolder
 from dashboard.jobs import scoring
-from dashboard.state.store import of_rows
 from tests.browser.conftest import ARGUMENTS, AT_REST, CHROMIUM, served
 
 COHORT, RUN = "measured", "quick"
@@ -57,7 +56,7 @@ def _over_again(few: CustomerScores, cohort: Path) -> Iterator[CustomerScores]:
     names = pq.read_table(cohort / "customers.parquet", columns=["customer_id"])["customer_id"].to_numpy()
     for first in range(0, len(names), SCORED):
         own = names[first : first + SCORED]
-        yield replace(of_rows(few, np.arange(len(own))), customer_id=own)
+        yield replace(few.take(np.arange(len(own))), customer_id=own)
 
 
 def _spread(stream: Iterator[CustomerScores]) -> Iterator[CustomerScores]:

@@ -1,14 +1,16 @@
 """The mix of actions at any threshold: the same counts as making everybody's plans, without making them."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
 from crm_models.core.records import CustomerScores, DecodedPlans
+from crm_models.planning import action_mix
 from crm_models.planning.plans import Catalogue, make_plans
-from crm_models.planning.plans import action_mix as mix_of
 from crm_models.planning.policy import Policy
 from crm_models.planning.thresholds import RiskIndex
-from dashboard.state import action_mix, predictions
+from dashboard.state import predictions
 
 N, ACTIONS = 500, 9
 CALL = ("Call", "a1", "Offer")
@@ -40,30 +42,32 @@ def words(policy: Policy) -> Catalogue:
 @pytest.mark.parametrize("intensity", [0.0, 0.5, 1.0, 7.0])
 def test_the_mix_is_that_of_everybodys_plans_at_every_threshold(everybody, mode, intensity, monkeypatch, request):
     monkeypatch.setattr(action_mix, "BLOCK", 64)
-    rows = RiskIndex(everybody.churn_p).rows_at_risk(-1.0)
+    risk = RiskIndex(everybody.churn_p)
     for threshold in (0.0, 0.1, 0.3, 0.4, 0.5, 2 / 3, 0.9, 1.0):
         policy = Policy(threshold=threshold, mode=mode, intensity=intensity, retention_actions=CALL)
-        found = predictions.mix(request.node.name, policy, everybody, words(policy), rows)
-        made = mix_of(make_plans(everybody, words(policy), policy))
-        assert found.set_index("action").to_dict() == made.set_index("action").to_dict()
+        found = predictions.mix(request.node.name, policy, everybody, words(policy), risk)
+        plans = make_plans(everybody, words(policy), policy)
+        for column, codes in (("before", plans.before), ("after", plans.action)):
+            counted = Counter(plans.catalogue.labels[code] for code in codes.ravel() if code >= 0)
+            assert Counter(found.set_index("action")[column].to_dict()) == counted
         assert found["after"].is_monotonic_decreasing
 
 
 def test_after_the_first_look_a_threshold_makes_the_plans_of_a_few_customers_only(everybody, monkeypatch, request):
     monkeypatch.setattr(action_mix, "BLOCK", 64)
-    rows = RiskIndex(everybody.churn_p).rows_at_risk(-1.0)
+    risk = RiskIndex(everybody.churn_p)
     policies = [Policy(threshold=t, mode="graded") for t in (0.0, 0.11, 0.42, 0.77)]
     for policy in policies:
-        predictions.mix(request.node.name, policy, everybody, words(policy), rows)
+        predictions.mix(request.node.name, policy, everybody, words(policy), risk)
     planned = []
 
     def counted(scores, *rest):
         planned.append(len(scores.customer_id))
         return make_plans(scores, *rest)
 
-    monkeypatch.setattr("dashboard.state.action_mix.make_plans", counted)
+    monkeypatch.setattr("crm_models.planning.action_mix.make_plans", counted)
     monkeypatch.setattr("dashboard.state.predictions.make_plans", counted)
     for policy in policies:
         planned.clear()
-        predictions.mix(request.node.name, policy, everybody, words(policy), rows)
+        predictions.mix(request.node.name, policy, everybody, words(policy), risk)
         assert sum(planned) <= 5 * 64

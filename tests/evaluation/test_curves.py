@@ -24,6 +24,7 @@ from crm_models.evaluation.curves import (
 )
 from crm_models.evaluation.intervals import auc_with_interval, wilson
 from crm_models.evaluation.scores import calibration_error, sequence_scores
+from crm_models.planning.policy import rounded
 
 
 def churners(churned: Any, p: Any) -> ChurnPredictions:
@@ -105,7 +106,8 @@ def test_the_area_under_the_curve_is_the_auc(digits):
     predictions = many(400, digits)
     table = roc_table(predictions)
     area = np.trapezoid(table["tpr"], table["fpr"])
-    assert area == pytest.approx(auc_with_interval(predictions.churned, predictions.churn_p).value, abs=1e-12)
+    auc = auc_with_interval(predictions.churned, rounded(predictions.churn_p)).value
+    assert area == pytest.approx(auc, abs=1e-12)
 
 
 def test_a_thinned_curve_keeps_its_ends_its_hull_and_its_area():

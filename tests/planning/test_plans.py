@@ -16,7 +16,6 @@ from crm_models.planning.plans import (
     STEP_MODEL,
     STEP_RETENTION,
     Catalogue,
-    action_mix,
     make_plans,
     reasons,
 )
@@ -164,9 +163,3 @@ def test_permuting_customers_permutes_plans(churn_p, policy, actions):
 def test_intensity_zero_changes_nothing(churn_p, threshold):
     plans = plan(Policy(mode="graded", intensity=0.0, threshold=threshold), churn_p, [1, 2, 3])
     np.testing.assert_array_equal(plans.action, plans.before)
-
-
-def test_the_action_mix_counts_steps_before_and_after():
-    mix = action_mix(plan(Policy(), [0.1, 0.9], [1, 2, 3])).set_index("action")
-    assert mix.loc["call"].tolist() == [2, 1]
-    assert mix.loc["Provide a discount"].tolist() == [0, 1]

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crm_models.planning.policy import Policy
 from crm_models.planning.thresholds import RiskIndex
-from tests.planning.test_plans import probabilities
+from tests.planning.test_plans import policies, probabilities
 
 
 @given(probabilities, st.floats(0, 1), st.floats(0, 1))
@@ -16,6 +17,18 @@ def test_the_risk_index_agrees_with_a_pass_over_everybody(churn_p, one, other):
     assert index.n_at_risk(one) == len(above(one))
     assert set(index.rows_at_risk(one)) == above(one)
     assert set(index.flips(one, other)) == above(one) ^ above(other)
+
+
+@given(probabilities, policies)
+def test_it_counts_retention_steps_as_the_policy_does(churn_p, policy):
+    n_steps = policy.n_retention(np.array(churn_p))
+    assert RiskIndex(np.array(churn_p)).n_with_retention(policy) == tuple((n_steps >= k).sum() for k in (1, 2, 3))
+
+
+def test_retention_steps_of_three_customers_by_hand():
+    # Graded from 0.4 to 1 in thirds: 0.5 gets one step, 0.7 two, 0.9 three.
+    policy = Policy(threshold=0.4, mode="graded")
+    assert RiskIndex(np.array([0.9, 0.2, 0.5, np.nan, 0.7])).n_with_retention(policy) == (3, 2, 1)
 
 
 def test_expected_value_by_hand():
