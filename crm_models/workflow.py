@@ -6,7 +6,7 @@ The command line, the app and notebooks all come through here. Heavy imports hap
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ import pandas as pd
 
 from crm_models.core.config import RunConfig
 from crm_models.core.errors import ConfigError
-from crm_models.core.files import need_own_folder, read_whole
+from crm_models.core.files import need_own_folder
 from crm_models.core.prefetch import prefetch
 from crm_models.core.presets import preset as preset_config
 from crm_models.core.provenance import now
@@ -29,6 +29,8 @@ from crm_models.runs.folder import RunFolder
 if TYPE_CHECKING:
     from crm_models.data.checks import Finding
     from crm_models.data.features import CohortArrays
+    from crm_models.planning.export import ExportSettings
+    from crm_models.planning.plans import Plans
     from crm_models.planning.policy import Policy
     from crm_models.runs.trials import Trial
 
@@ -236,26 +238,48 @@ def plan(
 
     Customers stream through part by part: memory does not grow with the cohort. as_of: `cohort`, `latest` or a date.
     """
-    from crm_models.planning.export import ExportSettings, write_plans
-    from crm_models.planning.plans import Catalogue, make_plans
+    from crm_models.planning.export import ExportSettings
+    from crm_models.planning.plans import make_plans
+    from crm_models.runs.trained import plan_catalogue
 
     run = RunFolder(run_folder)
     run.need_weights()
     folder = Path(cohort or run.about()["cohort"])
-    encoder, about_run = run.encoder(), run.about()
-    with read_whole(run.folder / "config.json", "the popular actions of a run", "train it again"):
-        catalogue = Catalogue.of(encoder, about_run["popular"], policy)
+    catalogue = plan_catalogue(run, policy)
     scores = score_stream(run, folder, as_of=as_of, device=device, threads=threads, progress=progress)
     settings = ExportSettings(run_id=run.run_id, scored_at=now(), layout=layout, api_exact=api_exact)
+    plans = (make_plans(s, catalogue, policy) for s in scores)
+    return export_plans(plans, Path(out), settings, run=run, cohort=folder, policy=policy, as_of=as_of)
+
+
+def export_plans(
+    plans: Iterable[Plans],
+    out: Path,
+    settings: ExportSettings,
+    *,
+    run: RunFolder,
+    cohort: Path,
+    policy: Policy,
+    as_of: str | None = None,
+    selection: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write plans of a run as CSV with a manifest beside it; returns the manifest.
+
+    The one exporter of the command line and the app. as_of: as for `plan`. selection: which customers the plans are
+    for, if not all, for the manifest.
+    """
+    from crm_models.planning.export import write_plans
+
+    about_cohort, about_run = describe(cohort), run.about()
     about = {
-        "cohort": describe(folder)["name"],
-        "cohort_hash": digest(folder),
+        "cohort": about_cohort["name"],
+        "cohort_hash": digest(cohort),
         "trained_on_cohort_hash": about_run["cohort_hash"],
         "policy": policy.to_dict(),
-        "as_of": _moment_said(describe(folder), as_of),
+        "as_of": _moment_said(about_cohort, as_of),
         "notes": about_run["notes"],
     }
-    return write_plans((make_plans(s, catalogue, policy) for s in scores), Path(out), settings, about)
+    return write_plans(plans, out, settings, about | (selection or {}))
 
 
 def score_stream(

@@ -7,7 +7,6 @@ alone. Fields are quoted as RFC 4180 asks, encoding is UTF-8, lines end in CR LF
 from __future__ import annotations
 
 import csv
-import io
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -29,12 +28,16 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\0", "\uff1d", "\uff0b"
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSettings:
-    """How plans are written. api_exact leaves text as it is, for loaders that would keep the apostrophe."""
+    """How plans are written. api_exact leaves text as it is, for loaders that would keep the apostrophe.
+
+    download_name: the name of the CSV for whoever downloads it, if not that of the file.
+    """
 
     run_id: str
     scored_at: str
     layout: PlanLayout = "wide"
     api_exact: bool = False
+    download_name: str | None = None
 
 
 def neutralised(text: str) -> str:
@@ -63,7 +66,7 @@ def write_plans(stream: Iterable[Plans], out: Path, settings: ExportSettings, ab
                 for name, n in own["by_source"].items():
                     counts["by_source"][name] += n
         manifest = about | {
-            "file": out.name,
+            "file": settings.download_name or out.name,
             "layout": settings.layout,
             "text": "exact" if settings.api_exact else "spreadsheet-safe",
             "run_id": settings.run_id,
@@ -80,13 +83,6 @@ def write_plans(stream: Iterable[Plans], out: Path, settings: ExportSettings, ab
 def manifest_path(out: Path) -> Path:
     """Where the manifest of a plan file lies: plans.csv has plans.manifest.json."""
     return out.with_name(f"{out.stem}.manifest.json")
-
-
-def plans_to_csv(plans: Plans, settings: ExportSettings) -> bytes:
-    """The same CSV in memory, for a download."""
-    text = io.StringIO(newline="")
-    _write(plans, text, settings, header=True)
-    return text.getvalue().encode("utf-8")
 
 
 def _write(plans: Plans, handle: TextIO, settings: ExportSettings, *, header: bool) -> None:

@@ -11,12 +11,15 @@ import pandas as pd
 
 from crm_models.core.config import RunConfig
 from crm_models.core.errors import RunError
+from crm_models.core.files import read_whole
 from crm_models.core.records import ChurnPredictions, CustomerScores, SequencePredictions
 from crm_models.core.schema import CUSTOMER_ID, ModelName
 from crm_models.data.cohort import Cohort, Moment
 from crm_models.data.features import CohortArrays, FeatureEncoder
 from crm_models.data.split import Outcomes, Split, outcomes
 from crm_models.data.storage import load_cohort
+from crm_models.planning.plans import Catalogue
+from crm_models.planning.policy import Policy
 from crm_models.runs.earlier import current_weights
 from crm_models.runs.folder import RunFolder
 
@@ -30,6 +33,13 @@ def rows_of(cohort: Cohort, table: pd.DataFrame) -> Split:
     at = pd.Index(cohort.customers[CUSTOMER_ID]).get_indexer(pd.Index(table[CUSTOMER_ID]))
     rows = {part: np.sort(at[(table["part"] == part).to_numpy() & (at >= 0)]) for part in ("train", "valid", "test")}
     return Split(**rows)
+
+
+def plan_catalogue(run: RunFolder, policy: Policy) -> Catalogue:
+    """The vocabulary of this run's plans under a policy. `DataError` where the run's popular actions are damaged."""
+    encoder, popular = run.encoder(), run.about()["popular"]
+    with read_whole(run.folder / "config.json", "the popular actions of a run", "train it again"):
+        return Catalogue.of(encoder, popular, policy)
 
 
 @dataclass(frozen=True, kw_only=True)

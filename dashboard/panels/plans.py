@@ -7,16 +7,17 @@ import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from crm_models import workflow
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import PlanLayout
-from crm_models.data.storage import digest
-from crm_models.planning.export import ExportSettings, manifest_path, write_plans
+from crm_models.planning.export import ExportSettings, manifest_path
 from crm_models.planning.policy import Policy
 from crm_models.planning.thresholds import RiskIndex
 from dashboard.charts import decision as decision_charts
@@ -327,22 +328,30 @@ class Export:
     def file(self) -> Path:
         """The CSV, with its manifest beside it; the same request finds the same file."""
         policy = self.bound.policy
-        about = {"policy": policy.to_dict(), "selection": SCOPES[self.scope]}
+        selection: dict[str, Any] = {"selection": SCOPES[self.scope]}
         if self.scope == "filter":
-            about["filter"] = vars(self.bound.filter)
-        key = json.dumps([self.mark, self.layout, about], sort_keys=True)
+            selection["filter"] = vars(self.bound.filter)
+        key = json.dumps([self.mark, self.name, policy.to_dict(), selection], sort_keys=True)
         out = self.folder / f"plans-{hashlib.sha256(key.encode()).hexdigest()[:16]}.csv"
         if not (out.exists() and manifest_path(out).exists()):
             self.folder.mkdir(parents=True, exist_ok=True)
             _make_room(self.folder)
-            about |= {
-                "cohort": self.card.cohort,
-                "cohort_hash": digest(self.cohort),
-                "trained_on_cohort_hash": self.card.about["cohort_hash"],
-            }
-            settings = ExportSettings(run_id=self.card.run_id, scored_at=self.scored_at, layout=self.layout)
-            words = predictions.catalogue(self.card, policy)
-            write_plans(predictions.chunks(self.everybody, self.rows(policy), words, policy), out, settings, about)
+            settings = ExportSettings(
+                run_id=self.card.run_id,
+                scored_at=self.scored_at,
+                layout=self.layout,
+                download_name=f"{self.name}.csv",
+            )
+            catalogue = predictions.catalogue(self.card, policy)
+            workflow.export_plans(
+                predictions.chunks(self.everybody, self.rows(policy), catalogue, policy),
+                out,
+                settings,
+                run=self.card.folder,
+                cohort=self.cohort,
+                policy=policy,
+                selection=selection,
+            )
         return out
 
 

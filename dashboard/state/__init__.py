@@ -1,1 +1,1 @@
-"""What a viewer has chosen, and what lies on disk, through caches."""
+"""Session choices of a viewer, and cached access to the files of the workspace."""

@@ -1,4 +1,4 @@
-"""The first start: a demo cohort and its trainings, so that every page has something to show within seconds."""
+"""First start: a demo cohort and its trainings, so that every page has something to show within seconds."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ CUSTOMERS = 2_000
 
 
 def prepare() -> None:
-    """On the first start, draw the demo cohort and queue its trainings; afterwards, see that waiting jobs go on."""
+    """Generate the demo cohort and queue its trainings on the first start; on every start, resume waiting jobs."""
     if not (workspace() / "prepared").exists():
         workspace().mkdir(parents=True, exist_ok=True)
-        with locked(workspace() / "prepare.lock") as mine:
-            if mine is not None and not (workspace() / "prepared").exists():
+        with locked(workspace() / "prepare.lock") as lock:
+            if lock is not None and not (workspace() / "prepared").exists():
                 _make()
     jobs().keep_going()
 
@@ -26,7 +26,7 @@ def _make() -> None:
     if not store.cohort_names():
         cohorts_folder().mkdir(parents=True, exist_ok=True)
         workflow.generate(cohorts_folder() / COHORT, scenario="lifelike", customers=CUSTOMERS)
-        # The paper's small models take seconds, so that every page has something to show; the real ones follow.
+        # The paper's small models take seconds, so every page soon has something to show; the standard ones follow.
         jobs().add(Job(run="demo-quick", cohort=COHORT, arguments=("--preset", "paper"), about="paper preset"))
         jobs().add(Job(run="demo-standard", cohort=COHORT, arguments=("--preset", "standard"), about="standard preset"))
     (workspace() / "prepared").touch()

@@ -1,4 +1,4 @@
-"""Where things lie in the workspace, how folders are named, listed and removed, and when a file has changed."""
+"""Workspace folders: where they are, how they are named, listed and deleted, and when a file has changed."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def workspace() -> Path:
 
 
 def cohorts_folder() -> Path:
-    """Where cohort folders lie."""
+    """Folder of all cohort folders."""
     return workspace() / "cohorts"
 
 
 def runs_folder() -> Path:
-    """Where run folders lie."""
+    """Folder of all run folders."""
     return workspace() / "runs"
 
 
 def exports_folder() -> Path:
-    """Where plans for download are written."""
+    """Folder of the plans written for download."""
     return workspace() / "exports"
 
 
@@ -43,9 +43,9 @@ def jobs() -> JobFolder:
 
 
 def new_name(wish: str, folder: Path, taken: Collection[str] = ()) -> str:
-    """A folder name made of what the user typed: safe in a path and in an address, neither taken nor there yet."""
-    flat = unicodedata.normalize("NFKD", wish).encode("ascii", "ignore").decode().lower()
-    name = re.sub(r"[^a-z0-9]+", "-", flat).strip("-")[:48] or "cohort"
+    """A free folder name from what the user typed, safe in a path and in an address. taken: further names in use."""
+    ascii_text = unicodedata.normalize("NFKD", wish).encode("ascii", "ignore").decode().lower()
+    name = re.sub(r"[^a-z0-9]+", "-", ascii_text).strip("-")[:48] or "cohort"
     free, k = name, 2
     while free in taken or (folder / free).exists():
         free, k = f"{name}-{k}", k + 1
@@ -53,7 +53,7 @@ def new_name(wish: str, folder: Path, taken: Collection[str] = ()) -> str:
 
 
 def mark(file: Path) -> str:
-    """Changes whenever the file does; "" where there is none."""
+    """A text that changes when the file does; "" if there is no file."""
     try:
         facts = file.stat()
     except OSError:
@@ -62,27 +62,27 @@ def mark(file: Path) -> str:
 
 
 def newest_first(folder: Path, marker: str) -> list[str]:
-    """Names of the folders in a folder that hold a file called `marker`, by its age."""
-    found = [(child / marker) for child in folder.iterdir() if child.is_dir()] if folder.is_dir() else []
-    there = [(file.stat().st_mtime_ns, file.parent.name) for file in found if file.exists()]
-    return [name for _, name in sorted(there, reverse=True) if not name.startswith(".")]
+    """Names of the subfolders that hold a file called `marker`, newest file first."""
+    files = [(child / marker) for child in folder.iterdir() if child.is_dir()] if folder.is_dir() else []
+    dated = [(file.stat().st_mtime_ns, file.parent.name) for file in files if file.exists()]
+    return [name for _, name in sorted(dated, reverse=True) if not name.startswith(".")]
 
 
 def remove(folder: Path) -> None:
-    """Rename first, so that a half-deleted folder is never taken for a whole one."""
+    """Delete a folder. It is renamed first, so that a half-deleted folder is never taken for a complete one."""
     if folder.exists():
-        doomed = folder.parent / f".{folder.name}.{time.time_ns()}.old"
-        folder.replace(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
+        renamed = folder.parent / f".{folder.name}.{time.time_ns()}.old"
+        folder.replace(renamed)
+        shutil.rmtree(renamed, ignore_errors=True)
 
 
 def stamp(folder: Path) -> str:
-    """Changes whenever one of the tables of a cohort does; cheap, unlike a digest of a gigabyte."""
+    """A text that changes when one of the tables of a cohort does; cheap, unlike a digest of a gigabyte."""
     tables = ("cohort.json", "customers.parquet", "interactions.parquet", "actions.parquet")
     return "/".join(filter(None, (mark(folder / name) for name in tables)))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def marked_json(file: str, mark: str) -> Any:
-    """The content of a JSON file, read once for each of its `mark`s."""
+    """The content of a JSON file, read once per `mark`."""
     return read_json(Path(file))

@@ -29,6 +29,7 @@ from crm_models.planning import action_mix
 from crm_models.planning.plans import Catalogue, Plans, make_plans
 from crm_models.planning.policy import Policy
 from crm_models.planning.thresholds import RiskIndex
+from crm_models.runs.trained import plan_catalogue
 from dashboard.jobs import scoring
 from dashboard.state import store
 
@@ -77,7 +78,7 @@ def row_of(card: store.RunCard, everybody: CustomerScores, customer_id: str) -> 
 
 def catalogue(card: store.RunCard, policy: Policy) -> Catalogue:
     """The words that plans of this run under this policy are made of."""
-    return Catalogue.of(card.folder.encoder(), card.about["popular"], policy)
+    return plan_catalogue(card.folder, policy)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

@@ -1,6 +1,6 @@
-"""The only place that knows what a viewer has chosen: plain ids and numbers in their session, and in the address.
+"""Choices of one viewer: plain ids and numbers in the session state and in the address.
 
-A link so reopens the same view. What the ids stand for is on disk: see `store`.
+No other module knows them. A link reopens the same view. What the ids refer to is on disk: see `store`.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ from crm_models.core.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD,
 from crm_models.planning.policy import Policy
 from dashboard.state import store
 
-# Session keys. The first four are names in the address too.
+# Session keys. The first four are query parameters too.
 COHORT = "cohort"
 RUN = "run"
 CUSTOMER = "customer"
 THRESHOLD = "threshold"
 WATCHED = "training_under_way"
-_CHOSEN = "run_was_chosen"  # whether this viewer picked the run, or follows the newest one
+_CHOSEN = "run_was_chosen"  # True if this viewer picked the run, False if they follow the newest one
 _NEXT_COHORT = "cohort_from_the_next_run_on"
-_SAID = "messages_for_the_next_page"
+_MESSAGES = "messages_for_the_next_page"
 
 
 # ---- cohort and run --------------------------------------------------------------------------------------------------
 
 
 def choose_cohort(name: str) -> None:
-    """Make a cohort the current one; only before the selectors are drawn, or in a callback."""
+    """Select a cohort. Call it before the selectors are drawn, or in a callback."""
     st.session_state[COHORT] = name
     st.session_state[_CHOSEN] = False
 
 
 def choose_next(name: str) -> None:
-    """Make a cohort the current one from the next run of the script on; for after the selectors are drawn."""
+    """Select a cohort from the next script run on. Use it after the selectors are drawn."""
     st.session_state[_NEXT_COHORT] = name
 
 
 def choose_run(run_id: str) -> None:
-    """Make a run the current one, and its cohort with it."""
+    """Select a run, and its cohort with it."""
     card = store.run_card(run_id)
     if card is not None and card.cohort in store.cohort_names():
         st.session_state[COHORT] = card.cohort
@@ -49,10 +49,10 @@ def choose_run(run_id: str) -> None:
 
 
 def settle_choice() -> tuple[list[str], list[str]]:
-    """Before the selectors are drawn: the options of both, with the session set to a value that exists.
+    """Return the options of the cohort and run selectors, and set the session to values that exist.
 
-    A viewer who has not picked a run follows the newest usable one of the cohort, so that a training that ends while
-    the page is open is what the pages show next; a run in the address counts as picked.
+    Call it before the selectors are drawn. A viewer who has not picked a run follows the newest usable one of the
+    cohort, so pages switch to a training that ends while they are open. A run in the address counts as picked.
     """
     names = store.cohort_names()
     state = st.session_state
@@ -72,29 +72,29 @@ def settle_choice() -> tuple[list[str], list[str]]:
 
 
 def _best(cards: list[store.RunCard]) -> str | None:
-    """The run to show when nobody chose: the newest that was trained to its end.
+    """Default run: the newest one that was trained to its end.
 
-    One that was stopped comes next, then one with the paper's tiny models, and the trials of searches last: they have
-    one model only, and the newest is not the best.
+    Stopped runs come next, then runs of the paper preset. Trials of searches come last: they have only one model, and
+    the newest trial is not the best.
     """
     cards = sorted(cards, key=lambda card: card.search is not None)
-    real = [card for card in cards if card.preset != "paper" and card.search is None]
-    whole = [card for card in real if card.status.state == "finished"]
-    return (whole or real or cards)[0].run_id if cards else None
+    regular = [card for card in cards if card.preset != "paper" and card.search is None]
+    finished = [card for card in regular if card.status.state == "finished"]
+    return (finished or regular or cards)[0].run_id if cards else None
 
 
 def mark_chosen() -> None:
-    """Callback of the run selector: from now on this viewer stays with the run they picked."""
+    """Callback of the run selector: this viewer keeps the run they picked."""
     st.session_state[_CHOSEN] = True
 
 
 def follow_newest() -> None:
-    """Callback of the cohort selector: with another cohort, its newest run."""
+    """Callback of the cohort selector: show the newest run of the new cohort."""
     st.session_state[_CHOSEN] = False
 
 
 def current_cohort() -> store.CohortCard | None:
-    """The cohort chosen in the sidebar, or None where there is none or it cannot be read."""
+    """The cohort chosen in the sidebar, or None if there is none or it cannot be read."""
     name = st.session_state.get(COHORT)
     try:
         return store.cohort_card(name) if name else None
@@ -112,13 +112,13 @@ def current_run() -> store.RunCard | None:
 
 
 def say(message: str, icon: str = ":material/check_circle:") -> None:
-    """Leave a short message for the next time a page is drawn (a rerun or a page change would swallow it)."""
-    st.session_state.setdefault(_SAID, []).append((message, icon))
+    """Queue a short message for the next script run, because a rerun or page change would swallow it now."""
+    st.session_state.setdefault(_MESSAGES, []).append((message, icon))
 
 
 def said() -> list[tuple[str, str]]:
-    """The messages left, once."""
-    return st.session_state.pop(_SAID, [])
+    """Return the queued messages and clear them."""
+    return st.session_state.pop(_MESSAGES, [])
 
 
 # ---- policy ----------------------------------------------------------------------------------------------------------
@@ -126,41 +126,42 @@ def said() -> list[tuple[str, str]]:
 MODE = "mode"
 INTENSITY = "intensity"
 RETENTION = ("retention_1", "retention_2", "retention_3")
-"""Session keys of the policy; names in the address too, like the threshold."""
+"""Session keys of the policy; query parameters too, like the threshold."""
 
 
 def threshold() -> float:
-    """The churn threshold of this viewer, also where its slider is not drawn."""
+    """The churn threshold of this viewer, also on pages without its slider."""
     return float(st.session_state.get(THRESHOLD, _in_address(THRESHOLD, DEFAULT_THRESHOLD)))
 
 
 def mode() -> PlanMode:
-    """What the viewer wants done above the threshold."""
-    found = st.session_state.get(MODE) or st.query_params.get(MODE)
-    return "graded" if found == "graded" else "override"
+    """How plans change above the threshold: override or graded."""
+    value = st.session_state.get(MODE) or st.query_params.get(MODE)
+    return "graded" if value == "graded" else "override"
 
 
 def intensity() -> float:
-    """How fast the retention steps of a graded plan grow with the risk."""
+    """How fast the number of retention steps in a graded plan grows with the churn risk."""
     return float(st.session_state.get(INTENSITY, _in_address(INTENSITY, 1.0)))
 
 
 def policy() -> Policy:
-    """The policy of this viewer; with the usual retention actions where theirs are blank or equal."""
+    """The policy of this viewer; default retention actions where theirs are blank or repeated."""
     state, actions = st.session_state, []
     for key, default in zip(RETENTION, DEFAULT_RETENTION_ACTIONS, strict=True):
-        named = state.get(key, st.query_params.get(key))
-        actions.append(default if named is None else str(named))
-    known: dict[str, Any] = {"threshold": threshold(), "mode": mode(), "intensity": intensity()}
+        action = state.get(key, st.query_params.get(key))
+        actions.append(default if action is None else str(action))
+    settings: dict[str, Any] = {"threshold": threshold(), "mode": mode(), "intensity": intensity()}
     try:
-        return Policy(**known, retention_actions=tuple(actions))
+        return Policy(**settings, retention_actions=tuple(actions))
     except ConfigError:
-        return Policy(**known)
+        return Policy(**settings)
 
 
 def _in_address(name: str, default: float) -> float:
+    """A number from the query parameters; the default if it is missing, malformed or out of range."""
     try:
-        found = float(st.query_params.get(name, default))
+        value = float(st.query_params.get(name, default))
     except ValueError:
         return default
-    return found if 0 <= found <= (1.0 if name == THRESHOLD else 10.0) else default  # the widgets do the same
+    return value if 0 <= value <= (1.0 if name == THRESHOLD else 10.0) else default  # as the widgets do

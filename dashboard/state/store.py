@@ -22,10 +22,11 @@ from crm_models.data.cohort import Cohort
 from crm_models.data.profile import CohortProfile, Headline, headline, profile
 from crm_models.data.storage import describe, load_cohort
 from crm_models.inference.score_store import read_scores
-from crm_models.planning.plans import Catalogue, Plans, make_plans
+from crm_models.planning.plans import Plans, make_plans
 from crm_models.planning.policy import Policy
 from crm_models.planning.thresholds import RiskIndex
 from crm_models.runs.folder import RunFolder, RunStatus
+from crm_models.runs.trained import plan_catalogue
 from dashboard.jobs import scoring
 from dashboard.jobs.queue import FailedJob, Job, JobAtWork
 from dashboard.state.places import (
@@ -200,7 +201,7 @@ def start_run(cohort: str, *, arguments: list[str], about: str, wish: str) -> st
 
 
 def resume_run(card: RunCard) -> None:
-    """Queue an interrupted or stopped run to resume from its last checkpoint."""
+    """Queue an interrupted or stopped run to resume where it ended."""
     for name in ("report.json", "result.json"):
         (card.folder.folder / name).unlink(missing_ok=True)
     jobs().add(Job(run=card.run_id, cohort=card.cohort, task="resume", about="resumed"))
@@ -239,8 +240,7 @@ def plans_of(card: RunCard, rows: np.ndarray, policy: Policy, cohort_name: str |
     all_scores = scores(card, cohort_name)
     if all_scores is None:
         return None
-    catalogue = Catalogue.of(card.folder.encoder(), card.about["popular"], policy)
-    return make_plans(everybody.take(rows), catalogue, policy)
+    return make_plans(all_scores.take(rows), plan_catalogue(card.folder, policy), policy)
 
 
 def ask_for_scores(card: RunCard) -> None:

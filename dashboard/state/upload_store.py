@@ -1,6 +1,6 @@
-"""Uploaded files between two clicks: read once, put together once for each way of mapping them.
+"""Cache of uploaded files, so that each is read once, and each column mapping is built once, across script reruns.
 
-Kept for half an hour, and few of them: an upload is looked at again with every click on the page.
+A few entries, kept for half an hour.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from dashboard.state.uploads import Mapped, build, read_upload
 
 @st.cache_resource(max_entries=6, ttl="30m", show_spinner="Reading the file")
 def uploaded_table(file_id: str, name: str, _file: Any) -> pd.DataFrame:
-    """The table in an uploaded file; `file_id` is Streamlit's own, unique to the upload."""
+    """The table in an uploaded file; `file_id` is the id that Streamlit gives the upload."""
     return read_upload(name, _file.getvalue())
 
 
 def checked_cohort(tables: list[Mapped], name: str, churn_days: float | None) -> tuple[Cohort, list[Finding]]:
-    """The cohort of mapped uploads, and what the data check says of it."""
+    """The cohort built from mapped uploads, and its data check."""
     parts = [(t.upload, t.file, t.kind, sorted(t.columns.items()), t.drop, t.positive) for t in tables]
     return _built(repr((parts, name, churn_days)), tables, name, churn_days)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import streamlit as st
 
+from crm_models import workflow
 from crm_models.inference.score_store import read_scores
 from crm_models.planning.export import ExportSettings, write_plans
 from crm_models.planning.plans import Catalogue, make_plans
@@ -233,6 +234,22 @@ def test_the_download_is_what_the_package_writes(workspace, open_page, downloads
     assert manifest["counts"]["customers"] == 120
     assert manifest["run_id"] == "second"
     assert manifest["cohort_hash"] == manifest["trained_on_cohort_hash"]
+    assert manifest["file"] == downloads["Download plans (CSV)"][1]["file_name"]
+
+
+def test_the_manifest_says_what_that_of_the_command_line_says(workspace, open_page, downloads, tmp_path):
+    threshold = middle(workspace)
+    open_page("plans", threshold=str(threshold))
+    content(downloads, "Download plans (CSV)")
+    here = json.loads(content(downloads, "Manifest"))
+    there = workflow.plan(
+        workspace / "runs" / "second", tmp_path / "plans-small.csv", Policy(threshold=threshold), threads=1
+    )
+    assert here.pop("selection") == "All customers"
+    own = {"scored_at", "csv_sha256", "seconds"}  # the moment of scoring is in the file, and so in its checksum
+    assert {k: v for k, v in here.items() if k not in own} == {k: v for k, v in there.items() if k not in own}
+    assert here["as_of"] is not None
+    assert set(here) == set(there)
 
 
 def test_those_at_risk_alone_are_downloaded_and_of_nobody_the_header(workspace, open_page, downloads):
@@ -278,7 +295,7 @@ def test_without_events_plans_are_retention_or_nothing(parts, open_page, texts, 
 def test_without_labels_nobody_is_at_risk_and_names_are_shown_as_text(parts, open_page, texts):
     app = open_page("plans", cohort="events")
     assert not app.exception
-    assert "nobody counts as at risk" in texts(app)
+    assert "no customer counts as at risk" in texts(app)
     assert metrics(app)["Customers at risk"] == "0"
     table = app.dataframe[0].value
     assert "churn probability" not in table

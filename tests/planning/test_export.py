@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crm_models.core.records import CustomerScores, DecodedPlans
-from crm_models.planning.export import ExportSettings, manifest_path, neutralised, plans_to_csv, write_plans
+from crm_models.planning.export import ExportSettings, manifest_path, neutralised, write_plans
 from crm_models.planning.plans import Catalogue, make_plans
 from crm_models.planning.policy import Policy
 
@@ -46,12 +48,19 @@ def plans_of(ids, churn_p, labels=("call", "mail", "visit"), names=None, thresho
     return make_plans(scores, catalogue, policy)
 
 
+def csv_of(plans, settings) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "plans.csv"
+        write_plans([plans], out, settings, {})
+        return out.read_bytes()
+
+
 def rows(raw: bytes) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(raw.decode("utf-8"), newline="")))
 
 
 def test_the_wide_form_has_the_contracts_columns_and_values():
-    found = rows(plans_to_csv(plans_of(["a", "b"], [0.25, 0.75]), SETTINGS))
+    found = rows(csv_of(plans_of(["a", "b"], [0.25, 0.75]), SETTINGS))
     assert list(found[0]) == [
         "customer_id",
         "churn_probability",
@@ -77,7 +86,7 @@ def test_the_wide_form_has_the_contracts_columns_and_values():
 
 def test_the_long_form_has_one_row_per_step_and_agrees_with_the_wide_one():
     plans = plans_of(["a", "b"], [0.25, 0.75])
-    wide, long = rows(plans_to_csv(plans, SETTINGS)), rows(plans_to_csv(plans, LONG))
+    wide, long = rows(csv_of(plans, SETTINGS)), rows(csv_of(plans, LONG))
     assert list(long[0])[:6] == ["customer_id", "step", "action", "source", "probability", "reason"]
     assert [(r["customer_id"], r["step"]) for r in long] == [(c, str(k)) for c in "ab" for k in (1, 2, 3)]
     for k, row in enumerate(long):
@@ -99,16 +108,16 @@ def test_other_text_is_left_alone(text):
 
 def test_formulas_are_neutralised_in_every_text_cell_and_numbers_never():
     plans = plans_of(['=HYPERLINK("http://x")'], [0.75], labels=("-10 %", "+call", "@mail"), threshold=0.8)
-    (row,) = rows(plans_to_csv(plans, SETTINGS))
+    (row,) = rows(csv_of(plans, SETTINGS))
     assert row["customer_id"] == '\'=HYPERLINK("http://x")'
     assert [row[f"step_{k}_action"] for k in (1, 2, 3)] == ["'-10 %", "'+call", "'@mail"]
     assert float(row["churn_probability"]) == 0.75
     exact = ExportSettings(run_id="run", scored_at="", api_exact=True)
-    assert rows(plans_to_csv(plans, exact))[0]["step_1_action"] == "-10 %"
+    assert rows(csv_of(plans, exact))[0]["step_1_action"] == "-10 %"
 
 
 def test_ids_of_actions_come_last_where_they_differ_from_their_labels():
-    (row,) = rows(plans_to_csv(plans_of(["a"], [0.1], names=("1", "2", "3")), SETTINGS))
+    (row,) = rows(csv_of(plans_of(["a"], [0.1], names=("1", "2", "3")), SETTINGS))
     assert list(row)[-3:] == ["step_1_action_id", "step_2_action_id", "step_3_action_id"]
     assert (row["step_1_action"], row["step_1_action_id"]) == ("call", "1")
 
@@ -119,7 +128,7 @@ def test_ids_of_actions_come_last_where_they_differ_from_their_labels():
 )
 def test_any_customer_id_survives_the_csv_and_at_risk_is_what_the_text_says(ids, threshold):
     churn_p = np.random.default_rng(0).random(len(ids))
-    found = rows(plans_to_csv(plans_of(ids, churn_p, threshold=threshold), SETTINGS))
+    found = rows(csv_of(plans_of(ids, churn_p, threshold=threshold), SETTINGS))
     assert [r["customer_id"] for r in found] == [neutralised(i) for i in ids]
     for row in found:
         above = float(row["churn_probability"]) > float(row["threshold"])
@@ -127,7 +136,7 @@ def test_any_customer_id_survives_the_csv_and_at_risk_is_what_the_text_says(ids,
 
 
 def test_lines_end_as_rfc_4180_asks_and_awkward_cells_are_quoted():
-    raw = plans_to_csv(plans_of(['say "hi", all', "two\nlines"], [0.1, 0.1]), SETTINGS)
+    raw = csv_of(plans_of(['say "hi", all', "two\nlines"], [0.1, 0.1]), SETTINGS)
     assert raw.count(b"\r\n") == 3
     assert b'"say ""hi"", all"' in raw
     assert b'"two\nlines"' in raw
@@ -173,6 +182,6 @@ def test_an_error_half_way_leaves_the_old_plans_and_no_rubbish(tmp_path):
 
 def test_pandas_reads_the_numbers_back():
     churn_p = np.round(np.random.default_rng(1).random(50), 6)
-    table = pd.read_csv(io.BytesIO(plans_to_csv(plans_of([f"c{k}" for k in range(50)], churn_p), SETTINGS)))
+    table = pd.read_csv(io.BytesIO(csv_of(plans_of([f"c{k}" for k in range(50)], churn_p), SETTINGS)))
     np.testing.assert_array_equal(table["churn_probability"], churn_p)
     assert (table["at_risk"] == (table["churn_probability"] > 0.5)).all()
