@@ -1,4 +1,4 @@
-"""The app's entry: navigation and frame (logo, current cohort and run). `streamlit run dashboard/app.py`."""
+"""Entry point of the app: navigation, logo, and the cohort and run selectors. `streamlit run dashboard/app.py`."""
 
 import sys
 from pathlib import Path
@@ -6,46 +6,46 @@ from pathlib import Path
 import streamlit as st
 
 ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:  # `streamlit run` puts only the folder of this file there
+if str(ROOT) not in sys.path:  # `streamlit run` adds only this file's folder to the path
     sys.path.insert(0, str(ROOT))
 
-from dashboard.panels import widgets  # noqa: E402  # the path comes first
-from dashboard.state import demo, session  # noqa: E402  # the path comes first
-from dashboard.streamlit_patches import gc_freeze, navigation  # noqa: E402  # the path comes first
+from dashboard.panels import widgets  # noqa: E402  # needs the path set above
+from dashboard.state import demo, session  # noqa: E402  # needs the path set above
+from dashboard.streamlit_patches import gc_freeze, navigation  # noqa: E402  # needs the path set above
 
 st.set_page_config(page_title="CRM Transformers", page_icon=str(ROOT / "assets" / "icon.svg"), layout="wide")
 
 
 def page(name: str, title: str, icon: str, about: str) -> st.Page:
-    """One line of the navigation; the address is the name, and / for home."""
+    """One entry of the navigation. Its address is the name, or / for home."""
     home = {"default": True} if name == "home" else {"url_path": name}
     return st.Page(widgets.PAGES[name], title=title, icon=f":material/{icon}:", help=about, **home)
 
 
 PAGES = {
-    "": [page("home", "Home", "home", "The state of things, and the next sensible step.")],
+    "": [page("home", "Home", "home", "Current state and the next step.")],
     "Prepare": [
-        page("cohort", "Cohort", "groups", "Customers and their history: generate, bring your own, look them over."),
-        page("train", "Train", "model_training", "Train both models, watch them learn, compare runs."),
+        page("cohort", "Cohort", "groups", "Customers and their history: generate, upload, inspect."),
+        page("train", "Train", "model_training", "Train both models, follow their progress, compare runs."),
     ],
     "Understand": [
-        page("evaluate", "Evaluate", "monitoring", "How good the models are, held against chance and ceiling."),
-        page("attention", "Attention", "grid_on", "What the models look at, and what really moves a prediction."),
+        page("evaluate", "Evaluate", "monitoring", "Model quality, compared with chance and the ceiling."),
+        page("attention", "Attention", "grid_on", "What the models look at, and which inputs drive a prediction."),
     ],
     "Act": [
-        page("customers", "Customers", "person_search", "One customer: history, risk, plan, and what-if."),
-        page("plans", "Plans", "checklist", "Who is at risk at which threshold, and the plans to download."),
+        page("customers", "Customers", "person_search", "One customer: history, churn risk, plan and what-if."),
+        page("plans", "Plans", "checklist", "Customers at risk at a chosen threshold, and plans to download."),
     ],
-    "Demonstrate": [page("paper", "Paper", "article", "The paper's story, re-run live.")],
+    "Demonstrate": [page("paper", "Paper", "article", "The paper's experiment, re-run live.")],
 }
 
 
 def frame() -> None:
-    """Logo, and which cohort and run every page talks about."""
+    """Draw the logo and the selectors of the cohort and run that all pages show."""
     theme = "dark" if st.context.theme.type == "dark" else "light"
     st.logo(str(ROOT / "assets" / f"logo-{theme}.svg"), size="large", icon_image=str(ROOT / "assets" / "icon.svg"))
     cohorts, runs = session.settle_choice()
-    # A box without options is drawn disabled, too pale to read: where there is nothing to choose, a sentence says so.
+    # Streamlit draws a select box without options disabled and too pale to read, so a sentence replaces it.
     with st.sidebar:
         if not cohorts:
             st.markdown("No cohort yet")
@@ -57,7 +57,7 @@ def frame() -> None:
             key=session.COHORT,
             bind="query-params",
             on_change=session.follow_newest,
-            help="The customers that all pages talk about.",
+            help="The customers that all pages show.",
         )
         if not runs:
             st.markdown("No run on this cohort yet")
@@ -69,7 +69,7 @@ def frame() -> None:
             key=session.RUN,
             bind="query-params",
             on_change=session.mark_chosen,
-            help="One training on this cohort: its models make the predictions and plans.",
+            help="A training on this cohort. All pages use its models for predictions and plans.",
         )
 
 

@@ -1,4 +1,4 @@
-"""Cohort: get customers (generate, own files, known formats), look them over, choose and delete."""
+"""Cohort page: generate or upload customers, check and profile them, choose or delete a cohort."""
 
 import streamlit as st
 
@@ -7,28 +7,28 @@ from dashboard.panels import upload as upload_panels
 from dashboard.panels import widgets
 from dashboard.state import session
 
-widgets.title("Cohort", "Who are the customers, what happened to them, and what in the data will hurt?")
+widgets.title("Cohort", "Who are the customers, what is their history, and what is wrong with the data?")
 
-WAYS = {"generate": "Generate", "own": "Bring your own files", "known": "A known public format"}
+SOURCES = {"generate": "Generate", "own": "Upload your own files", "known": "Upload a public data set"}
 with st.container(border=True):
-    way = st.radio(
-        "A new cohort",
-        list(WAYS),
-        format_func=WAYS.__getitem__,
+    source = st.radio(
+        "New cohort",
+        list(SOURCES),
+        format_func=SOURCES.__getitem__,
         horizontal=True,
         key="cohort_way",
         persist_state="session",
     )
-    if way == "own":
+    if source == "own":
         upload_panels.bring_your_own()
-    elif way == "known":
+    elif source == "known":
         upload_panels.known_format()
     else:
         cohort_panels.generate()
 
 cohort = session.current_cohort()
 if cohort is None:
-    widgets.empty_state("groups", "No customers yet", "Generate a cohort above, or bring your own files.")
+    widgets.empty_state("groups", "No customers yet", "Generate a cohort above, or upload your own files.")
     st.stop()
 cohort_panels.about(cohort)
 cohort_panels.data_check(cohort)

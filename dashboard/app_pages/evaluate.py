@@ -1,4 +1,4 @@
-"""Evaluate: the scores on customers whom no model has seen, from chance to ceiling, and the curves behind them."""
+"""Evaluate page: scores on held-out customers between chance and ceiling, and the curves behind them."""
 
 import streamlit as st
 
@@ -6,7 +6,7 @@ from dashboard.panels import evaluate as evaluate_panels
 from dashboard.panels import widgets
 from dashboard.state import store
 
-widgets.title("Evaluate", "How good are the models, and how far is it to the best possible?")
+widgets.title("Evaluate", "How good are the models, and how close to the best possible score?")
 run = widgets.need_run()
 if not widgets.need_scores(run):
     st.stop()
@@ -14,8 +14,8 @@ report = store.report(run) or {}
 evaluate_panels.notes(report)
 evaluate_panels.headline(report)
 
-TABS = ("Who leaves", "The next actions")
-churn, sequence = st.tabs(
+TABS = ("Churn", "Next actions")
+churn_tab, sequence_tab = st.tabs(
     TABS,
     default=TABS[0] if report.get("churn") else TABS[1],
     key="evaluate_tab",
@@ -25,19 +25,19 @@ churn, sequence = st.tabs(
 tested = evaluate_panels.tested_of(run)
 if tested is None:
     st.stop()
-if churn.open:
-    with churn:
+if churn_tab.open:
+    with churn_tab:
         if tested.churn is None or not report.get("churn"):
             widgets.empty_state(
                 "monitoring",
                 "No churn model to evaluate",
-                "This run has none, or churn is not known for anybody held out.",
+                "This run has none, or churn is unknown for all held-out customers.",
             )
         else:
             evaluate_panels.at_threshold(tested.churn)
             evaluate_panels.calibration(tested.churn, report["churn"])
 else:
-    with sequence:
+    with sequence_tab:
         if tested.sequence is None or not report.get("sequence"):
             widgets.empty_state(
                 "monitoring",

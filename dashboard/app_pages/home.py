@@ -1,4 +1,4 @@
-"""Home: what this is, how things stand, and the next sensible step."""
+"""Home page: introduction, current state and the next step."""
 
 import streamlit as st
 
@@ -8,7 +8,7 @@ from dashboard.panels import widgets
 widgets.title("CRM Transformers", "Which three actions come next for each customer, and who is about to leave?")
 st.markdown(
     "Two small Transformers learn from your customers' history: one plans the **next three actions**, one gives the "
-    "**churn risk**. Above a risk that you choose, the plan turns to keeping the customer."
+    "**churn risk**. Above a churn risk you set, the plan switches to retention actions."
 )
 cohort = widgets.need_cohort()
 home_panels.under_way()

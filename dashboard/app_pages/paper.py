@@ -1,9 +1,9 @@
-"""Paper: the paper's story on a stage: what it claims, its re-run, live, and what it takes to reach its other table."""
+"""Paper page: the printed results, the live re-run, and what it takes to reach Table II."""
 
 from dashboard.panels import paper_chapters, paper_signal, paper_stage, paper_story, widgets
 
-widgets.title("Paper", "What does the paper claim, and what comes out when it is run again?")
-with widgets.guarded("The re-run of the paper cannot be read:"):
+widgets.title("Paper", "What does the paper claim, and what does a re-run give?")
+with widgets.guarded("The re-run of the paper could not be read:"):
     paper_stage.be_ready()
     paper_stage.stage()
     story = paper_story.story()

@@ -1,4 +1,4 @@
-"""Train: settings, the training under way with its live curves, and all runs to look at and compare."""
+"""Train page: settings, the current training with live loss curves, and all runs to inspect and compare."""
 
 import streamlit as st
 
@@ -9,19 +9,19 @@ from dashboard.panels import train_form, widgets
 from dashboard.panels import tune as tune_panels
 from dashboard.panels.train_form import Wanted
 
-widgets.title("Train", "How much can the models learn from these customers?")
+widgets.title("Train", "How well can the models learn from these customers?")
 cohort = widgets.need_cohort()
 train_panels.be_ready()
 
-# The place is kept, and filled after the form: a click then shows its training in the same run of this script.
-under_way = st.container()
+# Drawn above the form but filled after it, so that a click shows its training in the same script run.
+current = st.container()
 with st.container(border=True):
     st.header("New training", anchor=False)
     wanted: Wanted | None = None
     try:
         wanted = train_form.training_form()
     except CrmError as error:
-        widgets.error_box(error, "These settings do not go together:")
+        widgets.error_box(error, "These settings cannot be combined:")
     train_panels.what_can_be_trained(cohort)
     clicked = st.button("Train both models", type="primary", icon=":material/play_arrow:", disabled=wanted is None)
     if wanted is not None:
@@ -29,7 +29,7 @@ with st.container(border=True):
 tune_panels.section(cohort)
 if clicked and wanted is not None:
     train_panels.start(cohort, wanted)
-with under_way:
+with current:
     train_panels.live()
 
 train_panels.failures(cohort)

@@ -1,1 +1,1 @@
-"""Figures: data in, Plotly out."""
+"""Plotly figures from data."""

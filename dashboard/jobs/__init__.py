@@ -1,1 +1,1 @@
-"""The queue of trainings and the process that works it off."""
+"""The job queue, and the worker process that runs its jobs."""

@@ -1,7 +1,7 @@
-"""The paper's re-run, kept in the workspace step by step: the page shows it while it goes on, and ever after.
+"""Re-runs the paper and writes each step to the workspace, so that the page can show it during and after the re-run.
 
-It runs in a runner of its own beside the one for trainings (a queue in `WORKSPACE/paper`), so a demonstration never
-waits for a training, and a refresh or a second viewer finds it as it is.
+It has its own queue (in `WORKSPACE/paper`) and worker, so a demonstration never waits for a training. A refresh or a
+second viewer sees the same state.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ SEEDS = (5, 20, 50)
 DEFAULT_SEEDS = 20
 SIGNALS = tuple(k / 10 for k in range(11))
 CUSTOMERS = 3_000
-"""Customers of the cohorts with signal: enough to pass Table II, few enough to train at eleven signals in a minute."""
+"""Customers per cohort with signal: enough to exceed Table II, few enough to train at eleven signals in a minute."""
 
 ORDER = (1.0, 0.0, 0.5, 0.8, 0.2, 0.9, 0.6, 0.3, 0.7, 0.4, 0.1)
-"""The ends and the middle first: they carry the story."""
+"""Order of training: both ends and the middle first, because they show the most."""
 
 
 def state_file(folder: Path) -> Path:
-    """Where the state of the demonstration lies; folder: `WORKSPACE/paper`."""
+    """The file with the state of the re-run; folder: `WORKSPACE/paper`."""
     return Path(folder) / "demonstration.json"
 
 
 def keep(folder: Path, seeds: int) -> None:
-    """Re-run the paper over `seeds` seeds, then train the tiny models at every signal; each step is written at once.
+    """Re-run the paper over `seeds` seeds, then train the small models at every signal; write the state each time.
 
-    The state holds `wanted` (seeds), `seconds` (of the re-runs), `result` (as `paper.json`, over the seeds so far; None
-    before the first), `lifelike` (signal to what `crm_models.paper.rerun.lifelike` gives), `stage` (`seeds`, `signals`,
-    `done`) and `ended`; and `last`, the `result` and `ended` of the demonstration that was finished last, or None.
+    Keys of the state: `wanted` (seeds), `seconds` (of the re-runs), `result` (as `paper.json`, over the seeds so far;
+    None before the first), `lifelike` (signal -> result of `crm_models.paper.rerun.lifelike`), `signals_done`, `stage`
+    (`seeds`, `signals`, `done`), `ended`, and `last` (`result` and `ended` of the last finished re-run, or None).
     """
     from crm_models.core.files import read_json
     from crm_models.models.runtime import prepare_torch
@@ -42,13 +42,13 @@ def keep(folder: Path, seeds: int) -> None:
 
     prepare_torch(1)
     file, began = state_file(folder), time.perf_counter()
-    before = read_json(file) if file.exists() else {}
+    previous = read_json(file) if file.exists() else {}
     state: dict[str, Any] = {"wanted": seeds, "seconds": 0.0, "result": None, "stage": "seeds", "ended": None}
-    # Same seeds, same machine, same numbers: what an earlier run found at a signal stands until it is found again.
-    state["lifelike"], state["signals_done"] = before.get("lifelike", {}), 0
-    finished = before.get("result") and before.get("stage") == "done"
-    state["last"] = {k: before[k] for k in ("result", "ended")} if finished else before.get("last")
-    write_json(file, state)  # what was finished last is shown until the first re-run of this one is there
+    # Same seeds on the same machine give the same numbers, so earlier results per signal stay valid until replaced.
+    state["lifelike"], state["signals_done"] = previous.get("lifelike", {}), 0
+    finished = previous.get("result") and previous.get("stage") == "done"
+    state["last"] = {k: previous[k] for k in ("result", "ended")} if finished else previous.get("last")
+    write_json(file, state)  # the page shows `last` until the first seed is done
     for state["result"] in rerun_steps(seeds):
         state["seconds"] = round(time.perf_counter() - began, 2)
         write_json(file, state)

@@ -1,7 +1,7 @@
-"""Scores every customer of a cohort with a run and keeps them beside its weights.
+"""Scores all customers of a cohort with a run, and keeps the scores beside its weights.
 
-The runner of the queue does it after each training, and for runs that were trained on the command line when a page
-first asks for them; pages only read.
+The worker does this after each training, and for runs trained on the command line when a page first needs them. Pages
+only read the scores.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from crm_models.runs.folder import RunFolder
 
 
 def scores_file(run: RunFolder, cohort: Path) -> Path:
-    """Where the scores of this cohort lie in the run folder."""
+    """The file for the scores of this cohort in the run folder."""
     return run.folder / "scores" / f"{cohort.name}.parquet"
 
 
 def key_of(run: RunFolder, cohort: Path) -> str:
-    """Names the exact weights and tables that scores belong to; another key means that they must be made again."""
+    """Key of the weights and tables that scores were made from; scores with another key are out of date."""
     weights = (run.folder / "weights.safetensors").stat()
     return f"{weights.st_mtime_ns}-{weights.st_size}-{digest(cohort)}"
 
 
 def keep(run: RunFolder, cohort: Path, progress: Callable[[int, int], None] | None = None) -> Path:
-    """The file with everybody's scores; made first where it is missing or belongs to other weights or tables."""
+    """Return the file with the scores of all customers, and write it first if it is missing or out of date."""
     file, key = scores_file(run, cohort), key_of(run, cohort)
     if scores_key(file) != key:
         write_scores(file, workflow.score_stream(run, cohort, threads=1, progress=progress), key=key)

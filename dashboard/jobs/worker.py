@@ -1,8 +1,8 @@
-"""The process that works off the queue of trainings, one at a time: `python -m dashboard.jobs.worker WORKSPACE`.
+"""The worker process: runs the jobs of the queue one at a time. `python -m dashboard.jobs.worker WORKSPACE`.
 
-It loads torch once and forks a process for each command, which is the very `python -m crm_models train ...` of the
-command line, less the two to three seconds that its imports take; the training page starts it ahead of the click. It
-uses no torch itself, so there are no threads to lose in a fork.
+It imports torch once and forks a process for each command, which then runs exactly `python -m crm_models train ...`
+without the two to three seconds of imports. The training page starts the worker before the click. The worker itself
+never calls torch, so it has no threads that a fork could lose.
 """
 
 from __future__ import annotations
@@ -23,40 +23,40 @@ from crm_models.core.locks import is_locked, locked
 from dashboard.jobs.queue import Job, JobFolder, last_error
 
 NICENESS = 10
-"""Training yields to the page: at this priority the app answers as fast as on an idle machine where it can."""
+"""Niceness of a training: it yields to the app, which then answers nearly as fast as on an idle machine."""
 EAGER_SECONDS = 5.0
-"""How long a training has the priority of everything else at first: somebody waits for its first point."""
+"""How long a new training runs at normal priority, because the viewer waits for its first point."""
 WATCH_SECONDS = 0.05
-"""How often the runner looks for a job, for the end of one, and for a request to stop."""
+"""How often the worker checks for a new job, the end of the current one, and a stop request."""
 
 
 class Runner:
-    """Works for one workspace; a second one beside it goes at once."""
+    """The worker of one workspace; a second one for the same workspace exits at once."""
 
     def __init__(self, queue: JobFolder) -> None:
         self.queue, self.folder, self.runs, self.workspace = queue, queue.folder, queue.runs, queue.workspace
-        self._held: IO[bytes] | None = None  # its lock
+        self._lock: IO[bytes] | None = None
 
     def work(self) -> None:
-        """Work off the queue, and go when it has been empty for a while; at once where another runner is at it."""
+        """Run the queued jobs until the queue has been empty for a while. Exit at once if another worker is running."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with locked(self.folder / "lock") as self._held:
-            if self._held is None:
+        with locked(self.folder / "lock") as self._lock:
+            if self._lock is None:
                 return
             (self.folder / "runner.pid").write_text(str(os.getpid()), encoding="utf-8")
             if self.queue.waiting():
-                load_libraries()  # somebody waits for them
+                load_libraries()  # a job is waiting for them
             else:
                 _set_group_priority(NICENESS)
-                _quietly(load_libraries)
-            left = self.queue.under_way()
-            if left is not None:
-                self._take_over(left)
+                _at_low_priority(load_libraries)
+            unfinished = self.queue.under_way()
+            if unfinished is not None:
+                self._take_over(unfinished)
             while True:
                 if queued := self.queue.waiting():
                     job = self.queue.read(queued[0])
                     if job is not None:
-                        self._do(job, queued[0])
+                        self._run(job, queued[0])
                     queued[0].unlink(missing_ok=True)
                 elif self.queue.is_wanted():
                     time.sleep(WATCH_SECONDS)
@@ -64,16 +64,16 @@ class Runner:
                     return
 
     def _take_over(self, job: Job) -> None:
-        """Finish what a killed runner left: its training may still go on by itself, and its scores may be missing."""
+        """Finish the job of a killed worker: its training may still be running, and its scores may be missing."""
         while is_locked(self.runs / job.run / "lock"):
             self.queue.note(job, "training")
             time.sleep(WATCH_SECONDS)
         self._score(job)
         self.queue.note_done()
 
-    def _do(self, job: Job, file: Path) -> None:
+    def _run(self, job: Job, file: Path) -> None:
         try:
-            # Noted as under way before it leaves the queue: whoever looks in between sees it twice, never not at all.
+            # Noted as current before it leaves the queue: a reader in between may see it twice, but never misses it.
             self.queue.note(job, "scoring" if job.task == "score" else "training")
             file.unlink(missing_ok=True)
             if job.task == "paper":
@@ -86,62 +86,62 @@ class Runner:
             self.queue.note_done()
 
     def _train(self, job: Job) -> bool:
-        """Train as the command line does; whether there is something to score."""
+        """Train as the command line does. Returns whether the training succeeded and can be scored."""
         out = self.runs / job.run
         if job.task == "resume":
-            what = ["train", "--resume", "--out", str(out), "--threads", _threads()]
+            command = ["train", "--resume", "--out", str(out), "--threads", _threads()]
         else:
             cohort = self.workspace / "cohorts" / job.cohort
-            what = ["train", str(cohort), "--out", str(out), "--threads", _threads(), *job.arguments]
-        return self._call(job, [*what, "--quiet"]) == 0
+            command = ["train", str(cohort), "--out", str(out), "--threads", _threads(), *job.arguments]
+        return self._call(job, [*command, "--quiet"]) == 0
 
     def _tune(self, job: Job) -> None:
-        """Search as the command line does, from where an earlier job of this name has ended."""
+        """Search as the command line does; an earlier search of this name is resumed."""
         cohort, out = self.workspace / "cohorts" / job.cohort, self.runs / job.run
-        where = [str(cohort), "--out", str(out), "--runs", str(self.runs), "--threads", _threads()]
-        self._call(job, ["tune", *where, *job.arguments, "--quiet"])
+        places = [str(cohort), "--out", str(out), "--runs", str(self.runs), "--threads", _threads()]
+        self._call(job, ["tune", *places, *job.arguments, "--quiet"])
 
     def _score(self, job: Job) -> None:
-        """Write the report on the held-out customers and the scores of all customers beside the weights."""
+        """Write the report on the held-out customers and the scores of all customers to the run folder."""
         out = self.runs / job.run
         if not (out / "result.json").exists() or not (out / "weights.safetensors").exists():
             return
         self.queue.note(job, "scoring")
         cohort = str(self.workspace / "cohorts" / job.cohort)
         if not (out / "report.json").exists():
-            # The cohort is named, because a run remembers where it lay, and a workspace may have been moved.
+            # The cohort is passed explicitly, because the workspace may have moved since the run stored its path.
             report = str(out / "report.json")
             self._call(job, ["evaluate", str(out), "--cohort", cohort, "--out", report, "--threads", "1"])
         self._call(job, ["score", str(out), cohort])
 
     def _call(self, job: Job, arguments: list[str]) -> int:
-        """Run one command, its output into the run's log; returns its exit status, files the reason of a failure."""
+        """Run one command with its output in the run's log. Notes the reason of a failure; returns the exit status."""
         self.runs.mkdir(parents=True, exist_ok=True)
         log = self.queue.log(job.run)
         begin = log.stat().st_size if log.exists() else 0
         child = os.fork()
         if child == 0:
-            if self._held is not None:
-                self._held.close()  # the lock says that the runner is alive, and must not outlive it in a child
+            if self._lock is not None:
+                self._lock.close()  # otherwise the child would hold the lock after the worker has died
             if arguments[0] != "train":
                 os.nice(NICENESS)
-            _become(arguments, log)
+            _run_in_child(arguments, log)
         _set_group_priority(0 if arguments[0] == "train" else NICENESS)
-        (self.folder / "child.pid").write_text(str(child), encoding="utf-8")  # for a person who must end it by hand
+        (self.folder / "child.pid").write_text(str(child), encoding="utf-8")  # for killing it by hand
         status, killed = self._watch(job, child)
-        # A training that got as far as its run folder tells there itself how it ended.
-        told = arguments[0] == "train" and (self.runs / job.run / "config.json").exists()
-        if status != 0 and not killed and not told:
+        # A training that has a run folder records there itself how it ended.
+        recorded = arguments[0] == "train" and (self.runs / job.run / "config.json").exists()
+        if status != 0 and not killed and not recorded:
             self.queue.note_failure(job, last_error(log, begin) or f"the process ended with status {status}")
         return status
 
     def _watch(self, job: Job, child: int) -> tuple[int, bool]:
-        """Wait for a child: its exit status (minus a signal), and whether we ended it.
+        """Wait for a child. Returns its exit status (minus the signal number if killed) and whether we killed it.
 
-        A request to stop is passed on to the training, or kills it where there is no run folder yet to take it.
+        A stop request is passed on to the training; the child is killed if it has no run folder yet.
         """
         request, run_lock = self.folder / "stop" / job.run, self.runs / job.run / "lock"
-        killed, eager_until = False, time.monotonic() + EAGER_SECONDS
+        killed, priority_until = False, time.monotonic() + EAGER_SECONDS
         while True:
             done, status = os.waitpid(child, os.WNOHANG)
             if done:
@@ -153,43 +153,43 @@ class Runner:
                 elif not run_lock.exists():
                     os.kill(child, signal.SIGTERM)
                     killed = True
-            if time.monotonic() > eager_until:
+            if time.monotonic() > priority_until:
                 yield_to_the_page(child)
                 _set_group_priority(NICENESS)
-                eager_until = math.inf
+                priority_until = math.inf
             time.sleep(WATCH_SECONDS)
 
 
 def _threads() -> str:
-    """How many threads a training computes with: one core is left to the page."""
+    """Threads of a training: all cores but one, which is left to the app."""
     return str(max(1, (os.cpu_count() or 2) - 1))
 
 
 def load_libraries() -> None:
-    """Import what a training imports; its optimizer reaches for torch's compiler, which takes a second of its own."""
+    """Import the modules of a training. Its optimizer imports torch's compiler, which takes another second."""
     for name in ("workflow", "runs.pipeline", "training.loop", "evaluation.report"):
         import_module(f"crm_models.{name}")
     import_module("torch._dynamo")
 
 
-def _quietly(work: Callable[[], None]) -> None:
-    """Do a piece of work at the priority of a training, in a thread: a process could not take the lower one back.
+def _at_low_priority(work: Callable[[], None]) -> None:
+    """Call a function at the priority of a training, in a thread, because a process cannot raise its priority again.
 
-    Among sessions that share the cores, the session's own priority counts: see `_set_group_priority`.
+    Where Linux shares the cores among sessions, the priority of the session counts: see `_set_group_priority`.
     """
 
-    def quiet() -> None:
+    def lowered() -> None:
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         work()
 
-    thread = threading.Thread(target=quiet)
+    thread = threading.Thread(target=lowered)
     thread.start()
     thread.join()
 
 
 def yield_to_the_page(pid: int) -> None:
-    """From now on the process has the priority of a training, with all its threads: on Linux each has its own."""
+    """Lower a process to the priority of a training, thread by thread: on Linux each thread has its own."""
     threads = [int(folder.name) for folder in Path(f"/proc/{pid}/task").glob("*")] or [pid]
     for thread in threads:
         with suppress(OSError):
@@ -198,30 +198,30 @@ def yield_to_the_page(pid: int) -> None:
 
 
 def _set_group_priority(niceness: int) -> None:
-    """The priority of the runner's session, with all its processes.
+    """Set the priority of the worker's session with all its processes.
 
-    Linux may share the cores out among sessions first and only then within each ("autogroup"): there a process that
-    yields does so beside its like alone, and the session has a priority of its own. Elsewhere this does nothing.
+    With "autogroup", Linux shares the cores among sessions first and then within each. A process's niceness then counts
+    only within its session, and the session has a niceness of its own. Elsewhere this does nothing.
     """
     for _ in range(3):
         try:
             Path("/proc/self/autogroup").write_text(str(niceness), encoding="ascii")
             return
-        except BlockingIOError:  # Linux takes ten such requests a second, of all users but root together
+        except BlockingIOError:  # Linux allows ten such writes a second for all users but root together
             time.sleep(0.12)
         except OSError:
             return
 
 
-def _become(arguments: list[str], log: Path) -> NoReturn:
-    """In a forked child: be `python -m crm_models ARGUMENTS` (or `score RUN COHORT`, `paper FOLDER SEEDS`), and end."""
+def _run_in_child(arguments: list[str], log: Path) -> NoReturn:
+    """Run `python -m crm_models ARGUMENTS` (or `score RUN COHORT`, `paper FOLDER SEEDS`) in a fork, and exit."""
     status = 1
     try:
         out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         os.dup2(out, 1)
         os.dup2(out, 2)
-        own = {"score": _score_everybody, "paper": _rerun_paper}.get(arguments[0])
-        status = own(*arguments[1:]) if own else _command_line(arguments)
+        internal = {"score": _score_customers, "paper": _rerun_paper}.get(arguments[0])
+        status = internal(*arguments[1:]) if internal else _command_line(arguments)
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
@@ -233,11 +233,11 @@ def _command_line(arguments: list[str]) -> int:
 
     try:
         return main(arguments)
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else 1
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
 
 
-def _score_everybody(run: str, cohort: str) -> int:
+def _score_customers(run: str, cohort: str) -> int:
     from crm_models.runs.folder import RunFolder
     from dashboard.jobs.scoring import keep
 
@@ -251,7 +251,7 @@ def _rerun_paper(folder: str, seeds: str) -> int:
 
 
 def _status_of(work: Callable[[], object]) -> int:
-    """The exit status of a piece of work, its error told as the command line tells errors."""
+    """Call a function and return an exit status; errors are printed as on the command line."""
     from crm_models.core.errors import CrmError
 
     try:

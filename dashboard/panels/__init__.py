@@ -1,1 +1,1 @@
-"""What the pages show, part by part."""
+"""Sections of the pages."""

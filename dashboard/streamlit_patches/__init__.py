@@ -1,1 +1,1 @@
-"""Works around two flaws of Streamlit."""
+"""Workarounds for two defects of Streamlit."""

@@ -1,24 +1,24 @@
-"""Keeps the garbage collection that Streamlit asks for after every run of a script away from the libraries."""
+"""Excludes the loaded libraries from the garbage collection that Streamlit runs after every script run."""
 
 from __future__ import annotations
 
 import gc
 import sys
 
-MANY = 50
-"""So many new modules are worth another look: the first page, and the first one that needs PyTorch."""
-_spared = 0  # modules loaded when the libraries were last set apart
+MIN_NEW_MODULES = 50
+"""New modules that trigger another freeze: on the first page, and on the first one that needs PyTorch."""
+_frozen_modules = 0  # number of modules loaded at the last freeze
 
 
 def spare_libraries() -> None:
-    """Set everything apart that is alive, where libraries came in since the last time; cheap where none did.
+    """Freeze all live objects if libraries were imported since the last call; cheap if none were.
 
-    Streamlit collects after each move of a slider. With pandas, Plotly and PyTorch loaded that is a million objects
-    that never become garbage, and a tenth of a second in which no page is served.
+    Streamlit collects garbage after each move of a slider. With pandas, Plotly and PyTorch loaded, each collection
+    scans a million objects that never become garbage, which blocks all pages for a tenth of a second.
     """
-    global _spared
+    global _frozen_modules
     loaded = len(sys.modules)
-    if loaded >= _spared + MANY:
+    if loaded >= _frozen_modules + MIN_NEW_MODULES:
         gc.collect()
         gc.freeze()
-        _spared = loaded
+        _frozen_modules = loaded

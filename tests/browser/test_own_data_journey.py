@@ -77,7 +77,7 @@ def test_own_files_become_plans_in_a_csv_file(made, app, open_page, files, tmp_p
     page.on("dialog", lambda dialog: (alerts.append(dialog.message), dialog.dismiss()))
 
     # Upload and map.
-    page.get_by_text("Bring your own files").click()
+    page.get_by_text("Upload your own files").click()
     page.set_input_files("input[type=file]", files)
     expect(page.get_by_text("400 rows, 4 columns")).to_be_visible()
     choose(page, "This file holds", "Interactions: one row per event", 0)

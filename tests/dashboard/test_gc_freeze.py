@@ -12,7 +12,7 @@ from dashboard.streamlit_patches import gc_freeze
 
 @pytest.fixture
 def fresh(monkeypatch):
-    monkeypatch.setattr(gc_freeze, "_spared", 0)
+    monkeypatch.setattr(gc_freeze, "_frozen_modules", 0)
     gc.unfreeze()
     yield
     gc.unfreeze()
@@ -32,7 +32,7 @@ def test_the_libraries_are_set_apart_once_and_again_after_a_large_import(fresh, 
     rings = [Ring() for _ in range(500)]
     gc_freeze.spare_libraries()
     assert gc.get_freeze_count() <= first, "nothing was imported"
-    for k in range(gc_freeze.MANY):
+    for k in range(gc_freeze.MIN_NEW_MODULES):
         monkeypatch.setitem(sys.modules, f"made_up_{k}", ModuleType(f"made_up_{k}"))
     gc_freeze.spare_libraries()
     assert gc.get_freeze_count() > first + len(rings) - 100
@@ -49,5 +49,5 @@ def test_garbage_that_comes_later_is_collected(fresh):
 
 def test_every_page_sets_them_apart(fresh, workspace, open_page):
     open_page("home")
-    assert gc_freeze._spared > 0
+    assert gc_freeze._frozen_modules > 0
     assert gc.get_freeze_count() > 10_000
