@@ -1,1 +1,1 @@
-"""The two Transformers and the attention blocks they share. The first stage that imports torch."""
+"""The two Transformers and the layers they share. The first package that imports torch."""

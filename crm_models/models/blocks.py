@@ -1,6 +1,6 @@
-"""The parts both Transformers are made of: attention that can show its weights, and the block around it.
+"""Layers shared by both Transformers: self-attention, Transformer block, feature tokens.
 
-Letters: B batch, T positions, P positions already computed, H heads, D width.
+Letters: B batch, T positions, P positions already computed, R positions read, H heads, D width.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 
 class KeyValue(NamedTuple):
-    """Keys and values of positions that later ones look back on. Both (B, H, P, D / H)."""
+    """Cached keys and values of earlier positions. Both (B, H, P, D / H)."""
 
     key: Tensor
     value: Tensor
@@ -37,19 +37,19 @@ class SelfAttention(nn.Module):
         need_weights: bool = False,
         read: Tensor | None = None,
     ) -> tuple[Tensor, KeyValue, Tensor | None]:
-        """Mix positions of x (B, T, D) with each other and with `past`.
+        """Attend from the positions of x (B, T, D) to x itself and to the cached `past`.
 
-        mask: boolean, broadcastable to (B, H, T, P + T); True where a position (row) may look at another (column).
-        read (B, R): only these positions of x are asked for; T then counts them alone, in `mask` and in the result.
-        Returns the mixture (B, T, D), keys and values of past and present, and with `need_weights` the attention
-        weights (B, H, T, P + T), whose rows sum to one.
+        mask: boolean, broadcastable to (B, H, T, P + T); True where a position (row) may attend to another (column).
+        read (B, R): compute only these positions of x; the rows of `mask` and of the results are then R instead of T.
+        Returns the output (B, T, D), keys and values of past and present positions, and with `need_weights` the
+        attention weights (B, H, T, P + T), whose rows sum to one.
         """
         query, key, value = (self._heads(part) for part in self._projected(x, read))
         if past is not None:
             key, value = torch.cat([past.key, key], dim=2), torch.cat([past.value, value], dim=2)
         weights = None
         if need_weights:
-            # The fused kernel below never writes the weights down, so they are computed the long way when asked for.
+            # The fused kernel below does not return the weights, so they are computed explicitly.
             scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
             weights = scores.masked_fill(~mask, -torch.inf).softmax(dim=-1)
             mixed = weights @ value
@@ -60,23 +60,24 @@ class SelfAttention(nn.Module):
         return out, KeyValue(key, value), weights
 
     def of_first(self, x: Tensor, mask: Tensor) -> Tensor:
-        """What the first position gathers (B, D) from all of x (B, T, D), as row 0 of `forward`, but quicker.
+        """Attention output (B, D) of the first position of x (B, T, D): row 0 of `forward`, computed faster.
 
-        mask (B, T). With one query per head the order of the products is free: q . (K x) = (K' q) . x, and the mixture
-        of values is the value of a mixture. So keys and values are never computed: 2 H products of D numbers a position
-        in place of 2 D. The keys' bias would move all scores of a row alike, which the soft-max takes away.
+        mask (B, T). With one query per head the products can be reordered: q . (K x) = (K' q) . x, and a weighted mean
+        of values is the value of the weighted mean. Keys and values are therefore never computed: 2 H products of D
+        numbers per position instead of 2 D. The bias of the keys shifts all scores of a row equally, so it cancels in
+        the softmax.
         """
         batch, _, width = x.shape
         query, key, value = self.project_in.weight.view(3, self.n_heads, -1, width)  # each (H, D / H, D)
         bias = self.project_in.bias.view(3, self.n_heads, -1)
-        asked = (torch.einsum("bd,hed->hbe", x[:, 0], query) + bias[0][:, None]) @ key
-        scores = asked.transpose(0, 1) @ x.transpose(1, 2) / math.sqrt(query.shape[1])
+        query_times_key = (torch.einsum("bd,hed->hbe", x[:, 0], query) + bias[0][:, None]) @ key
+        scores = query_times_key.transpose(0, 1) @ x.transpose(1, 2) / math.sqrt(query.shape[1])
         weights = scores.masked_fill(~mask[:, None], -torch.inf).softmax(dim=-1)
         mixed = (weights @ x).transpose(0, 1) @ value.transpose(1, 2) + bias[2][:, None]
         return self.project_out(mixed.transpose(0, 1).reshape(batch, width))
 
     def _projected(self, x: Tensor, read: Tensor | None) -> tuple[Tensor, ...]:
-        """Queries of the positions `read` (None: all), keys and values of all."""
+        """Queries of the positions `read` (None: all positions); keys and values of all positions."""
         if read is None:
             return self.project_in(x).chunk(3, dim=-1)
         width = x.shape[-1]
@@ -90,16 +91,19 @@ class SelfAttention(nn.Module):
 
 
 def picked(x: Tensor, positions: Tensor | None) -> Tensor:
-    """The states (B, R, D) at positions (B, R) of x (B, T, D); None: all of them."""
+    """States (B, R, D) at positions (B, R) of x (B, T, D); None: all positions."""
     return x if positions is None else x.gather(1, positions[..., None].expand(-1, -1, x.shape[-1]))
 
 
 class Block(nn.Module):
-    """Attention, then a feed-forward network, each added to its input and normalised.
+    """Transformer block: self-attention, then a feed-forward network, each with a residual connection and layer norm.
 
-    norm_first: normalise what goes into each part (trains stably when stacked); otherwise what comes out of it, as the
-    paper and the original Transformer have it. dropout: of what each part adds to its input. Inside the parts, on the
-    attention weights and the wide layer, it would cost more time than all else without making predictions better.
+    norm_first: layer norm before each sublayer (pre-norm) instead of after it. dropout: on the output of each sublayer.
+
+    DIFF from paper, Transformer Models: pre-norm, because stacked blocks then train more stably, and GELU, which
+    scored better; the preset `paper` has layer norm after each sublayer and ReLU, as the original Transformer.
+    DIFF from paper, Optimizer and Regularization: dropout beside L2 (0 in `paper`). It is left out on the attention
+    weights and the hidden layer, where it took more time than all else without improving predictions.
     """
 
     def __init__(self, d_model: int, n_heads: int, d_feedforward: int, dropout: float, norm_first: bool) -> None:
@@ -123,7 +127,7 @@ class Block(nn.Module):
         need_weights: bool = False,
         read: Tensor | None = None,
     ) -> tuple[Tensor, KeyValue, Tensor | None]:
-        """One layer over x (B, T, D); arguments and results as in `SelfAttention.forward`."""
+        """Apply the block to x (B, T, D); arguments and results as in `SelfAttention.forward`."""
         if self.norm_first:
             mixed, present, weights = self.attention(self.norm_attention(x), mask, past, need_weights, read)
             x = picked(x, read) + self.drop(mixed)
@@ -133,7 +137,7 @@ class Block(nn.Module):
         return self.norm_feed_forward(x + self.drop(self.feed_forward(x))), present, weights
 
     def of_first(self, x: Tensor, mask: Tensor) -> Tensor:
-        """The first position alone (B, D) of x (B, T, D), as `forward` would have it; mask (B, T)."""
+        """Output (B, D) of the first position of x (B, T, D), equal to row 0 of `forward`; mask (B, T)."""
         if self.norm_first:
             first = x[:, 0] + self.drop(self.attention.of_first(self.norm_attention(x), mask))
             return first + self.drop(self.feed_forward(self.norm_feed_forward(first)))
@@ -142,7 +146,7 @@ class Block(nn.Module):
 
 
 class FeatureTokens(nn.Module):
-    """One token per feature: numbers by pieces of lines, levels by a lookup, blanks by a vector of their own.
+    """One token per feature: piecewise-linear for numbers, an embedding per level, a vector for missing numbers.
 
     Sources: Gorishniy et al., "Revisiting Deep Learning Models for Tabular Data" (2021), for one token per feature;
     "On Embeddings for Numerical Features" (2022), equation 1, for the piecewise-linear encoding.
@@ -155,14 +159,15 @@ class FeatureTokens(nn.Module):
     def __init__(
         self, edges: list[tuple[float, ...]], level_counts: list[int], d_model: int, bound: float | None = None
     ) -> None:
-        """edges: per numeric feature; level_counts: codes per categorical feature; bound: of the first weights."""
+        """edges: per numeric feature; level_counts: codes per categorical feature; bound: of the initial weights."""
         super().__init__()
         self.n_numeric, self.n_categorical = len(edges), len(level_counts)
         n_bins = max([len(e) - 1 for e in edges], default=1)
         # Features with fewer distinct quantiles have fewer bins; the unused ones are empty (start = end beyond 1).
         start, end = torch.full((self.n_numeric, n_bins), 2.0), torch.full((self.n_numeric, n_bins), 3.0)
-        for k, own in enumerate(edges):
-            start[k, : len(own) - 1], end[k, : len(own) - 1] = torch.tensor(own[:-1]), torch.tensor(own[1:])
+        for k, feature_edges in enumerate(edges):
+            n = len(feature_edges) - 1
+            start[k, :n], end[k, :n] = torch.tensor(feature_edges[:-1]), torch.tensor(feature_edges[1:])
         self.register_buffer("start", start)
         self.register_buffer("end", end)
         bound = 1 / math.sqrt(d_model) if bound is None else bound
@@ -177,10 +182,10 @@ class FeatureTokens(nn.Module):
     def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
         """numeric (B, F) in [0, 1] with NaN where missing, categorical (B, C) level codes; result (B, F + C, D)."""
         known = torch.isfinite(numeric)[..., None]
-        # How far the number reaches into each bin: 1 for bins below it, 0 for bins above it, a share in its own.
-        reach = ((numeric.nan_to_num()[..., None] - self.start) / (self.end - self.start)).clamp(0, 1)
-        # A blank reaches into no bin, but wholly into one more that is its own.
-        pieces = torch.cat([reach * known, (~known).to(reach)], dim=2)
-        numbers = torch.einsum("bfk,fkd->bfd", pieces, torch.cat([self.slope, self.blank[:, None]], dim=1))
+        # Filled share of each bin: 1 for bins below the number, 0 for bins above it, a fraction for the bin it lies in.
+        filled = ((numeric.nan_to_num()[..., None] - self.start) / (self.end - self.start)).clamp(0, 1)
+        # A missing number fills no bin; an extra input selects the vector for missing numbers instead.
+        inputs = torch.cat([filled * known, (~known).to(filled)], dim=2)
+        numbers = torch.einsum("bfk,fkd->bfd", inputs, torch.cat([self.slope, self.blank[:, None]], dim=1))
         levels = self.level(categorical + self.first_level)
         return torch.cat([numbers, levels], dim=1) + self.offset

@@ -1,13 +1,13 @@
-"""The Churn Transformer: how likely a customer is to leave, from profile, behaviour and history.
+"""The Churn Transformer: churn probability from profile, behaviour features and history.
 
-BERT-like (Paper, Variants Used): bidirectional over one token per feature and one per recent event. A [CLS] token in
-front gathers what matters; its output goes through the sigmoid unit.
+BERT-like (Paper, Variants Used): bidirectional over one token per feature and one per recent event. The output of a
+[CLS] token in front goes through the sigmoid unit.
 
-Several members answer each question, and their log-odds are averaged. They share all weights but two vectors each: one
-that scales the tokens on their way in, one that reads [CLS] on its way out (parameter-efficient ensembles: Wen et al.,
-"BatchEnsemble", 2020; Gorishniy et al., "TabM", 2024). While training, each customer of a batch is one member's alone,
-another one's in the next epoch: an ensemble for the price of one model. `strong` averages several such models, drawn
-independently and trained side by side (Lakshminarayanan et al., "Deep Ensembles", 2017), for the price of each.
+A model is an ensemble of members whose log-odds are averaged. Members share all weights except two vectors each: one
+scales the input tokens, one maps the output of [CLS] to log-odds (Wen et al., "BatchEnsemble", 2020; Gorishniy et al.,
+"TabM", 2024). In training, each customer of a batch goes to one member, drawn anew in each epoch, so the ensemble costs
+as much as one model. `strong` averages several such models, initialised independently and trained side by side
+(Lakshminarayanan et al., "Deep Ensembles", 2017), each at full cost.
 Letters: B batch, M members, T positions, D width, H heads.
 """
 
@@ -25,7 +25,7 @@ from crm_models.models.blocks import Block, FeatureTokens
 
 @dataclass(frozen=True, kw_only=True)
 class ChurnBatch:
-    """B customers: numeric (B, F) with NaN, categorical (B, C), and their latest events right-padded.
+    """Inputs of B customers: numeric (B, F) with NaN, categorical (B, C), and their latest events, right-padded.
 
     numeric holds profile and behaviour features, in this order. action (B, T) ids, 0 = padding; age, gap, value (B, T).
     """
@@ -42,12 +42,12 @@ class ChurnBatch:
         return ChurnBatch(**{name: value.to(device) for name, value in vars(self).items()})
 
 
-SPREAD = 0.5
-"""Standard deviation of the members' first scales around 1: what makes them see the same customer differently."""
+MEMBER_SCALE_SD = 0.5
+"""Standard deviation of the members' initial input scales around 1: this makes the members differ."""
 
 
 class ChurnTransformer(nn.Module):
-    """Predicts the log-odds of churn."""
+    """Predicts the log-odds of churn. Input and output: see `forward`."""
 
     temperature: Tensor
 
@@ -55,16 +55,22 @@ class ChurnTransformer(nn.Module):
         super().__init__()
         self.config = config
         width = config.d_model
+        # DIFF from paper, Data Preprocessing and Feature Engineering: behaviour features (RFM and others) from the
+        # history, which the paper leaves to Future Directions; not in `paper`.
         numeric = [*encoder.numeric, *(encoder.behaviour if config.use_behaviour else ())]
+        # DIFF from paper, Transformer Models: a piecewise-linear embedding of numbers, because churn risk is rarely
+        # linear in a number; one linear map per feature in `paper`.
         piecewise = config.numeric_embedding == "piecewise"
         edges = [f.edges if piecewise else (0.0, 1.0) for f in numeric]
-        # One line per feature is a Linear(1, D), whose first weights PyTorch draws from [-1, 1]; pieces start smaller.
+        # A linear embedding is a Linear(1, D), which PyTorch initialises in [-1, 1]; piecewise ones start smaller.
         bound = None if piecewise else 1.0
         self.features = FeatureTokens(edges, [f.n_codes for f in encoder.categorical], width, bound)
         self.feature_names = tuple(f.name for f in numeric) + tuple(f.name for f in encoder.categorical)
         self.action_labels = encoder.action_labels
         self.reader = nn.Parameter(torch.zeros(width))
         nn.init.normal_(self.reader, std=width**-0.5 if piecewise else 1.0)
+        # DIFF from paper, Transformer Models: recent events are tokens beside the features, so that their order and
+        # timing count; `paper` has feature tokens only.
         self.use_events = config.max_events > 0 and encoder.n_actions > 0
         if self.use_events:
             self.action = nn.Embedding(encoder.n_actions + 1, width)
@@ -76,72 +82,77 @@ class ChurnTransformer(nn.Module):
             for _ in range(config.n_blocks)
         )
         self.norm = nn.LayerNorm(width) if config.norm_first else nn.Identity()
+        # DIFF from paper, Transformer Models: an ensemble of members instead of one model, against overfitting; one
+        # member in `paper`.
         self.output = nn.Linear(width, config.n_members)
         self.scale = (
-            nn.Parameter(1 + SPREAD * torch.randn(config.n_members, 1, width)) if config.n_members > 1 else None
+            nn.Parameter(1 + MEMBER_SCALE_SD * torch.randn(config.n_members, 1, width))
+            if config.n_members > 1
+            else None
         )
-        # Temperature scaling (Guo et al., 2017): fitted on validation customers after training; 1 until then.
+        # Temperature scaling (Guo et al., 2017): fitted on validation customers after training, 1 before.
         self.register_buffer("temperature", torch.ones(()))
-        alone = replace(config, ensemble_size=1)
-        self.others = nn.ModuleList(ChurnTransformer(alone, encoder) for _ in range(config.ensemble_size - 1))
+        # DIFF from paper, Transformer Models: a deep ensemble in `strong`; one model in `standard` and `paper`.
+        single = replace(config, ensemble_size=1)
+        self.others = nn.ModuleList(ChurnTransformer(single, encoder) for _ in range(config.ensemble_size - 1))
 
     @property
     def copies(self) -> list[ChurnTransformer]:
-        """This model and those that it answers together with."""
+        """The models of the deep ensemble: this one and `others`."""
         return [self, *self.others]
 
     def forward(self, batch: ChurnBatch, need_weights: bool = False) -> tuple[Tensor, list[Tensor]]:
-        """Log-odds of churn (B,); with `need_weights` also the attention per block (B, H, T', T').
+        """Log-odds of churn (B,); with `need_weights` also the attention weights per block (B, H, T', T').
 
-        Both are means over members and copies. T' counts [CLS], then features, then events: see `token_names`.
+        Both are means over members and models. T' counts [CLS], then features, then events: see `token_names`.
         """
         log_odds, all_weights = zip(*(copy.members(batch, need_weights) for copy in self.copies), strict=True)
-        shown = [
+        attention = [
             torch.stack(block).unflatten(1, (-1, self.config.n_members)).mean(dim=(0, 2))
             for block in zip(*all_weights, strict=True)
         ]
-        return torch.stack(log_odds).mean(dim=(0, 2)) / self.temperature, shown
+        return torch.stack(log_odds).mean(dim=(0, 2)) / self.temperature, attention
 
     def members(self, batch: ChurnBatch, need_weights: bool = False) -> tuple[Tensor, list[Tensor]]:
-        """Each member's own log-odds (B, M), and with `need_weights` the attention per block (B * M, H, T', T').
+        """Log-odds of each member (B, M), and with `need_weights` the attention weights per block (B * M, H, T', T').
 
-        Of this copy alone.
+        Of this model alone, without `others`.
         """
-        x, seen = self._tokens(batch)
+        x, mask = self._tokens(batch)
         if self.scale is not None:
             x = (x[:, None] * self.scale).flatten(0, 1)
-            seen = seen.repeat_interleave(len(self.scale), dim=0)
-        x, all_weights = self._read(x, seen, need_weights)
-        read = x.unflatten(0, (-1, self.config.n_members))
-        return self.output(read).diagonal(dim1=1, dim2=2), all_weights  # each member has its own output unit
+            mask = mask.repeat_interleave(len(self.scale), dim=0)
+        x, all_weights = self._encode(x, mask, need_weights)
+        by_member = x.unflatten(0, (-1, self.config.n_members))
+        return self.output(by_member).diagonal(dim1=1, dim2=2), all_weights  # each member has its own output unit
 
     def of_member(self, batch: ChurnBatch, member: Tensor) -> Tensor:
-        """Log-odds (B,), each customer's from the one member (B,) named for them."""
-        x, seen = self._tokens(batch)
+        """Log-odds (B,), each customer's by the one member (B,) given for it."""
+        x, mask = self._tokens(batch)
         if self.scale is not None:
             x = x * self.scale[member]
-        x, _ = self._read(x, seen, need_weights=False)
+        x, _ = self._encode(x, mask, need_weights=False)
         return self.output(x).gather(1, member[:, None]).squeeze(1)
 
     def _tokens(self, batch: ChurnBatch) -> tuple[Tensor, Tensor]:
-        """[CLS], features and events (B, T', D), and which of them there are (B, T')."""
+        """Tokens (B, T', D) of [CLS], features and events, and a mask (B, T') that is False for padding."""
         x = self.features(batch.numeric, batch.categorical)
-        seen = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+        mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         if self.use_events:
             x = torch.cat([x, self._event_tokens(batch)], dim=1)
-            seen = torch.cat([seen, batch.action > 0], dim=1)
+            mask = torch.cat([mask, batch.action > 0], dim=1)
         x = torch.cat([self.reader.expand(len(x), 1, -1), x], dim=1)
-        return x, torch.cat([seen.new_ones(len(x), 1), seen], dim=1)
+        return x, torch.cat([mask.new_ones(len(x), 1), mask], dim=1)
 
-    def _read(self, x: Tensor, seen: Tensor, need_weights: bool) -> tuple[Tensor, list[Tensor]]:
-        """What [CLS] has gathered (N, D) from tokens (N, T', D) after all blocks, and their attention if asked for."""
+    def _encode(self, x: Tensor, mask: Tensor, need_weights: bool) -> tuple[Tensor, list[Tensor]]:
+        """Output of [CLS] (N, D) after all blocks over tokens (N, T', D), and the attention weights if requested."""
         x, all_weights = self.drop(x), []
-        # Only [CLS] is read in the end, so the last block computes nothing else, unless its map is asked for.
-        whole = self.blocks if need_weights else self.blocks[:-1]
-        for block in whole:
-            x, _, weights = block(x, seen[:, None, None, :], need_weights=need_weights)
+        # Only the output of [CLS] is used, so the last block computes nothing else, unless its weights are requested.
+        full_blocks = self.blocks if need_weights else self.blocks[:-1]
+        for block in full_blocks:
+            x, _, weights = block(x, mask[:, None, None, :], need_weights=need_weights)
             all_weights += [weights] if need_weights else []
-        first = x[:, 0] if need_weights else self.blocks[-1].of_first(x, seen)  # type: ignore[operator]  # it is a Block
+        first = x[:, 0] if need_weights else self.blocks[-1].of_first(x, mask)  # type: ignore[operator]  # it is a Block
         return self.norm(first), all_weights
 
     def _event_tokens(self, batch: ChurnBatch) -> Tensor:
@@ -150,5 +161,5 @@ class ChurnTransformer(nn.Module):
         return self.action(batch.action) + self.from_context(torch.stack(context, dim=-1))
 
     def token_names(self, events: list[int]) -> list[str]:
-        """What stands on the axes of the attention map: [CLS], the features, and the events with these action ids."""
+        """Axis labels of an attention map: [CLS], the features, and the events with these action ids."""
         return ["[CLS]", *self.feature_names, *(self.action_labels[a - 1] for a in events)]

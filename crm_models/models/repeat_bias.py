@@ -1,9 +1,11 @@
-"""What a customer did before, as a head start of the scores: people buy the same again, or never see a film twice.
+"""Repeat bias: raises or lowers the logits of actions in the history (the same product again, no film twice).
 
-Attention can find out which actions a history holds, but to raise just those among thousands of scores it would have to
-carry each one's embedding through all layers. Here the history points at its own actions instead, as in pointer
-networks (Vinyals et al., 2015; "copy" in Gu et al., 2016): one weight per place tells how much more or less likely an
-action is for having been done so many events ago. Letters: A actions, R places of the history, D width.
+Attention can find which actions a history holds, but to change just their logits among thousands it would have to carry
+each action's embedding through all layers. Here the history points at its actions, as in pointer networks (Vinyals et
+al., 2015; "copy" in Gu et al., 2016): one weight per position says how much more or less likely an action is for having
+been done that many events ago. Letters: A actions, R positions in the history, D width.
+
+DIFF from paper, Transformer Models: the paper has no such term; off in `paper`.
 """
 
 from __future__ import annotations
@@ -12,18 +14,18 @@ import torch
 from torch import Tensor, nn
 
 PACE = 16.0
-"""Log-odds per unit of weight. An update moves a weight by about the learning rate, and from "as likely as ever" to
-"hardly ever again" it is several log-odds: with 1 the epochs would end before the weights are there."""
+"""Log-odds per unit of weight. An update moves a weight by about the learning rate, and ruling an action out takes
+several log-odds: with 1, training would end before the weights got there."""
 
 
 class RepeatBias(nn.Module):
-    """Adds a bonus, or a malus, to the score of each action of the recent history, as far as the context bears it out.
+    """Adds a learned bias, positive or negative, to the logit of each recent action, scaled by the context.
 
-    It starts at zero: before any training nothing is known of repeats.
+    It is zero before training.
     """
 
     def __init__(self, n_places: int, width: int) -> None:
-        """n_places: R, the most recent events that count."""
+        """n_places: R, the number of most recent events that count."""
         super().__init__()
         self.worth = nn.Parameter(torch.zeros(n_places))
         self.trust = nn.Linear(width, 1)
@@ -31,9 +33,10 @@ class RepeatBias(nn.Module):
         nn.init.ones_(self.trust.bias)
 
     def forward(self, scores: Tensor, hidden: Tensor, recent: Tensor) -> Tensor:
-        """Scores (..., A) after the histories recent (..., R): ids, the latest last, 0 where there was none before.
+        """Logits `scores` (..., A) with the bias added, for hidden states (..., D).
 
-        hidden: (..., D). An action that the history holds more than once gets a bonus for each time.
+        recent (..., R): ids of the latest actions, the latest last, 0 where there are fewer. An action that occurs more
+        than once gets a bias for each time.
         """
-        bonus = torch.where(recent > 0, PACE * self.worth, 0.0) * self.trust(hidden)
-        return scores.scatter_add(-1, (recent - 1).clamp(min=0), bonus)
+        bias = torch.where(recent > 0, PACE * self.worth, 0.0) * self.trust(hidden)
+        return scores.scatter_add(-1, (recent - 1).clamp(min=0), bias)

@@ -1,4 +1,4 @@
-"""The machine that computes: its threads, the memory it keeps, and how fast it multiplies matrices."""
+"""PyTorch at run time: threads, memory kept between batches, and the rate of matrix products."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch.utils import flop_counter
 
-TORCHS_OWN_THREADS = torch.get_num_threads()
+DEFAULT_THREADS = torch.get_num_threads()
 
 KEPT_BYTES = 256 << 20
 """Freed memory (bytes) that is kept for the next batch."""
@@ -19,33 +19,34 @@ MATRIX = 2048
 
 
 def prepare_torch(threads: int | None) -> None:
-    """Before computing: let torch use so many threads, and keep what one batch frees for the next one.
+    """Set the number of torch threads and keep freed memory for the next batch; call it before computing.
 
-    threads: None is torch's own choice, whatever an earlier call has set. Sums are taken in another order with another
-    number, so the last digits of a training hang on it.
+    threads: None is torch's default, whatever an earlier call has set. The number of threads decides the order of
+    sums, so the last digits of a training depend on it.
     """
-    torch.set_num_threads(threads or TORCHS_OWN_THREADS)
+    torch.set_num_threads(threads or DEFAULT_THREADS)
     _keep_freed_memory()
 
 
 def _keep_freed_memory() -> None:
-    """Left to itself, glibc hands tensors of a few megabytes back to the system and asks for them again a moment later,
-    and the system zeroes every page anew: a third of scoring, a sixth of training over thousands of actions. Other C
-    libraries are left alone.
+    """Make glibc keep freed memory; other C libraries are left alone.
+
+    By default glibc returns tensors of a few megabytes to the system and requests them again a moment later, and the
+    system zeroes every page: a third of the time of scoring, a sixth of training, with thousands of actions.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         trim_threshold, top_pad, mmap_threshold, arena_max = -1, -2, -3, -8  # as in malloc.h
         mallopt(trim_threshold, KEPT_BYTES)
-        mallopt(mmap_threshold, 32 << 20)  # the most that glibc takes
-        # Threads share one store, for less memory in all. One that has a store already gets it in pieces of 64 MB; an
-        # empty piece is handed back as well, unless more than that is to be at hand.
+        mallopt(mmap_threshold, 32 << 20)  # the largest value that glibc accepts
+        # One arena for all threads needs less memory. A thread that already has its own grows it by heaps of 64 MB,
+        # and an empty heap is returned to the system unless top_pad is larger than that.
         mallopt(arena_max, 1)
         mallopt(top_pad, 128 << 20)
 
 
 def matrix_product_gflops(repeats: int = 10) -> float:
-    """Billions of floating-point operations per second in a product of two 2,048 x 2,048 matrices: the best of some."""
+    """GFLOP/s of a product of two 2,048 x 2,048 matrices, the best of `repeats`."""
     a, b = torch.rand(MATRIX, MATRIX), torch.rand(MATRIX, MATRIX)
     best = float("inf")
     for _ in range(repeats):
@@ -56,9 +57,9 @@ def matrix_product_gflops(repeats: int = 10) -> float:
 
 
 def gigaflops_of(work: Callable[[], object]) -> float:
-    """Billions of floating-point operations in the matrix products of `work`, attention included, run once to count."""
+    """GFLOP in the matrix products of `work`, attention included; runs it once to count them."""
     aten = torch.ops.aten
-    # PyTorch counts the attention kernels of graphics cards; those of processors do the same products.
+    # PyTorch counts the attention kernels of GPUs only; those of CPUs do the same products.
     kernels = {
         aten._scaled_dot_product_flash_attention_for_cpu: lambda query, key, value, *_, **__: (
             flop_counter.sdpa_flop_count(query, key, value)

@@ -1,7 +1,7 @@
-"""The Sequence Transformer: which action comes next, given the customer and everything that came before.
+"""The Sequence Transformer: probabilities of the next action, given the customer's profile and history.
 
-GPT-like (Paper, Variants Used): causal and autoregressive over the three steps. Equation 8 gives it two arguments, the
-engagement history and the customer's features; the second is the token in front of the history.
+GPT-like (Paper, Variants Used): causal, autoregressive over the three steps. Equation 8 has two arguments, the
+engagement history and the customer's features; the features become one token in front of the history.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from crm_models.models.blocks import Block, FeatureTokens, KeyValue
 from crm_models.models.repeat_bias import RepeatBias
 from crm_models.models.transition_prior import TransitionPrior
 
-QUIET = 0.1
-"""First weights of the last layer norm: the network's share in the scores before it has learned anything."""
+INITIAL_NORM_SCALE = 0.1
+"""Initial weights of the last layer norm: how much the untrained network adds to the logits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceBatch:
     """Histories of B customers, right-padded, and their profiles.
 
-    action (B, T) ids, 0 = padding; gap and value (B, T), NaN where unknown (a planned step has neither yet).
+    action (B, T) ids, 0 = padding; gap and value (B, T), NaN where unknown (always for a planned step).
     numeric (B, F) with NaN, categorical (B, C): the profile.
     """
 
@@ -44,9 +44,9 @@ class SequenceBatch:
 
 
 class SequenceOutput(NamedTuple):
-    """hidden (B, T', D): position t says what follows event t; T' has the profile token in front where there is one.
+    """hidden (B, T', D): position t predicts the event after t; T' counts the profile token in front, if there is one.
 
-    past: keys and values per block; weights: attention per block (B, H, T', T'), empty unless asked for.
+    past: keys and values per block; weights: attention per block (B, H, T', T'), empty unless requested.
     """
 
     hidden: Tensor
@@ -65,8 +65,10 @@ class SequenceTransformer(nn.Module):
         self.n_actions = encoder.n_actions
         width = config.d_model
         self.action = nn.Embedding(self.n_actions + 1, width)
-        # Two planned steps follow the longest history while the third is predicted.
+        # While the third step is predicted, two planned steps follow the longest history.
         self.position = nn.Embedding(config.max_events + N_STEPS, width)
+        # DIFF from paper, Transformer Models: an event token also carries product features (named in Datasets, but not
+        # in the architecture), gaps and values; all off in `paper`.
         features = torch.tensor(encoder.action_features, dtype=torch.float32).reshape(self.n_actions + 1, -1)
         self.register_buffer("action_features", features, persistent=False)
         self.use_action_features = config.use_action_features and features.shape[1] > 0
@@ -75,6 +77,8 @@ class SequenceTransformer(nn.Module):
         self.n_context = 2 * (int(config.use_time) + int(config.use_value))
         if self.n_context:
             self.from_context = nn.Linear(self.n_context, width)
+        # DIFF from paper, Transformer Models: the customer's profile is one token in front of the history (named in
+        # equation 8, but not in the architecture); off in `paper`.
         self.has_profile = config.use_profile
         if self.has_profile:
             self.profile = FeatureTokens(
@@ -88,18 +92,22 @@ class SequenceTransformer(nn.Module):
         )
         self.norm = nn.LayerNorm(width) if config.norm_first else nn.Identity()
         if isinstance(self.norm, nn.LayerNorm):
-            # Quiet at first: untrained weights would drown what the counts tell.
-            nn.init.constant_(self.norm.weight, QUIET)
+            # Small at first: an untrained network would outweigh popularity and transition prior.
+            nn.init.constant_(self.norm.weight, INITIAL_NORM_SCALE)
+        # DIFF from paper, Transformer Models: the output layer shares the weights of the action embedding, so fewer
+        # weights are learned from few events; a separate layer in `paper`.
         self.output = None if config.tie_weights else nn.Linear(width, self.n_actions)
         if config.tie_weights:
-            # Popularity is where learning starts, and need not be learned.
+            # The initial bias is log popularity, which then need not be learned.
             counts = torch.tensor(encoder.action_counts or (0,) * self.n_actions, dtype=torch.float32)
             self.bias = nn.Parameter(((counts + 1) / (counts + 1).sum()).log())
             # With shared weights PyTorch's default (variance 1) would make the first logits huge.
             nn.init.normal_(self.action.weight, std=width**-0.5)
             nn.init.normal_(self.position.weight, std=width**-0.5)
-        counted = config.use_transition_prior and bool(encoder.action_pairs)
-        self.transition_prior = TransitionPrior(encoder.action_pairs, encoder.action_counts, width) if counted else None
+        use_prior = config.use_transition_prior and bool(encoder.action_pairs)
+        self.transition_prior = (
+            TransitionPrior(encoder.action_pairs, encoder.action_counts, width) if use_prior else None
+        )
         self.repeat_bias = RepeatBias(config.max_events, width) if config.use_repeat_bias else None
 
     @property
@@ -108,13 +116,12 @@ class SequenceTransformer(nn.Module):
         return int(self.has_profile)
 
     def forward(self, batch: SequenceBatch, need_weights: bool = False, read: Tensor | None = None) -> SequenceOutput:
-        """Hidden states of a batch of histories; see `logits`. read (B, R): the only positions to give them for."""
+        """Hidden states of a batch of histories, the input of `logits`. read (B, R): compute only these positions."""
         n_events = batch.action.shape[1]
         x = self.embed(batch.action, batch.gap, batch.value, torch.arange(n_events, device=batch.action.device))
         if self.has_profile:
             x = torch.cat([self.profile_token(batch)[:, None], x], dim=1)
-        # Right padding: the causal mask alone already hides every PAD from every real event, so there is no second mask
-        # to get wrong.
+        # With right padding the causal mask already hides all padding from real events, so no padding mask is needed.
         n_positions = x.shape[1]
         mask = torch.ones(n_positions, n_positions, dtype=torch.bool, device=x.device).tril()
         return self.run_blocks(self.drop(x), mask, None, need_weights, read)
@@ -132,7 +139,7 @@ class SequenceTransformer(nn.Module):
         return x
 
     def profile_token(self, batch: SequenceBatch) -> Tensor:
-        """The customer as one token (B, D): the sum of the feature tokens."""
+        """The customer's profile as one token (B, D): the sum of its feature tokens."""
         return self.start + self.profile(batch.numeric, batch.categorical).sum(dim=1)
 
     def run_blocks(
@@ -143,46 +150,47 @@ class SequenceTransformer(nn.Module):
         need_weights: bool = False,
         read: Tensor | None = None,
     ) -> SequenceOutput:
-        """All blocks over new positions x (B, T, D) that look back on `past`; mask as in `SelfAttention.forward`.
+        """Apply all blocks to new positions x (B, T, D) that attend to `past`; mask as in `SelfAttention.forward`.
 
-        read (B, R): the last block gives these positions alone, of a mask (T, T); keys and values are kept of all.
+        read (B, R): the last block computes only these positions, with a mask (T, T); keys and values are kept for all.
         """
         presents, weights = [], []
         for k, block in enumerate(self.blocks):
-            own_past = None if past is None else past[k]
+            block_past = None if past is None else past[k]
             if read is not None and k == len(self.blocks) - 1:
-                x, present, own = block(x, mask[read][:, None], own_past, need_weights, read)
+                x, present, block_weights = block(x, mask[read][:, None], block_past, need_weights, read)
             else:
-                x, present, own = block(x, mask, own_past, need_weights)
+                x, present, block_weights = block(x, mask, block_past, need_weights)
             presents.append(present)
-            if own is not None:
-                weights.append(own)
+            if block_weights is not None:
+                weights.append(block_weights)
         return SequenceOutput(self.norm(x), presents, weights)
 
     def logits(self, hidden: Tensor, recent: Tensor, target: Tensor | None = None) -> Tensor:
-        """Scores (..., A) of actions 1..A, in this order, from hidden states (..., D) after actions recent (..., R).
+        """Logits (..., A) of actions 1..A, in this order, from hidden states (..., D) after actions recent (..., R).
 
-        recent: see `recent_actions`. target: while training, the true next one; see `TransitionPrior`.
+        recent: see `recent_actions`. target: in training, the true next action; see `TransitionPrior`.
         """
-        scores = self._own_scores(hidden)
+        scores = self._network_logits(hidden)
         if self.repeat_bias is not None:
             scores = self.repeat_bias(scores, hidden, recent)
         return (
             scores if self.transition_prior is None else self.transition_prior(scores, hidden, recent[..., -1], target)
         )
 
-    def _own_scores(self, hidden: Tensor) -> Tensor:
+    def _network_logits(self, hidden: Tensor) -> Tensor:
+        """Logits without repeat bias and transition prior."""
         if self.output is not None:
             return self.output(hidden)
-        table = self.action.weight[PADDING + 1 :]
+        weights = self.action.weight[PADDING + 1 :]
         if self.use_action_features:
-            table = table + self.from_features(self.action_features[PADDING + 1 :])
-        return hidden @ table.T + self.bias
+            weights = weights + self.from_features(self.action_features[PADDING + 1 :])
+        return hidden @ weights.T + self.bias
 
     def recent_actions(self, action: Tensor) -> Tensor:
-        """(B, T', R) the R = `max_events` actions (ids) up to each position of a batch's actions (B, T), its own last.
+        """Ids (B, T', R) of the R = `max_events` latest actions at each position of actions (B, T), its own last.
 
-        0 where there is none before the first; so it is for all of the profile's. A view: it takes no memory.
+        0 where there are fewer, as for all R at the profile token. A view: it takes no memory.
         """
         n_recent = self.config.max_events
         return F.pad(action, (self.n_front + n_recent - 1, 0)).unfold(1, n_recent, 1)

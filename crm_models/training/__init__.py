@@ -1,1 +1,1 @@
-"""How the models learn."""
+"""Training of both models: objectives, optimisers, phases, and the loop."""

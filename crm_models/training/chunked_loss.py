@@ -1,8 +1,7 @@
-"""A sum over many rows, whose gradient is taken piece by piece on the way there.
+"""Chunked loss: each chunk is back-propagated at once, so only one chunk of logits is in memory.
 
-The scores of a batch, targets times actions, can be larger than all else of a training together. In pieces, only one of
-them is ever held; and with each piece's gradient taken as soon as its sum is there, nothing has to be computed again on
-the way back, as it would with `torch.utils.checkpoint`.
+The logits of a batch, targets times actions, can be larger than everything else in training. The gradient of each chunk
+is computed in the forward pass, so nothing is computed again in the backward pass, unlike `torch.utils.checkpoint`.
 """
 
 from __future__ import annotations
@@ -19,8 +18,7 @@ def chunked_sum(
 ) -> Tensor:
     """total(hidden, *others), a sum over rows, computed for `size` rows at a time.
 
-    hidden (M, D) and weights, which `total` reads by itself, get gradients, though no gradients of gradients; others
-    (M, ...) get none.
+    hidden (M, D) and weights, which `total` uses by itself, get first-order gradients; others (M, ...) get none.
     """
     return _ChunkedSum.apply(total, size, others, hidden, *weights)
 
@@ -36,23 +34,25 @@ class _ChunkedSum(torch.autograd.Function):
         *weights: Tensor,
     ) -> Tensor:
         value = hidden.new_zeros(())
-        by_row = torch.empty_like(hidden)
-        by_weight: list[Tensor | None] = [None] * len(weights)
-        pieces = zip(*(rows.split(size) for rows in (hidden, by_row, *others)), strict=True)
-        for own, gradient, *rest in pieces:
+        hidden_gradient = torch.empty_like(hidden)
+        weight_gradients: list[Tensor | None] = [None] * len(weights)
+        chunks = zip(*(rows.split(size) for rows in (hidden, hidden_gradient, *others)), strict=True)
+        for chunk, gradient, *rest in chunks:
             with torch.enable_grad():
-                own = own.detach().requires_grad_()
-                # A view, because a count of operations (`FlopCounterMode`) puts hooks on what modules are given,
-                # and `autograd.grad` takes none on a leaf.
-                part = total(own.view_as(own), *rest)
-            first, *found = torch.autograd.grad(part, (own, *weights), allow_unused=True)
+                chunk = chunk.detach().requires_grad_()
+                # A view, because `FlopCounterMode` puts hooks on the inputs of modules, and `autograd.grad` does not
+                # accept them on a leaf.
+                part = total(chunk.view_as(chunk), *rest)
+            of_chunk, *of_weights = torch.autograd.grad(part, (chunk, *weights), allow_unused=True)
             value += part.detach()
-            gradient.copy_(first)
-            by_weight = [new if old is None else old.add_(new) for old, new in zip(by_weight, found, strict=True)]
-        ctx.gradients = (by_row, *by_weight)
+            gradient.copy_(of_chunk)
+            weight_gradients = [
+                new if old is None else old.add_(new) for old, new in zip(weight_gradients, of_weights, strict=True)
+            ]
+        ctx.gradients = (hidden_gradient, *weight_gradients)
         return value
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        scaled = [None if own is None else gradient * own for own in ctx.gradients]
+        scaled = [None if chunk_sum is None else gradient * chunk_sum for chunk_sum in ctx.gradients]
         return (None, None, None, *scaled)

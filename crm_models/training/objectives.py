@@ -1,6 +1,6 @@
-"""Objectives: the training examples and the loss of each model, and what is fitted after the epochs (calibration).
+"""Objectives: training examples, training loss, validation loss and calibration of each model.
 
-The training loop knows nothing of actions or churn; it asks an objective for the loss of a batch and on validation.
+The training loop knows nothing of actions or churn; it gets its batches and losses from an objective.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from crm_models.training.pretraining import PretrainingData
 SCORING_BATCH = 512
 
 SCORES_AT_ONCE = 4_000_000
-"""Logits (targets x actions) that the loss holds at once, 16 MB. This bounds memory where there are many actions, and
-chunks near the size of the cache are faster than all logits of a batch at once."""
+"""Most logits (targets x actions) in memory at once, 16 MB. This bounds memory with many actions, and chunks of about
+the size of the cache are faster than all logits of a batch at once."""
 
 TEMPERATURES_VARY = 0.15
-"""Prior standard deviation of the temperature's logarithm around 0. Models that stop early are nearly calibrated, and a
-few hundred customers alone would give 0.85 or 1.15 by chance."""
+"""Standard deviation of the prior on the log temperature, with mean 0. Early stopping leaves models nearly calibrated,
+and a few hundred customers without a prior would give 0.85 or 1.15 by chance."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
-    """Everything a model may learn from: arrays at the cohort's `as_of`, labels (N,), the split, and the outcomes.
+    """Training data of both models: arrays at the cohort's `as_of`, labels (N,), split, and outcomes.
 
-    pretraining: data for pre-training the churn model, where the cohort has any.
+    pretraining: pre-training data of the churn model, if the cohort has any.
     """
 
     arrays: CohortArrays
@@ -51,23 +51,28 @@ class TrainingData:
 
 
 class SequenceObjective:
-    """Next-action prediction: batches and cross-entropy of the sequence model (Paper, equations 4 and 9)."""
+    """Next-action prediction: batches and cross-entropy of the sequence model (Paper, equations 4 and 9).
+
+    DIFF from paper, Datasets: equation 1 prints 1/i, the summation index; read as the 1/T of equation 4.
+    """
 
     can_pretrain = False
 
     def __init__(self, model: SequenceTransformer, config: TrainingConfig, training_data: TrainingData) -> None:
         self.model, self.config, self.training_data = model, config, training_data
-        found, arrays = training_data.outcomes, training_data.arrays
-        self.valid = np.flatnonzero(np.isin(found.rows, training_data.split.valid))
+        outcomes, arrays = training_data.outcomes, training_data.arrays
+        self.valid = np.flatnonzero(np.isin(outcomes.rows, training_data.split.valid))
+        # DIFF from paper, Sequence Transformer Loss: every event is a target, for more targets per customer; in `paper`
+        # only the three steps are.
         if config.all_positions:
             n_events = np.diff(arrays.events.starts)[training_data.split.train]
             # With a profile token in front, even a single event is a target.
             self.train = training_data.split.train[n_events >= 2 - model.n_front]
         else:
-            self.train = np.flatnonzero(np.isin(found.rows, training_data.split.train))
+            self.train = np.flatnonzero(np.isin(outcomes.rows, training_data.split.train))
 
     def begin(self, phase: Phase) -> None:
-        """Every phase learns from the same examples."""
+        """Nothing to do: every phase uses the same examples."""
 
     def lengths(self) -> np.ndarray:
         """Events per training example, for batches of like length."""
@@ -82,25 +87,27 @@ class SequenceObjective:
             return self._outcome_loss(chosen)
         arrays, model = self.training_data.arrays, self.model
         n_events = np.diff(arrays.events.starts)[chosen]
-        # A full history plus the planned steps, so that the positions of those steps are trained as well.
+        # A full history plus the planned steps, so that the position embeddings of those steps are trained as well.
         window = model.config.max_events + N_STEPS
-        # A history longer than the window contributes a different part of it in every epoch.
+        # From a history longer than the window, every epoch takes another random part.
         stops = rng.integers(np.minimum(window, n_events), n_events + 1)
-        whole = history_batch(arrays, chosen, stops, window)
-        hide = torch.from_numpy(rng.random(whole.action.shape) < self.config.context_dropout)
+        full = history_batch(arrays, chosen, stops, window)
+        # DIFF from paper, Optimizer and Regularization: context dropout hides gaps and values of random events, because
+        # planned steps have none either; 0 in `paper`.
+        hide = torch.from_numpy(rng.random(full.action.shape) < self.config.context_dropout)
         batch = SequenceBatch(
-            action=whole.action[:, :-1],
-            gap=whole.gap.masked_fill(hide, torch.nan)[:, :-1],
-            value=whole.value.masked_fill(hide, torch.nan)[:, :-1],
-            numeric=whole.numeric,
-            categorical=whole.categorical,
+            action=full.action[:, :-1],
+            gap=full.gap.masked_fill(hide, torch.nan)[:, :-1],
+            value=full.value.masked_fill(hide, torch.nan)[:, :-1],
+            numeric=full.numeric,
+            categorical=full.categorical,
         )
         device = model.action.weight.device
-        targets = whole.action if model.has_profile else whole.action[:, 1:]
-        real = targets > 0
-        hidden = model(batch.to(device)).hidden[real.to(device)]
-        recent = model.recent_actions(batch.action)[real].to(device)
-        return next_action_loss(model, hidden, recent, targets[real].to(device) - 1), int(real.sum())
+        targets = full.action if model.has_profile else full.action[:, 1:]
+        is_target = targets > 0
+        hidden = model(batch.to(device)).hidden[is_target.to(device)]
+        recent = model.recent_actions(batch.action)[is_target].to(device)
+        return next_action_loss(model, hidden, recent, targets[is_target].to(device) - 1), int(is_target.sum())
 
     def valid_loss(self) -> float | None:
         """Mean cross-entropy per true step of validation customers."""
@@ -112,16 +119,16 @@ class SequenceObjective:
 
     def _outcome_loss(self, at: np.ndarray) -> tuple[Tensor, int]:
         log_p, steps = outcome_log_p(self.model, self.training_data.arrays, self.training_data.outcomes, at)
-        real = steps > 0
-        return -log_p.gather(2, (steps - 1).clamp(min=0)[..., None]).squeeze(-1)[real].mean(), int(real.sum())
+        is_known = steps > 0
+        return -log_p.gather(2, (steps - 1).clamp(min=0)[..., None]).squeeze(-1)[is_known].mean(), int(is_known.sum())
 
     def finish(self) -> dict[str, Any]:
-        """Nothing is fitted after the epochs."""
+        """Nothing to fit after the epochs."""
         return {}
 
 
 def next_action_loss(model: SequenceTransformer, hidden: Tensor, recent: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy in nats of targets (M,), places 0 to A - 1, given hidden states (M, D) after `recent` (M, R).
+    """Mean cross-entropy in nats of targets (M,), indices 0 to A - 1, given hidden states (M, D) after `recent` (M, R).
 
     With many actions the logits are computed in chunks; see `chunked_sum`.
     """
@@ -129,8 +136,8 @@ def next_action_loss(model: SequenceTransformer, hidden: Tensor, recent: Tensor,
     if len(targets) <= size:
         return F.cross_entropy(model.logits(hidden, recent, targets), targets)
 
-    def total(part: Tensor, before: Tensor, own: Tensor) -> Tensor:
-        return F.cross_entropy(model.logits(part, before, own), own, reduction="sum")
+    def total(states: Tensor, before: Tensor, true: Tensor) -> Tensor:
+        return F.cross_entropy(model.logits(states, before, true), true, reduction="sum")
 
     return chunked_sum(total, hidden, (recent, targets), list(model.parameters()), size) / len(targets)
 
@@ -138,19 +145,19 @@ def next_action_loss(model: SequenceTransformer, hidden: Tensor, recent: Tensor,
 def outcome_log_p(
     model: SequenceTransformer, arrays: CohortArrays, found: Outcomes, at: np.ndarray
 ) -> tuple[Tensor, Tensor]:
-    """Log-probabilities (B, 3, A) of every action at each true step given the true steps before it; and the steps."""
+    """Log-probabilities (B, 3, A) of every action at each true step given the true steps before it; and those steps."""
     device = model.action.weight.device
     batch, steps, length = outcome_batch(arrays, found, at, model.config.max_events)
     # The last event of the history, at index length - 1 + n_front, predicts the first step.
-    place = (length - 1 + model.n_front)[:, None] + torch.arange(N_STEPS)
-    hidden = model(batch.to(device), read=place.to(device)).hidden
-    recent = picked(model.recent_actions(batch.action), place).to(device)
+    positions = (length - 1 + model.n_front)[:, None] + torch.arange(N_STEPS)
+    hidden = model(batch.to(device), read=positions.to(device)).hidden
+    recent = picked(model.recent_actions(batch.action), positions).to(device)
     return model.logits(hidden, recent).log_softmax(dim=-1), steps.to(device)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Examples:
-    """Arrays and labels (N,) of all customers at one moment, and the rows to train on."""
+    """Training examples: arrays and labels (N,) of all customers at one moment, and the rows to train on."""
 
     arrays: CohortArrays
     labels: np.ndarray
@@ -158,14 +165,16 @@ class _Examples:
 
     @classmethod
     def of(cls, data: TrainingData | PretrainingData, rows: np.ndarray) -> _Examples:
-        """Those of the customers `rows` whose label is known."""
+        """Examples of the customers `rows` with a known label."""
         return cls(arrays=data.arrays, labels=data.labels, train=rows[~np.isnan(data.labels[rows])])
 
 
 class ChurnObjective:
     """Churn prediction: batches, binary cross-entropy (Paper, equation 5) and calibration of the churn model.
 
-    The phase decides which customers and which labels are trained on; see `begin`.
+    The phase decides which customers and labels are trained on; see `begin`.
+
+    DIFF from paper, Datasets: equation 2 prints 1/j, the summation index; read as the 1/N of equations 5 to 7.
     """
 
     def __init__(self, model: ChurnTransformer, config: TrainingConfig, training_data: TrainingData) -> None:
@@ -179,11 +188,11 @@ class ChurnObjective:
 
     @property
     def train(self) -> np.ndarray:
-        """Rows of the customers that this epoch trains on."""
+        """Rows of the customers that the present phase trains on."""
         return self.examples.train
 
     def begin(self, phase: Phase) -> None:
-        """Choose the examples of the phase: pre-training has labels of its own, a final refit adds validation rows."""
+        """Choose the examples of the phase: pre-training has its own labels, a final refit adds validation rows."""
         split, pretraining = self.training_data.split, self.training_data.pretraining
         rows = np.sort(np.concatenate([split.train, split.valid])) if phase.final_refit else split.train
         data = pretraining if pretraining is not None and phase.kind == "pretraining" else self.training_data
@@ -197,14 +206,14 @@ class ChurnObjective:
         """Mean binary cross-entropy in nats of customers `chosen`.
 
         Classes are not re-weighted, because that would distort the probabilities that the threshold is set on. Each
-        customer trains one randomly drawn ensemble member: training all members on all customers took as many times
-        longer and was no better, and training their mean makes them depend on each other.
+        customer trains one random ensemble member: training each member on every customer took M times longer and was
+        no better, and training their mean would make them depend on each other.
         """
         labels, batch = self._labels(self.examples, chosen), self._batch(self.examples, chosen)
         losses = []
-        for copy in self.model.copies:
-            member = torch.from_numpy(rng.permutation(len(chosen)) % copy.config.n_members).to(labels.device)
-            losses.append(F.binary_cross_entropy_with_logits(copy.of_member(batch, member), labels))
+        for model in self.model.copies:
+            member = torch.from_numpy(rng.permutation(len(chosen)) % model.config.n_members).to(labels.device)
+            losses.append(F.binary_cross_entropy_with_logits(model.of_member(batch, member), labels))
         return torch.stack(losses).mean(), len(chosen)
 
     def valid_loss(self) -> float | None:
@@ -215,13 +224,14 @@ class ChurnObjective:
         return float(F.binary_cross_entropy_with_logits(logits, labels))
 
     def finish(self) -> dict[str, Any]:
-        """Temperature scaling (calibration): one number, fitted on validation customers.
+        """Calibration by temperature scaling: the MAP estimate of one number on validation customers.
 
-        The maximum a posteriori estimate under the prior of `TEMPERATURES_VARY`.
+        DIFF from paper, Model Training: the threshold is set on probabilities, so they have to be calibrated; off in
+        `paper`. The prior is that of `TEMPERATURES_VARY`.
         """
         if not self.config.calibrate or len(self.valid) < 50:
             return {}
-        # An earlier call may have set it already.
+        # An earlier call may have set the temperature already.
         self.model.temperature = torch.ones_like(self.model.temperature)
         with torch.no_grad():
             logits, labels = self._all_logits(self.valid)

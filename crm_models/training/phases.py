@@ -1,10 +1,13 @@
 """Training phases: initial weights, learning-rate schedule and training customers of each epoch; early stopping.
 
-Usually there is one phase of all epochs. A shorter one may come first: pre-training, whose weights the main phase goes
-on from, or a short phase, whose weights are kept if more epochs would hardly help and discarded otherwise. With
-`final_refit`, and without pre-training, the best phase is repeated at the end on training and validation customers.
+Usually there is one main phase. A shorter one may come first: pre-training, whose weights the main phase starts from,
+or a short phase, whose weights are kept if more epochs would hardly help and discarded otherwise. With `final_refit`,
+and without pre-training, the best phase is repeated at the end on training and validation customers.
 
-Everything follows from the settings and the losses so far, so a resumed training needs to remember nothing else.
+Phases depend only on the settings and the losses so far, so a resumed training needs no other state.
+
+DIFF from paper, Model Training: the paper has one phase, as has `paper`. Pre-training needs fewer labels, a short phase
+overfits less where there is little to learn, and the final refit also learns from validation customers.
 """
 
 from __future__ import annotations
@@ -19,10 +22,10 @@ from crm_models.core.config import TrainingConfig
 Kind = Literal["pretraining", "short", "main"]
 
 AFTER_PRETRAINING = 0.5
-"""Share of the learning rate after pre-training: a higher one would undo what was learned there."""
+"""Share of the learning rate after pre-training; a higher rate would undo the pre-training."""
 
 SHORTEST_PHASE = 5
-"""Epochs: fewer do not tell whether more would help."""
+"""Least number of epochs of a short phase; fewer do not show whether more would help."""
 
 STILL_GAINS = 0.02
 """A short phase is enough if its second half lowered the loss by at most this share. Measured gains: about 0.005 where
@@ -30,7 +33,7 @@ there is little to learn and more epochs overfit, 0.03 to 0.2 elsewhere. The mai
 one by the same share to be preferred."""
 
 AS_GOOD = 0.01
-"""Validation losses closer than this share are equal: a few hundred customers tell no more."""
+"""Validation losses closer than this share count as equal: a few hundred customers cannot tell them apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +41,8 @@ class Phase:
     """At most `length` epochs from epoch `first` (counted from 0), with a learning-rate schedule for `n_epochs`.
 
     until: the expected number of epochs of the whole training. top: peak learning rate as a share of the configured
-    one. fresh: whether it starts from newly drawn weights. final_refit: whether validation customers are trained on as
-    well, so that there is no validation loss.
+    one. fresh: whether it starts from new random weights. final_refit: whether it also trains on validation customers,
+    so that there is no validation loss.
     """
 
     kind: Kind
@@ -57,7 +60,10 @@ class Phase:
         return self.first + self.length
 
     def rate(self, config: TrainingConfig, epoch: float) -> float:
-        """Learning rate at a fractional epoch: constant, or one cycle (linear warm-up over a tenth, then cosine)."""
+        """Learning rate at a fractional epoch: constant, or one cycle (linear warm-up over a tenth, then cosine).
+
+        DIFF from paper, Model Training: one cycle reaches a lower loss in as many epochs; constant in `paper`.
+        """
         if config.schedule == "constant":
             return config.learning_rate
         return config.learning_rate * self.top * _one_cycle((epoch - self.first + 1e-3) / self.n_epochs)
@@ -67,7 +73,7 @@ class Phase:
 class TrainingSchedule:
     """The phases of one training.
 
-    can_pretrain: whether there is pre-training data. is_judged: whether a validation loss decides.
+    can_pretrain: whether there is pre-training data. is_judged: whether early stopping uses a validation loss.
     """
 
     config: TrainingConfig
@@ -112,44 +118,46 @@ class TrainingSchedule:
 
         Only the main phase stops early; the others are short, and their learning rate falls only at their end.
         """
-        own = losses[phase.first : phase.end]
+        # DIFF from paper, Experimental Setup: the validation loss is monitored, because the training loss also falls
+        # while a model overfits; `paper` monitors the training loss.
+        phase_losses = losses[phase.first : phase.end]
         if phase.kind == "main" and self.config.monitor != "last":
             best = 0
-            for k, loss in enumerate(own):
-                best = k if loss < own[best] else best
+            for k, loss in enumerate(phase_losses):
+                best = k if loss < phase_losses[best] else best
                 if k - best >= self.config.patience_epochs:
                     return phase.first + k + 1
-        return phase.end if len(own) == phase.length else None
+        return phase.end if len(phase_losses) == phase.length else None
 
 
-def _final_refit(completed: Sequence[Phase], judged: Sequence[float], n_done: int) -> Phase | None:
+def _final_refit(completed: Sequence[Phase], losses: Sequence[float], n_done: int) -> Phase | None:
     """The phase to repeat on training and validation customers, or None when that is done.
 
-    The main phase is repeated up to its best epoch, but only if it was clearly better than the short phase: otherwise
-    its best epoch is chance, at a high learning rate. The short phase is repeated for as long as its loss stayed
-    within `AS_GOOD` of its best.
+    losses: validation losses of the completed phases. The main phase is repeated up to its best epoch, but only if it
+    was clearly better than the short phase: otherwise its best epoch is chance, at a high learning rate. The short
+    phase is repeated up to its last epoch with a loss within `AS_GOOD` of its best.
     """
-    again = completed[0]
-    if again.kind == "short" and (len(completed) == 1 or min(judged) >= (1 - STILL_GAINS) * min(judged[: again.end])):
-        own = judged[: again.end]
-        length = max(k for k, loss in enumerate(own, start=1) if loss <= (1 + AS_GOOD) * min(own))
+    best = completed[0]
+    if best.kind == "short" and (len(completed) == 1 or min(losses) >= (1 - STILL_GAINS) * min(losses[: best.end])):
+        phase_losses = losses[: best.end]
+        length = max(k for k, loss in enumerate(phase_losses, start=1) if loss <= (1 + AS_GOOD) * min(phase_losses))
     else:
-        again = completed[-1]
-        own = judged[again.first :]
-        length = own.index(min(own)) + 1
-    first, until = len(judged), len(judged) + length
+        best = completed[-1]
+        phase_losses = losses[best.first :]
+        length = phase_losses.index(min(phase_losses)) + 1
+    first, until = len(losses), len(losses) + length
     if n_done >= until:
         return None
-    return replace(again, first=first, length=length, until=until, fresh=True, final_refit=True)
+    return replace(best, first=first, length=length, until=until, fresh=True, final_refit=True)
 
 
 def _still_gains(losses: Sequence[float]) -> bool:
-    """Whether the second half of a short phase lowered the loss enough for more epochs to be worth it."""
+    """Whether the second half of a short phase lowered the loss by more than `STILL_GAINS`."""
     return min(losses) < (1 - STILL_GAINS) * min(losses[: len(losses) // 2])
 
 
 def _one_cycle(done: float) -> float:
-    """Share of the peak learning rate when the share `done` of the schedule is over."""
+    """Learning rate as a share of its peak after the share `done` of the schedule."""
     warm_up = 0.1
     if done < warm_up:
         return done / warm_up

@@ -1,8 +1,11 @@
-"""Pre-training of churn by inactivity: the same label at an earlier date, which the history itself provides.
+"""Pre-training data for churn by inactivity: the same label at an earlier cut-off, computed from the history.
 
-Whether a customer was silent in the last 90 days before the cut-off is known for everybody, labelled or not. A model
-can learn that first, with the cut-off moved back by 90 days (self-supervised pre-training), and needs fewer labels
-afterwards. Letters: N customers.
+Whether a customer was silent in the last `churn_days` before the cut-off is known for every customer, labelled or not.
+A model that first learns this, with the cut-off moved back by as many days (self-supervised pre-training), needs fewer
+labels afterwards. Letters: N customers.
+
+DIFF from paper, Future Directions: the paper trains from scratch and only proposes pre-trained models; `paper` does not
+pre-train.
 """
 
 from __future__ import annotations
@@ -17,26 +20,26 @@ from crm_models.data.features import CohortArrays, FeatureEncoder
 from crm_models.data.sources.inactivity import silent
 
 FEWEST = 100
-"""With fewer customers known at the earlier date, pre-training teaches nothing."""
+"""Least number of customers with a known label at the earlier date; with fewer, pre-training does not help."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainingData:
-    """arrays: N customers as seen at the earlier date. labels (N,): 1 fell silent, 0 did not, NaN not yet seen."""
+    """arrays: N customers encoded at the earlier date. labels (N,): 1 fell silent, 0 did not, NaN unknown."""
 
     arrays: CohortArrays
     labels: np.ndarray
 
 
 def pretraining_of(cohort: Cohort, encoder: FeatureEncoder) -> PretrainingData | None:
-    """Pre-training data of a cohort whose churn is inactivity; None for other labels, or where history is too short.
+    """Pre-training data of a cohort whose churn is inactivity; None for other labels or too short a history.
 
-    Nothing at or after the cohort's `as_of` is read, so the labels stay unknown.
+    Nothing at or after the cohort's `as_of` is read, so the labels cannot leak.
     """
-    length = cohort.settings.get("churn_days")
-    if length is None or cohort.as_of is None or not cohort.has_events:
+    churn_days = cohort.settings.get("churn_days")
+    if churn_days is None or cohort.as_of is None or not cohort.has_events:
         return None
-    moment = _earlier(cohort.as_of, float(length))
+    moment = _earlier(cohort.as_of, float(churn_days))
     labels = silent(cohort, moment_days(moment), moment_days(cohort.as_of), cohort.settings.get("churn_activity"))
     known = labels[~np.isnan(labels)]
     if len(known) < FEWEST or len(np.unique(known)) < 2:
@@ -44,5 +47,5 @@ def pretraining_of(cohort: Cohort, encoder: FeatureEncoder) -> PretrainingData |
     return PretrainingData(arrays=encoder.encode(cohort, moment), labels=labels)
 
 
-def _earlier(moment: Moment, length: float) -> Moment:
-    return moment - pd.Timedelta(days=length) if isinstance(moment, pd.Timestamp) else moment - length
+def _earlier(moment: Moment, days: float) -> Moment:
+    return moment - pd.Timedelta(days=days) if isinstance(moment, pd.Timestamp) else moment - days
