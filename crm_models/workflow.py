@@ -61,12 +61,12 @@ def generate(
 
 
 def import_files(out: Path, form: str, sources: Sequence[Path], **options: Any) -> Cohort:
-    """Read files of a known form (see `crm_models.data.sources.IMPORTERS`) and save them as the cohort folder `out`."""
+    """Read files of a known form (one of `crm_models.data.sources.FORMS`) and save them as the cohort folder `out`."""
     from crm_models.data.sources import import_cohort
 
     if Path(out).resolve() in [Path(source).resolve() for source in sources]:
         raise ConfigError(f"{out}: --out would replace what is imported; choose another --out")
-    cohort = import_cohort(form, [Path(s) for s in sources], **{k: v for k, v in options.items() if v})
+    cohort = import_cohort(form, [Path(source) for source in sources], **options)
     save_cohort(cohort, out)
     return cohort
 

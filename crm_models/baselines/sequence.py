@@ -17,7 +17,7 @@ from crm_models.baselines.markov import Chain, LongChain, Pairs, places
 from crm_models.core.records import SequencePredictions
 from crm_models.core.schema import N_STEPS
 from crm_models.data.features import CohortArrays, FeatureEncoder
-from crm_models.data.split import Outcomes
+from crm_models.data.split import Outcomes, true_steps
 
 RECENT_SHARE = 0.2
 """`recent` counts the latest fifth of all events fitted on."""
@@ -96,25 +96,9 @@ def last_actions(arrays: CohortArrays, found: Outcomes) -> np.ndarray:
     return arrays.events.action[arrays.events.starts[found.rows] + found.n_history - 1].astype(np.int64)
 
 
-def true_steps(arrays: CohortArrays, found: Outcomes) -> np.ndarray:
-    """(M, 3) ids of the events after the history, 0 where there are fewer."""
-    place = np.arange(N_STEPS)
-    real = place < found.n_outcome[:, None]
-    first = arrays.events.starts[found.rows] + found.n_history
-    return np.where(real, arrays.events.action[np.where(real, first[:, None] + place, 0)], 0).astype(np.int64)
-
-
-def rank_of(scores: np.ndarray, action: np.ndarray) -> np.ndarray:
-    """(M,) how many actions stand before `action` (ids) when scores (M, A) are sorted; ties go to the lower id."""
-    at = (action - 1).clip(min=0)
-    value = np.take_along_axis(scores, at[:, None], axis=1)
-    before = (scores > value) | ((scores == value) & (np.arange(scores.shape[1]) < at[:, None]))
-    return before.sum(axis=1)
-
-
 def _static(arrays: CohortArrays, found: Outcomes, p: np.ndarray) -> SequencePredictions:
     """The same distribution for everybody and every step."""
-    actual, m, best = true_steps(arrays, found) - 1, len(found.rows), int(p.argmax())
+    actual, m, best = true_steps(arrays.events, found) - 1, len(found.rows), int(p.argmax())
     plan, plan_p = np.full((m, N_STEPS), best + 1), np.full(m, p[best] ** N_STEPS)
     return _answer(arrays, found, plan, plan_p, p[actual], places(p)[actual[:, 0]])
 
@@ -158,14 +142,14 @@ def _markov_2(arrays: CohortArrays, found: Outcomes, chain: LongChain) -> Sequen
 
 def _line(arrays: CohortArrays, found: Outcomes) -> np.ndarray:
     """(M, 4) places of the last action and of the true next three, -1 where there are fewer."""
-    return np.column_stack([last_actions(arrays, found), true_steps(arrays, found)]) - 1
+    return np.column_stack([last_actions(arrays, found), true_steps(arrays.events, found)]) - 1
 
 
 def _answer(
     arrays: CohortArrays, found: Outcomes, plan: np.ndarray, plan_p: np.ndarray, p: np.ndarray, rank: np.ndarray
 ) -> SequencePredictions:
     """The record of a baseline. p: (M, 3) probability of each true step, anything where there is none."""
-    actual = true_steps(arrays, found)
+    actual = true_steps(arrays.events, found)
     return SequencePredictions(
         customer_id=arrays.customer_id[found.rows],
         n_events=found.n_history,

@@ -17,8 +17,7 @@ from typing import Any
 from crm_models.cli.options import Parser, add_device, command, positive, share, whole
 from crm_models.core.errors import CrmError
 from crm_models.core.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD, PLAN_MODES, PRESET_NAMES
-
-FORMS = ("tables", "movielens", "amazon", "telco", "starbucks", "retail")
+from crm_models.data.sources import FORMS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -130,6 +129,7 @@ def _import(given: argparse.Namespace) -> None:
         "drop": tuple(given.drop),
         "positive": given.positive,
     }
+    options = {name: value for name, value in options.items() if value}  # others keep the default of the form
     _summarise(workflow.import_files(given.out, given.form, given.sources, **options), given)
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from crm_models.core.schema import CHURNED, CUSTOMER_ID, N_STEPS
+from crm_models.core.schema import CHURNED, CUSTOMER_ID, N_STEPS, PADDING
 from crm_models.data.cohort import Cohort, Moment, moment_days
+from crm_models.data.events import Events
 
 
 def history(cohort: Cohort, as_of: Moment | None) -> Cohort:
@@ -31,6 +32,10 @@ class Outcomes:
     n_history: np.ndarray
     n_outcome: np.ndarray
 
+    def take(self, at: np.ndarray) -> Outcomes:
+        """Some of the outcomes, in the order given; at: places, or a mark for each."""
+        return Outcomes(rows=self.rows[at], n_history=self.n_history[at], n_outcome=self.n_outcome[at])
+
 
 def outcomes(cohort: Cohort) -> Outcomes:
     """The next three events after `as_of`; without one, the last three events of customers who have four or more."""
@@ -45,6 +50,15 @@ def outcomes(cohort: Cohort) -> Outcomes:
     n_outcome = np.minimum(total - n_history, N_STEPS)
     rows = np.flatnonzero((n_history > 0) & (n_outcome > 0))
     return Outcomes(rows=rows, n_history=n_history[rows], n_outcome=n_outcome[rows])
+
+
+def true_steps(events: Events, outcomes: Outcomes) -> np.ndarray:
+    """(M, 3) action ids of the first three events after each history, 0 where there are fewer."""
+    place = np.arange(N_STEPS)
+    is_real = place < outcomes.n_outcome[:, None]
+    first = events.starts[outcomes.rows] + outcomes.n_history
+    at = np.where(is_real, first[:, None] + place, 0)
+    return np.where(is_real, events.action[at], PADDING).astype(np.int64)
 
 
 def planning_moment(cohort: Cohort) -> Moment | None:

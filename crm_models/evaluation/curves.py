@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,7 @@ import pandas as pd
 from crm_models.core.records import ChurnPredictions, SequencePredictions
 from crm_models.core.schema import N_STEPS
 from crm_models.evaluation.intervals import wilson
-from crm_models.evaluation.scores import LOWER_IS_BETTER, calibration_bins, sequence_scores
+from crm_models.evaluation.scores import calibration_bins, sequence_scores
 from crm_models.planning.policy import is_at_risk, rounded
 
 MAX_POINTS = 500
@@ -211,29 +210,6 @@ def per_length_table(predictions: SequencePredictions, n_actions: int) -> pd.Dat
 
 def _some(predictions: SequencePredictions, own: np.ndarray) -> SequencePredictions:
     return SequencePredictions(**{name: value[own] for name, value in vars(predictions).items()})
-
-
-# ---- both ------------------------------------------------------------------------------------------------------------
-
-
-def ruler(part: dict[str, Any], score: str) -> dict[str, Any]:
-    """One headline number of a report between what it can be: `chance`, `baseline` (the best, with `baseline_name`),
-    `ours` with `low` and `high`, `ceiling` or None, and whether `higher_is_better`."""
-    higher_is_better = score not in LOWER_IS_BETTER
-    known = {name: b[score] for name, b in part["baselines"].items() if b.get(score) is not None}
-    best = (max if higher_is_better else min)(known, key=known.__getitem__) if known else None
-    low, high = part["intervals"].get(score, (None, None))
-    return {
-        "score": score,
-        "chance": part["chance"].get(score),
-        "baseline_name": best,
-        "baseline": known[best] if best else None,
-        "ours": part[score],
-        "low": low,
-        "high": high,
-        "ceiling": (part["ceiling"] or {}).get(score),
-        "higher_is_better": higher_is_better,
-    }
 
 
 def _share(top: int, bottom: int) -> float | None:

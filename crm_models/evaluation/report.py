@@ -25,7 +25,7 @@ from crm_models.evaluation.intervals import (
     difference_interval,
 )
 from crm_models.evaluation.scores import (
-    LOWER_IS_BETTER,
+    best_baseline,
     churn_chance,
     churn_scores,
     log_loss_per_customer,
@@ -139,13 +139,8 @@ def _churn_part(
 
 
 def _best(baselines: dict[str, dict[str, Any]], *scores: str) -> list[tuple[str, str]]:
-    """Each of the scores with the name of the baseline that is best in it; scores that cannot be told are left out."""
-    told = []
-    for score in scores:
-        known = {name: own[score] for name, own in baselines.items() if own[score] is not None}
-        if known:
-            told.append((score, (min if score in LOWER_IS_BETTER else max)(known, key=known.__getitem__)))
-    return told
+    """Each of the scores with the name of its best baseline; scores that no baseline has are left out."""
+    return [(score, name) for score in scores if (name := best_baseline(baselines, score)) is not None]
 
 
 def _compared(score: str, baseline: str, gap: Estimate) -> dict[str, Any]:

@@ -160,3 +160,9 @@ def _with_intervals(parts: dict[str, Estimate | None]) -> dict[str, Any]:
 def rounded(value: float) -> float:
     """To the eight digits that a report keeps."""
     return round(float(value), 8)
+
+
+def best_baseline(baselines: dict[str, dict[str, Any]], score: str) -> str | None:
+    """The name of the baseline that is best in a score; None if none of them has it."""
+    known = {name: scores[score] for name, scores in baselines.items() if scores.get(score) is not None}
+    return (min if score in LOWER_IS_BETTER else max)(known, key=known.__getitem__) if known else None

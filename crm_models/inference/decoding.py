@@ -19,7 +19,8 @@ from crm_models.core.records import CustomerScores, DecodedPlans, SequencePredic
 from crm_models.core.schema import N_STEPS
 from crm_models.data.features import CohortArrays, FeatureEncoder
 from crm_models.data.split import Outcomes
-from crm_models.models.batches import churn_batch, history_batch, true_steps
+from crm_models.data.split import true_steps
+from crm_models.models.batches import churn_batch, history_batch
 from crm_models.models.blocks import KeyValue, picked
 from crm_models.models.churn import ChurnTransformer
 from crm_models.models.sequence import SequenceBatch, SequenceTransformer
@@ -92,7 +93,7 @@ def sequence_predictions(model: SequenceTransformer, arrays: CohortArrays, found
     log_p, rank = np.zeros((n, N_STEPS)), np.zeros(n, np.int64)
     plans = np.zeros((n, N_STEPS), np.int64)
     plan_p = np.zeros(n)
-    steps = true_steps(arrays, found, np.arange(n))
+    steps = true_steps(arrays.events, found)
     for at in _by_length(found.n_history, model.n_actions):
         scores, own = outcome_log_p(model, arrays, found, at)
         target = (own - 1).clamp(min=0)[..., None]

@@ -119,8 +119,7 @@ def held_out(run: RunFolder, encoder: FeatureEncoder, cohort: Path | None = None
             f"{run.folder}: none of the run's test customers is in the cohort; evaluate on the run's own cohort"
         )
     found = outcomes(whole)
-    test = np.isin(found.rows, split.test)
-    chosen = Outcomes(rows=found.rows[test], n_history=found.n_history[test], n_outcome=found.n_outcome[test])
+    chosen = found.take(np.isin(found.rows, split.test))
     return HeldOut(cohort=whole, arrays=encoder.encode(whole, whole.as_of), split=split, outcomes=chosen)
 
 

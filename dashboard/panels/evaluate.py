@@ -1,4 +1,4 @@
-"""What the evaluation page shows: headline scores on rulers, the churn model's curves, the sequence model's hits."""
+"""Sections of the evaluation page: headline scores, curves of the churn model, accuracy of the sequence model."""
 
 from __future__ import annotations
 
@@ -18,77 +18,77 @@ from dashboard.panels import widgets
 from dashboard.state import predictions, store
 
 SEQUENCE = (
-    ("step_accuracy", "Next actions that were right", False),
-    ("plan_accuracy", "Whole plans that were right", False),
-    ("hr_at_1", "Very next action right, asked for alone (HR@1)", False),
-    ("hr_at_10", "True next action among the ten likeliest (HR@10)", False),
-    ("ndcg_at_10", "How high it stands among the ten (NDCG@10)", False),
-    ("loss", "Surprise per step (loss, nats)", True),
+    ("step_accuracy", "Correct next actions (step accuracy)"),
+    ("plan_accuracy", "Fully correct plans (plan accuracy)"),
+    ("hr_at_1", "First next action correct (HR@1)"),
+    ("hr_at_10", "True next action in the top 10 (HR@10)"),
+    ("ndcg_at_10", "Rank of the true action in the top 10 (NDCG@10)"),
+    ("loss", "Loss per step (nats)"),
 )
 CHURN = (
-    ("auc", "Ranking of churners above stayers (AUC)", False),
-    ("average_precision", "Precision over all thresholds (average)", False),
-    ("accuracy", "Right at a threshold of one half", False),
-    ("log_loss", "Surprise (log loss, nats)", True),
-    ("brier", "Squared error (Brier score)", True),
+    ("auc", "Ranking of churners above stayers (AUC)"),
+    ("average_precision", "Average precision"),
+    ("accuracy", "Accuracy at 0.50"),
+    ("log_loss", "Log loss (nats)"),
+    ("brier", "Brier score (squared error)"),
 )
 BASELINES = {
     "popular": "the most popular actions",
-    "recent": "the most popular actions of late",
-    "repeat_last": "the last action again",
+    "recent": "the most popular recent actions",
+    "repeat_last": "repeating the last action",
     "markov": "what usually follows the last action (Markov chain)",
     "markov_2": "what usually follows the last two actions (Markov chain)",
-    "majority": "what most customers do",
+    "majority": "the majority class",
     "recency": "days since the last event",
     "logistic": "logistic regression",
 }
-"""Simple methods in plain words."""
+"""Names of the baselines on screen."""
 SMALL = 0.01
 """Scores below this are shown with more digits."""
 INK = {"light": "#0D1420", "dark": "#E7ECF4"}
-"""Text on coloured fields: the theme's own, which Plotly would fade."""
-WIDE = 360
-"""Pixels below which a chart stands alone in its row."""
+"""Text colours of the theme for coloured cells, because Plotly would fade its own."""
+MIN_CHART_WIDTH = 360
+"""Minimum width in pixels of a chart beside another one."""
 MEANING = {
-    "sequence": "**Right next actions** (step accuracy) counts every one of the three steps by itself; **whole plans** "
-    "(plan accuracy) asks for all three. **HR@10** (hit rate): how often the true next action is among the ten that "
-    "the model finds likeliest. **NDCG@10** is 1 where the true action stands first and less the lower it stands. "
-    "**Loss** is how surprised the model was by what really happened, in nats: lower is better. ",
-    "churn": "**AUC**: how often a churner is given a higher probability than a stayer; one half is chance. **Average "
-    "precision**: how pure the list of flagged customers stays as it grows. **Log loss** and **Brier score** ask for "
-    "honest probabilities: lower is better. ",
+    "sequence": "**Step accuracy** counts each of the three steps separately; **plan accuracy** needs all three to be "
+    "correct. **HR@10** (hit rate): how often the true next action is among the ten that the model ranks highest. "
+    "**NDCG@10** is 1 if the true action is ranked first, and lower the further down it is ranked. **Loss** measures "
+    "how far the predicted probabilities are from what happened, in nats: lower is better. ",
+    "churn": "**AUC**: how often a churner gets a higher probability than a customer who stayed; 0.5 is chance. "
+    "**Average precision**: the precision averaged over all recall levels. **Log loss** and **Brier score** measure "
+    "how accurate the probabilities are: lower is better. ",
 }
 
 
 def notes(report: dict[str, Any]) -> None:
-    """What the scores mean, in the sentences of the report."""
+    """Draw the notes of the report on what the scores mean."""
     lines = []
     for note in report.get("notes", []):
-        bad = "worse than" in note or "suspiciously" in note
-        icon = ":material/warning:" if bad else ":material/check_circle:" if "beats" in note else ":material/info:"
+        warning = "worse than" in note or "suspiciously" in note
+        icon = ":material/warning:" if warning else ":material/check_circle:" if "beats" in note else ":material/info:"
         lines.append(f"{icon} {widgets.plain(note)}")
     if lines:
-        st.markdown("  \n".join(lines))  # lines of one paragraph: together they are one answer
+        st.markdown("  \n".join(lines))  # one paragraph with line breaks
 
 
 def headline(report: dict[str, Any]) -> None:
-    """Every headline score between chance, a simple method and the ceiling."""
+    """Draw all headline scores beside chance, the best baseline and the ceiling."""
     parts = [(name, scores) for name, scores in (("sequence", SEQUENCE), ("churn", CHURN)) if report.get(name)]
     if not parts:
         return
-    grid = st.grid(len(parts), min_column_width=WIDE)
+    grid = st.grid(len(parts), min_column_width=MIN_CHART_WIDTH)
     for name, scores in parts:
-        found = [widgets.score_of(report[name], key, label, lower_is_better=lower) for key, label, lower in scores]
+        headline = [widgets.score_of(report[name], key, label) for key, label in scores]
         with grid:
-            title = "The next actions" if name == "sequence" else "Who leaves"
-            readable = [_readable(score) for score in found if score is not None]
+            title = "Next actions" if name == "sequence" else "Churn"
+            readable = [_readable(score) for score in headline if score is not None]
             _rulers(readable, title, name, report[name]["customers"])
 
 
 def _readable(score: theme.Score) -> theme.Score:
-    """With the simple method in plain words, and enough digits for a small score."""
-    named = BASELINES.get(score.baseline_name, score.baseline_name)
-    return replace(score, baseline_name=named, digits=4 if 0 < max(score.ours, score.chance or 0) < SMALL else 3)
+    """The score with its baseline in plain words, and with more digits if it is small."""
+    baseline = BASELINES.get(score.baseline_name, score.baseline_name)
+    return replace(score, baseline_name=baseline, digits=4 if 0 < max(score.ours, score.chance or 0) < SMALL else 3)
 
 
 def _rulers(scores: list[theme.Score], title: str, name: str, customers: int) -> None:
@@ -109,7 +109,7 @@ def _rulers(scores: list[theme.Score], title: str, name: str, customers: int) ->
         key=f"rulers_{name}",
         table=table,
         alt="; ".join(f"{s.label} {s.ours:.3f}" for s in scores),
-        note=MEANING[name] + widgets.RULER_NOTE + f"\n\nMeasured on {customers:,} customers whom no model had seen.",
+        note=MEANING[name] + widgets.RULER_NOTE + f"\n\nMeasured on {customers:,} held-out customers.",
     )
 
 
@@ -117,64 +117,64 @@ def _rulers(scores: list[theme.Score], title: str, name: str, customers: int) ->
 
 
 @st.fragment
-def at_threshold(found: ChurnPredictions) -> None:
-    """What hangs on the threshold: right and wrong, and its point on both curves."""
+def at_threshold(churn: ChurnPredictions) -> None:
+    """Draw what depends on the threshold: the confusion matrix, its scores, and the point on each curve."""
     threshold = policy_panels.threshold_slider()
-    counts = curves.confusion_table(found, threshold)
+    counts = curves.confusion_table(churn, threshold)
     scores = curves.confusion_scores(counts)
     with st.container(horizontal=True):
         for name, label, meaning in (
-            ("precision", "Precision", "Of the customers flagged, how many churned."),
-            ("recall", "Recall", "Of the customers who churned, how many were flagged."),
-            ("specificity", "Specificity", "Of the customers who stayed, how many were left in peace."),
-            ("accuracy", "Accuracy", "Of all customers, how many were judged rightly."),
-            ("f1", "F1", "Precision and recall in one number (their harmonic mean)."),
+            ("precision", "Precision", "Share of flagged customers who churned."),
+            ("recall", "Recall", "Share of churned customers who were flagged."),
+            ("specificity", "Specificity", "Share of customers who stayed and were not flagged."),
+            ("accuracy", "Accuracy", "Share of all customers who were classified correctly."),
+            ("f1", "F1", "Harmonic mean of precision and recall."),
         ):
             st.metric(label, widgets.share(scores[name]), border=True, help=meaning)
-    grid = st.grid(2, min_column_width=WIDE)
+    grid = st.grid(2, min_column_width=MIN_CHART_WIDTH)
     with grid:
         _confusion(counts, threshold)
     with grid:
-        spread = curves.score_distribution(found)
+        distribution = curves.score_distribution(churn)
         widgets.chart(
-            evaluation_charts.distribution(spread, threshold),
+            evaluation_charts.distribution(distribution, threshold),
             key="distribution",
-            alt="Churn probability of those who churned and of those who stayed",
-            table=spread,
-            note="How the churn probabilities of both groups spread. The less they overlap, the better the model tells "
-            "them apart. Customers to the right of the dotted line are flagged.",
+            alt="Churn probability of customers who churned and who stayed",
+            table=distribution,
+            note="Distribution of the churn probability in both groups. The less they overlap, the better the model "
+            "separates them. Customers to the right of the dotted line are flagged.",
         )
     if counts.to_numpy().sum(axis=1).min() == 0:
-        st.info("All test customers are of one class, so there is no curve to draw.", icon=":material/info:")
+        st.info("All held-out customers are of one class, so there are no curves.", icon=":material/info:")
         return
-    grid = st.grid(2, min_column_width=WIDE)
+    grid = st.grid(2, min_column_width=MIN_CHART_WIDTH)
     fpr = 1 - (scores["specificity"] or 0.0)
     with grid:
-        _roc(found, (threshold, fpr, scores["recall"] or 0.0))
+        _roc(churn, (threshold, fpr, scores["recall"] or 0.0))
     with grid:
-        table = curves.precision_recall_table(found)
+        table = curves.precision_recall_table(churn)
         widgets.chart(
             evaluation_charts.precision_recall(
-                table, float(found.churned.mean()), (threshold, scores["precision"], scores["recall"] or 0.0)
+                table, float(churn.churned.mean()), (threshold, scores["precision"], scores["recall"] or 0.0)
             ),
             key="precision_recall",
             alt="Precision against recall over all thresholds",
             table=table,
-            note="Each point is a threshold. Going right, more churners are found; going down, more of those flagged "
-            "would have stayed anyway. The dotted line, at the churn rate, is what flagging at random gives; the red "
-            "dot is the threshold above.",
+            note="Each point is a threshold. Further right, more churners are found; further down, more of the flagged "
+            "customers stay anyway. The dotted line, at the churn rate, is the precision of flagging at random; the "
+            "red dot is the threshold above.",
         )
     with grid:
-        _gain(found, threshold, scores["recall"] or 0.0)
+        _gain(churn, threshold, scores["recall"] or 0.0)
     with grid:
-        table = curves.lift_table(found)
+        table = curves.lift_table(churn)
         widgets.chart(
             evaluation_charts.lift(table),
             key="lift",
-            alt="Times more churners reached than at random",
+            alt="Lift: churners reached compared with contacting at random",
             table=table,
-            note="The same as a factor: at a lift of 3, three times as many churners are reached as by contacting "
-            "at random.",
+            note="The gain as a factor: at a lift of 3, you reach three times as many churners as by contacting at "
+            "random.",
         )
 
 
@@ -182,52 +182,52 @@ def _confusion(counts: pd.DataFrame, threshold: float) -> None:
     widgets.chart(
         evaluation_charts.confusion(counts, threshold, INK["dark" if st.context.theme.type == "dark" else "light"]),
         key="confusion",
-        alt="Customers by what happened and what the model said",
+        alt="Confusion matrix: customers by outcome and prediction",
         table=counts.reset_index(names="what happened"),
-        note="Each test customer is in one of the four fields. Green: the model was right; red: it was wrong. "
+        note="Each held-out customer is in one of the four cells. Green: the model was right; red: it was wrong. "
         "A lower threshold finds more churners and raises more false alarms.",
     )
 
 
-def _roc(found: ChurnPredictions, point: tuple[float, float, float]) -> None:
-    table = curves.roc_table(found)
-    auc = auc_with_interval(found.churned, found.churn_p)
+def _roc(churn: ChurnPredictions, point: tuple[float, float, float]) -> None:
+    table = curves.roc_table(churn)
+    auc = auc_with_interval(churn.churned, churn.churn_p)
     widgets.chart(
         evaluation_charts.roc(table, f"ROC curve: AUC {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})", point),
         key="roc",
         alt=f"ROC curve, AUC {auc.value:.3f}",
         table=table,
-        note="Each point is a threshold: how many churners it finds (up), and how many stayers it flags wrongly (to "
-        "the right). The **AUC** is the area under the curve: one half is chance, 1 is perfect; in brackets its 95 % "
-        "interval. The red dot is the threshold above.",
+        note="Each point is a threshold: the share of churners it finds (up), and the share of customers who stayed "
+        "that it flags wrongly (right). The **AUC** is the area under the curve: 0.5 is chance, 1 is perfect; its 95 % "
+        "interval is in brackets. The red dot is the threshold above.",
     )
 
 
-def _gain(found: ChurnPredictions, threshold: float, reached: float) -> None:
-    table = curves.lift_table(found)
-    flagged = curves.roc_point(found, threshold)["flagged"] or 0
+def _gain(churn: ChurnPredictions, threshold: float, reached: float) -> None:
+    table = curves.lift_table(churn)
+    flagged = curves.roc_point(churn, threshold)["flagged"] or 0
     widgets.chart(
-        evaluation_charts.gain(table, (threshold, flagged / len(found.churn_p), reached)),
+        evaluation_charts.gain(table, (threshold, flagged / len(churn.churn_p), reached)),
         key="gain",
-        alt="Share of churners reached by contacting the riskiest first",
+        alt="Share of churners reached by contacting customers with the highest risk first",
         table=table,
-        note="If you contact the riskiest 20 % of customers, read off how many of all churners you reach. The red dot "
-        "is the threshold above: everybody at risk is contacted.",
+        note="Read off the share of all churners you reach by contacting, say, the 20 % of customers with the highest "
+        "risk. The red dot is the threshold above, with all customers at risk contacted.",
     )
 
 
-def calibration(found: ChurnPredictions, report: dict[str, Any]) -> None:
-    """Whether the probabilities can be taken at their word."""
-    table, off = curves.calibration_table(found), report.get("ece")
-    title = "Calibration" if off is None else f"Calibration: {100 * off:.1f} points off on average"
+def calibration(churn: ChurnPredictions, report: dict[str, Any]) -> None:
+    """Draw the calibration curve: whether predicted probabilities match observed churn rates."""
+    table, error = curves.calibration_table(churn), report.get("ece")
+    title = "Calibration" if error is None else f"Calibration: {100 * error:.1f} points off on average"
     widgets.chart(
         evaluation_charts.calibration(table, title),
         key="calibration",
         alt="Observed churn rate against predicted probability",
         table=table,
-        note="The test customers are cut into ten groups of equal size by their predicted risk. Where a dot lies on "
-        "the dotted line, the probability can be taken at its word: of 100 customers given 30 %, 30 leave. The bars "
-        "are 95 % intervals. The average distance (expected calibration error, ECE) is in the title; 0 is perfect.",
+        note="The held-out customers are split into ten groups of equal size by predicted risk. A dot on the dotted "
+        "line means that the probability is accurate: of 100 customers with 30 %, 30 leave. The bars are 95 % "
+        "intervals. The average distance (expected calibration error, ECE) is in the title; 0 is perfect.",
     )
 
 
@@ -235,43 +235,42 @@ def calibration(found: ChurnPredictions, report: dict[str, Any]) -> None:
 
 
 def sequence(tested: predictions.Tested, report: dict[str, Any]) -> None:
-    """Accuracy by step and by length of history."""
-    assert tested.sequence is not None  # the page asked
+    """Draw the accuracy by step and by length of history."""
+    assert tested.sequence is not None  # checked by the page
     chance = (report.get("chance") or {}).get("step_accuracy")
-    grid = st.grid(2, min_column_width=WIDE)
+    grid = st.grid(2, min_column_width=MIN_CHART_WIDTH)
     with grid:
         table = curves.per_step_table(tested.sequence)
         widgets.chart(
             evaluation_charts.accuracy_bars(
-                table["step"].tolist(), table, "accuracy", title="Right actions by step", x="step", chance=chance
+                table["step"].tolist(), table, "accuracy", title="Accuracy by step", x="step", chance=chance
             ),
             key="per_step",
-            alt="Right actions by step of the plan",
+            alt="Accuracy by step of the plan",
             table=table,
-            note="The further ahead, the harder. The bars at the top are 95 % intervals; the dotted line is what "
-            "guessing reaches.",
+            note="Later steps are harder to predict. The error bars are 95 % intervals; the dotted line is chance.",
         )
     with grid:
         table = curves.per_length_table(tested.sequence, tested.n_actions)
         widgets.chart(
             evaluation_charts.accuracy_bars(
-                table["events"].tolist(), table, "step_accuracy", title="Right actions by length of history",
+                table["events"].tolist(), table, "step_accuracy", title="Accuracy by length of history",
                 x="events in the history", chance=chance,
             ),
             key="per_length",
-            alt="Right actions by length of history",
+            alt="Accuracy by length of history",
             table=table,
-            note="Does the model need long histories? Customers with few events are often the new ones; where their "
-            "bar is as low as the dotted line, popular actions do as well.",
+            note="Shows whether the model needs long histories. Customers with few events are often new; where their "
+            "bar is no higher than the dotted line, the model is no better than chance for them.",
         )  # fmt: skip
 
 
 def tested_of(run: store.RunCard) -> predictions.Tested | None:
-    """The held-out predictions, with a word on the wait the first time; None where they cannot be made."""
-    found = None
+    """Return the predictions for the held-out customers, with a spinner on the first call; None after an error."""
+    tested = None
     with (
         widgets.guarded("The curves cannot be drawn:"),
-        st.spinner("Asking the models about the held-out customers (once per run)", show_time=True),
+        st.spinner("Predicting the held-out customers (once per run)", show_time=True),
     ):
-        found = predictions.tested(run)
-    return found  # noqa: RET504  # None where `guarded` showed why
+        tested = predictions.tested(run)
+    return tested  # noqa: RET504  # None if `guarded` showed an error

@@ -12,6 +12,7 @@ import streamlit as st
 from crm_models.core.errors import CrmError
 from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
 from crm_models.data.checks import Finding
+from crm_models.data.sources import FORMS, importer_of
 from crm_models.data.storage import save_cohort
 from dashboard.panels import widgets
 from dashboard.state import places, session, store, upload_store, uploads
@@ -34,14 +35,6 @@ MEANINGS = {
     REPEATABLE: ("Repeatable", "Whether it may be proposed again to somebody who had it."),
 }
 NOTHING = {ACTION: "(all rows are one action)", CUSTOMER_ID: "(the row number)"}
-FORMATS: dict[str, tuple[str, str, bool]] = {
-    "movielens": ("MovieLens", "ratings.csv and movies.csv, or u.data and u.item, or ratings.dat and movies.dat", True),
-    "amazon": ("Amazon reviews", "a review file, JSON lines or CSV, packed or not", True),
-    "telco": ("IBM Telco churn", "Telco-Customer-Churn.csv", False),
-    "starbucks": ("Starbucks offers", "portfolio.json, profile.json and transcript.json", True),
-    "retail": ("UCI Online Retail", "the CSV of invoice lines", True),
-}
-"""Form to its name, the files it needs, and whether churn can be labelled by inactivity."""
 
 
 # ---- own files -------------------------------------------------------------------------------------------------------
@@ -184,24 +177,24 @@ def known_format() -> None:
     """Files of a known public data set."""
     form = st.selectbox(
         "Format",
-        list(FORMATS),
-        format_func=lambda f: FORMATS[f][0],
+        [form for form in FORMS if form != "tables"],
+        format_func=lambda form: importer_of(form).title,
         key="known_form",
         persist_state="session",
         width=260,
     )
-    _, needed, by_inactivity = FORMATS[form]
-    st.caption(f"Upload {needed}.")
+    importer = importer_of(form)
+    st.caption(f"Upload {importer.files}.")
     files = st.file_uploader(
         "Files of the data set", accept_multiple_files=True, key=f"known_files_{form}", max_upload_size=uploads.MAX_MB
     )
     days = None
-    if by_inactivity:
+    if "churn_days" in importer.options:
         days = st.number_input(
             "Call a customer churned after so many days of silence",
             min_value=1.0,
             max_value=3650.0,
-            value=90.0 if form == "retail" else None,
+            value=importer.options["churn_days"],
             placeholder="no churn labels",
             key=f"known_days_{form}",
             width=420,

@@ -1,4 +1,4 @@
-"""Pieces that several pages repeat: text shown as it is, charts with their table, empty states, errors, notes."""
+"""Widgets shared by the pages: escaped text, charts with their table, empty states, errors, notes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from crm_models.core.errors import CrmError
+from crm_models.evaluation.scores import LOWER_IS_BETTER, best_baseline
 from dashboard.charts import theme
 from dashboard.state import session, store
 
@@ -26,41 +27,35 @@ PAGES = {
     "plans": "app_pages/plans.py",
     "paper": "app_pages/paper.py",
 }
-"""Name of a page to its file; the name is its address as well (home: /)."""
+"""File of each page by its name, which is also its address (home: /)."""
 
 
 CHART_WIDTH = 330
-"""Pixels below which charts in a grid stand below each other instead of side by side."""
+"""Minimum width in pixels of a chart in a grid; in a narrower window the charts are stacked."""
 
 
 # ---- text ------------------------------------------------------------------------------------------------------------
 
 
 def plain(text: object, limit: int | None = None) -> str:
-    """Text from data for places that read Markdown (labels, captions, metrics): shown as it is, on one line."""
-    flat = " ".join(str(text).split())
-    if limit is not None and len(flat) > limit:
-        flat = flat[: limit - 1].rstrip() + "…"
-    # A joiner of no width breaks what a backslash cannot: addresses that become links, arrows that become glyphs, and
-    # the colon that opens Streamlit's own marks (":red[", ":material/", ":smile:").
-    broken = re.sub(r"(?i)www(?=\.)|@|-(?=>)|<(?=-)|:", "\\g<0>\u2060", flat)
-    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~<>$&=^\"'@/])", r"\\\1", broken)
+    """Escape text from data for places that render Markdown (labels, captions, metrics): literal, on one line."""
+    line = " ".join(str(text).split())
+    if limit is not None and len(line) > limit:
+        line = line[: limit - 1].rstrip() + "…"
+    # A zero-width joiner breaks what a backslash cannot escape: addresses that become links, arrows that become glyphs,
+    # and the colon that opens Streamlit's directives (":red[", ":material/", ":smile:").
+    joined = re.sub(r"(?i)www(?=\.)|@|-(?=>)|<(?=-)|:", "\\g<0>\u2060", line)
+    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~<>$&=^\"'@/])", r"\\\1", joined)
 
 
 def title(heading: str, question: str) -> None:
-    """The heading of a page, and the question it answers."""
+    """Draw the heading of a page and the question that the page answers."""
     st.title(heading)
     st.caption(question)
 
 
-def how_to_read(text: str) -> None:
-    """The folded explanation under a figure, in plain words (Markdown of our own, never text from data)."""
-    with st.expander("How to read this", icon=":material/help:"):
-        st.markdown(text)
-
-
 def share(value: float | None, digits: int = 1) -> str:
-    """A share in [0, 1] as a percentage; a dash where it is unknown."""
+    """A share in [0, 1] as a percentage; a dash if it is unknown."""
     return "–" if value is None or value != value else f"{value:.{digits}%}"
 
 
@@ -86,7 +81,7 @@ def ago(moment: datetime) -> str:
 
 
 def chart(fig: go.Figure, *, key: str, alt: str, table: pd.DataFrame | None = None, note: str | None = None) -> None:
-    """A figure with its table at hand and, folded beside it, how to read it. alt: what it shows, for screen readers."""
+    """Draw a figure with its table and a note on how to read it in popovers. alt: description for screen readers."""
     with st.container(gap="xxsmall"):
         st.plotly_chart(fig, key=key, alt=alt, config=theme.CONFIG, width="stretch")
         if table is None and note is None:
@@ -104,7 +99,7 @@ def chart(fig: go.Figure, *, key: str, alt: str, table: pd.DataFrame | None = No
 
 
 def rulers(scores: list[theme.Score], *, key: str) -> None:
-    """Headline numbers, each between chance and ceiling, with their table and how to read them."""
+    """Draw headline scores between chance and ceiling, with their table and a note on how to read them."""
     table = pd.DataFrame(
         {
             "score": [s.label for s in scores],
@@ -126,10 +121,11 @@ def rulers(scores: list[theme.Score], *, key: str) -> None:
 
 
 RULER_NOTE = """
-Each line starts at **chance**, what guessing reaches, and ends at the **ceiling**, the best that any model could do on
+Each line runs from **chance**, the score of guessing, to the **ceiling**, the best score that any model could reach on
 these data. The ceiling is known exactly for generated cohorts only; for your own data the line ends at a perfect score,
-which nobody reaches. The diamond is a **simple method** (popularity or a Markov chain for actions, logistic regression
-for churn): a model that does not pass it is not worth its effort. The pale band is the 95 % interval of our score.
+which no model reaches. The diamond is the best **baseline**, a simple method such as a Markov chain for actions or
+logistic regression for churn: a model that does not beat it is not worth using. The pale band is the 95 % interval of
+our score.
 """
 
 
@@ -137,7 +133,7 @@ for churn): a model that does not pass it is not worth its effort. The pale band
 
 
 def empty_state(icon: str, heading: str, text: str, *, page: str | None = None, label: str = "") -> None:
-    """What a page shows instead of itself: why it is empty, and the one step that changes that."""
+    """Draw the empty state of a page: why it is empty, and optionally a button to the page that fixes it."""
     with st.container(border=True, horizontal_alignment="center"):
         st.space("small")
         st.header(heading, icon=f":material/{icon}:", text_alignment="center", anchor=False)
@@ -148,32 +144,32 @@ def empty_state(icon: str, heading: str, text: str, *, page: str | None = None, 
 
 
 def error_box(error: Exception | str, what: str = "") -> None:
-    """An error a person can act on, as text; `what`: what was being tried, in a sentence of ours."""
+    """Draw an error as text. what: the action that failed, in our words."""
     st.error(" ".join(filter(None, [what, plain(error)])), icon=":material/error:")
 
 
 @contextmanager
 def guarded(what: str = "") -> Iterator[None]:
-    """Shows an error of the package, of a file or of memory as a box, and lets the rest of the page go on."""
+    """Show an error of the package, of a file or of memory in a box, and continue with the rest of the page."""
     try:
         yield
     except CrmError as error:
         error_box(error, what)
     except MemoryError:
-        error_box("there is too little memory for this; use fewer customers or a larger machine", what)
+        error_box("not enough memory; use fewer customers or a larger machine", what)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        error_box(f"{where}{error.strerror or error}; check space and rights", what)
+        error_box(f"{where}{error.strerror or error}; check free disk space and permissions", what)
 
 
 def need_cohort() -> store.CohortCard:
-    """The current cohort; without one, an empty state that says where to get one, and nothing more of the page."""
+    """Return the current cohort; without one, draw an empty state with a button to the cohort page and stop."""
     card = session.current_cohort()
     if card is None:
         empty_state(
             "groups",
             "No customers yet",
-            "Generate a cohort, or bring your own customers and their history.",
+            "Generate a cohort, or upload your own customers and their history.",
             page="cohort",
             label="Get a cohort",
         )
@@ -182,7 +178,7 @@ def need_cohort() -> store.CohortCard:
 
 
 def need_run() -> store.RunCard:
-    """The current run, trained and usable; without one, an empty state that says what to do or to wait for."""
+    """Return the current trained run; without one, draw an empty state on what to do or wait for, and stop."""
     cohort = need_cohort()
     run = session.current_run()
     if run is None:
@@ -190,8 +186,8 @@ def need_run() -> store.RunCard:
         if at_work:
             empty_state(
                 "model_training",
-                "The models are learning",
-                "This page fills as soon as the first training on this cohort has ended.",
+                "The models are training",
+                "This page updates when the first training on this cohort has ended.",
                 page="train",
                 label="Watch the training",
             )
@@ -199,8 +195,8 @@ def need_run() -> store.RunCard:
         else:
             empty_state(
                 "model_training",
-                "Nothing trained on this cohort yet",
-                "Two small Transformers learn from it: one plans the next three actions, one gives the churn risk.",
+                "No trained models for this cohort yet",
+                "Train two small Transformers: one plans the next three actions, one gives the churn risk.",
                 page="train",
                 label="Go to training",
             )
@@ -209,7 +205,7 @@ def need_run() -> store.RunCard:
 
 
 def need_scores(run: store.RunCard) -> bool:
-    """Whether report and scores of the run are there; if not, a note that they are being computed, and a wait."""
+    """Whether the run has its report and scores; if not, queue them, draw a note and wait."""
     if store.report(run) is not None and store.scores(run) is not None:
         return True
     store.ask_for_scores(run)
@@ -221,14 +217,14 @@ def need_scores(run: store.RunCard) -> bool:
             st.rerun()
     else:
         with st.container(border=True):
-            st.markdown(":material/hourglass_top: Scoring all customers with this run. This page fills by itself.")
+            st.markdown(":material/hourglass_top: Scoring all customers with this run. This page updates by itself.")
         wait_for_change()
     return False
 
 
 @st.fragment(run_every="1s")
 def wait_for_change() -> None:
-    """Draws nothing; reruns the page as soon as the queue or a result changes."""
+    """Rerun the page when the queue or a result changes; draws nothing."""
     now = store.pulse()
     before = st.session_state.get(store.PULSE)
     st.session_state[store.PULSE] = now
@@ -238,33 +234,33 @@ def wait_for_change() -> None:
 
 # ---- scores ----------------------------------------------------------------------------------------------------------
 
-HEADLINES = (("sequence", "step_accuracy", "Next actions that were right"), ("churn", "auc", "Churn ranking (AUC)"))
-"""Part of the report, score, and what it is called where one number has to stand for a model."""
+HEADLINES = (("sequence", "step_accuracy", "Correct next actions"), ("churn", "auc", "Churn ranking (AUC)"))
+"""The headline score of each model: part of the report, name in it, label."""
 
 
 def headline_scores(report: dict[str, Any]) -> list[theme.Score]:
-    """The two scores that stand for a run, as far as it has them: step accuracy and churn AUC."""
-    found = [score_of(report[part], name, label) for part, name, label in HEADLINES if report.get(part)]
-    return [score for score in found if score is not None]
+    """The headline scores of a run, where it has them: step accuracy and churn AUC."""
+    scores = [score_of(report[part], name, label) for part, name, label in HEADLINES if report.get(part)]
+    return [score for score in scores if score is not None]
 
 
-def score_of(part: dict[str, Any], name: str, label: str, *, lower_is_better: bool = False) -> theme.Score | None:
-    """One score of a part of a report with its interval, chance, best baseline and ceiling; None where it has none."""
+def score_of(part: dict[str, Any], name: str, label: str) -> theme.Score | None:
+    """One score of a part of a report with its interval, chance, best baseline and ceiling; None if it is missing."""
     if part.get(name) is None:
         return None
     low, high = part.get("intervals", {}).get(name, (None, None))
-    known = {k: v[name] for k, v in (part.get("baselines") or {}).items() if v.get(name) is not None}
-    best = (min if lower_is_better else max)(known, key=known.__getitem__) if known else None
+    baselines = part.get("baselines") or {}
+    best = best_baseline(baselines, name)
     return theme.Score(
         label=label,
         ours=part[name],
         chance=(part.get("chance") or {}).get(name),
-        baseline=known[best] if best else None,
+        baseline=baselines[best][name] if best else None,
         baseline_name=best or "",
         ceiling=(part.get("ceiling") or {}).get(name),
         low=low,
         high=high,
-        lower_is_better=lower_is_better,
+        lower_is_better=name in LOWER_IS_BETTER,
     )
 
 
@@ -272,24 +268,24 @@ COMPARED = (
     ("sequence", "step_accuracy", "step accuracy"),
     ("sequence", "plan_accuracy", "plan accuracy"),
     ("sequence", "loss", "loss per step, nats"),
-    ("sequence", "hr_at_1", "next action alone right (HR@1)"),
-    ("sequence", "hr_at_10", "true next action among the top 10"),
+    ("sequence", "hr_at_1", "first next action correct (HR@1)"),
+    ("sequence", "hr_at_10", "true next action in the top 10 (HR@10)"),
     ("churn", "auc", "AUC"),
-    ("churn", "accuracy", "accuracy at one half"),
+    ("churn", "accuracy", "accuracy at 0.50"),
     ("churn", "log_loss", "log loss, nats"),
     ("churn", "brier", "Brier score"),
 )
 
 
 def scores_beside(reports: dict[str, dict[str, Any] | None]) -> pd.DataFrame:
-    """The scores of several runs, one column each; chance and ceiling of the first that has them beside."""
+    """Scores of several runs, one column per run, with chance and ceiling from the first run that has the score."""
     rows = []
-    there = {run: report for run, report in reports.items() if report}
+    available = {run: report for run, report in reports.items() if report}
     for part, name, label in COMPARED:
-        parts = {run: report[part] for run, report in there.items() if report.get(part)}
+        parts = {run: report[part] for run, report in available.items() if report.get(part)}
         if parts:
             first = next(iter(parts.values()))
             row = {"model": part, "score": label, "chance": (first.get("chance") or {}).get(name)}
-            row |= {run: own.get(name) for run, own in parts.items()}
+            row |= {run: scores.get(name) for run, scores in parts.items()}
             rows.append(row | {"ceiling": (first.get("ceiling") or {}).get(name)})
     return pd.DataFrame(rows)

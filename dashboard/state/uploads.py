@@ -20,6 +20,7 @@ from crm_models import workflow
 from crm_models.core.errors import DataError
 from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
 from crm_models.data.cohort import Cohort
+from crm_models.data.sources import importer_of
 from crm_models.data.sources.reading import read_table
 from crm_models.data.sources.tables import ROW, TABLES, cohort_from_tables, guess_columns
 
@@ -122,7 +123,7 @@ def import_known(out: Path, form: str, files: Sequence[tuple[str, bytes]], churn
             _refuse_large(name, raw, form)
             (Path(folder) / safe_name(name)).write_bytes(raw)
         sources = sorted(Path(folder).iterdir())
-        options = {} if churn_days is None else {"churn_days": churn_days}
+        options = {"churn_days": churn_days} if "churn_days" in importer_of(form).options else {}
         # One file is named itself; several are found by their names in the folder.
         return workflow.import_files(out, form, sources if len(sources) == 1 else [Path(folder)], **options)
 

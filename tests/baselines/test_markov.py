@@ -7,7 +7,6 @@ import pytest
 from scipy import sparse
 
 from crm_models.baselines.markov import BACK_OFF, Chain, LongChain, Pairs, places
-from crm_models.baselines.sequence import rank_of
 
 
 def pairs_of(*histories: list[int], held: tuple[int, ...] = ()) -> Pairs:
@@ -92,7 +91,9 @@ def test_ranks_agree_with_sorting_the_whole_row(equal_popularity, cells, monkeyp
     chain = Chain.fit(pairs, np.full(9, 1 / 9) if equal_popularity else popular)
     last, action = (grid.ravel() for grid in np.indices((9, 9)))
     score = chain.follows.toarray() + chain.weight * chain.popular
-    expected = rank_of(score[last], action + 1)
+    # Higher scores first, then lower ids.
+    order = np.lexsort((np.broadcast_to(np.arange(9), score.shape), -score))
+    expected = np.argsort(order, axis=1)[last, action]
     assert chain.ranks(last, action).tolist() == expected.tolist()
     assert places(score)[last, action].tolist() == expected.tolist()
     assert (np.sort(expected.reshape(9, 9), axis=1) == np.arange(9)).all()

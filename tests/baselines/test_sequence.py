@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crm_models.baselines.sequence import count, last_actions, popular, rank_of, sequence_baselines, true_steps
+from crm_models.baselines.sequence import count, last_actions, popular, sequence_baselines
 from crm_models.core.records import SequencePredictions
 from crm_models.data.cohort import Cohort, select
 from crm_models.data.features import CohortArrays, FeatureEncoder
-from crm_models.data.split import Outcomes, outcomes
+from crm_models.data.split import Outcomes, outcomes, true_steps
 
 
 def cohort_of(histories: Sequence[str], actions: str = "abc", **columns: Sequence[object]) -> Cohort:
@@ -43,7 +43,7 @@ def test_histories_and_true_steps_are_read_off_the_events():
     _, arrays = encoded(cohort)
     found = Outcomes(rows=np.array([0, 1]), n_history=np.array([2, 1]), n_outcome=np.array([3, 1]))
     assert last_actions(arrays, found).tolist() == [2, 3]
-    assert true_steps(arrays, found).tolist() == [[3, 1, 2], [2, 0, 0]]
+    assert true_steps(arrays.events, found).tolist() == [[3, 1, 2], [2, 0, 0]]
 
 
 def test_popularity_is_counted_on_the_customers_fitted_on():
@@ -176,8 +176,3 @@ def test_popular_alone_is_the_same_as_among_all():
     among = answers(cohort, [0, 1])["popular"]
     for name, value in vars(alone).items():
         np.testing.assert_array_equal(value, getattr(among, name))
-
-
-def test_ties_in_a_ranking_go_to_the_lower_id():
-    scores = np.array([[0.5, 0.2, 0.5, 0.1]] * 4)
-    assert rank_of(scores, np.array([1, 2, 3, 4])).tolist() == [0, 2, 1, 3]

@@ -131,3 +131,11 @@ def test_tables_of_actions_alone_are_no_cohort():
 )
 def test_a_file_name_leads_nowhere(name, safe):
     assert uploads.safe_name(name) == safe
+
+
+def test_no_days_of_silence_mean_no_churn_labels_also_where_the_form_has_a_usual_number(tmp_path):
+    lines = [f"1{k},a{k},Thing,2,2011-01-{k + 1:02d} 10:00:00,2.5,17{k % 3},UK" for k in range(9)]
+    csv = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n" + "\n".join(lines)
+    upload = [("online.csv", csv.encode())]
+    assert not uploads.import_known(tmp_path / "without", "retail", upload, None).has_labels
+    assert uploads.import_known(tmp_path / "with", "retail", upload, 3.0).has_labels

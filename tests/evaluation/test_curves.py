@@ -19,7 +19,6 @@ from crm_models.evaluation.curves import (
     precision_recall_table,
     roc_point,
     roc_table,
-    ruler,
     score_distribution,
 )
 from crm_models.evaluation.intervals import auc_with_interval, wilson
@@ -220,24 +219,3 @@ def test_the_tables_add_up_to_the_scores():
     assert steps["accuracy"].mean() == pytest.approx(scores["step_accuracy"])
     assert np.average(lengths["step_accuracy"], weights=lengths["customers"]) == pytest.approx(scores["step_accuracy"])
     assert lengths["customers"].sum() == 200
-
-
-def test_a_ruler_shows_the_baseline_that_is_best_in_that_score():
-    part = {
-        "loss": 1.0,
-        "step_accuracy": 0.5,
-        "intervals": {"loss": [0.9, 1.1]},
-        "chance": {"loss": 2.0, "step_accuracy": 0.1},
-        "baselines": {"popular": {"loss": 1.8, "step_accuracy": 0.3}, "markov": {"loss": 1.2, "step_accuracy": 0.2}},
-        "ceiling": None,
-    }
-    told = ruler(part, "loss")
-    assert (told["chance"], told["baseline_name"], told["baseline"], told["ours"]) == (2.0, "markov", 1.2, 1.0)
-    assert (told["low"], told["high"], told["ceiling"], told["higher_is_better"]) == (0.9, 1.1, None, False)
-    told = ruler(part | {"ceiling": {"step_accuracy": 0.8}}, "step_accuracy")
-    assert (told["baseline_name"], told["ceiling"], told["low"], told["higher_is_better"]) == (
-        "popular",
-        0.8,
-        None,
-        True,
-    )

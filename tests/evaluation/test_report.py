@@ -38,14 +38,14 @@ class Bench:
 
     def sequence_oracle(self) -> SequencePredictions:
         """The plans and rankings that the generator's own probabilities give."""
-        from crm_models.baselines.sequence import true_steps
+        from crm_models.data.split import true_steps
 
         belief = believe(self.truth, self.cohort)
         belief = Belief(segment=belief.segment[self.found.rows], last=belief.last[self.found.rows])
         ids = np.array([self.encoder.actions.index(name) + 1 for name in self.truth.actions])
         place = np.zeros(self.encoder.n_actions + 1, np.int64)
         place[ids] = np.arange(len(ids))
-        actual = true_steps(self.arrays, self.found)
+        actual = true_steps(self.arrays.events, self.found)
         plans, log_p, line = best_plans(self.truth, belief), np.zeros(actual.shape), belief
         rank = np.zeros(len(actual), np.int64)
         rows = np.arange(len(actual))

@@ -15,6 +15,7 @@ from crm_models.core.records import ChurnPredictions, SequencePredictions
 from crm_models.data.sources.synthetic import ScenarioSettings, generate
 from crm_models.evaluation.scores import (
     average_precision,
+    best_baseline,
     calibration_error,
     churn_chance,
     churn_scores,
@@ -175,3 +176,10 @@ def test_the_order_of_the_customers_changes_no_score():
         rows = list(turned)
         some = SequencePredictions(**{name: value[rows] for name, value in vars(FOUR).items()})
         assert sequence_scores(some, 20) == sequence_scores(FOUR, 20)
+
+
+def test_the_best_baseline_is_that_of_the_score_asked_for():
+    baselines = {"popular": {"loss": 1.8, "auc": 0.3}, "markov": {"loss": 1.2, "auc": 0.2}, "other": {"loss": None}}
+    assert best_baseline(baselines, "loss") == "markov"
+    assert best_baseline(baselines, "auc") == "popular"
+    assert best_baseline(baselines, "brier") is None

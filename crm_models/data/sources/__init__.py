@@ -1,49 +1,54 @@
-"""Where cohorts come from. A new importer is a module here with an `import_...` function, and a line in `IMPORTERS`."""
+"""Where cohorts come from.
+
+A new importer is a module here that ends with `IMPORTER = Importer(...)`, and its name in `FORMS`; the command line and
+the upload page read both from here.
+"""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crm_models.core.errors import ConfigError, DataError
-from crm_models.data.cohort import Cohort
-from crm_models.data.sources.amazon import import_amazon
-from crm_models.data.sources.archives import unpacked
-from crm_models.data.sources.movielens import import_movielens
-from crm_models.data.sources.retail import import_retail
-from crm_models.data.sources.starbucks import import_starbucks
-from crm_models.data.sources.tables import import_tables
-from crm_models.data.sources.telco import import_telco
 
-Importer = Callable[..., Cohort]
+if TYPE_CHECKING:
+    from crm_models.data.cohort import Cohort
+    from crm_models.data.sources.importer import Importer
 
-IMPORTERS: dict[str, Importer] = {
-    "tables": import_tables,
-    "movielens": import_movielens,
-    "amazon": import_amazon,
-    "telco": import_telco,
-    "starbucks": import_starbucks,
-    "retail": import_retail,
-}
-"""Form to importer: a function of the sources and, by keyword, the options it knows."""
+FORMS = (
+    "tables",
+    "movielens",
+    "amazon",
+    "telco",
+    "starbucks",
+    "retail",
+)
+"""Known forms of files, each the name of its module."""
+
+
+def importer_of(form: str) -> Importer:
+    """The importer of a form; its module is loaded only now. `ConfigError` where the form is unknown."""
+    if form not in FORMS:
+        raise ConfigError(f"form must be one of {', '.join(FORMS)}; found {form!r}")
+    importer: Importer = import_module(f"crm_models.data.sources.{form}").IMPORTER
+    return importer
 
 
 def import_cohort(form: str, sources: Sequence[Path], **options: Any) -> Cohort:
     """A cohort from files of a known form; a zip of several files counts as the folder it holds.
 
-    `ConfigError` for an unknown form, or an option that the form has not.
+    `ConfigError` for an unknown form, or an option that the form does not have.
     """
-    importer = IMPORTERS.get(form)
-    if importer is None:
-        raise ConfigError(f"form must be one of {', '.join(IMPORTERS)}; found {form!r}")
+    from crm_models.data.sources.archives import unpacked
+
+    importer = importer_of(form)
     if not sources:
         raise DataError(f"import {form}: expected files or a folder, found none")
-    known = set(inspect.signature(importer).parameters) - {"sources"}
     for option in options:
-        if option not in known:
-            has = ", ".join(sorted(known)) or "none"
-            raise ConfigError(f"import {form} has no option {option!r}; it has {has}")
+        if option not in importer.options:
+            known = ", ".join(sorted(importer.options)) or "none"
+            raise ConfigError(f"import {form} has no option {option!r}; it has {known}")
     with unpacked([Path(source) for source in sources]) as files:
-        return importer(files, **options)
+        return importer.read(files, **options)

@@ -12,6 +12,7 @@ from crm_models.core.schema import ACTION, CUSTOMER_ID, LABEL, REPEATABLE, TIMES
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources.archives import read_bytes
 from crm_models.data.sources.columns import names_of, numbers_of
+from crm_models.data.sources.importer import Importer
 from crm_models.data.sources.inactivity import label_by_inactivity
 from crm_models.data.sources.json_lines import read_json
 from crm_models.data.sources.moments import moments_of
@@ -103,3 +104,10 @@ def _csv(raw: bytes, name: str) -> pd.DataFrame:
     # Ids of reviewers begin with A and are longer than the ten signs of a product.
     first = str(table.iloc[0, 0])
     return table.set_axis(list(by_user), axis=1) if first.startswith("A") and len(first) > 10 else table
+
+
+IMPORTER = Importer(
+    title="Amazon reviews",
+    files="a review file, JSON lines or CSV, packed or not",
+    read=import_amazon,
+)

@@ -12,6 +12,7 @@ from crm_models.core.schema import ACTION, CUSTOMER_ID, LABEL, REPEATABLE, TIMES
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources.archives import read_bytes
 from crm_models.data.sources.columns import names_of, need_columns, numbers_of, row_of
+from crm_models.data.sources.importer import Importer
 from crm_models.data.sources.inactivity import label_by_inactivity
 from crm_models.data.sources.moments import moments_of
 from crm_models.data.sources.reading import read_table
@@ -170,3 +171,10 @@ def _from_flags(flags: pd.DataFrame) -> pd.Series:
 
 def _numeric_first(text: str) -> tuple[int, int, str]:
     return (0, int(text), text) if text.isdecimal() and len(text) < 19 else (1, 0, text)
+
+
+IMPORTER = Importer(
+    title="MovieLens",
+    files="ratings.csv and movies.csv, or u.data and u.item, or ratings.dat and movies.dat",
+    read=import_movielens,
+)

@@ -11,6 +11,7 @@ from crm_models.core.errors import DataError
 from crm_models.core.schema import ACTION, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources.columns import names_of, need_columns, numbers_of
+from crm_models.data.sources.importer import Importer
 from crm_models.data.sources.inactivity import label_by_inactivity
 from crm_models.data.sources.moments import moments_of
 from crm_models.data.sources.reading import SHEETS_LEFT_OUT, read_file
@@ -145,3 +146,6 @@ def _products(lines: pd.DataFrame) -> pd.DataFrame:
             "price": price.reindex(codes).to_numpy(),
         }
     )
+
+
+IMPORTER = Importer(title="UCI Online Retail", files="the CSV of invoice lines", read=import_retail)

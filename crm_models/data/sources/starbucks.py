@@ -13,6 +13,7 @@ from crm_models.core.schema import ACTION, CUSTOMER_ID, KIND, LABEL, REPEATABLE,
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources.archives import read_bytes
 from crm_models.data.sources.columns import names_of, numbers_of
+from crm_models.data.sources.importer import Importer
 from crm_models.data.sources.inactivity import label_by_inactivity
 from crm_models.data.sources.json_lines import read_json
 from crm_models.data.sources.moments import moments_of
@@ -189,3 +190,10 @@ def _need(table: pd.DataFrame, name: str, *fields: str) -> None:
     for field in fields:
         if not table[field].notna().any():
             raise DataError(f"{name}: expected objects with the field {field!r}, found none that has it")
+
+
+IMPORTER = Importer(
+    title="Starbucks offers",
+    files="portfolio.json, profile.json and transcript.json",
+    read=import_starbucks,
+)

@@ -20,6 +20,7 @@ from crm_models.data.sources.columns import (
     row_of,
     without_row_numbers,
 )
+from crm_models.data.sources.importer import Importer
 from crm_models.data.sources.inactivity import label_by_inactivity
 from crm_models.data.sources.moments import moments_of
 from crm_models.data.sources.reading import SHEETS_LEFT_OUT, read_file
@@ -322,3 +323,6 @@ def _refuse_strangers(events: pd.DataFrame, people: pd.DataFrame, mapped: Mappin
             f"{mapped['interactions'][1]} and {mapped['customers'][1]}: expected the same customers in both, found "
             f"none in common ({active[0]!r} here, {known[0]!r} there); map the right columns with --column"
         )
+
+
+IMPORTER = Importer(title="Your own tables", files="interactions.csv, customers.csv, or both", read=import_tables)

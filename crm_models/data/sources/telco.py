@@ -11,6 +11,7 @@ from crm_models.core.errors import DataError
 from crm_models.core.schema import CHURNED, CUSTOMER_ID
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources.columns import feature_of, labels_of, names_of, need_columns, row_of, without_row_numbers
+from crm_models.data.sources.importer import Importer
 from crm_models.data.sources.reading import read_file
 from crm_models.data.sources.tables import guess_columns, numbered
 
@@ -81,3 +82,6 @@ def _file(sources: Sequence[Path]) -> Path:
     if len(found) != 1:
         raise DataError(f"{source}: expected one table, found {len(found)}; name the file")
     return found[0]
+
+
+IMPORTER = Importer(title="IBM Telco churn", files="Telco-Customer-Churn.csv", read=import_telco)

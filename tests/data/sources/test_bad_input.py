@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from crm_models.cli.commands import main
+from crm_models.data.sources import FORMS
 from tests.refusals import refused
 
 ROOT = Path(__file__).resolve().parents[3]
-FORMS = ("tables", "movielens", "amazon", "telco", "starbucks", "retail")
 
 
 def imported(capsys, *arguments: object) -> str:
