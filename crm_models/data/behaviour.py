@@ -39,7 +39,7 @@ def behaviour_features(
         return {}
     n, now = cohort.n_customers, moment_of_view(cohort, as_of, now_days)
     customer, when = cohort.event_customers, cohort.event_days
-    keep = when < (np.inf if as_of is None else moment_days(as_of))
+    keep = cohort.is_history(as_of)
     customer, when = customer[keep], when[keep]
     value = cohort.interactions["value"].to_numpy()[keep]
     count = np.bincount(customer, minlength=n).astype(np.float64)

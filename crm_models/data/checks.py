@@ -1,4 +1,4 @@
-"""The data check: what in a cohort will hurt, said before anything is trained on it, and what to do about it."""
+"""The data check: problems of a cohort that training would suffer from, and what to do about them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from crm_models.core.schema import ACTION, CUSTOMER_ID, N_STEPS, TIMESTAMP
-from crm_models.data.cohort import Cohort, days, moment_days
+from crm_models.data.cohort import Cohort, days
 
 Level = Literal["problem", "warning", "note"]
 
@@ -21,13 +21,13 @@ TELLING_AUC = 0.95
 RARE_EVENTS = 5
 MOSTLY_BLANK = 0.5
 FEATURES_THAT_IDENTIFY = 5
-"""With fewer features than this, customers are alike by chance."""
+"""With fewer features than this, customers have equal profiles by chance."""
 CHURN_DATE_WORDS = ("churn_date", "churndate", "cancelled_at", "cancel_date", "left_on", "end_date", "exit_date")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing to know. level: a problem spoils results, a warning weakens them, a note explains them."""
+    """One result of the check. level: a problem invalidates results, a warning weakens them, a note explains them."""
 
     level: Level
     title: str
@@ -37,10 +37,10 @@ class Finding:
 
 
 def check_cohort(cohort: Cohort) -> list[Finding]:
-    """Everything found in the cohort, problems first. Vectorised: seconds for a million customers."""
-    found = [f for check in (_sizes, _labels, _events, _outcome, _features, _actions) for f in check(cohort)]
+    """All findings of the cohort, problems first. Vectorised: seconds for a million customers."""
+    findings = [f for check in (_sizes, _labels, _events, _outcome, _features, _actions) for f in check(cohort)]
     order = {"problem": 0, "warning": 1, "note": 2}
-    return sorted(found, key=lambda f: order[f.level])
+    return sorted(findings, key=lambda f: order[f.level])
 
 
 def _sizes(cohort: Cohort) -> Iterator[Finding]:
@@ -49,22 +49,22 @@ def _sizes(cohort: Cohort) -> Iterator[Finding]:
         yield Finding(
             level="warning",
             title="Few customers",
-            detail=f"There are {n:,} customers; a fifth of them decides how good a model looks.",
-            advice="Read every score with its interval, or bring more customers.",
+            detail=f"There are {n:,} customers, and models are tested on only a fifth of them.",
+            advice="Read every score with its confidence interval, or add customers.",
             count=n,
         )
     if not cohort.has_events:
         yield Finding(
             level="note",
             title="No interactions",
-            detail="Only the churn model can be trained; at risk means retention actions, else the plan is empty.",
+            detail="Only the churn model can be trained; plans are retention actions at risk, and empty otherwise.",
             advice="Add a table of interactions (customer_id, action, timestamp) for engagement plans.",
         )
     if not cohort.has_labels:
         yield Finding(
             level="note",
             title="No churn labels",
-            detail="Only the sequence model can be trained; nobody is ever at risk.",
+            detail="Only the sequence model can be trained; no customer counts as at risk.",
             advice="Add a column `churned`, or label churn by inactivity (--churn-days).",
         )
 
@@ -81,7 +81,7 @@ def _labels(cohort: Cohort) -> Iterator[Finding]:
             level="problem",
             title="One class only",
             detail=f"All {len(known):,} labelled customers {'churned' if churned else 'stayed'}.",
-            advice="A churn model needs both; check the label, or the days of inactivity.",
+            advice="A churn model needs both classes; check the label column, or the days of inactivity.",
             count=len(known),
         )
     elif fewer < FEW_CHURNERS:
@@ -90,7 +90,7 @@ def _labels(cohort: Cohort) -> Iterator[Finding]:
             title="Few of one class",
             detail=f"Only {fewer:,} of {len(known):,} labelled customers "
             f"{'churned' if churned == fewer else 'stayed'}.",
-            advice="Expect wide intervals; gather more history before trusting the threshold.",
+            advice="Expect wide confidence intervals; collect more history before relying on the threshold.",
             count=fewer,
         )
     unknown = len(labels) - len(known)
@@ -98,7 +98,7 @@ def _labels(cohort: Cohort) -> Iterator[Finding]:
         yield Finding(
             level="note",
             title="Unlabelled customers",
-            detail=f"{unknown:,} customers have no label; they are scored, but neither trained on nor tested.",
+            detail=f"{unknown:,} customers have no label; they are scored, but not used for training or testing.",
             advice="",
             count=unknown,
         )
@@ -109,29 +109,29 @@ def _events(cohort: Cohort) -> Iterator[Finding]:
         return
     events = cohort.interactions
     n = len(events)
-    # Events are sorted by customer and time, so doubles and ties are neighbours but for their order within a tie.
+    # Events are sorted by customer and time, so duplicates are in the same tie, though not always adjacent.
     same_moment = (np.diff(cohort.event_customers) == 0) & (np.diff(cohort.event_days) == 0)
     ties = int(same_moment.sum())
     if ties:
         codes = pd.DataFrame(
             {"c": cohort.event_customers, "a": cohort.event_actions, "t": cohort.event_days, "v": events["value"]}
         )
-        near = np.concatenate([[False], same_moment]) | np.concatenate([same_moment, [False]])
-        doubled = int(codes[near].duplicated().sum())
-        if doubled:
+        tied = np.concatenate([[False], same_moment]) | np.concatenate([same_moment, [False]])
+        n_duplicates = int(codes[tied].duplicated().sum())
+        if n_duplicates:
             yield Finding(
                 level="warning",
-                title="Doubled events",
-                detail=f"{doubled:,} of {n:,} events repeat another in customer, action, time and value.",
-                advice="Remove them if the source wrote them twice; they teach the model to repeat itself.",
-                count=doubled,
+                title="Duplicate events",
+                detail=f"{n_duplicates:,} of {n:,} events repeat another in customer, action, time and value.",
+                advice="Remove them if the source recorded them twice; the model would learn to repeat actions.",
+                count=n_duplicates,
             )
         if ties > 0.02 * n:
             yield Finding(
                 level="warning",
                 title="Events at the same moment",
-                detail=f"{ties / n:.1%} of events share customer and time with the one before; the file decides.",
-                advice="Bring finer timestamps if you have them: the order of ties is what a model is tested on.",
+                detail=f"{ties / n:.1%} of events have the customer and time of the one before; file order decides.",
+                advice="Use finer timestamps if you have them: models are tested on the order of events.",
                 count=ties,
             )
     lengths = np.diff(cohort.starts)
@@ -140,8 +140,8 @@ def _events(cohort: Cohort) -> Iterator[Finding]:
         yield Finding(
             level="warning" if short > 0.2 * cohort.n_customers else "note",
             title="Short histories",
-            detail=f"{short:,} customers have three events or fewer, {int((lengths == 1).sum()):,} of them one.",
-            advice="Their plans lean on the profile and on what others do.",
+            detail=f"{short:,} customers have three events or fewer, {int((lengths == 1).sum()):,} of them only one.",
+            advice="Their plans depend mostly on the profile and on what other customers do.",
             count=short,
         )
     none = int((lengths == 0).sum())
@@ -149,7 +149,7 @@ def _events(cohort: Cohort) -> Iterator[Finding]:
         yield Finding(
             level="note",
             title="Customers without a history",
-            detail=f"{none:,} customers have no event; they get the fallback plan.",
+            detail=f"{none:,} customers have no events; they get the fallback plan.",
             advice="",
             count=none,
         )
@@ -166,7 +166,7 @@ def _events(cohort: Cohort) -> Iterator[Finding]:
 
 
 def _outcome(cohort: Cohort) -> Iterator[Finding]:
-    """Events that happened after the customer left: the label would be read from them."""
+    """Events after the churn date or the cut-off: as model inputs they would leak the label."""
     if not cohort.has_events or not cohort.has_labels:
         return
     if cohort.as_of is None:
@@ -183,33 +183,33 @@ def _outcome(cohort: Cohort) -> Iterator[Finding]:
             yield Finding(
                 level="problem",
                 title="Events after the churn date",
-                detail=f"{late:,} events are later than their customer's {column}.",
-                advice="Remove them, and the column itself: a model would read the label from them.",
+                detail=f"{late:,} events are later than the {column} of their customer.",
+                advice="Remove them, and the column itself: both give the label to the model.",
                 count=late,
             )
         return
     if cohort.outcome == "observed":
-        after = int((cohort.event_days >= moment_days(cohort.as_of)).sum())
+        after = int((~cohort.is_history(cohort.as_of)).sum())
         if after:
             yield Finding(
                 level="note",
                 title="Events after the cut-off",
-                detail=f"{after:,} events lie after the cut-off: they are outcome, and no churn feature sees them.",
+                detail=f"{after:,} events are after the cut-off: they are outcome, and churn features do not use them.",
                 advice="",
                 count=after,
             )
 
 
 def _features(cohort: Cohort) -> Iterator[Finding]:
-    people = cohort.customers
+    customers = cohort.customers
     for name in cohort.feature_columns:
-        column = people[name]
+        column = customers[name]
         filled = column.dropna()
         if filled.nunique() <= 1:
             yield Finding(
                 level="note",
                 title=f"Constant column {name}",
-                detail="It has the same value for everybody (or none) and is left out.",
+                detail="It has one value for all customers (or no value) and is left out.",
                 advice="",
                 count=len(filled),
             )
@@ -219,7 +219,7 @@ def _features(cohort: Cohort) -> Iterator[Finding]:
             yield Finding(
                 level="note",
                 title=f"Mostly blank column {name}",
-                detail=f"{blank:.0%} of customers have no value; being blank counts as a value of its own.",
+                detail=f"{blank:.0%} of customers have no value; a blank counts as a separate value.",
                 advice="",
                 count=len(column) - len(filled),
             )
@@ -227,33 +227,33 @@ def _features(cohort: Cohort) -> Iterator[Finding]:
         if text and filled.nunique() > 64 and filled.nunique() > 0.5 * len(filled):
             yield Finding(
                 level="note",
-                title=f"Column {name} names customers",
+                title=f"Column {name} identifies customers",
                 detail=f"It has {filled.nunique():,} different values for {len(filled):,} customers and is left out.",
                 advice="",
                 count=int(filled.nunique()),
             )
-    yield from _doubled_profiles(cohort)
-    yield from _telling(cohort)
+    yield from _duplicate_profiles(cohort)
+    yield from _leaking_columns(cohort)
 
 
-def _doubled_profiles(cohort: Cohort) -> Iterator[Finding]:
-    """Rows that stand there twice under two ids: with nothing but a profile to go by, they are one customer."""
+def _duplicate_profiles(cohort: Cohort) -> Iterator[Finding]:
+    """Equal profiles under different ids: without events, they are probably the same customer."""
     columns = cohort.feature_columns
     if cohort.has_events or len(columns) < FEATURES_THAT_IDENTIFY:
         return
-    doubled = int(cohort.customers.drop(columns=CUSTOMER_ID).duplicated().sum())
-    if doubled:
+    n_duplicates = int(cohort.customers.drop(columns=CUSTOMER_ID).duplicated().sum())
+    if n_duplicates:
         yield Finding(
-            level="warning" if doubled > 0.02 * cohort.n_customers else "note",
-            title="Doubled profiles",
-            detail=f"{doubled:,} of {cohort.n_customers:,} customers repeat another in every column but the id.",
-            advice="Remove them if they are copies: a copy on either side of the split flatters every score.",
-            count=doubled,
+            level="warning" if n_duplicates > 0.02 * cohort.n_customers else "note",
+            title="Duplicate profiles",
+            detail=f"{n_duplicates:,} of {cohort.n_customers:,} customers repeat another in every column but the id.",
+            advice="Remove them if they are copies: copies on both sides of the split inflate every score.",
+            count=n_duplicates,
         )
 
 
-def _telling(cohort: Cohort) -> Iterator[Finding]:
-    """Columns that alone nearly give the label away."""
+def _leaking_columns(cohort: Cohort) -> Iterator[Finding]:
+    """Leakage: columns that alone almost determine the label."""
     labels = cohort.labels
     known = ~np.isnan(labels)
     if not known.sum() > 1 or len(np.unique(labels[known])) < 2:
@@ -264,13 +264,13 @@ def _telling(cohort: Cohort) -> Iterator[Finding]:
             yield Finding(
                 level="problem",
                 title=f"Column {name} nearly gives the label away",
-                detail=f"Alone it tells churners from stayers with an AUC of {auc:.3f}.",
-                advice="Drop it if it is known only after the customer has left (--drop); no honest model needs more.",
+                detail=f"On its own it separates churned from retained customers with an AUC of {auc:.3f}.",
+                advice="Drop it (--drop) if it is known only after a customer has left: it probably records the outcome.",
             )
 
 
 def _auc_of(column: pd.Series, labels: np.ndarray) -> float:
-    """How well one column alone ranks churners above stayers, whichever way round; levels rank by their churn rate."""
+    """AUC of one column alone, in the better direction; levels of a text column are ranked by their churn rate."""
     if pd.api.types.is_datetime64_any_dtype(column):
         column = column.astype("int64").where(column.notna())
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
@@ -281,7 +281,7 @@ def _auc_of(column: pd.Series, labels: np.ndarray) -> float:
     else:
         codes = pd.factorize(column.astype("str").where(column.notna(), ""))[0]
         if codes.max() > 0.2 * len(codes):
-            # Nearly one level per customer ranks anything; but to be blank or not may tell, as in a date of leaving.
+            # With almost one level per customer any AUC is high, so only blank or not counts, as in a churn date.
             codes = column.isna().to_numpy().astype(np.int64)
         count = np.bincount(codes).clip(1)
         values = (np.bincount(codes, weights=labels) / count)[codes]
@@ -301,7 +301,7 @@ def _actions(cohort: Cohort) -> Iterator[Finding]:
             level="note",
             title="Many rare actions",
             detail=f"{rare:,} of {int((count > 0).sum()):,} actions occur fewer than {RARE_EVENTS} times.",
-            advice="Group them if you can: nobody can learn when a thing happens that hardly ever does.",
+            advice="Group them if you can: they are too rare for a model to learn when they occur.",
             count=rare,
         )
     top = count.max() / count.sum()
@@ -310,7 +310,7 @@ def _actions(cohort: Cohort) -> Iterator[Finding]:
         yield Finding(
             level="warning",
             title="One action dominates",
-            detail=f"{top:.0%} of events are {name!r}; always proposing it is hard to beat.",
-            advice="Look at the scores of the baselines before trusting a plan.",
+            detail=f"{top:.0%} of events are {name!r}; always recommending it is hard to beat.",
+            advice="Compare with the scores of the baselines before relying on a plan.",
             count=int(count.max()),
         )

@@ -133,6 +133,15 @@ class Cohort:
         """(E,) float64 time of each event in days (since 1970 for dates; plain numbers count as days)."""
         return days(self.interactions[TIMESTAMP])
 
+    def is_history(self, as_of: Moment | None) -> np.ndarray:
+        """(E,) whether each event is history at `as_of`: strictly before it. None: every event is history.
+
+        The one rule of the cut-off; an event exactly at `as_of` belongs to the outcome.
+        """
+        if as_of is None:
+            return np.ones(len(self.interactions), dtype=bool)
+        return self.event_days < moment_days(as_of)
+
     @property
     def starts(self) -> np.ndarray:
         """(N + 1,) int64: the events of customer i are rows starts[i] to starts[i + 1] of `interactions`."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from crm_models.core.schema import PADDING
-from crm_models.data.cohort import Cohort, Moment, moment_days
+from crm_models.data.cohort import Cohort, Moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,4 @@ class Events:
 
 def history_counts(cohort: Cohort, as_of: Moment | None) -> np.ndarray:
     """(N,) events of each customer strictly before `as_of`; None: all of them."""
-    customer = cohort.event_customers
-    if as_of is not None:
-        customer = customer[cohort.event_days < moment_days(as_of)]
-    return np.bincount(customer, minlength=cohort.n_customers).astype(np.int64)
+    return np.bincount(cohort.event_customers[cohort.is_history(as_of)], minlength=cohort.n_customers).astype(np.int64)

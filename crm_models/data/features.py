@@ -15,7 +15,7 @@ import pandas as pd
 from crm_models.core.errors import DataError
 from crm_models.core.schema import ACTION, CUSTOMER_ID, KIND, LABEL, REPEATABLE
 from crm_models.data.behaviour import NUMBER_OF, behaviour_features, moment_of_view
-from crm_models.data.cohort import Cohort, Moment, days, moment_days
+from crm_models.data.cohort import Cohort, Moment, days
 from crm_models.data.events import Events
 
 MISSING_LEVEL = 0
@@ -181,12 +181,11 @@ class FeatureEncoder:
         value = (cohort.interactions["value"].to_numpy()[known] - low) / max(high - low, 1e-12)
         count = np.bincount(customer, minlength=cohort.n_customers)
         starts = np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
-        if as_of is not None:
-            count = np.bincount(customer[when < moment_days(as_of)], minlength=cohort.n_customers)
+        n_history = np.bincount(customer[cohort.is_history(as_of)[known]], minlength=cohort.n_customers)
         events = Events(
             starts=starts, action=action[known], days=when, value=np.clip(value, 0.0, 1.0).astype(np.float32)
         )
-        return events, count.astype(np.int64)
+        return events, n_history.astype(np.int64)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `from_dict` is the inverse."""

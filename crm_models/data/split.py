@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from crm_models.core.schema import CHURNED, CUSTOMER_ID, N_STEPS, PADDING
-from crm_models.data.cohort import Cohort, Moment, moment_days
+from crm_models.data.cohort import Cohort, Moment
 from crm_models.data.events import Events
 
 
@@ -16,8 +16,7 @@ def history(cohort: Cohort, as_of: Moment | None) -> Cohort:
     """The cohort as it was known before `as_of` (strictly); None: all of it."""
     if as_of is None or not cohort.has_events:
         return cohort
-    keep = cohort.event_days < moment_days(as_of)
-    return replace(cohort, interactions=cohort.interactions[keep].reset_index(drop=True))
+    return replace(cohort, interactions=cohort.interactions[cohort.is_history(as_of)].reset_index(drop=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +43,7 @@ def outcomes(cohort: Cohort) -> Outcomes:
     if cohort.as_of is None:
         n_history = np.maximum(total - N_STEPS, 0)
     else:
-        before = cohort.event_days < moment_days(cohort.as_of)
-        running = np.concatenate([[0], np.cumsum(before)])
+        running = np.concatenate([[0], np.cumsum(cohort.is_history(cohort.as_of))])
         n_history = running[starts[1:]] - running[starts[:-1]]
     n_outcome = np.minimum(total - n_history, N_STEPS)
     rows = np.flatnonzero((n_history > 0) & (n_outcome > 0))

@@ -219,7 +219,7 @@ def _history(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Customer row, action place, time in days and value of every event of the histories, in cohort order."""
     if n_history is None:
-        keep = cohort.event_days < (np.inf if cohort.as_of is None else moment_days(cohort.as_of))
+        keep = cohort.is_history(cohort.as_of)
     else:
         total = np.diff(cohort.starts)
         place = np.arange(len(cohort.interactions)) - np.repeat(cohort.starts[:-1], total)

@@ -13,7 +13,7 @@ import streamlit as st
 from crm_models.core.errors import DataError
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import ACTION, CUSTOMER_ID, LABEL, N_STEPS, STEP_SOURCES, TIMESTAMP, VALUE
-from crm_models.data.cohort import Cohort, moment_days
+from crm_models.data.cohort import Cohort
 from crm_models.planning.plans import Plans, make_plans, reasons
 from crm_models.planning.policy import Policy
 from dashboard.charts import decision as decision_charts
@@ -193,8 +193,7 @@ def _sentence(text: str) -> str:
 
 def _seen(who: Customer) -> np.ndarray:
     """(T,) whether the models see the event: strictly before the moment of planning."""
-    when = who.cohort.event_days
-    return np.ones(len(when), dtype=bool) if who.moment is None else when < moment_days(who.moment)
+    return who.cohort.is_history(who.moment)
 
 
 def _labels(who: Customer) -> np.ndarray:
