@@ -1,4 +1,4 @@
-"""What the home page shows: the state of things as a few figures, the next step, the scores, the riskiest customers."""
+"""Sections of the home page: key figures, the next step, scores, customers with the highest churn risk."""
 
 from __future__ import annotations
 
@@ -16,58 +16,57 @@ LISTED = 50
 
 
 def under_way() -> None:
-    """A line on what is being trained or scored right now; the page fills by itself when it ends."""
+    """Draw what is being trained or scored now; the page updates by itself when it ends."""
     work = store.work()
     if not work:
         return
     at_work = [job for job in work if job.state != "waiting"]
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         for job in at_work[:1]:
-            what = "being scored" if job.state == "scoring" else "learning"
+            activity = "being scored" if job.state == "scoring" else "training"
             st.markdown(
-                f":material/model_training: **{widgets.plain(job.job.run)}** is {what} in the background.",
+                f":material/model_training: **{widgets.plain(job.job.run)}** is {activity} in the background.",
                 width="content",
             )
         waiting = len(work) - len(at_work)
         if waiting and at_work:
             st.markdown(f"{waiting} more in the queue.", width="content")
         elif waiting:
-            one = waiting == 1
-            said = "A training is about to begin." if one else f"{waiting} trainings are about to begin."
-            st.markdown(f":material/model_training: {said}", width="content")
-        st.page_link(widgets.PAGES["train"], label="Watch it learn", icon=":material/arrow_forward:")
+            text = "A training is about to begin." if waiting == 1 else f"{waiting} trainings are about to begin."
+            st.markdown(f":material/model_training: {text}", width="content")
+        st.page_link(widgets.PAGES["train"], label="Watch the training", icon=":material/arrow_forward:")
     widgets.wait_for_change()
 
 
 def next_step(cohort: store.CohortCard) -> None:
-    """The one thing to do now, as a button."""
+    """Draw the recommended next step as a button."""
     run, busy = session.current_run(), bool(store.work())
     if run is None and busy:
         return
     if run is None:
         if why := _last_failure(cohort):
             widgets.error_box(why, "The last training on this cohort failed:")
-        _step("Nothing is trained on this cohort yet.", "Train both models", "train", ":material/model_training:")
+        _step("No models are trained on this cohort yet.", "Train both models", "train", ":material/model_training:")
     elif run.preset == "paper" and not busy and cohort.facts.customers > 100:
         _step(
-            "The models here are the paper's tiny ones: a quick look, not a tool. The standard ones take minutes.",
+            "These are the paper's small models, for a first look only. Training the standard models takes minutes.",
             "Train the standard models",
             "train",
             ":material/model_training:",
         )
     elif store.scores(run) is not None and "churn" in run.folder.trained():
         _step(
-            "The models are ready. Choose the risk above which plans turn to keeping the customer.",
+            "The models are ready. Set the churn risk above which plans switch to retention actions.",
             "Set the threshold",
             "plans",
             ":material/checklist:",
         )
     else:
-        _step("See how good the models are.", "Evaluate", "evaluate", ":material/monitoring:")
+        _step("Check how good the models are.", "Evaluate", "evaluate", ":material/monitoring:")
 
 
 def _last_failure(cohort: store.CohortCard) -> str:
-    """Why the last training failed, before or after it had a run folder; "" where none did."""
+    """Reason of the last failed training, with or without a run folder; "" if none failed."""
     runs = [card for card in store.run_cards(cohort.name) if card.state == "failed" and not card.search]
     jobs = [failure for failure in store.failures() if failure.job.cohort == cohort.name]
     return runs[0].status.reason if runs else jobs[0].reason if jobs else ""
@@ -81,7 +80,7 @@ def _step(text: str, label: str, page: str, icon: str) -> None:
 
 
 def figures(cohort: store.CohortCard) -> None:
-    """Customers, churn rate, customers at risk, last run."""
+    """Draw four metrics: customers, churn rate, customers at risk, current run."""
     run = session.current_run()
     risk = store.risk_index(run) if run is not None else None
     at_risk = risk.n_at_risk(DEFAULT_THRESHOLD) if risk is not None else None
@@ -101,10 +100,10 @@ def figures(cohort: store.CohortCard) -> None:
             widgets.share(facts.churn_rate),
             border=True,
             height="stretch",
-            delta=f"{facts.labelled:,} known",
+            delta=f"known for {facts.labelled:,}",
             delta_color="off",
             delta_arrow="off",
-            help="Share of the customers who left, among those of whom it is known.",
+            help="Share of churned customers among those whose churn is known.",
         )
         st.metric(
             "Customers at risk",
@@ -114,7 +113,7 @@ def figures(cohort: store.CohortCard) -> None:
             delta="no scores yet" if at_risk is None else f"{widgets.share(at_risk / facts.customers)} of all",
             delta_color="off",
             delta_arrow="off",
-            help=f"Customers whose churn probability exceeds {DEFAULT_THRESHOLD:g}, by the run chosen on the left.",
+            help=f"Customers with a churn probability above {DEFAULT_THRESHOLD:g} in the run selected in the sidebar.",
         )
         st.metric(
             "Run",
@@ -124,35 +123,35 @@ def figures(cohort: store.CohortCard) -> None:
             delta="train one" if run is None else widgets.plain(run.run_id, 24),
             delta_color="off",
             delta_arrow="off",
-            help="The training whose models speak on all pages; choose another one on the left.",
+            help="All pages use the models of this run. Select another one in the sidebar.",
         )
 
 
 def scores() -> None:
-    """How good the current run is, between chance and ceiling."""
+    """Draw the headline scores of the current run between chance and ceiling."""
     run = session.current_run()
     report = store.report(run) if run is not None else None
     if run is None or report is None:
         return
-    found = widgets.headline_scores(report)
-    if found:
-        widgets.rulers(found, key="home_scores")
+    headline = widgets.headline_scores(report)
+    if headline:
+        widgets.rulers(headline, key="home_scores")
 
 
 def most_at_risk() -> None:
-    """The riskiest customers with their plans."""
+    """Draw a table of the customers with the highest churn risk and their plans."""
     run = session.current_run()
     if run is None or not widgets.need_scores(run):
         return
-    everybody, risk = store.scores(run), store.risk_index(run)
-    if everybody is None or risk is None:
+    all_scores, risk = store.scores(run), store.risk_index(run)
+    if all_scores is None or risk is None:
         return
     has_churn = "churn" in run.folder.trained()
-    rows = risk.rows_at_risk(-1.0)[:LISTED] if has_churn else np.arange(min(LISTED, len(everybody.customer_id)))
+    rows = risk.rows_at_risk(-1.0)[:LISTED] if has_churn else np.arange(min(LISTED, len(all_scores.customer_id)))
     plans = store.plans_of(run, rows, Policy())
     if plans is None:
         return
-    st.header("Most likely to leave, and what comes next" if has_churn else "What comes next", anchor=False)
+    st.header("Highest churn risk, and the next actions" if has_churn else "Next actions", anchor=False)
     labels = plans.catalogue.labels
     table = pd.DataFrame(
         {
@@ -166,20 +165,20 @@ def most_at_risk() -> None:
     st.dataframe(
         table if has_churn else table.drop(columns="churn probability"),
         hide_index=True,
-        alt="The customers most likely to leave, with their three next actions",
+        alt="Customers with the highest churn risk, with their next three actions",
         column_config={
             "customer": st.column_config.TextColumn(pinned=True),
             "churn probability": st.column_config.ProgressColumn(
                 format="percent", min_value=0, max_value=1, color=theme.AT_RISK
             ),
-            "events": st.column_config.NumberColumn(help="Length of the history."),
+            "events": st.column_config.NumberColumn(help="Number of events in the history."),
             "instead of": st.column_config.TextColumn(
-                help="What the sequence model would do if the risk were below the threshold."
+                help="Plan of the sequence model if the churn risk were below the threshold."
             ),
         },
     )
     st.caption(
-        f"Threshold {DEFAULT_THRESHOLD:g}; the {len(table)} riskiest of {len(everybody.customer_id):,} customers."
+        f"Threshold {DEFAULT_THRESHOLD:g}. The {len(table)} highest risks of {len(all_scores.customer_id):,} customers."
         if has_churn
-        else f"The first {len(table)} of {len(everybody.customer_id):,} customers; this run has no churn model."
+        else f"The first {len(table)} of {len(all_scores.customer_id):,} customers. This run has no churn model."
     )

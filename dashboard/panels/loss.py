@@ -1,4 +1,4 @@
-"""The loss of a training by epoch: the curves of one run, or those of several over each other."""
+"""Loss curves by epoch: of one run, or of several runs in one chart."""
 
 from __future__ import annotations
 
@@ -19,45 +19,45 @@ from dashboard.charts.training import Curve, Stretch
 from dashboard.panels import widgets
 from dashboard.state import store
 
-MODEL_TITLES = {"sequence": "Sequence model: the next action", "churn": "Churn model: churn risk"}
+MODEL_TITLES = {"sequence": "Sequence model: next action", "churn": "Churn model: churn risk"}
 
 
-class Kind(NamedTuple):
-    """A kind of epochs that is shaded: its name and colour, which ones they are, and a sentence on them."""
+class ShadedPhase(NamedTuple):
+    """A phase that is shaded in the chart: name, colour, a test for its epochs, and its explanation."""
 
     name: str
     color: str
-    holds: Callable[[EpochEnd], bool]
+    includes: Callable[[EpochEnd], bool]
     meaning: str
 
 
-KINDS = (
-    Kind(
+SHADED_PHASES = (
+    ShadedPhase(
         "Pre-training",
         CHANCE,
         lambda epoch: epoch.pretraining,
-        " During the shaded **pre-training** it learns who fell silent at an earlier date, which needs no labels. The "
-        "dotted line there belongs to that task, the solid one always to the labels.",
+        " During the shaded **pre-training** the model learns to predict who became inactive at an earlier date, which "
+        "needs no labels. There the dotted line is the loss of that task; the solid line is always the churn loss.",
     ),
-    Kind(
+    ShadedPhase(
         "Short phase",
         CHANCE,
         lambda epoch: epoch.short_phase,
         " The shaded **short phase** comes first. If its second half hardly lowers the solid line, training ends; "
-        "otherwise the model starts again from new weights and takes the remaining epochs.",
+        "otherwise the model restarts from new weights and trains for the remaining epochs.",
     ),
-    Kind(
+    ShadedPhase(
         "Final refit",
         MODEL,
         lambda epoch: epoch.final_refit,
-        " The shaded **final refit** repeats the best phase on training and validation customers together, so there "
-        "is no solid line.",
+        " The shaded **final refit** repeats the best phase on training and validation customers together, so it has "
+        "no solid line.",
     ),
 )
 
 
 def curves(run: store.RunCard, place: str) -> None:
-    """The loss curves of the models of a run, side by side; place: keeps apart what is drawn twice on a page."""
+    """Draw the loss curves of the models of a run side by side. place: makes the widget keys unique on a page."""
     shown = [model for model in run.config.models if run.epochs(model) or not run.status.is_over]
     grid = st.grid(max(len(shown), 1), min_column_width=widgets.CHART_WIDTH)
     for model in shown:
@@ -68,7 +68,7 @@ def curves(run: store.RunCard, place: str) -> None:
 def _chart(run: store.RunCard, model: Any, place: str) -> None:
     curve = _curve(run, model)
     training = run.config.training(model)
-    overlay = TABLE_III[model] if run.preset == "paper" else ()
+    printed_losses = TABLE_III[model] if run.preset == "paper" else ()
     table = pd.DataFrame({"epoch": curve.epochs, "training loss": curve.train, "validation loss": curve.valid})
     last = f", last {curve.train[-1]:.4f}" if curve.train else ""
     widgets.chart(
@@ -78,7 +78,7 @@ def _chart(run: store.RunCard, model: Any, place: str) -> None:
             chance=_chance(run, model),
             chance_name="Chance",
             n_epochs=len(curve.epochs) if run.status.is_over else max(training.n_epochs, len(curve.epochs)),
-            printed=overlay,
+            printed=printed_losses,
         ),
         key=f"{place}_{run.run_id}_{model}",
         table=table,
@@ -88,47 +88,47 @@ def _chart(run: store.RunCard, model: Any, place: str) -> None:
 
 
 def _note(run: store.RunCard, model: str) -> str:
-    chance = "as many equally likely actions as there are" if model == "sequence" else "always saying one half"
-    said = (
+    chance = "all actions equally likely" if model == "sequence" else "a churn risk of 0.5 for everyone"
+    note = (
         "The loss measures how far the predictions are from what happened: lower is better, 0 is perfect. The grey "
         f"line is **chance**: {chance}. The **solid** line is the loss on validation customers, whom the model does "
         "not train on. If it rises while the dotted one still falls, the model overfits, and training stops. The "
-        "dotted line is the loss on training customers. It may lie above the solid one, because dropout switches "
-        "parts of the model off during training."
+        "dotted line is the loss on training customers. It may lie above the solid one, because dropout disables "
+        "parts of the model during training."
     )
-    said += "".join(kind.meaning for kind, _ in _stretches(run, model))
+    note += "".join(phase.meaning for phase, _ in _shaded_phases(run, model))
     if run.preset == "paper":
-        said += (
-            " The dashed line is what the paper prints in its **Table III**, on random data with 50 actions; on "
-            "another cohort the two need not meet."
+        note += (
+            " The dashed line is **Table III** of the paper, from random data with 50 actions; on another cohort the "
+            "losses may differ."
         )
-    return said
+    return note
 
 
 def compared(runs: list[store.RunCard]) -> None:
-    """The loss curves of several runs over each other, a chart for each model."""
+    """Draw the loss curves of several runs in one chart per model."""
     models = [m for m in MODEL_NAMES if any(run.epochs(m) for run in runs)]
     grid = st.grid(2, min_column_width=widgets.CHART_WIDTH)
     for model in models:
         with grid.cell():
-            drawn = [_curve(run, model) for run in runs]
+            run_curves = [_curve(run, model) for run in runs]
             widgets.chart(
-                training_charts.compared_losses(drawn, title=MODEL_TITLES[model], chance=_chance(runs[0], model)),
+                training_charts.compared_losses(run_curves, title=MODEL_TITLES[model], chance=_chance(runs[0], model)),
                 key=f"compare_{model}",
-                alt=f"Loss of the {model} model by epoch, for {sum(bool(c.epochs) for c in drawn)} runs",
-                note="Each run in its colour: the loss on customers that it does not learn from, or the training "
-                "loss where none were held back. Lower is better; the grey line is chance.",
+                alt=f"Loss of the {model} model by epoch, for {sum(bool(c.epochs) for c in run_curves)} runs",
+                note="One colour per run: the loss on validation customers, or the training loss if there are none. "
+                "Lower is better; the grey line is chance.",
                 table=pd.concat(
                     [
                         pd.DataFrame({"run": c.name, "epoch": c.epochs, "train": c.train, "valid": c.valid})
-                        for c in drawn
+                        for c in run_curves
                     ]
                 ),
             )
 
 
 def _curve(run: store.RunCard, model: str) -> Curve:
-    """The epochs of one model of a run as a curve."""
+    """The loss curve of one model of a run."""
     epochs = run.epochs(model)
     facts = (run.result or {}).get("models", {}).get(model, {})
     return Curve(
@@ -138,20 +138,20 @@ def _curve(run: store.RunCard, model: str) -> Curve:
         valid=[e.valid_loss for e in epochs],
         best_epoch=facts.get("best_epoch"),
         stretches=[
-            Stretch(name=kind.name, first=own[0], last=own[-1], color=kind.color)
-            for kind, own in _stretches(run, model)
+            Stretch(name=phase.name, first=numbers[0], last=numbers[-1], color=phase.color)
+            for phase, numbers in _shaded_phases(run, model)
         ],
     )
 
 
-def _stretches(run: store.RunCard, model: str) -> list[tuple[Kind, list[int]]]:
-    """The kinds of epochs that are shaded, those there are, each with its epochs."""
-    found = [(kind, [e.epoch for e in run.epochs(model) if kind.holds(e)]) for kind in KINDS]
-    return [(kind, own) for kind, own in found if own]
+def _shaded_phases(run: store.RunCard, model: str) -> list[tuple[ShadedPhase, list[int]]]:
+    """The shaded phases that the run has, each with its epochs."""
+    phases = [(phase, [e.epoch for e in run.epochs(model) if phase.includes(e)]) for phase in SHADED_PHASES]
+    return [(phase, epochs) for phase, epochs in phases if epochs]
 
 
 def _chance(run: store.RunCard, model: str) -> float | None:
-    """Loss in nats of a model that knows nothing; None where the cohort is gone."""
+    """Loss of guessing in nats; None if the cohort is gone."""
     if model == "churn":
         return math.log(2)
     try:

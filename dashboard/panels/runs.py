@@ -1,4 +1,4 @@
-"""What the training page shows of runs: their list, one of them in detail, several beside each other."""
+"""Runs on the training page: the list, one run in detail, or several compared."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ STATES = {
 
 
 def history(cohort: store.CohortCard) -> None:
-    """The list of runs; one of them in detail, or several beside each other."""
+    """Draw the list of runs, and the selected ones: one in detail, or several compared."""
     st.header("Runs on this cohort", anchor=False)
     runs = store.run_cards(cohort.name)
     if not runs:
-        said = "Each training becomes a run: its settings, curves, scores and plans."
-        widgets.empty_state("history", "No runs yet", said)
+        text = "Each training creates a run with its settings, curves, scores and plans."
+        widgets.empty_state("history", "No runs yet", text)
         return
     st.dataframe(
         _runs_table(runs),
@@ -37,24 +37,22 @@ def history(cohort: store.CohortCard) -> None:
         placeholder="–",
         column_config={
             "run": st.column_config.TextColumn(width="medium"),
-            "step accuracy": st.column_config.NumberColumn(
-                format="%.3f", help="Share of next actions that were right."
-            ),
+            "step accuracy": st.column_config.NumberColumn(format="%.3f", help="Share of correct next actions."),
             "churn AUC": st.column_config.NumberColumn(format="%.3f", help="0.5 is chance, 1 is perfect."),
-            "why": st.column_config.TextColumn("why it ended", width="medium"),
+            "why": st.column_config.TextColumn("reason", width="medium"),
         },
     )
     names = [run.run_id for run in runs]
     looked_at = st.session_state.get(LOOKED_AT)
-    there = [name for name in looked_at or [] if name in names]
-    if looked_at is None or (looked_at and not there):
-        there = [run.run_id for run in sorted(runs, key=lambda r: r.search is not None) if run.status.is_over][:1]
-    st.session_state[LOOKED_AT] = there
+    selected = [name for name in looked_at or [] if name in names]
+    if looked_at is None or (looked_at and not selected):
+        selected = [run.run_id for run in sorted(runs, key=lambda r: r.search is not None) if run.status.is_over][:1]
+    st.session_state[LOOKED_AT] = selected
     picked = st.multiselect(
-        "Look at runs",
+        "Show runs",
         names,
         key=LOOKED_AT,
-        help="One run: its curves, scores and settings. Two or more: what differs, curves over each other.",
+        help="One run: its curves, scores and settings. Two or more: their differences and their curves in one chart.",
     )
     shown = [run for run in runs if run.run_id in picked]
     if len(shown) == 1:
@@ -90,22 +88,22 @@ def _one_run(run: store.RunCard) -> None:
         if run.state == "failed":
             widgets.error_box(run.status.reason, "The training failed:")
         if run.state == "interrupted":
-            st.warning("The training was cut off. It can go on from where it was.", icon=":material/warning:")
+            st.warning("The training was interrupted. You can resume it.", icon=":material/warning:")
         for note in run.about.get("notes", []):
             st.caption(widgets.plain(note))
         if run.state == "running":
             st.caption("Its curves are at the top of this page.")
-        elif run.status.epochs:  # also of a run that waits for its scores
+        elif run.status.epochs:  # also if the run waits for its scores
             loss_panels.curves(run, "one")
         elif run.state == "waiting":
-            st.caption("It waits in the queue at the top of this page.")
+            st.caption("It is in the queue at the top of this page.")
         report = store.report(run)
         if report is not None:
             widgets.rulers(widgets.headline_scores(report), key=f"scores_{run.run_id}")
         elif run.usable and run.state != "scoring":
             store.ask_for_scores(run)
         _run_actions(run)
-        with st.expander("All settings and what it was trained on", icon=":material/list:"):
+        with st.expander("All settings and training data", icon=":material/list:"):
             st.dataframe(_settings_table([run]), hide_index=True, alt="Settings of the run")
 
 
@@ -115,7 +113,7 @@ def _run_actions(run: store.RunCard) -> None:
             st.button(
                 "Use this run", icon=":material/check:", on_click=session.choose_run, args=(run.run_id,), key="use_run"
             )
-        if run.state in ("interrupted", "stopped") and st.button("Go on training", icon=":material/resume:"):
+        if run.state in ("interrupted", "stopped") and st.button("Resume training", icon=":material/resume:"):
             store.resume_run(run)
             st.rerun()
         with st.popover("Delete", icon=":material/delete:"):
@@ -136,20 +134,20 @@ def _several_runs(runs: list[store.RunCard]) -> None:
     values = table[[run.run_id for run in runs]]
     differ = table[values.nunique(axis=1, dropna=False) > 1]
     with st.container(border=True):
-        st.markdown("**What differs**")
+        st.markdown("**Differences**")
         if differ.empty:
-            st.caption("Nothing: same settings, same seed.")
+            st.caption("Nothing: same settings and seed.")
         else:
             st.dataframe(differ, hide_index=True, alt="Settings that differ between the runs")
         loss_panels.compared(runs)
         scores = widgets.scores_beside({run.run_id: store.report(run) for run in runs})
         if not scores.empty:
             st.markdown("**Scores on held-out customers**")
-            st.dataframe(scores, hide_index=True, alt="Scores of the runs beside chance and ceiling")
+            st.dataframe(scores, hide_index=True, alt="Scores of the runs, with chance and ceiling")
 
 
 def _settings_table(runs: list[store.RunCard]) -> pd.DataFrame:
-    """One row per setting, one column per run; text, so that a column may hold all kinds."""
+    """One row per setting, one column per run; values as text, because a column may hold several types."""
     columns = {run.run_id: _flat(run.config, run) for run in runs}
     names = list(dict.fromkeys(name for values in columns.values() for name in values))
     return pd.DataFrame(
@@ -161,10 +159,10 @@ def _flat(config: RunConfig, run: store.RunCard) -> dict[str, str]:
     flat: dict[str, str] = {}
     for name, value in config.to_dict().items():
         if isinstance(value, dict):
-            flat |= {f"{name}.{inner}": str(v) for inner, v in value.items()}
+            flat |= {f"{name}.{field}": str(v) for field, v in value.items()}
         else:
             flat[name] = ", ".join(value) if isinstance(value, list) else str(value)
-    flat["customers that trained"] = f"{run.about['customers']['train']:,}"
+    flat["training customers"] = f"{run.about['customers']['train']:,}"
     flat["cohort"] = run.cohort
     flat["cohort hash"] = run.about["cohort_hash"][:12]
     return flat

@@ -19,10 +19,10 @@ def test_a_fresh_install_has_something_to_show_within_seconds(open_page, tmp_pat
     with served(tmp_path / "workspace") as address:
         page = open_page(address=address)
         expect(
-            page.get_by_text("is learning in the background").or_(page.get_by_text("Most likely to leave")).first
+            page.get_by_text("is training in the background").or_(page.get_by_text("Highest churn risk")).first
         ).to_be_visible()
-        # The page fills by itself: nobody clicks.
-        expect(page.get_by_role("heading", name="Most likely to leave, and what comes next")).to_be_visible()
+        # The page updates by itself, without a click.
+        expect(page.get_by_role("heading", name="Highest churn risk, and the next actions")).to_be_visible()
         at_risk = page.get_by_test_id("stMetric").filter(has_text="Customers at risk").get_by_test_id("stMetricValue")
         assert re.fullmatch(r"[\d,]+", at_risk.inner_text().strip())
 

@@ -19,7 +19,7 @@ def chart(app, title: str) -> dict:
 
 
 def heatmap(app) -> np.ndarray:
-    return np.array(chart(app, "What is looked at")["data"][0]["z"], dtype=float)
+    return np.array(chart(app, "Attention map")["data"][0]["z"], dtype=float)
 
 
 def explained(model, row=None, run="second"):
@@ -32,7 +32,7 @@ def test_it_opens_on_the_average_with_the_effects_beside(workspace, open_page, t
     found = explained("sequence")
     expected = found.attention.weights.mean(axis=(0, 1))
     assert heatmap(app) == pytest.approx(expected, abs=1e-5)
-    bars = chart(app, "What really moves it")["data"]
+    bars = chart(app, "Effect on the prediction")["data"]
     assert bars[0]["x"] == (100 * found.effects.table().sort_values("effect_rank")["effect"]).tolist()
     assert f"Over {found.attention.n_customers} customers" in texts(app)
     assert " ".join(found.effects.note().split()) in texts(app)
@@ -41,13 +41,13 @@ def test_it_opens_on_the_average_with_the_effects_beside(workspace, open_page, t
 def test_axes_carry_the_names_of_actions_events_and_features(workspace, open_page):
     app = open_page("attention")
     app.get_by_key("attention_model").set_value("churn").run()
-    names = chart(app, "What is looked at")["layout"]["yaxis"]["ticktext"]
+    names = chart(app, "Attention map")["layout"]["yaxis"]["ticktext"]
     assert names[0] == "[CLS]"
     assert {"age", "income", "tier"} <= set(names)
-    assert chart(app, "What is looked at")["layout"]["xaxis"]["ticktext"] == names
+    assert chart(app, "Attention map")["layout"]["xaxis"]["ticktext"] == names
     name = str(read_scores(workspace / "runs" / "second" / "scores" / "small.parquet").customer_id[5])
     app = open_page("attention", customer=name)
-    names = chart(app, "What is looked at")["layout"]["yaxis"]["ticktext"]
+    names = chart(app, "Attention map")["layout"]["yaxis"]["ticktext"]
     assert names[-1].split(". ")[1] in store.run_card("second").folder.encoder().action_labels
 
 
@@ -75,7 +75,7 @@ def test_one_customer_from_the_address_is_explained(workspace, open_page, texts,
 
 
 def test_the_row_that_the_prediction_is_read_from_is_framed(workspace, open_page):
-    fig = chart(open_page("attention"), "What is looked at")
+    fig = chart(open_page("attention"), "Attention map")
     reader = explained("sequence").attention.reader
     assert [(shape["y0"], shape["y1"]) for shape in fig["layout"]["shapes"]] == [(reader - 0.5, reader + 0.5)]
 
@@ -116,15 +116,15 @@ def test_what_neither_looks_nor_is_looked_at_is_left_out():
 def test_a_cohort_without_events_explains_the_churn_model_alone(parts, open_page):
     app = open_page("attention", cohort="profiles")
     assert not app.exception
-    assert app.get_by_key("attention_model").options == ["Who leaves"]
-    assert "all past events" not in chart(app, "What is looked at")["layout"]["yaxis"]["ticktext"]
+    assert app.get_by_key("attention_model").options == ["Churn"]
+    assert "all past events" not in chart(app, "Attention map")["layout"]["yaxis"]["ticktext"]
 
 
 def test_nasty_names_stay_text_in_a_cohort_without_labels(parts, open_page, texts):
     app = open_page("attention", cohort="events", customer=NASTY)
     assert not app.exception
-    assert app.get_by_key("attention_model").options == ["The next action"]
-    names = chart(app, "What is looked at")["layout"]["yaxis"]["ticktext"]
+    assert app.get_by_key("attention_model").options == ["Next action"]
+    names = chart(app, "Attention map")["layout"]["yaxis"]["ticktext"]
     assert all("<b>" not in name for name in names)
     assert any("&lt;b&gt;x&lt;/b&gt;" in name for name in names)
 

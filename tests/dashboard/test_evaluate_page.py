@@ -30,11 +30,11 @@ def test_every_headline_score_of_the_report_stands_on_a_ruler(workspace, open_pa
     assert not app.exception
     report = read_json(workspace / "runs" / "second" / "report.json")
     for part, title, scores in (
-        ("sequence", "The next actions", evaluate_panels.SEQUENCE),
-        ("churn", "Who leaves", evaluate_panels.CHURN),
+        ("sequence", "Next actions", evaluate_panels.SEQUENCE),
+        ("churn", "Churn", evaluate_panels.CHURN),
     ):
         marks = traces(app, title)
-        keys = [key for key, _, _ in reversed(scores)]
+        keys = [key for key, _ in reversed(scores)]
         for name, own in (
             ("Ours", report[part]),
             ("Chance", report[part]["chance"]),
@@ -86,25 +86,25 @@ def test_the_confusion_matrix_counts_customers_in_its_hover(workspace, open_page
 
 
 def test_the_tab_of_the_next_actions_reopens_from_a_link_and_shows_steps_and_lengths(workspace, open_page):
-    app = open_page("evaluate", evaluate_tab="The next actions")
-    assert titles(app)[2:] == ["Right actions by step", "Right actions by length of history"]
+    app = open_page("evaluate", evaluate_tab="Next actions")
+    assert titles(app)[2:] == ["Accuracy by step", "Accuracy by length of history"]
     found = predictions.tested(store.run_card("second"))
-    bars = traces(app, "Right actions by step")[0]
+    bars = traces(app, "Accuracy by step")[0]
     assert bars["y"] == curves.per_step_table(found.sequence)["accuracy"].tolist()
-    lengths = traces(app, "Right actions by length")[0]
+    lengths = traces(app, "Accuracy by length")[0]
     assert sum(row[3] for row in lengths["customdata"]) == len(found.sequence.plan)
 
 
 @pytest.mark.parametrize(
     ("cohort", "opened", "missing"),
-    [("profiles", "Churn probability by what happened", "sequence"), ("events", "Right actions by step", "churn")],
+    [("profiles", "Churn probability by what happened", "sequence"), ("events", "Accuracy by step", "churn")],
 )
 def test_with_one_model_it_opens_where_there_is_something_to_see(parts, open_page, texts, cohort, opened, missing):
     app = open_page("evaluate", cohort=cohort)
     assert not app.exception
     assert opened in titles(app)
     assert f"There are no {missing} scores" in texts(app)
-    other = "The next actions" if missing == "sequence" else "Who leaves"
+    other = "Next actions" if missing == "sequence" else "Churn"
     assert f"No {missing} model to evaluate" in texts(open_page("evaluate", cohort=cohort, evaluate_tab=other))
 
 

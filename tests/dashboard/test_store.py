@@ -38,7 +38,7 @@ def test_every_page_opens_on_the_very_first_start(fresh, open_page, texts):
     app = open_page("home")
     assert not app.exception
     assert "2 trainings are about to begin" in texts(app)
-    assert "The models are learning" in texts(open_page("plans"))
+    assert "The models are training" in texts(open_page("plans"))
 
 
 @pytest.mark.parametrize("page", ["home", "cohort", "train"])

@@ -140,8 +140,8 @@ def test_a_training_that_never_began_shows_its_reason_until_dismissed(workspace,
 def test_an_interrupted_run_can_go_on(workspace, open_page, texts):
     (workspace / "runs" / "second" / "result.json").unlink()
     app = open_page("train")
-    assert "cut off" in texts(app)
-    next(b for b in app.button if b.label == "Go on training").click().run()
+    assert "was interrupted" in texts(app)
+    next(b for b in app.button if b.label == "Resume training").click().run()
     assert [(j.job.run, j.job.task) for j in JobFolder(workspace).jobs()] == [("second", "resume")]
 
 
