@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all: to a temporary name first, then renamed."""
+"""Atomic writes: files and folders are written under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ MARKERS = {
     "paper.json": "a re-run of the paper",
     "tune.json": "a search for better settings",
 }
-"""The file by which a folder that this package wrote is known, and what such a folder is called."""
+"""The file that marks each kind of folder this package writes, and the name of the kind in messages."""
 
 
 @contextmanager
 def new_folder(target: Path, marker: str) -> Iterator[Path]:
-    """A temporary folder beside `target`; on success it takes the place of `target`, on any error it is removed.
+    """A temporary folder beside `target` that replaces it on success and is removed on any error.
 
-    marker: the one of `MARKERS` that the new folder will hold. See `need_own_folder` for what is never replaced.
+    marker: the key of `MARKERS` for this kind of folder. `need_own_folder` says which folders are never replaced.
     """
     need_own_folder(target, marker)
-    target = Path(os.path.abspath(target))  # "." has no name to write beside
+    target = Path(os.path.abspath(target))  # "." has no name to derive the temporary one from
     target.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     old: Path | None = None
@@ -67,9 +67,9 @@ def new_folder(target: Path, marker: str) -> Iterator[Path]:
 
 
 def need_own_folder(target: Path, marker: str) -> None:
-    """`DataError` unless `target` is free, an empty folder, or one of the same kind, which may be replaced.
+    """`DataError` unless `target` does not exist, is empty, or is a folder of the same kind, which may be replaced.
 
-    So a mistyped --out deletes nobody's documents, and no run takes the place of the cohort it was trained on.
+    So a mistyped --out deletes no documents, and a run never replaces the cohort it was trained on.
     """
     target = Path(target)
     if target.exists() and not target.is_dir():
@@ -79,27 +79,27 @@ def need_own_folder(target: Path, marker: str) -> None:
     other = next((kind for file, kind in MARKERS.items() if (target / file).exists()), None)
     if other is not None:
         raise DataError(
-            f"{target}: the folder holds {other}, which is not replaced by {MARKERS[marker]}; choose another"
+            f"{target}: the folder holds {other}, which is not replaced by {MARKERS[marker]}; choose another folder"
         )
     raise DataError(f"{target}: the folder holds other files; choose an empty or a new folder for --out")
 
 
 def need_file_target(target: Path) -> None:
-    """`DataError` where something that is no file stands in the place of a file to be written."""
+    """`DataError` if `target` exists and is not a file."""
     target = Path(target)
     if target.exists() and not target.is_file():
         raise DataError(f"{target}: expected a file to write to, found something else; choose another name")
 
 
 def write_json(target: Path, content: Any) -> None:
-    """Write `content` as readable JSON, whole or not at all. NaN is refused: write None instead."""
+    """Write `content` as indented JSON, atomically. NaN is a `ValueError`: write None instead."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     with new_file(target) as part:
         part.write_text(text + "\n", encoding="utf-8")
 
 
 def read_json(source: Path) -> Any:
-    """The content of a JSON file; `DataError` where it is missing or damaged."""
+    """The content of a JSON file; `DataError` if it is missing or damaged."""
     try:
         return json.loads(Path(source).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -110,18 +110,18 @@ def read_json(source: Path) -> Any:
 
 @contextmanager
 def read_whole(source: Path, expected: str, remedy: str) -> Iterator[None]:
-    """Around code that takes apart what was read from `source`: a damaged file is one `DataError` that names it."""
+    """Context for code that interprets the content of `source`: errors in it become one `DataError`."""
     try:
         yield
     except CrmError:
         raise
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
-        found = f"{type(error).__name__}: {error}"[:160]
-        raise DataError(f"{source}: expected {expected}, found it damaged ({found}); {remedy}") from None
+        reason = f"{type(error).__name__}: {error}"[:160]
+        raise DataError(f"{source}: expected {expected}, found it damaged ({reason}); {remedy}") from None
 
 
 def sha256(*sources: Path) -> str:
-    """Hex digest over the bytes of the files, in the order given; missing ones count as empty."""
+    """Hex SHA-256 digest of the files in the order given; a missing file counts as empty."""
     digest = hashlib.sha256()
     for source in sources:
         if source.exists():
@@ -133,7 +133,7 @@ def sha256(*sources: Path) -> str:
 
 
 def _umask() -> int:
-    # The only portable way to read the mask is to set it; the window is harmless for files we name ourselves.
+    # The only portable way to read the umask is to set it. The short window is harmless for files named here.
     mask = os.umask(0o022)
     os.umask(mask)
     return mask

@@ -1,4 +1,4 @@
-"""Locks on files that end with the process that holds them, however it ends."""
+"""File locks that are released when the process that holds them ends, even by a crash."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import IO
 
 @contextmanager
 def locked(file: Path) -> Iterator[IO[bytes] | None]:
-    """The file, locked until the end of the block or of the process; None where another process holds the lock."""
+    """The open file, locked until the block or the process ends; None if another process holds the lock."""
     with file.open("ab") as handle:
-        yield handle if _take(handle) else None
+        yield handle if _acquire(handle) else None
 
 
-def _take(handle: IO[bytes]) -> bool:
-    """Whether the lock became ours. Who asks `is_locked` holds it for a moment, so one refusal says nothing."""
+def _acquire(handle: IO[bytes]) -> bool:
+    """Whether the lock was acquired. Tries for 0.2 s, because `is_locked` takes the lock briefly."""
     for _ in range(20):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -29,7 +29,7 @@ def _take(handle: IO[bytes]) -> bool:
 
 
 def is_locked(file: Path) -> bool:
-    """Whether a process holds the lock on this file."""
+    """Whether any process holds the lock on this file."""
     if not file.exists():
         return False
     with file.open("rb") as handle:

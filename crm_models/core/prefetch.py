@@ -1,4 +1,4 @@
-"""The next part of a stream is made while the one before is used."""
+"""Prefetch one item in a background thread."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-Made = TypeVar("Made")
+Item = TypeVar("Item")
 
 
-def prefetch(items: Iterator[Made]) -> Iterator[Made]:
-    """The same items in the same order, one of them ahead, made in a thread of its own; errors come where they belong.
+def prefetch(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items in the same order, each computed in a background thread while the caller uses the one before.
 
-    It pays where making waits for the disk or keeps one core busy, and using keeps another. One item more is held.
+    An error is raised at the item that caused it. Useful where computing an item waits for the disk or fills one core
+    while the caller fills another. One extra item is held in memory.
     """
-    with ThreadPoolExecutor(max_workers=1) as maker:
-        coming = maker.submit(list, islice(items, 1))  # a list of the next item; an empty one after the last
-        while found := coming.result():
-            coming = maker.submit(list, islice(items, 1))
-            yield from found
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        pending = executor.submit(list, islice(items, 1))  # a list of the next item; empty after the last
+        while ready := pending.result():
+            pending = executor.submit(list, islice(items, 1))
+            yield from ready

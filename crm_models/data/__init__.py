@@ -1,1 +1,1 @@
-"""From files to arrays: cohorts, their checks, features and truth."""
+"""From files to arrays: cohorts, data checks, features and the simulated truth."""

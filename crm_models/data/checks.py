@@ -264,8 +264,8 @@ def _leaking_columns(cohort: Cohort) -> Iterator[Finding]:
             yield Finding(
                 level="problem",
                 title=f"Column {name} nearly gives the label away",
-                detail=f"On its own it separates churned from retained customers with an AUC of {auc:.3f}.",
-                advice="Drop it (--drop) if it is known only after a customer has left: it probably records the outcome.",
+                detail=f"Used alone, it separates churned from other customers with an AUC of {auc:.3f}.",
+                advice="It probably records the outcome: drop it (--drop) if it is known only after a customer left.",
             )
 
 

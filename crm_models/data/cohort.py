@@ -1,4 +1,4 @@
-"""A cohort: customers, their interactions and the actions that can be done for them, in canonical form."""
+"""A cohort: customers, their interactions and the possible actions, in canonical form."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from crm_models.core.schema import (
 )
 
 Moment = pd.Timestamp | float
-"""A point in a cohort's time: a date, or a plain number where the source counts in numbers."""
+"""A point in time: a date, or a plain number where the source has numeric timestamps."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cohort:
-    """Customers, their interactions, and the actions that can be done for them. Made by `Cohort.build`.
+    """Customers, their interactions and the possible actions. Made by `Cohort.build`.
 
     customers: one row per customer: `customer_id` (str, unique), `churned` (nullable boolean), then feature columns.
     interactions: one row per event, sorted by customer (in the order of `customers`) and time, ties in the source's
@@ -37,7 +37,7 @@ class Cohort:
         (datetime64 without zone, or float64), `value` (float64, NaN where the source has none).
     actions: one row per action: `action` (str, unique), `label`, `kind`, `repeatable` (bool), then feature columns.
     as_of: the cut-off between history and outcome, or None; see `schema.Outcome`.
-    notes: sentences on what the source was and what was left out on the way in.
+    notes: sentences on the source and on what the import left out.
     """
 
     name: str
@@ -64,43 +64,43 @@ class Cohort:
         notes: Sequence[str] = (),
         settings: dict[str, Any] | None = None,
     ) -> Cohort:
-        """A cohort in canonical form from whatever a source has; customers or interactions may be missing, not both.
+        """A cohort in canonical form from a source's tables; customers or interactions may be missing, not both.
 
-        Ids become strings; customers and actions that only the interactions name are added; events are sorted by
-        customer and time (stable). Raises `DataError` for doubled ids, and for timestamps or values of a wrong type.
+        Ids become strings; customers and actions that only occur in the interactions are added; events are sorted by
+        customer and time (stable). Raises `DataError` for duplicate ids, and for timestamps or values of a wrong type.
         """
         if customers is None and interactions is None:
             raise DataError("a cohort needs customers or interactions, and neither was given")
-        said = list(notes)
+        all_notes = list(notes)
         events = _canonical_interactions(interactions)
-        people = _canonical_customers(customers, events, said)
-        deeds = _canonical_actions(actions, events, said)
-        events = _sorted_events(events, people, deeds)
+        customer_table = _canonical_customers(customers, events, all_notes)
+        action_table = _canonical_actions(actions, events, all_notes)
+        events = _sorted_events(events, customer_table, action_table)
         return cls(
             name=name,
             source=source,
-            customers=people,
+            customers=customer_table,
             interactions=events,
-            actions=deeds,
+            actions=action_table,
             as_of=as_of,
             outcome=outcome,
-            notes=tuple(said),
+            notes=tuple(all_notes),
             settings=dict(settings or {}),
         )
 
     @property
     def n_customers(self) -> int:
-        """Rows of `customers`."""
+        """Number of customers."""
         return len(self.customers)
 
     @property
     def has_events(self) -> bool:
-        """Whether there is any interaction: without one, only the churn model can be trained."""
+        """Whether there are interactions: without them, only the churn model can be trained."""
         return len(self.interactions) > 0
 
     @property
     def has_labels(self) -> bool:
-        """Whether churn is known for at least one customer: without one, only the sequence model can be trained."""
+        """Whether any customer has a churn label: without labels, only the sequence model can be trained."""
         return bool(self.customers[CHURNED].notna().any())
 
     @property
@@ -110,7 +110,7 @@ class Cohort:
 
     @property
     def feature_columns(self) -> list[str]:
-        """Profile columns of `customers`: everything but the id and the label."""
+        """Profile columns of `customers`: all but the id and the label."""
         return [c for c in self.customers.columns if c not in (CUSTOMER_ID, CHURNED)]
 
     @property
@@ -120,12 +120,12 @@ class Cohort:
 
     @property
     def event_customers(self) -> np.ndarray:
-        """(E,) row of `customers` each event belongs to; never decreasing."""
+        """(E,) row of `customers` of each event, in ascending order."""
         return self.interactions[CUSTOMER_ID].cat.codes.to_numpy()
 
     @property
     def event_actions(self) -> np.ndarray:
-        """(E,) row of `actions` each event belongs to."""
+        """(E,) row of `actions` of each event."""
         return self.interactions[ACTION].cat.codes.to_numpy()
 
     @property
@@ -157,7 +157,7 @@ def days(moments: pd.Series) -> np.ndarray:
 
 
 def moment_days(moment: Moment) -> float:
-    """One moment as float64 days, in step with `days`."""
+    """One moment as float64 days, in the same scale as `days`."""
     if isinstance(moment, pd.Timestamp):
         return float(moment.to_datetime64().astype("datetime64[us]").astype(np.int64) / 86_400e6)
     return float(moment)
@@ -166,13 +166,13 @@ def moment_days(moment: Moment) -> float:
 def select(cohort: Cohort, rows: np.ndarray, ids: pd.Index | None = None) -> Cohort:
     """The cohort of these customers (rows of `customers`, in the order given), with their events.
 
-    ids: new ids, needed where a row stands more than once, since ids are unique.
+    ids: new ids, needed where a row occurs more than once, since ids are unique.
     """
     rows = np.asarray(rows, dtype=np.int64)
     starts = cohort.starts
     counts = starts[rows + 1] - starts[rows]
     ends = np.cumsum(counts)
-    # Positions of all events of the chosen customers: a running count, shifted to each customer's first event.
+    # Positions of all events of the selected customers: a running count, shifted to each customer's first event.
     take = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts[rows] - (ends - counts), counts)
     customers = cohort.customers.take(rows).reset_index(drop=True)
     if ids is not None:
@@ -184,15 +184,15 @@ def select(cohort: Cohort, rows: np.ndarray, ids: pd.Index | None = None) -> Coh
     return replace(cohort, customers=customers, interactions=events)
 
 
-def _canonical_interactions(given: pd.DataFrame | None) -> pd.DataFrame:
+def _canonical_interactions(table: pd.DataFrame | None) -> pd.DataFrame:
     """The four event columns with canonical types, in the order given."""
-    if given is None:
+    if table is None:
         types = {CUSTOMER_ID: "str", ACTION: "str", TIMESTAMP: "float64", VALUE: "float64"}
-        given = pd.DataFrame({column: pd.Series(dtype=dtype) for column, dtype in types.items()})
+        table = pd.DataFrame({column: pd.Series(dtype=dtype) for column, dtype in types.items()})
     for column in (CUSTOMER_ID, ACTION, TIMESTAMP):
-        if column not in given:
-            raise DataError(f"interactions need the column {column!r}; found {', '.join(map(str, given.columns))}")
-    timestamp = given[TIMESTAMP]
+        if column not in table:
+            raise DataError(f"interactions need the column {column!r}; found {', '.join(map(str, table.columns))}")
+    timestamp = table[TIMESTAMP]
     if pd.api.types.is_datetime64_any_dtype(timestamp):
         if timestamp.dt.tz is not None:
             timestamp = timestamp.dt.tz_convert("UTC").dt.tz_localize(None)
@@ -205,71 +205,71 @@ def _canonical_interactions(given: pd.DataFrame | None) -> pd.DataFrame:
         raise DataError(f"interactions: timestamps must be dates or numbers, found {timestamp.dtype}")
     if timestamp.isna().any():
         raise DataError(f"interactions row {int(timestamp.isna().argmax()) + 1}: the timestamp is missing")
-    value = given[VALUE].astype("float64") if VALUE in given else pd.Series(np.nan, index=given.index, dtype="float64")
+    value = table[VALUE].astype("float64") if VALUE in table else pd.Series(np.nan, index=table.index, dtype="float64")
     return pd.DataFrame(
-        {CUSTOMER_ID: _names(given[CUSTOMER_ID]), ACTION: _names(given[ACTION]), TIMESTAMP: timestamp, VALUE: value}
+        {CUSTOMER_ID: _names(table[CUSTOMER_ID]), ACTION: _names(table[ACTION]), TIMESTAMP: timestamp, VALUE: value}
     ).reset_index(drop=True)
 
 
-def _canonical_customers(given: pd.DataFrame | None, events: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """`customer_id`, `churned`, then the features; customers that only the events name come last."""
+def _canonical_customers(table: pd.DataFrame | None, events: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """`customer_id`, `churned`, then the features; customers that occur only in the events come last."""
     seen = _distinct(events[CUSTOMER_ID])
-    people = pd.DataFrame({CUSTOMER_ID: sorted(seen)}, dtype="str") if given is None else given.copy()
-    if CUSTOMER_ID not in people:
-        raise DataError(f"customers need the column {CUSTOMER_ID!r}; found {', '.join(map(str, people.columns))}")
-    people[CUSTOMER_ID] = _names(people[CUSTOMER_ID]).astype("str")
-    _refuse_doubles(people[CUSTOMER_ID], "customers", CUSTOMER_ID)
-    if given is not None:
-        new = sorted(set(seen).difference(people[CUSTOMER_ID]))
+    customers = pd.DataFrame({CUSTOMER_ID: sorted(seen)}, dtype="str") if table is None else table.copy()
+    if CUSTOMER_ID not in customers:
+        raise DataError(f"customers need the column {CUSTOMER_ID!r}; found {', '.join(map(str, customers.columns))}")
+    customers[CUSTOMER_ID] = _names(customers[CUSTOMER_ID]).astype("str")
+    _refuse_duplicates(customers[CUSTOMER_ID], "customers", CUSTOMER_ID)
+    if table is not None:
+        new = sorted(set(seen).difference(customers[CUSTOMER_ID]))
         if new:
             notes.append(f"{len(new):,} customers appear only among the interactions; added without a profile.")
-            people = pd.concat([people, pd.DataFrame({CUSTOMER_ID: new}, dtype="str")], ignore_index=True)
-    label = people[CHURNED].astype("boolean") if CHURNED in people else pd.Series(pd.NA, index=people.index)
-    features = people.drop(columns=[CUSTOMER_ID, CHURNED], errors="ignore")
-    front = pd.DataFrame({CUSTOMER_ID: people[CUSTOMER_ID], CHURNED: label.astype("boolean")})
+            customers = pd.concat([customers, pd.DataFrame({CUSTOMER_ID: new}, dtype="str")], ignore_index=True)
+    label = customers[CHURNED].astype("boolean") if CHURNED in customers else pd.Series(pd.NA, index=customers.index)
+    features = customers.drop(columns=[CUSTOMER_ID, CHURNED], errors="ignore")
+    front = pd.DataFrame({CUSTOMER_ID: customers[CUSTOMER_ID], CHURNED: label.astype("boolean")})
     return pd.concat([front, features], axis=1).reset_index(drop=True)
 
 
-def _canonical_actions(given: pd.DataFrame | None, events: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """`action`, `label`, `kind`, `repeatable`, then the features; actions that only the events name come last."""
+def _canonical_actions(table: pd.DataFrame | None, events: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """`action`, `label`, `kind`, `repeatable`, then the features; actions that occur only in the events come last."""
     seen = _distinct(events[ACTION])
-    deeds = pd.DataFrame({ACTION: sorted(seen)}, dtype="str") if given is None else given.copy()
-    if ACTION not in deeds:
-        raise DataError(f"actions need the column {ACTION!r}; found {', '.join(map(str, deeds.columns))}")
-    deeds[ACTION] = _names(deeds[ACTION]).astype("str")
-    _refuse_doubles(deeds[ACTION], "actions", ACTION)
-    new = sorted(set(seen).difference(deeds[ACTION]))
+    actions = pd.DataFrame({ACTION: sorted(seen)}, dtype="str") if table is None else table.copy()
+    if ACTION not in actions:
+        raise DataError(f"actions need the column {ACTION!r}; found {', '.join(map(str, actions.columns))}")
+    actions[ACTION] = _names(actions[ACTION]).astype("str")
+    _refuse_duplicates(actions[ACTION], "actions", ACTION)
+    new = sorted(set(seen).difference(actions[ACTION]))
     if new:
         notes.append(f"{len(new):,} actions appear only among the interactions; added without features.")
-        deeds = pd.concat([deeds, pd.DataFrame({ACTION: new}, dtype="str")], ignore_index=True)
-    label = _filled(deeds, LABEL, deeds[ACTION]).astype("str")
-    kind = _filled(deeds, KIND, "engagement").astype("str").str.strip().str.lower()
+        actions = pd.concat([actions, pd.DataFrame({ACTION: new}, dtype="str")], ignore_index=True)
+    label = _filled(actions, LABEL, actions[ACTION]).astype("str")
+    kind = _filled(actions, KIND, "engagement").astype("str").str.strip().str.lower()
     odd = ~kind.isin(ACTION_KINDS)
     if odd.any():
         row = int(odd.argmax())
         raise DataError(f"actions row {row + 1}: kind must be engagement or retention, found {kind.iloc[row]!r}")
-    repeatable = _filled(deeds, REPEATABLE, True).astype(bool)
-    features = deeds.drop(columns=[ACTION, LABEL, KIND, REPEATABLE], errors="ignore")
-    front = pd.DataFrame({ACTION: deeds[ACTION], LABEL: label, KIND: kind, REPEATABLE: repeatable})
+    repeatable = _filled(actions, REPEATABLE, True).astype(bool)
+    features = actions.drop(columns=[ACTION, LABEL, KIND, REPEATABLE], errors="ignore")
+    front = pd.DataFrame({ACTION: actions[ACTION], LABEL: label, KIND: kind, REPEATABLE: repeatable})
     return pd.concat([front, features], axis=1).reset_index(drop=True)
 
 
-def _sorted_events(events: pd.DataFrame, people: pd.DataFrame, deeds: pd.DataFrame) -> pd.DataFrame:
-    """Events with categorical ids, sorted by customer and time; a source that is in order already is not re-sorted."""
-    customer = _as_category(events[CUSTOMER_ID], people[CUSTOMER_ID])
-    action = _as_category(events[ACTION], deeds[ACTION])
+def _sorted_events(events: pd.DataFrame, customers: pd.DataFrame, actions: pd.DataFrame) -> pd.DataFrame:
+    """Events with categorical ids, sorted by customer and time; events already in order are not sorted again."""
+    customer = _as_category(events[CUSTOMER_ID], customers[CUSTOMER_ID])
+    action = _as_category(events[ACTION], actions[ACTION])
     events = events.assign(**{CUSTOMER_ID: customer, ACTION: action})
     codes, when = customer.codes, days(events[TIMESTAMP])
     step = np.diff(codes)
     if (step < 0).any() or ((step == 0) & (np.diff(when) < 0)).any():
-        # lexsort is stable: events of one customer at the same moment keep the source's order. Unstable sorting changed
-        # up to a quarter of the targets on MovieLens (measured by others on ties in its timestamps).
+        # lexsort is stable: simultaneous events of a customer keep the source's order. Unstable sorting changed up to
+        # a quarter of the targets on MovieLens (measured by others on ties in its timestamps).
         events = events.take(np.lexsort((when, codes)))
     return events.reset_index(drop=True)
 
 
 def _names(column: pd.Series) -> pd.Series:
-    """Ids as text; categorical columns keep their codes, only the categories are turned into text."""
+    """Ids as text; a categorical column keeps its codes, and only its categories become text."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         if column.cat.categories.dtype == "str":
             return column
@@ -297,18 +297,18 @@ def _as_category(column: pd.Series, order: pd.Series) -> pd.Categorical:
     return pd.Categorical.from_codes(codes, categories=categories)
 
 
-def _refuse_doubles(ids: pd.Series, table: str, column: str) -> None:
-    double = ids.duplicated()
-    if double.any():
-        row = int(double.argmax())
+def _refuse_duplicates(ids: pd.Series, table: str, column: str) -> None:
+    duplicate = ids.duplicated()
+    if duplicate.any():
+        row = int(duplicate.argmax())
         raise DataError(
-            f"{table} row {row + 1}: {column} {ids.iloc[row]!r} stands there a second time "
-            f"({int(double.sum()):,} doubled in all); give each one row"
+            f"{table} row {row + 1}: duplicate {column} {ids.iloc[row]!r} "
+            f"(duplicate rows: {int(duplicate.sum()):,}); keep one row for each {column}"
         )
 
 
 def _filled(table: pd.DataFrame, column: str, default: Any) -> pd.Series:
-    """The column with blanks filled, or the default where there is no such column."""
+    """The column with blanks filled by the default; all default if the column is missing."""
     if column not in table:
         return pd.Series(default, index=table.index)
     return table[column].where(table[column].notna(), default)

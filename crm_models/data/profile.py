@@ -1,6 +1,6 @@
-"""What a cohort is like before any model sees it: action mix, history lengths, recency, features by churn, segments.
+"""Descriptive statistics of a cohort: action mix, history lengths, recency, churn rate by feature, segments.
 
-Everything is counted over the history before the cohort's `as_of`, as training sees it, never over the outcome.
+All are counted over the history before the cohort's `as_of`, as in training, never over the outcome.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from crm_models.data.split import history
 from crm_models.data.storage import describe
 
 MAX_GROUPS = 8
-"""Most groups that one feature is shown in; rarer values are put together."""
+"""Maximum number of groups shown per feature; rarer values are merged."""
 
 MISSING = "(missing)"
 
@@ -31,7 +31,7 @@ _DAYS = (0, 7, 14, 30, 60, 90, 180, 365, 730)
 
 @dataclass(frozen=True, kw_only=True)
 class Headline:
-    """A cohort in five figures. churn_rate: share of the customers with a known label who churned, None without one."""
+    """Key figures of a cohort. churn_rate: share of churned among labelled customers; None without labels."""
 
     customers: int
     interactions: int
@@ -42,14 +42,15 @@ class Headline:
 
 @dataclass(frozen=True, kw_only=True)
 class CohortProfile:
-    """Tables ready to plot; `churn_rate` columns are NaN where no label is known.
+    """Tables ready to plot; `churn_rate` is NaN where no label is known.
 
     actions: `action`, `label`, `kind`, `events`, `share` of all events, `customers` who had it; most frequent first.
-    history: `events` (a range as text), `customers`, `churn_rate`, in rising order of length.
+    history: `events` (a range as text), `customers`, `churn_rate`, in ascending order of length.
     recency: `since` (a range as text, in `time_unit`), `customers`, `churn_rate`, over customers with an event.
-    features: `feature`, `group`, `customers`, `churn_rate`; features in the order of `spread`, groups in their own.
+    features: `feature`, `group`, `customers`, `churn_rate`; in the order of the cohort; groups of
+        numbers ascending, others by frequency.
     spread: `feature`, `spread`: standard deviation of the churn rate over the groups, weighted by customers; largest
-        first. Without labels: the cohort's own order, spread NaN.
+        first. Without labels: in the order of the cohort, NaN.
     segments: `segment`, `meaning`, `customers`, `events_each`, `value_each`, `churn_rate`; empty without events.
     """
 
@@ -63,13 +64,13 @@ class CohortProfile:
 
 
 def headline(folder: Path) -> Headline:
-    """A cohort folder in five figures, from `cohort.json` and the one column of labels; no other table is read."""
+    """Key figures of a cohort folder, read from `cohort.json` and the label column only."""
     about = describe(folder)
     file = Path(folder) / "customers.parquet"
     try:
         column = pq.read_table(file, columns=[CHURNED]).column(0)
     except (OSError, ValueError) as error:
-        raise DataError(f"{file}: expected the customers of the cohort, found something unreadable ({error})") from None
+        raise DataError(f"{file}: expected the table of customers, found an unreadable file ({error})") from None
     churned = column.to_pandas().astype("boolean")
     labelled = int(churned.notna().sum())
     return Headline(
@@ -82,7 +83,7 @@ def headline(folder: Path) -> Headline:
 
 
 def profile(cohort: Cohort) -> CohortProfile:
-    """Count what there is to see in a cohort; takes about a second for a million events."""
+    """Compute the statistics of a cohort; takes about a second for a million events."""
     past = history(cohort, cohort.as_of)
     n_events = np.diff(past.starts)
     since, unit = _since_last(cohort, past), "days" if not past.has_events or past.is_dated else "time units"
@@ -99,7 +100,7 @@ def profile(cohort: Cohort) -> CohortProfile:
 
 
 def _since_last(cohort: Cohort, past: Cohort) -> np.ndarray:
-    """(N,) time since each customer's last event, seen from `as_of` or the last event of all; NaN without events."""
+    """(N,) time from each customer's last event to `as_of` (or the last event of the cohort); NaN without events."""
     since = np.full(past.n_customers, np.nan)
     if past.has_events:
         now = moment_days(cohort.as_of) if cohort.as_of is not None else past.event_days.max()
@@ -120,7 +121,7 @@ def _action_mix(past: Cohort) -> pd.DataFrame:
 
 
 def _length_edges(n_events: np.ndarray) -> np.ndarray:
-    """Lower ends of the ranges of history lengths: every whole number up to 15, else 0, 1, 2, 3-4, 5-9, ..."""
+    """Lower bounds of the history length ranges: each integer if the longest is at most 15, else 0, 1, 2, 3-4, ..."""
     longest = int(n_events.max(initial=0))
     return np.arange(longest + 1) if longest <= 15 else np.array([e for e in _LENGTHS if e <= longest])
 
@@ -133,7 +134,7 @@ def _recency_edges(since: np.ndarray) -> np.ndarray:
 
 
 def _by_range(name: str, values: np.ndarray, edges: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
-    """Customers and churn rate per range of whole numbers; the last range is open."""
+    """Customers and churn rate per range of integers; the last range has no upper bound."""
     texts = [_range_text(low, high) for low, high in zip(edges, [*edges[1:], None], strict=True)]
     codes = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 1)
     customers, rate = _rates(codes, labels, len(edges))
@@ -147,7 +148,7 @@ def _range_text(low: int, high: int | None) -> str:
 
 
 def _rates(codes: np.ndarray, labels: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Customers per group, and the churn rate among those with a known label (NaN where none is)."""
+    """Customers per group, and the churn rate among the labelled ones (NaN if there are none)."""
     known = ~np.isnan(labels)
     of_known = np.bincount(codes[known], minlength=n)
     churned = np.bincount(codes[known], weights=labels[known], minlength=n)
@@ -171,7 +172,7 @@ def _feature_groups(past: Cohort) -> pd.DataFrame:
 
 
 def _groups(column: pd.Series) -> tuple[np.ndarray, list[str]]:
-    """Group number of each customer, and the groups' names: ranges of a number, the commonest values of the rest."""
+    """Group index of each customer, and the group names: ranges of numbers, or the most frequent values."""
     if pd.api.types.is_datetime64_any_dtype(column):
         column = column.dt.year.astype("Float64")
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
@@ -182,14 +183,14 @@ def _groups(column: pd.Series) -> tuple[np.ndarray, list[str]]:
     names = [_value_text(values[k]) for k in shown]
     if len(values) > len(shown):
         names.append(f"({len(values) - len(shown):,} others)")
-    place = np.full(len(values) + 1, len(shown))  # by value: its group; values that are not shown share one
+    place = np.full(len(values) + 1, len(shown))  # group of each value; values not shown share one
     place[shown] = np.arange(len(shown))
     place[-1] = len(names)  # code -1: missing
     return place[codes], [*names, MISSING]
 
 
 def _number_groups(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Every value its own group where there are few; else five ranges with about equally many customers each."""
+    """One group per value if there are few values; else five ranges with about equal numbers of customers."""
     finite = np.isfinite(values)
     distinct = np.unique(values[finite])
     if len(distinct) <= MAX_GROUPS:
@@ -234,19 +235,19 @@ def _spread(groups: pd.DataFrame) -> pd.DataFrame:
 # ---- segments --------------------------------------------------------------------------------------------------------
 
 SEGMENTS: tuple[tuple[str, str], ...] = (
-    ("Regulars", "active lately, and often"),
-    ("Newer or occasional", "active lately, not often"),
-    ("Slipping away", "often before, quiet now"),
-    ("Dormant", "quiet now, and never often"),
-    ("No history", "not one event so far"),
+    ("Regulars", "active recently, and often"),
+    ("Newer or occasional", "active recently, but not often"),
+    ("Slipping away", "active often, but not recently"),
+    ("Dormant", "active neither recently nor often"),
+    ("No history", "no events so far"),
 )
-"""Recency and frequency, each cut at its median over customers with a history (the R and F of RFM)."""
+"""Recency and frequency, each split at the median of customers with a history (R and F of RFM)."""
 
 
 def _segments(past: Cohort, n_events: np.ndarray, since: np.ndarray) -> pd.DataFrame:
-    columns = ["segment", "meaning", "customers", "events_each", "value_each", "churn_rate"]
+    names = ["segment", "meaning", "customers", "events_each", "value_each", "churn_rate"]
     if not past.has_events:
-        return pd.DataFrame(columns=columns)
+        return pd.DataFrame(columns=names)
     has = n_events > 0
     quiet = since > np.median(since[has])
     often = n_events >= np.median(n_events[has])
@@ -254,14 +255,14 @@ def _segments(past: Cohort, n_events: np.ndarray, since: np.ndarray) -> pd.DataF
     customers, rate = _rates(codes, past.labels, len(SEGMENTS))
     value = np.nan_to_num(past.interactions[VALUE].to_numpy())
     value_of = np.bincount(past.event_customers, weights=value, minlength=past.n_customers)
-    some = np.maximum(customers, 1)
-    facts: dict[str, Any] = {
+    at_least_one = np.maximum(customers, 1)
+    columns: dict[str, Any] = {
         "segment": [name for name, _ in SEGMENTS],
         "meaning": [meaning for _, meaning in SEGMENTS],
         "customers": customers,
-        "events_each": np.bincount(codes, weights=n_events, minlength=len(SEGMENTS)) / some,
-        "value_each": np.bincount(codes, weights=value_of, minlength=len(SEGMENTS)) / some,
+        "events_each": np.bincount(codes, weights=n_events, minlength=len(SEGMENTS)) / at_least_one,
+        "value_each": np.bincount(codes, weights=value_of, minlength=len(SEGMENTS)) / at_least_one,
         "churn_rate": rate,
     }
-    table = pd.DataFrame(facts, columns=columns)
+    table = pd.DataFrame(columns, columns=names)
     return table[table["customers"] > 0].reset_index(drop=True)

@@ -1,9 +1,9 @@
-"""A cohort on disk: save and load it, whole or part by part.
+"""Cohort folders: save and load a cohort, whole or in parts.
 
 A cohort folder holds `cohort.json`, `customers.parquet`, `actions.parquet` and `interactions.parquet`; a
-generated one holds `truth.json` as well, which only `truth.py` touches. Row group k of `interactions.parquet` holds
-exactly the events of the customers in row group k of `customers.parquet`, so that a cohort larger than memory streams
-through `parts`.
+generated one also holds `truth.json`, which only `truth.py` reads and writes. Row group k of `interactions.parquet`
+holds exactly the events of the customers in row group k of `customers.parquet`, so that `parts` can stream a cohort
+larger than memory.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from crm_models.core.schema import ACTION, CUSTOMER_ID, TIMESTAMP, VALUE
 from crm_models.data.cohort import Cohort, Moment, moment_days, select
 
 PART_CUSTOMERS = 8_192
-"""Customers in one row group: the unit in which a cohort streams; 8,192 x 50 events take about 10 MB. With twice as
-many, planning 100,000 customers peaked at 747 MB instead of 683."""
+"""Customers in one row group, the unit of streaming; 8,192 x 50 events take about 10 MB. With twice as many, planning
+100,000 customers peaked at 747 MB instead of 683."""
 
 _TABLES = ("customers.parquet", "interactions.parquet", "actions.parquet")
 
 
 def save_cohort(cohort: Cohort, folder: Path, *, extra: dict[str, Any] | None = None) -> Path:
-    """Write the cohort as a folder, whole or not at all; `extra` maps file names to JSON contents written beside it."""
+    """Write the cohort as a folder, atomically. extra: further JSON files in it, file name to content."""
     folder = Path(folder)
     with new_folder(folder, "cohort.json") as part:
         _write_customers(cohort, part / "customers.parquet")
@@ -59,7 +59,7 @@ def save_cohort(cohort: Cohort, folder: Path, *, extra: dict[str, Any] | None = 
 
 
 def load_cohort(folder: Path) -> Cohort:
-    """The whole cohort in memory. `DataError` where the folder is none, or a file in it is missing or damaged."""
+    """The whole cohort in memory. `DataError` if it is no cohort folder, or a file is missing or damaged."""
     folder, about = _open(folder)
     customers = _read(folder / "customers.parquet").to_pandas()
     interactions = _read(folder / "interactions.parquet").to_pandas()
@@ -70,54 +70,54 @@ def load_cohort(folder: Path) -> Cohort:
 def parts(folder: Path) -> Iterator[Cohort]:
     """The cohort as a stream of smaller cohorts in customer order; only one part is in memory at a time.
 
-    A folder whose tables were edited by hand (rows moved, other row groups) is read whole and cut up instead.
+    If the tables were edited by hand (rows moved, other row groups), the whole cohort is loaded and split instead.
     """
     folder, about = _open(folder)
     actions = _read(folder / "actions.parquet").to_pandas()
-    people, events = _parquet(folder / "customers.parquet"), _parquet(folder / "interactions.parquet")
-    if not _aligned(people, events, range(people.num_row_groups)):
-        whole = load_cohort(folder)
-        for first in range(0, whole.n_customers, PART_CUSTOMERS):
-            yield select(whole, np.arange(first, min(first + PART_CUSTOMERS, whole.n_customers)))
+    customer_file, event_file = _parquet(folder / "customers.parquet"), _parquet(folder / "interactions.parquet")
+    if not _aligned(customer_file, event_file, range(customer_file.num_row_groups)):
+        cohort = load_cohort(folder)
+        for first in range(0, cohort.n_customers, PART_CUSTOMERS):
+            yield select(cohort, np.arange(first, min(first + PART_CUSTOMERS, cohort.n_customers)))
         return
-    for k in range(people.num_row_groups):
-        customers = people.read_row_group(k).to_pandas()
-        interactions = events.read_row_group(k).to_pandas() if k < events.num_row_groups else None
+    for k in range(customer_file.num_row_groups):
+        customers = customer_file.read_row_group(k).to_pandas()
+        interactions = event_file.read_row_group(k).to_pandas() if k < event_file.num_row_groups else None
         yield _build(folder, about, customers, interactions, actions)
 
 
 def part_starts(folder: Path) -> np.ndarray:
-    """(K + 1,) int64: part k of a cohort folder holds the customers of rows starts[k] to starts[k + 1]."""
-    people = _parquet(_open(folder)[0] / "customers.parquet").metadata
-    counts = [people.row_group(k).num_rows for k in range(people.num_row_groups)]
+    """(K + 1,) int64: part k of a cohort folder holds customer rows starts[k] to starts[k + 1]."""
+    metadata = _parquet(_open(folder)[0] / "customers.parquet").metadata
+    counts = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 def part(folder: Path, k: int) -> Cohort:
-    """Part k of a cohort folder alone, whatever the size of the rest; see `part_starts`."""
+    """Part k of a cohort folder, without loading the others; see `part_starts`."""
     folder, about = _open(folder)
-    people, events = _parquet(folder / "customers.parquet"), _parquet(folder / "interactions.parquet")
-    if not _aligned(people, events, [k]):
+    customer_file, event_file = _parquet(folder / "customers.parquet"), _parquet(folder / "interactions.parquet")
+    if not _aligned(customer_file, event_file, [k]):
         starts = part_starts(folder)
         return select(load_cohort(folder), np.arange(starts[k], starts[k + 1]))
     actions = _read(folder / "actions.parquet").to_pandas()
-    interactions = events.read_row_group(k).to_pandas() if k < events.num_row_groups else None
-    return _build(folder, about, people.read_row_group(k).to_pandas(), interactions, actions)
+    interactions = event_file.read_row_group(k).to_pandas() if k < event_file.num_row_groups else None
+    return _build(folder, about, customer_file.read_row_group(k).to_pandas(), interactions, actions)
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """What `cohort.json` says of a cohort folder, without reading its tables."""
+    """The content of `cohort.json` of a cohort folder; the tables are not read."""
     return _open(folder)[1]
 
 
 def last_moment_days(about: dict[str, Any]) -> float:
-    """The time of the last event, in days, from what `cohort.json` says; 0 where there are no events."""
+    """The time of the last event in days, from the content of `cohort.json`; 0 without events."""
     last = about["last_timestamp"]
     return 0.0 if last is None else moment_days(pd.Timestamp(last) if isinstance(last, str) else float(last))
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 over the three tables: names the data a run was trained on. `truth` does not enter."""
+    """SHA-256 of the three tables: identifies the data a run was trained on. The truth is not included."""
     return sha256(*(Path(folder) / name for name in _TABLES))
 
 
@@ -133,14 +133,14 @@ def _open(folder: Path) -> tuple[Path, dict[str, Any]]:
     about = read_json(folder / "cohort.json")
     if not isinstance(about, dict) or about.get("format") != 1:
         raise DataError(f"{folder / 'cohort.json'}: expected a cohort of format 1; generate or import it again")
-    with read_whole(folder / "cohort.json", "the facts of a cohort", "generate or import it again"):
+    with read_whole(folder / "cohort.json", "the description of a cohort", "generate or import it again"):
         last_moment_days(about)
-        _facts(about)
+        _build_arguments(about)
     return folder, about
 
 
-def _facts(about: dict[str, Any]) -> dict[str, Any]:
-    """What `cohort.json` says of a cohort besides its tables."""
+def _build_arguments(about: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `Cohort.build` in `cohort.json`: all but the tables."""
     return {
         "name": str(about["name"]),
         "source": str(about["source"]),
@@ -157,21 +157,21 @@ def _parquet(file: Path) -> pq.ParquetFile:
     except FileNotFoundError:
         raise DataError(f"{file}: expected this table of the cohort, found none; generate or import it again") from None
     except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{file}: expected a Parquet table, found something unreadable ({error})") from None
+        raise DataError(f"{file}: expected a Parquet table, found an unreadable file ({error})") from None
 
 
 def _read(file: Path) -> pa.Table:
     try:
         return _parquet(file).read()
     except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{file}: expected a Parquet table, found something unreadable ({error})") from None
+        raise DataError(f"{file}: expected a Parquet table, found an unreadable file ({error})") from None
 
 
 def _build(
-    folder: Path, about: dict[str, Any], customers: pd.DataFrame, events: pd.DataFrame | None, deeds: pd.DataFrame
+    folder: Path, about: dict[str, Any], customers: pd.DataFrame, events: pd.DataFrame | None, actions: pd.DataFrame
 ) -> Cohort:
     try:
-        return Cohort.build(customers=customers, interactions=events, actions=deeds, **_facts(about))
+        return Cohort.build(customers=customers, interactions=events, actions=actions, **_build_arguments(about))
     except DataError as error:
         raise DataError(f"{folder}: {error}; generate or import it again") from None
 
@@ -182,7 +182,7 @@ def _write_customers(cohort: Cohort, file: Path) -> None:
 
 
 def _write_interactions(cohort: Cohort, file: Path) -> None:
-    """One row group per part of customers; ids are written as dictionaries of that part's customers only."""
+    """One row group per part of customers; its id dictionary holds only the customers of that part."""
     starts, ids = cohort.starts, cohort.customers[CUSTOMER_ID]
     actions = pa.array(cohort.actions[ACTION], pa.string())
     action_codes = cohort.event_actions.astype(np.int32)
@@ -210,14 +210,14 @@ def _write_interactions(cohort: Cohort, file: Path) -> None:
             writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=max(1, len(codes)))
 
 
-def _aligned(people: pq.ParquetFile, events: pq.ParquetFile, groups: Iterable[int]) -> bool:
-    """Whether these row groups of the events name exactly the customers of the same row groups, in their order."""
-    if any(CUSTOMER_ID not in table.schema_arrow.names for table in (people, events)):
+def _aligned(customers: pq.ParquetFile, events: pq.ParquetFile, groups: Iterable[int]) -> bool:
+    """Whether each of these row groups has the same customers, in the same order, in both tables."""
+    if any(CUSTOMER_ID not in table.schema_arrow.names for table in (customers, events)):
         return False
-    if people.num_row_groups != events.num_row_groups:
+    if customers.num_row_groups != events.num_row_groups:
         return events.metadata.num_rows == 0
     for k in groups:
-        ids = people.read_row_group(k, columns=[CUSTOMER_ID]).column(0).combine_chunks()
+        ids = customers.read_row_group(k, columns=[CUSTOMER_ID]).column(0).combine_chunks()
         column = events.read_row_group(k, columns=[CUSTOMER_ID]).column(0).combine_chunks()
         if not isinstance(column, pa.DictionaryArray) or not column.dictionary.equals(ids.cast(pa.string())):
             return False

@@ -65,20 +65,20 @@ def test_customers_without_a_label_are_counted():
     assert found(cohort({"customer_id": list("abcd"), "churned": labels}))["Unlabelled customers"].count == 2
 
 
-def test_doubled_events_and_ties_are_told_apart():
+def test_duplicate_events_are_not_confused_with_ties():
     titles = found(
         cohort(
             None, [("a", "x", 1, 5.0), ("a", "y", 1, 5.0), ("a", "x", 1, 5.0), ("a", "x", 2, 5.0), ("b", "x", 1, 5.0)]
         )
     )
-    assert titles["Doubled events"].count == 1
+    assert titles["Duplicate events"].count == 1
     assert titles["Events at the same moment"].count == 2
     assert titles["Events at the same moment"].detail.startswith("40.0% of events")
 
 
 def test_events_of_another_value_or_without_one_are_no_doubles_unless_alike():
-    assert "Doubled events" not in found(cohort(None, [("a", "x", 1, 5.0), ("a", "x", 1, 6.0)]))
-    assert found(cohort(None, [("a", "x", 1), ("a", "x", 1)]))["Doubled events"].count == 1
+    assert "Duplicate events" not in found(cohort(None, [("a", "x", 1, 5.0), ("a", "x", 1, 6.0)]))
+    assert found(cohort(None, [("a", "x", 1), ("a", "x", 1)]))["Duplicate events"].count == 1
 
 
 def test_ties_of_two_per_cent_and_fewer_are_not_worth_a_line():
@@ -90,7 +90,7 @@ def test_ties_of_two_per_cent_and_fewer_are_not_worth_a_line():
 def test_short_histories_and_customers_without_one_are_counted():
     events = [("a", "x", 1), ("b", "x", 1), ("b", "x", 2), ("b", "x", 3), *(("c", "x", t) for t in range(4))]
     titles = found(cohort({"customer_id": list("abcd")}, events))
-    assert titles["Short histories"].detail == "2 customers have three events or fewer, 1 of them one."
+    assert titles["Short histories"].detail == "2 customers have three events or fewer, 1 of them only one."
     assert titles["Short histories"].level == "warning"
     assert titles["Customers without a history"].count == 1
 
@@ -144,7 +144,7 @@ def test_constant_mostly_blank_and_naming_columns_are_noted():
         "Constant column same",
         "Constant column empty",
         "Mostly blank column rare",
-        "Column surname names customers",
+        "Column surname identifies customers",
     } <= titles
     assert not any("city" in title for title in titles)
 
@@ -189,9 +189,9 @@ def test_a_column_of_many_words_does_not_count_as_telling():
 
 def test_profiles_that_stand_there_twice_are_counted_where_they_are_all_there_is():
     people = {"customer_id": list("abcd"), "churned": [1, 0, 1, 1]} | {f"x{k}": [k, k, k + 1, k] for k in range(5)}
-    assert found(cohort(people))["Doubled profiles"].count == 1  # d repeats a; b has another label
-    assert "Doubled profiles" not in found(cohort({k: v for k, v in people.items() if k != "x0"}))
-    assert "Doubled profiles" not in found(cohort(people, [("a", "x", 1.0)]))
+    assert found(cohort(people))["Duplicate profiles"].count == 1  # d repeats a; b has another label
+    assert "Duplicate profiles" not in found(cohort({k: v for k, v in people.items() if k != "x0"}))
+    assert "Duplicate profiles" not in found(cohort(people, [("a", "x", 1.0)]))
 
 
 def test_rare_actions_and_one_that_dominates_are_said():
@@ -211,7 +211,7 @@ def test_what_is_known_of_the_real_sets_is_found(shared_data):
     assert starbucks["Events at the same moment"].level == "warning"
     assert "Events after the cut-off" in starbucks
     telco = found(import_cohort("telco", [shared_data / "telco"]))
-    assert set(telco) == {"No interactions", "Doubled profiles"}
-    assert (telco["Doubled profiles"].level, telco["Doubled profiles"].count) == ("note", 22)
+    assert set(telco) == {"No interactions", "Duplicate profiles"}
+    assert (telco["Duplicate profiles"].level, telco["Duplicate profiles"].count) == ("note", 22)
     iran = import_cohort("tables", [shared_data / "iranian-churn"], columns={"customer_id": "ROW", "churned": "Churn"})
-    assert (found(iran)["Doubled profiles"].level, found(iran)["Doubled profiles"].count) == ("warning", 300)
+    assert (found(iran)["Duplicate profiles"].level, found(iran)["Duplicate profiles"].count) == ("warning", 300)

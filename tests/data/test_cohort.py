@@ -55,7 +55,7 @@ def test_whole_number_ids_read_as_decimals_lose_the_decimal_point():
 
 
 def test_a_doubled_customer_is_refused_by_row():
-    with pytest.raises(DataError, match=r"customers row 3: customer_id 'a' stands there a second time"):
+    with pytest.raises(DataError, match=r"customers row 3: duplicate customer_id 'a'"):
         make({"customer_id": ["a", "b", "a"]})
 
 
