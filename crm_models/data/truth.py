@@ -1,8 +1,8 @@
-"""What the generator of a synthetic cohort knows: the true probability of every next action and of churn.
+"""Ground truth of a generated cohort: the true probability of every next action and of churn.
 
-Everything here is computed from what can be observed (profile and history), so the ceilings are the best that any model
-can do, exactly, and not what another model happens to reach. Evaluation alone reads this; deleting `truth.json` changes
-no feature, no training and no plan. Letters: N customers, S segments, A actions that occur, L levels of a column.
+Everything is computed from observable data (profile and history), so the ceilings are exactly the best expected scores
+of any model. Only the evaluation and the re-run of the paper read this; deleting `truth.json` changes no feature, no
+training and no plan. Letters: N customers, S segments, A actions that occur, L levels of a column.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from crm_models.data.cohort import Cohort, moment_days
 FILE = "truth.json"
 
 CELLS = 8_000_000
-"""Probabilities held at once while plans are enumerated: bounds memory, whatever the cohort's size."""
+"""Most probabilities in memory while plans are enumerated: bounds memory for cohorts of any size."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileTruth:
-    """How a profile column depends on the segment: p[s][l] is the probability of level l in segment s."""
+    """Distribution of a profile column by segment: p[s][l] is the probability of level l in segment s."""
 
     column: str
     levels: tuple[str, ...]
@@ -36,11 +36,11 @@ class ProfileTruth:
 
 @dataclass(frozen=True, kw_only=True)
 class ChurnTruth:
-    """Churn as a logistic function of what can be observed, plus an offset per segment.
+    """Churn as a logistic function of observable features, plus an offset per segment.
 
     The log-odds are intercept + recency * ln(1 + days since the last event) + complaint * share of complaints among the
     events + rating * (mean rating - 3) + tenure * ln(1 + tenure in days) + tier[level] + segment[s]; a customer without
-    events or ratings counts as having `no_recency` days and a mean rating of 3. With probability 1 - signal the label
+    events or ratings counts as `no_recency` days and a mean rating of 3. With probability 1 - signal the label
     is drawn at the base rate instead.
     """
 
@@ -58,7 +58,7 @@ class ChurnTruth:
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """The parameters a cohort was drawn with.
+    """The parameters that a cohort was generated with.
 
     actions: names of the A actions that occur. prior (S,), start (A,) and transition (S, A, A): probabilities of the
     segment, of the first action, and of the next action (column) after an action (row). complaint and rated: the
@@ -80,7 +80,7 @@ class Truth:
 
     @classmethod
     def from_json(cls, given: dict[str, Any]) -> Truth:
-        """The truth that `to_json` wrote."""
+        """The truth from values of `to_json`."""
         profile = tuple(
             ProfileTruth(column=p["column"], levels=tuple(p["levels"]), p=tuple(tuple(row) for row in p["p"]))
             for p in given["profile"]
@@ -100,7 +100,7 @@ class Truth:
 
 
 def load_truth(folder: Path) -> Truth | None:
-    """The truth of a generated cohort folder, or None where there is none. `DataError` where it is damaged."""
+    """The truth of a generated cohort folder, or None if it has none. `DataError` if it is damaged."""
     file = Path(folder) / FILE
     if not file.exists():
         return None
@@ -110,22 +110,22 @@ def load_truth(folder: Path) -> Truth | None:
         raise DataError(f"{file}: expected the truth of a generated cohort, found something else ({error})") from None
 
 
-# ---- what can be inferred --------------------------------------------------------------------------------------------
+# ---- inference from histories ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
 class Belief:
-    """What is known of N customers at one moment: segment (N, S) posterior, last (N,) place of the latest action among
-    `truth.actions`, -1 where there is no history yet."""
+    """Posterior of N customers at one moment: segment (N, S) probabilities, last (N,) index of the latest action in
+    `truth.actions`, -1 without a history."""
 
     segment: np.ndarray
     last: np.ndarray
 
 
 def believe(truth: Truth, cohort: Cohort, n_history: np.ndarray | None = None) -> Belief:
-    """The posterior over segments after each customer's first `n_history` events (None: those before `as_of`).
+    """Posterior over segments after each customer's first `n_history` events (None: those before `as_of`).
 
-    A segment is held for life, so the forward algorithm comes down to one sum of log-probabilities per segment.
+    A customer never changes segment, so the forward algorithm is one sum of log-probabilities per segment.
     """
     customer, action, _, _ = _history(truth, cohort, n_history)
     n, n_segments = cohort.n_customers, len(truth.prior)
@@ -142,12 +142,12 @@ def believe(truth: Truth, cohort: Cohort, n_history: np.ndarray | None = None) -
     log_p -= log_p.max(axis=1, keepdims=True)
     p = np.exp(log_p)
     last = np.full(n, -1, np.int64)
-    last[customer] = action  # events are in time order: the latest assignment stays
+    last[customer] = action  # in time order: the last assignment is the latest event
     return Belief(segment=p / p.sum(axis=1, keepdims=True), last=last)
 
 
 def next_p(truth: Truth, belief: Belief, steps: int = 1) -> np.ndarray:
-    """(N, A) true probability of the action `steps` events ahead, whatever comes in between."""
+    """(N, A) true probability of each action `steps` events ahead, summed over the events in between."""
     transition = np.array(truth.transition)
     ahead = np.linalg.matrix_power(transition, steps)
     later = np.linalg.matrix_power(transition, steps - 1)
@@ -158,7 +158,7 @@ def next_p(truth: Truth, belief: Belief, steps: int = 1) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class TruePlans:
-    """The most probable three steps, repeats allowed: plan (N, 3) places among `truth.actions`, plan_p (N,), and
+    """The most probable three steps, repeats allowed: plan (N, 3) indices in `truth.actions`, plan_p (N,), and
     entropy (N,): the expected -ln p of all three steps together, in nats."""
 
     plan: np.ndarray
@@ -167,70 +167,70 @@ class TruePlans:
 
 
 def best_plans(truth: Truth, belief: Belief) -> TruePlans:
-    """Every one of the A^3 plans is weighed; ties go to the plan whose actions come first."""
+    """The best of all A^3 plans; ties go to the plan with the lowest action indices."""
     n, n_actions = len(belief.last), len(truth.actions)
     plan, plan_p, entropy = np.zeros((n, N_STEPS), np.int64), np.zeros(n), np.zeros(n)
     for last in np.unique(belief.last):
         rows = np.flatnonzero(belief.last == last)
         joint = _joint(truth, int(last))
-        # Customers with the same belief have the same plan: with one segment that is all of them.
-        beliefs, back = np.unique(belief.segment[rows], axis=0, return_inverse=True)
-        found, found_p, found_h = (np.zeros(len(beliefs), dt) for dt in (np.int64, float, float))
+        # Customers with the same posterior have the same plan; with one segment that is all of them.
+        posteriors, inverse = np.unique(belief.segment[rows], axis=0, return_inverse=True)
+        best, best_p, best_entropy = (np.zeros(len(posteriors), dt) for dt in (np.int64, float, float))
         size = max(1, CELLS // joint.shape[1])
-        for k in range(0, len(beliefs), size):
-            p = beliefs[k : k + size] @ joint
-            found[k : k + size], found_p[k : k + size] = p.argmax(axis=1), p.max(axis=1)
-            found_h[k : k + size] = -(p * np.log(np.maximum(p, 1e-300))).sum(axis=1)
-        back = back.ravel()
-        plan[rows] = np.stack(np.unravel_index(found[back], (n_actions,) * N_STEPS), axis=1)
-        plan_p[rows], entropy[rows] = found_p[back], found_h[back]
+        for k in range(0, len(posteriors), size):
+            p = posteriors[k : k + size] @ joint
+            best[k : k + size], best_p[k : k + size] = p.argmax(axis=1), p.max(axis=1)
+            best_entropy[k : k + size] = -(p * np.log(np.maximum(p, 1e-300))).sum(axis=1)
+        inverse = inverse.ravel()
+        plan[rows] = np.stack(np.unravel_index(best[inverse], (n_actions,) * N_STEPS), axis=1)
+        plan_p[rows], entropy[rows] = best_p[inverse], best_entropy[inverse]
     return TruePlans(plan=plan, plan_p=plan_p, entropy=entropy)
 
 
 def churn_p(truth: Truth, cohort: Cohort) -> np.ndarray:
-    """(N,) true probability of churn given profile and history before `as_of`, the unknown segment averaged out."""
-    known = truth.churn
+    """(N,) true probability of churn given profile and history before `as_of`, averaged over the unknown segment."""
+    parameters = truth.churn
     customer, action, days, value = _history(truth, cohort, None)
     n = cohort.n_customers
     count = np.bincount(customer, minlength=n)
-    recency = np.full(n, known.no_recency)
+    recency = np.full(n, parameters.no_recency)
     if cohort.as_of is not None:
-        recency[customer] = moment_days(cohort.as_of) - days  # in time order: the latest event stays
-    log_odds = known.intercept + known.recency * np.log1p(np.maximum(recency, 0))
+        recency[customer] = moment_days(cohort.as_of) - days  # in time order: the last assignment is the latest
+    log_odds = parameters.intercept + parameters.recency * np.log1p(np.maximum(recency, 0))
     if truth.complaint:
         complaints = np.bincount(customer[action == truth.actions.index(truth.complaint)], minlength=n)
-        log_odds += known.complaint * complaints / np.maximum(count, 1)
+        log_odds += parameters.complaint * complaints / np.maximum(count, 1)
     if truth.rated:
         rated = (action == truth.actions.index(truth.rated)) & np.isfinite(value)
         n_rated = np.bincount(customer[rated], minlength=n)
         total = np.bincount(customer[rated], weights=value[rated] - 3, minlength=n)
-        log_odds += known.rating * total / np.maximum(n_rated, 1)
-    if known.tenure:
-        log_odds += known.tenure * np.log1p(cohort.customers["tenure_days"].to_numpy(np.float64))
-    if known.tier:
-        log_odds += cohort.customers["tier"].astype("str").map(known.tier).to_numpy(np.float64)
-    per_segment = 1 / (1 + np.exp(-(log_odds[:, None] + np.array(known.segment))))
+        log_odds += parameters.rating * total / np.maximum(n_rated, 1)
+    if parameters.tenure:
+        log_odds += parameters.tenure * np.log1p(cohort.customers["tenure_days"].to_numpy(np.float64))
+    if parameters.tier:
+        log_odds += cohort.customers["tier"].astype("str").map(parameters.tier).to_numpy(np.float64)
+    per_segment = 1 / (1 + np.exp(-(log_odds[:, None] + np.array(parameters.segment))))
     p = (believe(truth, cohort).segment * per_segment).sum(axis=1)
-    return known.signal * p + (1 - known.signal) * known.base_rate
+    return parameters.signal * p + (1 - parameters.signal) * parameters.base_rate
 
 
 def _history(
     truth: Truth, cohort: Cohort, n_history: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Customer row, action place, time in days and value of every event of the histories, in cohort order."""
+    """Customer row, action index, time in days and value of every event of the histories, in cohort order."""
     if n_history is None:
         keep = cohort.is_history(cohort.as_of)
     else:
         total = np.diff(cohort.starts)
-        place = np.arange(len(cohort.interactions)) - np.repeat(cohort.starts[:-1], total)
-        keep = place < np.repeat(n_history, total)
+        position = np.arange(len(cohort.interactions)) - np.repeat(cohort.starts[:-1], total)
+        keep = position < np.repeat(n_history, total)
     ids = pd.Index(truth.actions, dtype="str").get_indexer(pd.Index(cohort.actions[ACTION]))
     action = ids[cohort.event_actions[keep]]
     if (action < 0).any():
-        raise DataError("the cohort holds actions that its truth does not know; generate it again")
-    own = replace(cohort, interactions=cohort.interactions[[TIMESTAMP]])
+        raise DataError("the cohort has actions that are not in its truth.json; generate it again")
+    times = replace(cohort, interactions=cohort.interactions[[TIMESTAMP]])
     value = cohort.interactions[VALUE].to_numpy()[keep]
-    return cohort.event_customers[keep], action, own.event_days[keep], value
+    return cohort.event_customers[keep], action, times.event_days[keep], value
 
 
 def _joint(truth: Truth, last: int) -> np.ndarray:
@@ -248,18 +248,18 @@ def sequence_ceiling(
 ) -> dict[str, float]:
     """Expected scores of the best possible plans for the customers `rows` after their first `n_history` events.
 
-    Exact: every probability is the generator's own. The plan is the most probable one, as it is for our models.
+    Exact, because all probabilities are those of the generator. The plan is the most probable one, as for our models.
     """
     belief = believe(truth, cohort, n_history)
     if rows is not None:
         belief = Belief(segment=belief.segment[rows], last=belief.last[rows])
     plans = best_plans(truth, belief)
     at = np.arange(len(plans.plan))
-    right = np.mean([next_p(truth, belief, k + 1)[at, plans.plan[:, k]] for k in range(N_STEPS)])
+    step_accuracy = np.mean([next_p(truth, belief, k + 1)[at, plans.plan[:, k]] for k in range(N_STEPS)])
     ranked = -np.sort(-next_p(truth, belief), axis=1)[:, :10]
     gain = 1 / np.log2(np.arange(ranked.shape[1]) + 2)
     return {
-        "step_accuracy": float(right),
+        "step_accuracy": float(step_accuracy),
         "plan_accuracy": float(plans.plan_p.mean()),
         "loss": float(plans.entropy.mean() / N_STEPS),
         "hr_at_1": float(ranked[:, 0].mean()),
@@ -269,19 +269,19 @@ def sequence_ceiling(
 
 
 def churn_ceiling(p: np.ndarray) -> dict[str, float]:
-    """Expected scores of the true probabilities p (N,) themselves, labels being drawn from them.
+    """Expected scores of the true probabilities p (N,), with labels drawn from them.
 
-    auc and average_precision are ratios of expectations, which is what they tend to as the number of customers grows.
+    auc and average_precision are ratios of expectations: their limits for many customers.
     """
     order = np.sort(p)[::-1]
-    found = np.cumsum(order)
-    precision = found / np.arange(1, len(p) + 1)
+    churners = np.cumsum(order)
+    precision = churners / np.arange(1, len(p) + 1)
     entropy = -(p * np.log(np.maximum(p, 1e-300)) + (1 - p) * np.log(np.maximum(1 - p, 1e-300)))
     return {
         "churn_rate": float(p.mean()),
         "accuracy": float(np.maximum(p, 1 - p).mean()),
         "auc": expected_auc(p),
-        "average_precision": float((precision * order).sum() / found[-1]),
+        "average_precision": float((precision * order).sum() / churners[-1]),
         "log_loss": float(entropy.mean()),
         "brier": float((p * (1 - p)).mean()),
         "ece": 0.0,
@@ -289,7 +289,7 @@ def churn_ceiling(p: np.ndarray) -> dict[str, float]:
 
 
 def expected_auc(p: np.ndarray) -> float:
-    """Probability that a random churner has a higher p than a random stayer, labels being drawn from p.
+    """Probability that a random churner has a higher p than a random stayer, with labels drawn from p.
 
     Ties count half: the sum over pairs i != j of p_i (1 - p_j) ([p_i > p_j] + [p_i = p_j] / 2), over the sum over pairs
     of p_i (1 - p_j).
@@ -298,6 +298,6 @@ def expected_auc(p: np.ndarray) -> float:
     churned, stayed = np.bincount(inverse, weights=p), np.bincount(inverse, weights=1 - p)
     with_itself = np.bincount(inverse, weights=p * (1 - p))
     below = np.concatenate([[0], np.cumsum(stayed)[:-1]])
-    right = (churned * below).sum() + 0.5 * (churned * stayed - with_itself).sum()
+    concordant = (churned * below).sum() + 0.5 * (churned * stayed - with_itself).sum()
     pairs = p.sum() * (1 - p).sum() - with_itself.sum()
-    return float(right / pairs) if pairs > 0 else 0.5
+    return float(concordant / pairs) if pairs > 0 else 0.5

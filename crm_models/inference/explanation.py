@@ -1,7 +1,10 @@
-"""What a prediction rests on: attention maps, and beside them what really changes when something is taken away.
+"""Explanations of predictions: attention maps, and the effect of removing each event or feature.
 
-Attention alone is not an explanation (Jain and Wallace, 2019): a position can be looked at and make no difference. So
-every map comes with the effect of deleting each past event, or masking each feature, and the rank agreement of the two.
+Attention alone is not an explanation (Jain and Wallace, 2019): a token can get attention without changing the
+prediction. So every map comes with the effect of deleting each past event or masking each feature, and the rank
+correlation of the two.
+
+DIFF from paper, Attention Weights Visualization: the paper reads importance off attention alone.
 """
 
 from __future__ import annotations
@@ -24,17 +27,17 @@ from crm_models.models.churn import ChurnBatch, ChurnTransformer
 from crm_models.models.sequence import SequenceTransformer
 
 PROFILE = "customer profile"
-"""Name of the token in front of a history."""
+"""Label of the profile token in front of a history."""
 
 BATCH = 512
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionMap:
-    """Who looks at whom: weights (layers, heads, T, T), row looks at column, rows sum to one.
+    """Attention weights (layers, heads, T, T): row attends to column, rows sum to one.
 
-    tokens (T,): names on both axes. reader: the row that the prediction is read from. n_customers: 1, or how many the
-    map is averaged over.
+    tokens (T,): labels of both axes. reader: the row that the prediction is computed from. n_customers: how many
+    customers the map is averaged over, or 1.
     """
 
     model: ModelName
@@ -44,18 +47,17 @@ class AttentionMap:
     n_customers: int
 
     def read_weights(self) -> np.ndarray:
-        """(T,) attention of the reading row, averaged over layers and heads."""
+        """(T,) attention of the row `reader`, averaged over layers and heads."""
         return self.weights[:, :, self.reader].mean(axis=(0, 1))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Effects:
-    """What each event or feature does to a prediction, beside how much attention it gets.
+    """Effect of each event or feature on a prediction, beside its attention.
 
-    names (M,). kind (M,): `event` or `feature`. effect (M,): probability as it is minus probability without it;
-    averaged over customers, the mean of its absolute value. attention (M,). outcome: the probability in question, in
-    words; probability: its value. agreement: Spearman's rank correlation of attention and the size of the effect, None
-    for fewer than three.
+    names (M,). kind (M,): `event` or `feature`. effect (M,): probability minus probability without it; over several
+    customers, the mean of its absolute value. attention (M,). outcome: the predicted outcome in words; probability: its
+    probability. agreement: Spearman's rank correlation of attention and absolute effect, None for fewer than three.
     """
 
     model: ModelName
@@ -77,24 +79,27 @@ class Effects:
         return table
 
     def note(self) -> str:
-        """One plain sentence on whether attention can be trusted here."""
+        """One sentence on whether attention and effect agree."""
         if self.agreement is None:
             return "Too few events or features to compare attention with effect."
         size = np.abs(self.effect)
-        looked, matters = self.names[int(self.attention.argmax())], self.names[int(size.argmax())]
+        most_attended, most_effective = self.names[int(self.attention.argmax())], self.names[int(size.argmax())]
         if self.agreement >= 0.5:
             return f"Attention and effect largely agree (rank correlation {self.agreement:.2f})."
-        if looked == matters:
-            return f"Both point to {looked}, but agree little on the rest (rank correlation {self.agreement:.2f})."
+        if most_attended == most_effective:
+            return (
+                f"Both are highest for {most_attended}, but agree little on the rest "
+                f"(rank correlation {self.agreement:.2f})."
+            )
         return (
-            f"Attention and effect disagree (rank correlation {self.agreement:.2f}): most attention goes to {looked}, "
-            f"but taking away {matters} changes the prediction most."
+            f"Attention and effect disagree (rank correlation {self.agreement:.2f}): most attention goes to "
+            f"{most_attended}, but taking away {most_effective} changes the prediction most."
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """An attention map and the effects that belong beside it."""
+    """An attention map and the effects of the same events or features."""
 
     attention: AttentionMap
     effects: Effects
@@ -107,10 +112,9 @@ class Explanation:
 def explain_sequence(
     model: SequenceTransformer, encoder: FeatureEncoder, cohort: Cohort, row: int, moment: Moment | None = None
 ) -> Explanation:
-    """Why the model expects its most likely next action from the customer at `row`, seen at `moment`.
+    """Explanation of the most likely next action of the customer at `row`, predicted at `moment`.
 
-    Each event of the window is deleted in turn, as if it had never happened. The customer needs at least one event, or
-    the model a profile token.
+    Each event of the window is deleted in turn. The customer needs at least one event, or the model a profile token.
     """
     one = select(cohort, np.array([row]))
     now = _now(cohort, moment)
@@ -148,10 +152,10 @@ def explain_sequence(
 def explain_churn(
     model: ChurnTransformer, encoder: FeatureEncoder, cohort: Cohort, row: int, moment: Moment | None = None
 ) -> Explanation:
-    """Why the model gives the customer at `row` its churn probability, seen at `moment`.
+    """Explanation of the churn probability of the customer at `row`, predicted at `moment`.
 
-    Features are masked (made missing) one at a time; events are deleted one at a time, with recency, counts and the
-    other behaviour features computed anew.
+    Features are masked (set to missing) one at a time. Events are deleted one at a time, and recency, counts and the
+    other behaviour features are recomputed without them.
     """
     one = select(cohort, np.array([row]))
     now = _now(cohort, moment)
@@ -195,33 +199,33 @@ def average_sequence(
     moment: Moment | None = None,
     n_latest: int = 10,
 ) -> Explanation:
-    """The same over many customers: positions are counted back from the latest event, the last `n_latest` of them.
+    """`explain_sequence` averaged over customers, for their `n_latest` latest events, aligned at the latest one.
 
-    Only customers with that many events enter, so that every cell is a mean over the same ones; if fewer than ten have,
-    the map shrinks to the length that half of them have.
+    Only customers with at least `n_latest` events count, so that every cell is a mean over the same customers. If fewer
+    than ten have as many, `n_latest` is lowered to the median length.
     """
-    own, now = select(cohort, rows), _now(cohort, moment)
-    lengths = np.minimum(history_counts(own, moment), model.config.max_events)
+    selected, now = select(cohort, rows), _now(cohort, moment)
+    lengths = np.minimum(history_counts(selected, moment), model.config.max_events)
     if (lengths >= n_latest).sum() < 10:
         n_latest = max(1, min(n_latest, int(np.median(lengths)) if len(lengths) else 1))
-    own = select(own, np.flatnonzero(lengths >= n_latest))
-    arrays = encoder.encode(own, moment, now)
+    selected = select(selected, np.flatnonzero(lengths >= n_latest))
+    arrays = encoder.encode(selected, moment, now)
     names = [f"{k} events back" if k > 1 else "latest event" for k in range(n_latest, 0, -1)]
     n_front, total = model.n_front, None
     tops, probabilities = [], []
-    for first in range(0, own.n_customers, BATCH):
-        at = np.arange(first, min(first + BATCH, own.n_customers))
+    for first in range(0, selected.n_customers, BATCH):
+        at = np.arange(first, min(first + BATCH, selected.n_customers))
         batch = history_batch(arrays, at, arrays.n_history[at], model.config.max_events)
         out = model(batch.to(_device(model)), need_weights=True)
         length = torch.from_numpy(np.minimum(arrays.n_history[at], model.config.max_events)) + n_front
-        kept = _aligned(torch.stack(out.weights, dim=1), length, n_latest, n_front)
-        total = kept if total is None else total + kept
+        batch_sum = _aligned_sum(torch.stack(out.weights, dim=1), length, n_latest, n_front)
+        total = batch_sum if total is None else total + batch_sum
         hidden = out.hidden[torch.arange(len(at)), length - 1]
         recent = model.recent_actions(batch.action)[torch.arange(len(at)), length - 1].to(_device(model))
         best = model.logits(hidden, recent).softmax(dim=-1).max(dim=-1)
         tops.append(best.indices.cpu().numpy())
         probabilities.append(best.values.double().cpu().numpy())
-    n = own.n_customers
+    n = selected.n_customers
     weights = np.zeros((1, 1, n_latest + n_front, n_latest + n_front)) if total is None else total.cpu().numpy() / n
     tokens = ([PROFILE] if n_front else []) + names
     attention = AttentionMap(
@@ -230,7 +234,7 @@ def average_sequence(
     effect = np.zeros(n_latest)
     if n:
         top, p = np.concatenate(tops), np.concatenate(probabilities)
-        variants = _without_each_event(own, moment, n_latest)
+        variants = _without_each_event(selected, moment, n_latest)
         without = _next_p(model, encoder, variants, moment, now, np.repeat(top, n_latest))
         effect = np.abs(np.repeat(p, n_latest) - without).reshape(n, n_latest).mean(axis=0)
     return Explanation(
@@ -251,10 +255,10 @@ def average_sequence(
 def average_churn(
     model: ChurnTransformer, encoder: FeatureEncoder, cohort: Cohort, rows: np.ndarray, moment: Moment | None = None
 ) -> Explanation:
-    """The same over many customers, for the feature tokens and [CLS]; attention to events is summed into one token."""
-    own, now = select(cohort, rows), _now(cohort, moment)
-    arrays = encoder.encode(own, moment, now)
-    n, n_features = own.n_customers, len(model.feature_names)
+    """`explain_churn` averaged over customers, for [CLS] and features; attention to events is summed into one token."""
+    selected, now = select(cohort, rows), _now(cohort, moment)
+    arrays = encoder.encode(selected, moment, now)
+    n, n_features = selected.n_customers, len(model.feature_names)
     tokens = ["[CLS]", *model.feature_names, *(["all past events"] if model.use_events else [])]
     width = len(tokens)
     total = np.zeros((len(model.blocks), model.config.n_heads, width, width))
@@ -268,8 +272,8 @@ def average_churn(
         columns = weights[..., :front]
         if model.use_events:
             columns = np.concatenate([columns, weights[..., front:].sum(axis=-1, keepdims=True)], axis=-1)
-            seen = (batch.action > 0).cpu().numpy()[:, None, None, :, None]
-            share = seen / np.maximum(seen.sum(axis=3, keepdims=True), 1)
+            is_event = (batch.action > 0).cpu().numpy()[:, None, None, :, None]
+            share = is_event / np.maximum(is_event.sum(axis=3, keepdims=True), 1)
             rows_of_events = (columns[..., front:, :] * share).sum(axis=-2, keepdims=True)
             columns = np.concatenate([columns[..., :front, :], rows_of_events], axis=-2)
         total += columns.sum(axis=0)
@@ -292,7 +296,7 @@ def average_churn(
     )
 
 
-# ---- pieces ----------------------------------------------------------------------------------------------------------
+# ---- helpers ---------------------------------------------------------------------------------------------------------
 
 
 def _effects(
@@ -321,15 +325,15 @@ def _effects(
 
 
 def _without_each_event(cohort: Cohort, moment: Moment | None, n_latest: int) -> Cohort:
-    """Variants of every customer: variant k lacks the k-th of the customer's latest `n_latest` events before `moment`.
+    """`n_latest` copies of every customer: copy k lacks the k-th of the latest `n_latest` events before `moment`.
 
-    Customers stand one after the other, each with its n_latest variants from the earliest deletion to the latest.
+    The copies of a customer are consecutive, ordered from the earliest deleted event to the latest.
     """
     ends = cohort.starts[:-1] + history_counts(cohort, moment)
     rows = np.repeat(np.arange(cohort.n_customers), n_latest)
     copies = select(cohort, rows, pd.Index([str(k) for k in range(len(rows))], dtype="str"))
     deleted = (ends[:, None] - n_latest + np.arange(n_latest)).ravel()
-    # Where the deleted event lies in the copies: as far from the start of its copy as from that of its customer.
+    # The deleted event is as far from the start of its copy as from the start of its customer.
     offset = deleted - np.repeat(cohort.starts[:-1], n_latest)
     keep = np.ones(len(copies.interactions), dtype=bool)
     keep[copies.starts[:-1] + offset] = False
@@ -344,9 +348,9 @@ def _next_p(
     now: float,
     actions: np.ndarray | None = None,
 ) -> np.ndarray:
-    """(N, A) probabilities of the next action, or (N,) those of `actions` alone."""
+    """(N, A) probabilities of the next action, or (N,) those of `actions`."""
     arrays = encoder.encode(cohort, moment, now)
-    made = []
+    parts = []
     for first in range(0, len(arrays), BATCH):
         at = np.arange(first, min(first + BATCH, len(arrays)))
         batch = history_batch(arrays, at, arrays.n_history[at], model.config.max_events)
@@ -355,8 +359,8 @@ def _next_p(
         recent = picked(model.recent_actions(batch.action), last)[:, 0].to(_device(model))
         hidden = model(batch.to(_device(model)), read=last.to(_device(model))).hidden[:, 0]
         p = model.logits(hidden, recent).softmax(dim=-1)
-        made.append(p if actions is None else p[torch.arange(len(at)), torch.from_numpy(actions[at])])
-    return torch.cat(made).double().cpu().numpy() if made else np.zeros((0, model.n_actions))
+        parts.append(p if actions is None else p[torch.arange(len(at)), torch.from_numpy(actions[at])])
+    return torch.cat(parts).double().cpu().numpy() if parts else np.zeros((0, model.n_actions))
 
 
 def _churn_p(model: ChurnTransformer, arrays: CohortArrays) -> np.ndarray:
@@ -365,7 +369,7 @@ def _churn_p(model: ChurnTransformer, arrays: CohortArrays) -> np.ndarray:
 
 
 def _each_feature_masked(batch: ChurnBatch) -> ChurnBatch:
-    """One customer (B = 1) as many times as there are features, each time with another one made missing."""
+    """Copies of one customer (B = 1), one per feature, each with that feature set to missing."""
     n = batch.numeric.shape[1] + batch.categorical.shape[1]
     copies = ChurnBatch(**{name: value.repeat_interleave(n, dim=0) for name, value in vars(batch).items()})
     k = torch.arange(batch.numeric.shape[1])
@@ -376,7 +380,7 @@ def _each_feature_masked(batch: ChurnBatch) -> ChurnBatch:
 
 
 def _masked(batch: ChurnBatch, feature: int) -> ChurnBatch:
-    """The batch with one feature made missing for everybody."""
+    """The batch with one feature set to missing for all customers."""
     n_numeric = batch.numeric.shape[1]
     if feature < n_numeric:
         numeric = batch.numeric.clone()
@@ -387,25 +391,25 @@ def _masked(batch: ChurnBatch, feature: int) -> ChurnBatch:
     return replace(batch, categorical=categorical)
 
 
-def _aligned(weights: Tensor, length: Tensor, n_latest: int, n_front: int) -> Tensor:
+def _aligned_sum(weights: Tensor, length: Tensor, n_latest: int, n_front: int) -> Tensor:
     """Sum over customers of the weights (B, L, H, T, T) at the profile token and the latest events: (L, H, M, M)."""
-    place = length[:, None] - n_latest + torch.arange(n_latest)
+    positions = length[:, None] - n_latest + torch.arange(n_latest)
     if n_front:
-        place = torch.cat([torch.zeros(len(place), 1, dtype=torch.long), place], dim=1)
-    place = place.to(weights.device)
-    index = place[:, None, None, :, None].expand(-1, *weights.shape[1:3], -1, weights.shape[-1])
+        positions = torch.cat([torch.zeros(len(positions), 1, dtype=torch.long), positions], dim=1)
+    positions = positions.to(weights.device)
+    index = positions[:, None, None, :, None].expand(-1, *weights.shape[1:3], -1, weights.shape[-1])
     rows = weights.gather(3, index)
-    index = place[:, None, None, None, :].expand(-1, *weights.shape[1:3], place.shape[1], -1)
+    index = positions[:, None, None, None, :].expand(-1, *weights.shape[1:3], positions.shape[1], -1)
     return rows.gather(4, index).sum(dim=0)
 
 
 def _event_names(ids: np.ndarray, encoder: FeatureEncoder) -> list[str]:
-    """Events as labels, numbered from the earliest so that equal actions stay apart on an axis."""
+    """Labels of events, numbered from the earliest so that equal actions are told apart on an axis."""
     return [f"{k}. {encoder.action_labels[a - 1]}" for k, a in enumerate(ids.tolist(), 1)]
 
 
 def _now(cohort: Cohort, moment: Moment | None) -> float:
-    """Recency is measured from the same moment for a lone customer as for the whole cohort."""
+    """Time in days that recency is measured from: that of the whole cohort, also for a single customer."""
     if moment is not None:
         return moment_days(moment)
     return float(cohort.event_days.max()) if cohort.has_events else 0.0

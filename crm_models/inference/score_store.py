@@ -1,6 +1,6 @@
-"""Customer scores on disk: what the models said about every customer, so that a page or a plan need not ask them again.
+"""Customer scores on disk, so that pages and plans need not run the models again.
 
-One Parquet file, one row per customer in cohort order, written part by part: memory does not grow with the cohort.
+One Parquet file with one row per customer in cohort order, written in parts: memory does not grow with the cohort.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _KEY = b"crm_scores_of"
 
 
 def write_scores(file: Path, stream: Iterable[CustomerScores], *, key: str) -> int:
-    """Write the stretches of customers one after the other, whole or not at all; returns the number of customers.
+    """Write parts of a cohort one after the other, completely or not at all; returns the number of customers.
 
-    key: names what was scored (run and cohort); `scores_key` reads it back without the table.
+    key: identifies run and cohort; `scores_key` reads it without reading the table. `DataError` for no customers.
     """
-    written, writer = 0, None
+    n_customers, writer = 0, None
     with new_file(Path(file)) as part:
         try:
             for scores in stream:
@@ -34,17 +34,17 @@ def write_scores(file: Path, stream: Iterable[CustomerScores], *, key: str) -> i
                 if writer is None:
                     writer = pq.ParquetWriter(part, table.schema.with_metadata({_KEY: key.encode()}))
                 writer.write_table(table.cast(writer.schema))
-                written += len(scores.customer_id)
+                n_customers += len(scores.customer_id)
         finally:
             if writer is not None:
                 writer.close()
         if writer is None:
             raise DataError(f"{file}: expected customers to score, found none")
-    return written
+    return n_customers
 
 
 def scores_key(file: Path) -> str | None:
-    """What the scores in a file are of; None where there is no such file, or it is damaged."""
+    """The key that the scores of a file were written with; None if the file is missing or damaged."""
     try:
         metadata = pq.read_schema(file).metadata or {}
     except (OSError, pa.ArrowInvalid):
@@ -53,11 +53,11 @@ def scores_key(file: Path) -> str | None:
 
 
 def read_scores(file: Path) -> CustomerScores:
-    """All customers of a file that `write_scores` wrote."""
+    """The scores of all customers in a file written by `write_scores`; `DataError` if it is unreadable."""
     try:
         table = pq.read_table(file)
     except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"{file}: expected saved scores, found something unreadable ({error})") from None
+        raise DataError(f"{file}: expected saved scores, found an unreadable file ({error})") from None
     columns = {name: table.column(name).to_numpy() for name in table.column_names}
     plans = None
     if "plan_p" in columns:
