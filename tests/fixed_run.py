@@ -67,7 +67,8 @@ def _of_run(out: Path, cohort: Path, config: Any) -> Iterator[tuple[str, Any]]:
     yield "encoder", hashlib.sha256((out / "encoder.json").read_bytes()).hexdigest()
     split = pd.read_parquet(out / "split.parquet")["part"].astype("str")
     yield "split", hashlib.sha256(" ".join(split).encode()).hexdigest()
-    yield "report", workflow.evaluate(out, threads=1)
+    report = workflow.evaluate(out, threads=1)
+    yield "report", {part: report[part] for part in ("sequence", "churn")}
     for mode, layout in (("override", "wide"), ("graded", "long")):
         policy = Policy(threshold=0.3, mode=mode, intensity=1.5)
         manifest = workflow.plan(out, out / "plans.csv", policy, layout=layout, threads=1)

@@ -116,22 +116,24 @@ class FeatureEncoder:
 
     @classmethod
     def fit(cls, cohort: Cohort, rows: np.ndarray, as_of: Moment | None, n_bins: int = 16) -> FeatureEncoder:
-        """Vocabulary and scales from the customers `rows`, their events before `as_of` (None: all events).
+        """Vocabulary, scales and counts from the customers `rows`.
 
-        The vocabulary is the cohort's own table of actions: an action that no training customer had still has an id.
+        Every scale, the range of values among them, comes from their events before `as_of` (None: all events). Counts
+        of actions and pairs come from all their events, which are the targets of the sequence model. The vocabulary is
+        the cohort's table of actions: an action that no training customer had still has an id.
         """
-        people = cohort.customers.iloc[rows]
+        customers = cohort.customers.iloc[rows]
         numeric, categorical = [], []
         for name in cohort.feature_columns:
-            column = people[name]
+            column = customers[name]
             if _is_number(column):
                 numeric.append(_fit_numeric(name, _numbers(column), n_bins))
             else:
                 categorical.append(_fit_categorical(name, column))
         behaviour = {k: v for k, v in behaviour_features(cohort, as_of, None).items() if not k.startswith(NUMBER_OF)}
         feature_names, feature_rows = _action_features(cohort)
-        own_events = np.isin(cohort.event_customers, rows)
-        values = cohort.interactions["value"].to_numpy()[own_events]
+        training_events = np.isin(cohort.event_customers, rows)
+        values = cohort.interactions["value"].to_numpy()[training_events & cohort.is_history(as_of)]
         finite = values[np.isfinite(values)]
         return cls(
             actions=tuple(cohort.actions[ACTION]),
@@ -144,8 +146,8 @@ class FeatureEncoder:
             numeric=tuple(f for f in numeric if f is not None),
             categorical=tuple(f for f in categorical if f is not None),
             behaviour=tuple(f for f in (_fit_numeric(k, v[rows], n_bins) for k, v in behaviour.items()) if f),
-            action_counts=tuple(np.bincount(cohort.event_actions[own_events], minlength=len(cohort.actions)).tolist()),
-            action_pairs=_action_pairs(cohort, own_events),
+            action_counts=tuple(np.bincount(cohort.event_actions[training_events], minlength=len(cohort.actions)).tolist()),
+            action_pairs=_action_pairs(cohort, training_events),
         )
 
     def encode(self, cohort: Cohort, as_of: Moment | None = None, now_days: float | None = None) -> CohortArrays:
@@ -270,9 +272,9 @@ def _action_features(cohort: Cohort) -> tuple[tuple[str, ...], tuple[tuple[float
     return tuple(names), tuple(tuple(float(v) for v in row) for row in rows)
 
 
-def _action_pairs(cohort: Cohort, own_events: np.ndarray) -> tuple[tuple[int, int, int], ...]:
+def _action_pairs(cohort: Cohort, training_events: np.ndarray) -> tuple[tuple[int, int, int], ...]:
     """What came right after what, and how often, among the events marked; ties go to the lower id."""
-    action, customer = cohort.event_actions[own_events].astype(np.int64), cohort.event_customers[own_events]
+    action, customer = cohort.event_actions[training_events].astype(np.int64), cohort.event_customers[training_events]
     n_actions, same = len(cohort.actions), np.diff(customer) == 0
     pairs, times = np.unique(action[:-1][same] * n_actions + action[1:][same], return_counts=True)
     before, after = np.divmod(pairs, n_actions)

@@ -122,6 +122,19 @@ def test_ids_of_actions_come_last_where_they_differ_from_their_labels():
     assert (row["step_1_action"], row["step_1_action_id"]) == ("call", "1")
 
 
+def test_formulas_in_ids_of_actions_and_in_reasons_are_neutralised_too():
+    plans = plans_of(["a"], [0.1], labels=("=call()", "mail", "visit"), names=("+1", "@2", "-3"))
+    (row,) = rows(csv_of(plans, SETTINGS))
+    assert [row[f"step_{k}_action_id"] for k in (1, 2, 3)] == ["'+1", "'@2", "'-3"]
+    steps = rows(csv_of(plans, LONG))
+    assert [step["action_id"] for step in steps] == ["'+1", "'@2", "'-3"]
+    assert [step["action"] for step in steps] == ["'=call()", "mail", "visit"]
+    exact = ExportSettings(run_id="=run()", scored_at="", layout="long", api_exact=True)
+    assert [step["action_id"] for step in rows(csv_of(plans, exact))] == ["+1", "@2", "-3"]
+    named = ExportSettings(run_id="=run()", scored_at="")
+    assert rows(csv_of(plans, named))[0]["run_id"] == "'=run()"
+
+
 @given(
     st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1), min_size=1, unique=True),
     st.floats(0, 1),
