@@ -1,1 +1,1 @@
-"""Measurements of quality and speed."""
+"""Benchmarks of quality and speed."""

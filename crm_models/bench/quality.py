@@ -1,4 +1,4 @@
-"""Measurements on fixed splits, made to be repeated beside other tools on the very same rows."""
+"""Quality benchmarks on fixed splits, so that other tools can be measured on the same rows."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     from crm_models.training.objectives import TrainingData
 
 FEWEST_LABELS = 20
-"""Labels of fewer customers leave nothing to validate with."""
+"""Least number of labels; fewer leave too few customers for validation."""
 
 
 def sequence(cohort: Cohort, config: RunConfig, holdout: int = 1) -> dict[str, Any]:
-    """Hold out every customer's last `holdout` events, train on all the rest, rank all actions for the next event.
+    """Scores of the next action, with the last `holdout` events of every customer held out and the rest for training.
 
-    Customers with `holdout + 1` events or fewer are left out. Nothing is chosen by looking at what is held out:
-    training runs for the epochs configured, and the weights of the last one count.
+    Customers with at most `holdout + 1` events are left out (`DataError` if none is left). Training never sees the held
+    out events: it runs for the configured epochs and keeps the weights of the last one.
     """
     starts = cohort.starts
     total = np.diff(starts)
     rows = np.flatnonzero(total > holdout + 1)
     if not len(rows):
         raise DataError(f"benchmark sequence needs customers with more than {holdout + 1} events, found none")
-    found = Outcomes(
+    held_out = Outcomes(
         rows=rows, n_history=total[rows] - holdout, n_outcome=np.full(len(rows), min(holdout, N_STEPS), np.int64)
     )
     from crm_models.inference.decoding import sequence_predictions
@@ -54,21 +54,23 @@ def sequence(cohort: Cohort, config: RunConfig, holdout: int = 1) -> dict[str, A
     training = replace(config.sequence_training, monitor="last", patience_epochs=config.sequence_training.n_epochs)
     config = replace(config, models=("sequence",), sequence_training=training)
     training_data = TrainingData(
-        arrays=fit_arrays, labels=np.full(len(fit_arrays), np.nan), split=split, outcomes=found
+        arrays=fit_arrays, labels=np.full(len(fit_arrays), np.nan), split=split, outcomes=held_out
     )
     module, epochs, fit_s = _fitted("sequence", config, encoder, training_data)
 
     began = time.perf_counter()
-    predictions = sequence_predictions(module, arrays, found)
+    predictions = sequence_predictions(module, arrays, held_out)
     predict_s = time.perf_counter() - began
-    others = sequence_baselines(fit_arrays, split.train, arrays, found, encoder)
+    baselines = sequence_baselines(fit_arrays, split.train, arrays, held_out, encoder)
     return {
-        **sequence_scores(_seen(predictions, holdout), encoder.n_actions),
+        **sequence_scores(_only_held_out(predictions, holdout), encoder.n_actions),
         "fit_s": round(fit_s, 2),
         "predict_s": round(predict_s, 2),
         **_rates("sequence", config, encoder, training_data, epochs, fit_s),
         "epochs": config.sequence_training.n_epochs,
-        "baselines": {name: sequence_scores(_seen(p, holdout), encoder.n_actions) for name, p in others.items()},
+        "baselines": {
+            name: sequence_scores(_only_held_out(p, holdout), encoder.n_actions) for name, p in baselines.items()
+        },
     }
 
 
@@ -77,8 +79,9 @@ def churn(
 ) -> dict[str, Any]:
     """Stratified cross-validation over labelled customers in file order; means and standard deviations over folds.
 
-    Early stopping and calibration look at a seventh of each fold's training customers, never at its test customers.
-    n_labels: so many training customers keep their label, the others' is hidden; None: all keep it.
+    The share `valid_share` of each fold's training customers is for early stopping and calibration; test customers are
+    never used. n_labels: number of training customers that keep their label; None: all. `DataError` for fewer than
+    `folds` churned or staying customers.
     """
     known = np.flatnonzero(~np.isnan(cohort.labels))
     labels = cohort.labels[known]
@@ -88,58 +91,58 @@ def churn(
     from crm_models.inference.decoding import churn_probabilities
     from crm_models.training.objectives import TrainingData
 
-    rows_of_scores: list[dict[str, Any]] = []
-    found_p, spent_epochs, spent = np.full(len(known), np.nan), 0, 0.0
+    fold_scores: list[dict[str, Any]] = []
+    all_p, total_epochs, total_s = np.full(len(known), np.nan), 0, 0.0
     baselines: dict[str, list[dict[str, Any]]] = {}
     for train, test in StratifiedKFold(folds, shuffle=True, random_state=seed).split(known, labels):
         fit, valid = train_test_split(train, test_size=config.valid_share, stratify=labels[train], random_state=seed)
-        seen = cohort.labels.copy()
-        seen[known[_hidden(train, labels, n_labels, seed)]] = np.nan
+        kept_labels = cohort.labels.copy()
+        kept_labels[known[_hidden(train, labels, n_labels, seed)]] = np.nan
         split = Split(train=np.sort(known[fit]), valid=np.sort(known[valid]), test=known[test])
         encoder = FeatureEncoder.fit(cohort, split.train, cohort.as_of, config.churn.n_bins)
         arrays = encoder.encode(cohort, cohort.as_of)
-        nothing = Outcomes(rows=known[:0], n_history=known[:0], n_outcome=known[:0])
+        no_outcomes = Outcomes(rows=known[:0], n_history=known[:0], n_outcome=known[:0])
         training_data = TrainingData(
             arrays=arrays,
-            labels=seen,
+            labels=kept_labels,
             split=split,
-            outcomes=nothing,
+            outcomes=no_outcomes,
             pretraining=pretraining_of(cohort, encoder) if config.pretrains else None,
         )
         module, epochs, fit_s = _fitted("churn", config, encoder, training_data)
-        spent_epochs, spent = spent_epochs + epochs, spent + fit_s
+        total_epochs, total_s = total_epochs + epochs, total_s + fit_s
         began = time.perf_counter()
         p = churn_probabilities(module, arrays, split.test)
         predict_s = time.perf_counter() - began
-        own = ChurnPredictions(customer_id=arrays.customer_id[split.test], churned=labels[test], churn_p=p)
-        rows_of_scores.append(churn_scores(own) | {"fit_s": fit_s, "predict_s": predict_s})
-        found_p[test] = p
-        for name, theirs in churn_baselines(arrays, seen, split, encoder).items():
-            baselines.setdefault(name, []).append(churn_scores(theirs))
-    beside = {name: _mean_and_sd(rows) for name, rows in baselines.items()}
-    # With ten bins, a fold of a thousand customers shows an error of 0.02 by the luck of its draw alone.
-    ece = {"ece_pooled": round(calibration_error(labels, found_p), 6)}
-    rates = _rates("churn", config, encoder, training_data, spent_epochs, spent)
-    return _mean_and_sd(rows_of_scores) | ece | rates | {"folds": folds, "baselines": beside}
+        predictions = ChurnPredictions(customer_id=arrays.customer_id[split.test], churned=labels[test], churn_p=p)
+        fold_scores.append(churn_scores(predictions) | {"fit_s": fit_s, "predict_s": predict_s})
+        all_p[test] = p
+        for name, baseline in churn_baselines(arrays, kept_labels, split, encoder).items():
+            baselines.setdefault(name, []).append(churn_scores(baseline))
+    baseline_means = {name: _mean_and_sd(rows) for name, rows in baselines.items()}
+    # Pooled, because with ten bins a fold of a thousand customers has an error of 0.02 by chance alone.
+    ece = {"ece_pooled": round(calibration_error(labels, all_p), 6)}
+    rates = _rates("churn", config, encoder, training_data, total_epochs, total_s)
+    return _mean_and_sd(fold_scores) | ece | rates | {"folds": folds, "baselines": baseline_means}
 
 
 def _hidden(train: np.ndarray, labels: np.ndarray, n_labels: int | None, seed: int) -> np.ndarray:
-    """The places among `train` whose label is hidden, so that `n_labels` of them, drawn class by class, are left."""
+    """The part of `train` whose labels are hidden; `n_labels`, stratified by class, keep theirs."""
     if n_labels is None:
         return train[:0]
     if not FEWEST_LABELS <= n_labels < len(train):
         raise DataError(
-            f"expected from {FEWEST_LABELS} to {len(train) - 1} labels (a fold learns from {len(train)} customers), "
+            f"expected from {FEWEST_LABELS} to {len(train) - 1} labels (a fold trains on {len(train)} customers), "
             f"found {n_labels}"
         )
-    # Not the seed that parts training from validation: all labels would then be left on one side.
+    # Another seed than for the validation split: with the same one, all labels would end up on one side of it.
     return train_test_split(train, train_size=n_labels, stratify=labels[train], random_state=seed + 1)[1]
 
 
 def _fitted(
     model: ModelName, config: RunConfig, encoder: FeatureEncoder, training_data: TrainingData
 ) -> tuple[Any, int, float]:
-    """The trained module, its epochs, and the seconds they took."""
+    """The trained module, the number of epochs, and the seconds they took."""
     from crm_models.models.runtime import prepare_torch
     from crm_models.training.loop import TrainingState, train
 
@@ -158,45 +161,45 @@ def _rates(
     epochs: int,
     seconds: float,
 ) -> dict[str, float]:
-    """How fast so many epochs were, the work being counted in one more.
+    """Training speed over `epochs` epochs; one more epoch is run to count the operations.
 
-    sequences_per_second: customers learned from, every epoch anew. matrix_share: the matrix products of training, as a
-    share of those that the machine does in the same time in one large product.
+    sequences_per_second: training customers per second, counted once per epoch. matrix_share: FLOP/s of the matrix
+    products in training as a share of those of one large matrix product on this machine.
     """
     from crm_models.models.runtime import gigaflops_of, matrix_product_gflops
     from crm_models.training.loop import TrainingState, train
 
     state = TrainingState.start(model, config.with_epochs(1), encoder)
-    work = epochs * gigaflops_of(lambda: next(train(state, training_data), None))
+    gigaflops = epochs * gigaflops_of(lambda: next(train(state, training_data), None))
     return {
         "sequences_per_second": round(epochs * len(training_data.split.train) / seconds),
-        "matrix_share": round(work / seconds / matrix_product_gflops(repeats=3), 4),
+        "matrix_share": round(gigaflops / seconds / matrix_product_gflops(repeats=3), 4),
     }
 
 
 def over_seeds(runs: dict[int, dict[str, Any]]) -> dict[str, Any]:
-    """Scores of several seeds as one: means over them, `<name>_sd` their spread, and in `by_seed` each seed's own.
+    """Scores over several seeds: their means, standard deviations as `<name>_sd`, and the scores of each in `by_seed`.
 
-    The spread over the folds of one seed gives way to the one over seeds: it tells what luck with the first weights,
-    the order of customers and (churn) the folds is worth.
+    `<name>_sd` is then over seeds instead of folds: it shows the effect of initial weights, order of customers and
+    (churn) folds.
     """
-    each = list(runs.values())
-    beside = {name: _mean_and_sd([run["baselines"][name] for run in each]) for name in each[0]["baselines"]}
+    results = list(runs.values())
+    baselines = {name: _mean_and_sd([run["baselines"][name] for run in results]) for name in results[0]["baselines"]}
     by_seed = {str(seed): {k: v for k, v in run.items() if _is_number(v)} for seed, run in runs.items()}
-    return _mean_and_sd(each) | {"customers": each[0]["customers"], "baselines": beside, "by_seed": by_seed}
+    return _mean_and_sd(results) | {"customers": results[0]["customers"], "baselines": baselines, "by_seed": by_seed}
 
 
-def _seen(predictions: SequencePredictions, holdout: int) -> SequencePredictions:
-    """Only the steps that were held out count: a plan has three, a holdout of one tells about the first."""
+def _only_held_out(predictions: SequencePredictions, holdout: int) -> SequencePredictions:
+    """Predictions without the true steps beyond the held-out ones; a holdout of one scores the first step only."""
     if holdout >= N_STEPS:
         return predictions
     return replace(predictions, actual=np.where(np.arange(N_STEPS) < holdout, predictions.actual, 0))
 
 
 def _mean_and_sd(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The mean of every plain number over folds, and beside it `<name>_sd`; customers are counted together.
+    """Mean and standard deviation (`<name>_sd`) of every number over the rows; `customers` is their sum.
 
-    What the rows have of spreads themselves is left out.
+    Standard deviations in the rows are left out.
     """
     out: dict[str, Any] = {"customers": sum(row["customers"] for row in rows)}
     for name in (name for name in rows[0] if not name.endswith("_sd")):

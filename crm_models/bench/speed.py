@@ -1,7 +1,7 @@
-"""How fast, and in how much memory: generating a million customers, planning a hundred thousand.
+"""Speed and memory benchmark: generating a million customers, planning for a hundred thousand.
 
-Each measurement runs in a process of its own, whose peak memory the operating system reports; beside the rates stands
-the machine's own matrix-product rate, so that figures from two machines can be compared.
+Each measurement runs in its own process, whose peak memory the operating system reports. The rate of matrix products is
+measured too, so that figures from two machines can be compared.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any
 
 
 def measure(*, generated: int = 1_000_000, planned: int = 100_000, events: int = 50) -> dict[str, Any]:
-    """Seconds, rates and peak memory (MiB) of generating `generated` customers and planning `planned`.
+    """Seconds, rates and peak memory (MiB) of generating `generated` customers and planning for `planned`.
 
-    Planning is measured with the standard preset, histories of `events` events, and once more with half of the
-    customers: what memory grows by between the two is what depends on the cohort. (Fewer would end before memory has
-    reached its level, which it does after a few parts of a cohort.)
+    Planning uses the standard preset and histories of `events` events. It is measured again with half of the customers:
+    the difference in memory is what depends on the cohort. (With fewer customers it would end before memory has
+    levelled off, which it does after a few parts of a cohort.)
     """
     from crm_models.models.runtime import matrix_product_gflops
 
@@ -29,7 +29,7 @@ def measure(*, generated: int = 1_000_000, planned: int = 100_000, events: int =
         work = Path(folder)
         rate = matrix_product_gflops()
         lifelike = ["generate", "--scenario", "lifelike", "--quiet"]
-        draw = _timed([*lifelike, "--customers", str(generated), "--out", str(work / "million")])
+        generation = _timed([*lifelike, "--customers", str(generated), "--out", str(work / "million")])
         few = ["--customers", "2000", "--events", str(events), "--out", str(work / "few")]
         _timed([*lifelike, *few])
         _timed(["train", str(work / "few"), "--out", str(work / "run"), "--epochs", "1", "--quiet"])
@@ -43,7 +43,8 @@ def measure(*, generated: int = 1_000_000, planned: int = 100_000, events: int =
     return {
         "cores": os.cpu_count(),
         "matrix_product_gflops": round(rate, 1),
-        "generate": draw | {"customers": generated, "customers_per_second": round(generated / draw["seconds"])},
+        "generate": generation
+        | {"customers": generated, "customers_per_second": round(generated / generation["seconds"])},
         **plans,
         "plan_memory_growth": round(plans["plan"]["peak_mib"] / plans["plan_half"]["peak_mib"], 3),
         "plans_per_gflop": round(planned / plans["plan"]["seconds"] / rate, 2),
@@ -51,7 +52,7 @@ def measure(*, generated: int = 1_000_000, planned: int = 100_000, events: int =
 
 
 def _timed(arguments: list[str]) -> dict[str, Any]:
-    """Run one command of ours; seconds of the whole process and its peak memory in MiB."""
+    """Run a command of `crm_models`; seconds of the whole process and its peak memory in MiB."""
     began = time.perf_counter()
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     process = subprocess.Popen([sys.executable, "-m", "crm_models", *arguments], stdout=sys.stderr, env=environment)

@@ -1,1 +1,1 @@
-"""The re-run of the paper."""
+"""Re-run of the paper's experiment, and a report on it."""

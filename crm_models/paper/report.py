@@ -1,4 +1,4 @@
-"""The re-run of the paper as a report: Markdown to read anywhere, and one self-contained HTML file with the figures."""
+"""Report on the re-run of the paper: Markdown, and one self-contained HTML file with figures."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 TITLE = "The paper, re-run"
 MODEL_TITLES = {"sequence": "Sequence Transformer", "churn": "Churn Transformer"}
 MODEL_COLOURS = {"sequence": "#0072B2", "churn": "#D55E00"}
-"""Blue and vermilion of the Okabe-Ito palette, told apart by readers with any colour vision."""
+"""Blue and vermilion of the Okabe-Ito palette, distinguishable with any colour vision."""
 
 GREY = "#6B7280"
 
 
 def write_report(result: dict[str, Any], out: Path) -> Path:
-    """Write `paper.json`, `report.md` and `report.html` into the folder `out`, all of them or none."""
+    """Write `paper.json`, `report.md` and `report.html` into the folder `out`, all or none."""
     with new_folder(out, "paper.json") as part:
         write_json(part / "paper.json", result)
         with new_file(part / "report.md") as file:
@@ -33,22 +33,23 @@ def write_report(result: dict[str, Any], out: Path) -> Path:
     return Path(out)
 
 
-# ---- words and tables ------------------------------------------------------------------------------------------------
+# ---- texts and tables ------------------------------------------------------------------------------------------------
 
 
 def sections(result: dict[str, Any]) -> list[tuple[str, str, list[list[str]]]]:
-    """The report as (heading, sentences, table) triples; the first row of a table is its head, no rows: no table."""
+    """The report as (heading, text, table) triples; the first row of a table is its header; no rows: no table."""
     seeds = result["seeds"]
     return [
         ("Table I: the data", _DATA, [["Data set", "Users", "Features"], *_text(result["paper"]["table_1"])]),
         (
             "Table III: training loss by epoch",
-            f"Printed beside the lowest, middle and highest of {seeds} re-runs on fresh cohorts. {_count(result)}",
+            f"The printed losses beside the lowest, median and highest of {seeds} re-runs, each on new random data. "
+            f"{_losses_inside(result)}",
             _loss_table(result),
         ),
-        ("Table IV: after ten epochs", _accuracy_words(result), _accuracy_table(result)),
+        ("Table IV: after ten epochs", _accuracy_text(result), _accuracy_table(result)),
         ("Table II: what the paper also claims", _TABLE_II, _claim_table(result)),
-        ("What it takes to reach Table II", _signal_words(result), _signal_table(result)),
+        ("What it takes to reach Table II", _signal_text(result), _signal_table(result)),
         ("Sample plans", _PLANS, _plan_table(result)),
         (
             "Where the paper contradicts itself",
@@ -59,21 +60,24 @@ def sections(result: dict[str, Any]) -> list[tuple[str, str, list[list[str]]]]:
 
 
 _DATA = (
-    "One hundred users; five ratings each, fifty products with rating, category and sentiment, and churn labels; drawn "
-    "uniformly at random, as the printed losses show they were. 80 users train, 20 test."
+    "100 users with five ratings each, 50 products with rating, category and sentiment, and churn labels, all drawn "
+    "uniformly at random; the printed losses show that the paper's data were random, too. 80 users are for training, "
+    "20 for testing."
 )
 _TABLE_II = (
-    "The paper gives these figures for the same experiment. On its random data no model can reach them beyond luck; "
+    "The paper gives these figures for the same experiment. On its random data a model can reach them only by luck; "
     "chance is 0.02 and 0.5."
 )
-_PLANS = "The paper prints one action for each of five users; ours are whole plans, three steps, from the first re-run."
+_PLANS = (
+    "The paper prints one action for each of five users; ours are full plans of three steps, from the first re-run."
+)
 
 
-def _count(result: dict[str, Any]) -> str:
+def _losses_inside(result: dict[str, Any]) -> str:
     inside = {model: sum(result["inside"][f"{model}_loss"]) for model in MODEL_NAMES}
     return (
         f"{inside['sequence']} of 10 printed sequence losses and {inside['churn']} of 10 printed churn losses lie "
-        "inside the range."
+        "inside the range of the re-runs."
     )
 
 
@@ -94,11 +98,11 @@ def _loss_table(result: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
-def _accuracy_words(result: dict[str, Any]) -> str:
+def _accuracy_text(result: dict[str, Any]) -> str:
     hits = sum(abs(a - 1 / 60) < 1e-6 for a in result["sequence_accuracy"])
     return (
-        f"Accuracy of the sequence model is per step: 0.0167 is one hit in 60, and {hits} of {result['seeds']} re-runs "
-        "give exactly that. Chance is what a model reaches that knows nothing."
+        f"The accuracy of the sequence model is per step: 0.0167 is one hit in 60, and {hits} of {result['seeds']} "
+        "re-runs give exactly that. Chance is the score of random guessing."
     )
 
 
@@ -132,24 +136,23 @@ def _claim_table(result: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
-def _signal_words(result: dict[str, Any]) -> str:
-    found = result["lifelike"]
+def _signal_text(result: dict[str, Any]) -> str:
+    facts = result["lifelike"]
     return (
-        f"The same tiny models (width {found['sequence_width']} and {found['churn_width']}, two heads) on a "
-        f"generated cohort in which there is something to learn: {found['customers']:,} customers, up to "
-        f"{found['max_events']} events each, {found['sequence_epochs']} and {found['churn_epochs']} epochs in batches "
-        f"of {found['batch_size']}, {found['seconds']:.0f} seconds. What it took was data with a pattern in them, and "
-        "more of them; not a larger model. The ceiling is the best that any model can do, computed from the "
-        "generator's own probabilities."
+        f"The same tiny models (width {facts['sequence_width']} and {facts['churn_width']}, two heads) on generated "
+        f"data with patterns to learn: {facts['customers']:,} customers with up to {facts['max_events']} events each, "
+        f"{facts['sequence_epochs']} and {facts['churn_epochs']} epochs in batches of {facts['batch_size']}, "
+        f"{facts['seconds']:.0f} seconds. It took more data, and data with patterns, but no larger model. The "
+        "ceiling is the best expected score of any model, computed from the probabilities of the generator."
     )
 
 
 def _signal_table(result: dict[str, Any]) -> list[list[str]]:
-    found = result["lifelike"]
+    facts = result["lifelike"]
     rows = [["Model", "Figure", "Paper, Table II", "Chance", "Ours", "Ceiling", "passes"]]
     for model, key in (("sequence", "step_accuracy"), ("churn", "accuracy")):
-        claim, ours = result["paper"]["table_2"][model]["accuracy"], found[model][key]
-        numbers = (claim, found[model]["chance"][key], ours, found[model]["ceiling"][key])
+        claim, ours = result["paper"]["table_2"][model]["accuracy"], facts[model][key]
+        numbers = (claim, facts[model]["chance"][key], ours, facts[model]["ceiling"][key])
         rows.append([MODEL_TITLES[model], "accuracy", *(f"{v:.3f}" for v in numbers), "yes" if ours >= claim else "no"])
     return rows
 
@@ -171,8 +174,8 @@ def _text(rows: list[list[Any]]) -> list[list[str]]:
 def markdown(result: dict[str, Any]) -> str:
     """The report as Markdown, without the figures."""
     lines = [f"# {TITLE}", "", _opening(result), ""]
-    for heading, words, table in sections(result):
-        lines += [f"## {heading}", "", words, ""]
+    for heading, text, table in sections(result):
+        lines += [f"## {heading}", "", text, ""]
         if table:
             lines += ["| " + " | ".join(row) + " |" for row in table[:1]]
             lines += ["|" + "---|" * len(table[0])]
@@ -182,11 +185,11 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def page(result: dict[str, Any]) -> str:
-    """The report as one HTML file with its three figures; it needs no network."""
+    """The report as one HTML file with its three figures, which needs no network."""
     import plotly.io as pio
 
     body = [f"<h1>{TITLE}</h1><p>{html.escape(_opening(result))}</p>"]
-    for k, (heading, words, figure) in enumerate(
+    for k, (heading, text, figure) in enumerate(
         (
             ("Figure 1: loss trends", _FIGURE_1, loss_figure(result)),
             ("Figure 2: attention weights", _FIGURE_2, attention_figure(result)),
@@ -194,9 +197,9 @@ def page(result: dict[str, Any]) -> str:
         )
     ):
         drawn = pio.to_html(figure, full_html=False, include_plotlyjs=k == 0, config={"displayModeBar": False})
-        body.append(f"<h2>{heading}</h2>{drawn}<p>{html.escape(words)}</p>")
-    for heading, words, table in sections(result):
-        body.append(f"<h2>{html.escape(heading)}</h2><p>{html.escape(words)}</p>{_html_table(table)}")
+        body.append(f"<h2>{heading}</h2>{drawn}<p>{html.escape(text)}</p>")
+    for heading, text, table in sections(result):
+        body.append(f"<h2>{html.escape(heading)}</h2><p>{html.escape(text)}</p>{_html_table(table)}")
     return f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{TITLE}</title>{_STYLE}</head><body>' + (
         "\n".join(body) + "</body></html>\n"
     )
@@ -212,8 +215,8 @@ _STYLE = (
 
 def _opening(result: dict[str, Any]) -> str:
     return (
-        f"The paper's two models, trained {result['seeds']} times as its Methodology reads, each time on fresh random "
-        f"data, held against every figure it prints. {_count(result)}"
+        f"The two models of the paper, trained {result['seeds']} times as its Methodology describes, each time on new "
+        f"random data, and compared with every printed figure. {_losses_inside(result)}"
     )
 
 
@@ -228,21 +231,21 @@ def _html_table(table: list[list[str]]) -> str:
 # ---- figures ---------------------------------------------------------------------------------------------------------
 
 _FIGURE_1 = (
-    "Each band spans our re-runs, the line in it is their median, the dots are the paper's Table III. Dotted: the loss "
-    "of a model that knows nothing. A training loss below it on random data is memory, not knowledge."
+    "The bands span our re-runs, the solid lines are their medians, and the dots are the paper's Table III. The dotted "
+    "line is the loss of random guessing. On random data, a training loss below it is overfitting."
 )
 _FIGURE_2 = (
-    "How much each step of a plan (row) attends to each past position (column), averaged over heads and the test "
-    "customers of the first re-run. Rows sum to one. On random data the pattern carries no meaning."
+    "Attention of each step of a plan (row) to each past position (column), averaged over heads and the test customers "
+    "of the first re-run. Rows sum to one. On random data the pattern means nothing."
 )
 _FIGURE_3 = (
-    "Share of churners found against share of stayers wrongly flagged, for every threshold, over the test customers of "
-    "all re-runs. On random data the curve follows the diagonal: an AUC of one half is chance."
+    "True positive rate (churners found) against false positive rate (stayers flagged) at every threshold, over the "
+    "test customers of all re-runs. On random data the curve follows the diagonal: an AUC of 0.5 is chance."
 )
 
 
 def loss_figure(result: dict[str, Any]) -> go.Figure:
-    """Figure 1: training loss by epoch, printed and re-run, one panel per model."""
+    """Figure 1: printed and re-run training loss by epoch, one panel per model."""
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
 
@@ -271,13 +274,17 @@ def loss_figure(result: dict[str, Any]) -> go.Figure:
 
 
 def attention_figure(result: dict[str, Any]) -> go.Figure:
-    """Figure 2: attention of the three plan steps over the positions they may see."""
+    """Figure 2: attention of the three plan steps to earlier positions."""
     import plotly.graph_objects as go
 
-    found = result["attention"]
+    attention = result["attention"]
     figure = go.Figure(
         go.Heatmap(
-            z=found["weights"], x=found["columns"], y=found["rows"], colorscale="Blues", colorbar={"title": "weight"}
+            z=attention["weights"],
+            x=attention["columns"],
+            y=attention["rows"],
+            colorscale="Blues",
+            colorbar={"title": "weight"},
         )
     )
     figure.update_yaxes(autorange="reversed", title="predicting")
@@ -286,14 +293,14 @@ def attention_figure(result: dict[str, Any]) -> go.Figure:
 
 
 def roc_figure(result: dict[str, Any]) -> go.Figure:
-    """Figure 3: the ROC curve of the churn model, with the diagonal of chance."""
+    """Figure 3: ROC curve of the churn model, and the diagonal of random guessing."""
     import plotly.graph_objects as go
 
-    found = result["roc"]
+    curve = result["roc"]
     line = {"color": MODEL_COLOURS["churn"]}
     figure = go.Figure(
         [
-            go.Scatter(x=found["fpr"], y=found["tpr"], mode="lines", line=line, name=f"AUC {found['auc']:.3f}"),
+            go.Scatter(x=curve["fpr"], y=curve["tpr"], mode="lines", line=line, name=f"AUC {curve['auc']:.3f}"),
             go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "color": GREY}, name="chance"),
         ]
     )

@@ -1,4 +1,4 @@
-"""The paper's printed figures and its re-run over many seeds; and what it takes to reach its other table.
+"""The paper's printed figures, its re-run over many seeds, and the data that it takes to reach its Table II.
 
 Source: "Transformer Networks for Context-Aware Customer Relationship Management: Generating Personalized Engagement
 Sequences" (Amirthavalli, Brijet, Murugeswari, Gunasundari; received 18 Dec 2024, accepted 26 Feb 2025).
@@ -37,7 +37,7 @@ TABLE_I = (
 """Dataset statistics as printed: data set, users, features."""
 
 TABLE_II = {"sequence": {"accuracy": 0.85, "loss": 0.22}, "churn": {"accuracy": 0.78, "loss": 0.35}}
-"""Model performance metrics as printed first."""
+"""Model performance metrics in the text (first of two tables)."""
 
 TABLE_III = {
     "sequence": (4.0456, 4.0156, 3.9858, 3.9563, 3.9270, 3.8979, 3.8690, 3.8404, 3.8120, 3.7837),
@@ -46,7 +46,7 @@ TABLE_III = {
 """Training loss of epochs 1 to 10 as printed."""
 
 TABLE_IV = {"sequence": {"accuracy": 0.0167, "loss": 3.7837}, "churn": {"accuracy": 0.4000, "loss": 0.7047}}
-"""Model performance metrics as printed last."""
+"""Model performance metrics at the end (second of two tables)."""
 
 SAMPLE_PLAN = (
     "Recommend movie 29",
@@ -55,33 +55,33 @@ SAMPLE_PLAN = (
     "Recommend movie 44",
     "Recommend movie 37",
 )
-"""What the paper prints as the plan "for the first five users": one action for each."""
+"""The plan that the paper prints "for the first five users": one action each."""
 
 CHANCE_LOSS = {"sequence": math.log(50), "churn": math.log(2)}
-"""Loss in nats of a model that knows nothing: 50 actions, two classes."""
+"""Loss in nats of uniform guessing among 50 actions or two classes."""
 
 CONTRADICTIONS = (
     "Table II (accuracy 0.85 and 0.78) and Table IV (0.0167 and 0.4000) are both given as the result after ten epochs; "
-    "no single experiment can have both. The losses of Table III end at Table IV's, so Table IV is the experiment and "
-    "Table II is not.",
+    "no single experiment can give both. The losses of Table III end at those of Table IV, so Table IV is the result "
+    "of the experiment and Table II is not.",
     "The data are drawn at random, so there is nothing to learn: chance is ln 50 = 3.912 nats and 1/50 for the "
-    "sequence model, ln 2 = 0.693 nats and 1/2 for the churn model. A sequence loss that falls to 3.78 memorises 80 "
-    "customers.",
+    "sequence model, ln 2 = 0.693 nats and 1/2 for the churn model. A sequence loss that falls to 3.78 is overfitting "
+    "to the 80 training customers.",
     "0.0167 = 1/60 is one hit in 20 test customers x 3 steps: the accuracy is per step, although the text says that it "
-    "is of the whole plan. 0.4000 is 8 of 20, below chance by luck.",
-    "The churn loss is called a plateau that may be overfitting; it ends above ln 2, the loss of a model that always "
-    "says one half.",
-    "Equations 1 and 2 divide by the summation index (1/i, 1/j); equations 4 to 7 have 1/T and 1/N, which is what is "
-    "meant. Equation 11 writes the AUC as a product of rates; it is the integral of the true positive rate over the "
+    "is of the whole plan. 0.4000 is 8 of 20, below chance by bad luck.",
+    "The text says that the plateau of the churn loss may be overfitting; but the loss ends above ln 2, the loss of a "
+    "model that always predicts 0.5, so the model has learned nothing.",
+    "Equations 1 and 2 divide by the summation index (1/i, 1/j); equations 4 to 7 have 1/T and 1/N, which must be "
+    "meant. Equation 11 prints the AUC as a product of rates; it is the integral of the true positive rate over the "
     "false positive rate.",
     "The sample plan for five users lists five actions, one each, where a plan has three steps.",
 )
-"""Where the paper contradicts itself, in plain sentences."""
+"""Contradictions within the paper, one plain sentence or two each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """One model trained and scored: train_loss per epoch in nats; scores on the test customers, rows `test`."""
+    """A trained and scored model: train_loss per epoch in nats; scores on the test customers, rows `test`."""
 
     train_loss: tuple[float, ...]
     scores: dict[str, Any]
@@ -93,38 +93,38 @@ class Fitted:
 
 
 def rerun(seeds: int, *, device: str = "auto", say: Say | None = None) -> dict[str, Any]:
-    """Train the paper's two models on `seeds` fresh cohorts; returns the content of `paper.json`.
+    """Train the paper's two models on `seeds` generated cohorts; returns the content of `paper.json`.
 
-    Data and weights change with the seed, as they must have between the paper's run and anybody else's.
+    Data and initial weights change with the seed, because those of the paper are unknown.
     """
     result: dict[str, Any] = {}
     for result in rerun_steps(seeds, device=device):
         if say is not None:
-            ends = ", ".join(f"{model} loss {result[f'{model}_loss'][-1][-1]:.4f}" for model in MODEL_NAMES)
-            say(f"seed {result['seeds']} of {seeds}: {ends}")
+            last = ", ".join(f"{model} loss {result[f'{model}_loss'][-1][-1]:.4f}" for model in MODEL_NAMES)
+            say(f"seed {result['seeds']} of {seeds}: {last}")
     return result | {"lifelike": lifelike(device=device)}
 
 
 def rerun_steps(seeds: int, *, device: str = "auto") -> Iterator[dict[str, Any]]:
-    """After each seed the content of `paper.json` over the seeds so far, without its part `lifelike`."""
+    """Yield after each seed the content of `paper.json` for the seeds so far, without its part `lifelike`."""
     losses: dict[ModelName, list[tuple[float, ...]]] = {m: [] for m in MODEL_NAMES}
     accuracy: dict[ModelName, list[float]] = {m: [] for m in MODEL_NAMES}
     churn: list[ChurnPredictions] = []
-    shown: dict[str, Any] = {"ceiling": noise_ceiling()}
+    extras: dict[str, Any] = {"ceiling": noise_ceiling()}
     for seed, cohort, fitted in replications(seeds, device=device):
         churn.append(fitted["churn"].predictions)  # type: ignore[arg-type]  # the churn model predicts churn
         if seed == 0:
-            shown["sample_plans"] = sample_plans(cohort, fitted["sequence"])
-            shown["attention"] = step_attention(cohort, fitted["sequence"])
+            extras["sample_plans"] = sample_plans(cohort, fitted["sequence"])
+            extras["attention"] = step_attention(cohort, fitted["sequence"])
         for model in MODEL_NAMES:
             losses[model].append(fitted[model].train_loss)
             key = "step_accuracy" if model == "sequence" else "accuracy"
             accuracy[model].append(fitted[model].scores[key])
-        yield {**_content(losses, accuracy), "roc": roc(churn), **shown}
+        yield {**_content(losses, accuracy), "roc": roc(churn), **extras}
 
 
 def _content(losses: dict[ModelName, list[tuple[float, ...]]], accuracy: dict[ModelName, list[float]]) -> dict:
-    """Losses (seeds x epochs) and accuracies (seeds) beside what is printed, and whether that lies inside."""
+    """Losses (seeds x epochs) and accuracies (seeds), the printed ones, and whether those lie inside the range."""
     return {
         "seeds": len(accuracy["sequence"]),
         **{f"{model}_loss": [list(row) for row in losses[model]] for model in MODEL_NAMES},
@@ -149,7 +149,7 @@ def _content(losses: dict[ModelName, list[tuple[float, ...]]], accuracy: dict[Mo
 
 
 def noise_ceiling() -> dict[str, float]:
-    """What the best possible models reach on the paper's data: chance, by the generator's own probabilities."""
+    """Expected scores of the best possible models on the paper's data, from the generator's probabilities: chance."""
     cohort, truth = generate(ScenarioSettings(scenario="paper"))
     sequence, churn = sequence_ceiling(truth, cohort), churn_ceiling(churn_p(truth, cohort))
     return {
@@ -172,7 +172,7 @@ def printed() -> dict[str, Any]:
 
 
 def replications(seeds: int, *, device: str = "auto") -> Iterator[tuple[int, Cohort, dict[ModelName, Fitted]]]:
-    """The paper's experiment once per seed: a fresh cohort, both models, ten full-batch epochs."""
+    """Run the paper's experiment once per seed: a new cohort, both models, ten full-batch epochs."""
     for seed in range(seeds):
         cohort, _ = generate(ScenarioSettings(scenario="paper", seed=seed))
         config = replace(preset("paper"), seed=seed, device=device)  # type: ignore[arg-type]  # RunConfig checks it
@@ -180,7 +180,11 @@ def replications(seeds: int, *, device: str = "auto") -> Iterator[tuple[int, Coh
 
 
 def fit_once(cohort: Cohort, config: RunConfig) -> dict[ModelName, Fitted]:
-    """Train and score every model of the configuration in memory, on the configuration's own split."""
+    """Train and score each model of the configuration in memory, on the split of the configuration.
+
+    DIFF from paper, Experimental Setup: the accuracy reported for the sequence model is per step, because the printed
+    0.0167 is one hit in 60 steps; the text says that it is of the whole plan.
+    """
     from crm_models.inference.decoding import churn_probabilities, sequence_predictions
     from crm_models.training.loop import TrainingState, train
     from crm_models.training.objectives import TrainingData
@@ -214,11 +218,11 @@ def fit_once(cohort: Cohort, config: RunConfig) -> dict[ModelName, Fitted]:
     return fitted
 
 
-# ---- what the report shows beside the losses -------------------------------------------------------------------------
+# ---- sample plans, attention and ROC curve ---------------------------------------------------------------------------
 
 
 def sample_plans(cohort: Cohort, fitted: Fitted, users: int = 5) -> list[list[Any]]:
-    """[user, [three actions]] of the first users: plans for use, from their five ratings."""
+    """[user, [three actions]] of the first users: plans from their five ratings."""
     from crm_models.inference.decoding import decode_plans
 
     plans = decode_plans(fitted.module, fitted.arrays, fitted.encoder, np.arange(users))
@@ -228,16 +232,16 @@ def sample_plans(cohort: Cohort, fitted: Fitted, users: int = 5) -> list[list[An
 
 
 def step_attention(cohort: Cohort, fitted: Fitted) -> dict[str, Any]:
-    """Attention of each plan step over the positions it may see, averaged over heads and test customers.
+    """Attention of each plan step to earlier positions, averaged over heads and test customers.
 
-    rows: what is being predicted. columns: the five ratings and the first two steps. weights: rows sum to one.
+    rows: the predicted step. columns: the five ratings and the first two steps. weights: rows sum to one.
     """
     import torch
 
     from crm_models.models.batches import outcome_batch
 
-    found = only(outcomes(cohort), fitted.test)
-    batch, _, length = outcome_batch(fitted.arrays, found, np.arange(len(found.rows)), N_RATINGS)
+    test = only(outcomes(cohort), fitted.test)
+    batch, _, length = outcome_batch(fitted.arrays, test, np.arange(len(test.rows)), N_RATINGS)
     with torch.inference_mode():
         weights = fitted.module(batch.to(next(fitted.module.parameters()).device), need_weights=True).weights[-1]
     assert (length == N_RATINGS).all()
@@ -247,36 +251,36 @@ def step_attention(cohort: Cohort, fitted: Fitted) -> dict[str, Any]:
 
 
 def roc(predictions: list[ChurnPredictions]) -> dict[str, Any]:
-    """The ROC curve over the test customers of all re-runs together: `fpr`, `tpr`, `auc`."""
-    together = ChurnPredictions(
+    """ROC curve over the test customers of all re-runs together: `fpr`, `tpr`, `auc`."""
+    pooled = ChurnPredictions(
         customer_id=np.concatenate([p.customer_id for p in predictions]),
         churned=np.concatenate([p.churned for p in predictions]),
         churn_p=np.concatenate([p.churn_p for p in predictions]),
     )
-    table = roc_table(together)
-    auc = auc_with_interval(together.churned, together.churn_p).value
+    table = roc_table(pooled)
+    auc = auc_with_interval(pooled.churned, pooled.churn_p).value
     return {"fpr": table["fpr"].round(6).tolist(), "tpr": table["tpr"].round(6).tolist(), "auc": round(auc, 6)}
 
 
 def lifelike(
     signal: float = 1.0, *, customers: int | None = None, seed: int = 0, device: str = "auto"
 ) -> dict[str, Any]:
-    """The same tiny models where there is something to learn: what they reach, the ceiling, and what it took.
+    """Train the same tiny models on data with patterns: their scores, the ceiling, and the size of the experiment.
 
-    customers: `TINY_CUSTOMERS` where None. train_loss of each model: that of its last epoch, in nats.
+    customers: None for `TINY_CUSTOMERS`. train_loss of each model: loss of its last epoch, in nats.
 
-    DIFF from paper, Experimental Setup: more customers, longer histories, more epochs, mini-batches, and the loss at
-    every position. The shape of both models is the paper's; the churn model also reads behaviour features, which the
-    paper asks for in its Future Directions.
+    DIFF from paper, Experimental Setup: more customers, longer histories, more epochs, mini-batches, and every event
+    a target. Both models have the paper's shape; the sequence model gets a profile token and the churn model behaviour
+    features, which the paper proposes in its Future Directions.
     """
     began = time.perf_counter()
     size = customers or TINY_CUSTOMERS
     cohort, truth = generate(ScenarioSettings(scenario="lifelike", customers=size, signal=signal, seed=seed))
     config = tiny_config(seed, device)
     fitted = fit_once(cohort, config)
-    found = only(outcomes(cohort), fitted["sequence"].test)
+    test = only(outcomes(cohort), fitted["sequence"].test)
     n_history = np.zeros(cohort.n_customers, np.int64)
-    n_history[found.rows] = found.n_history
+    n_history[test.rows] = test.n_history
     n_actions, churn_rate = possible_actions(cohort), float(np.nanmean(cohort.labels[fitted["churn"].test]))
     return {
         "signal": signal,
@@ -292,7 +296,7 @@ def lifelike(
         | {
             "train_loss": fitted["sequence"].train_loss[-1],
             "chance": sequence_chance(n_actions),
-            "ceiling": sequence_ceiling(truth, cohort, rows=found.rows, n_history=n_history),
+            "ceiling": sequence_ceiling(truth, cohort, rows=test.rows, n_history=n_history),
         },
         "churn": fitted["churn"].scores
         | {
@@ -307,7 +311,10 @@ TINY_CUSTOMERS = 5_000
 
 
 def tiny_config(seed: int, device: str = "auto") -> RunConfig:
-    """The paper's shapes, trained the way that works."""
+    """Configuration of `lifelike`: the paper's model shapes with training settings that learn.
+
+    DIFF from paper, Model Training: learning rate 1e-2 on one cycle in mini-batches, AdamW in place of L2.
+    """
     paper_config = preset("paper")
     fitting: dict[str, Any] = {
         "batch_size": 64,
@@ -329,13 +336,13 @@ def tiny_config(seed: int, device: str = "auto") -> RunConfig:
 
 
 def only(found: Outcomes, rows: np.ndarray) -> Outcomes:
-    """The outcomes of the customers `rows` alone."""
-    own = np.isin(found.rows, rows)
-    return Outcomes(rows=found.rows[own], n_history=found.n_history[own], n_outcome=found.n_outcome[own])
+    """The outcomes of the customers `rows`."""
+    keep = np.isin(found.rows, rows)
+    return Outcomes(rows=found.rows[keep], n_history=found.n_history[keep], n_outcome=found.n_outcome[keep])
 
 
 def verdict(result: dict[str, Any]) -> str:
-    """One line on how the printed losses compare with the re-runs."""
+    """One line that compares the printed losses with those of the re-runs."""
     inside = {model: sum(result["inside"][f"{model}_loss"]) for model in MODEL_NAMES}
     return (
         f"{inside['sequence']} of 10 sequence losses and {inside['churn']} of 10 churn losses of Table III lie inside "
@@ -348,5 +355,5 @@ def _inside(value: float, over_seeds: list[float]) -> bool:
 
 
 def _inside_each(values: tuple[float, ...], rows: list[tuple[float, ...]]) -> list[bool]:
-    """For each epoch, whether the printed loss lies between the lowest and the highest over the seeds."""
+    """For each epoch, whether the printed loss is between the lowest and the highest over the seeds."""
     return [_inside(value, [row[k] for row in rows]) for k, value in enumerate(values)]
