@@ -1,4 +1,4 @@
-"""What the cohort page shows: a generator, the profile of the current cohort, its data check, the saved cohorts."""
+"""Sections of the cohort page: generator, current cohort with data check and profile, saved cohorts."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from dashboard.panels.upload import findings, take
 from dashboard.state import places, session, store
 
 SCENARIOS = {
-    "lifelike": "Customers in hidden segments, with profiles, histories and churn that follow from them. The best "
-    "possible score is known exactly.",
-    "paper": "The paper's own data: 50 films, five ratings each, everything at random. There is nothing to learn.",
+    "lifelike": "Customers in hidden segments that determine their profiles, histories and churn. The best possible "
+    "score is known exactly.",
+    "paper": "The paper's data: 50 films, five random ratings per customer. There is nothing to learn.",
 }
 TOP_ACTIONS = 15
 TOP_FEATURES = 4
 MILLION = 1_000_000
-"""From here on a count does not fit its box, and is shown in millions."""
+"""Counts from here on are shown in millions, because they do not fit the metric."""
 BY_CHURN = """
-Each bar is the share of customers with this value who left; the dotted line is the share among all. Bars far from the
-line tell something about leaving. A bar of a few customers may be chance: **Numbers** says how many there are. A
-feature that separates nearly all leavers was perhaps only known after they left; leave it out then.
+Each bar is the churn rate of customers with this value; the dotted line is the overall churn rate. Bars far from the
+line show that the feature is related to churn. A bar of a few customers may be chance: **Numbers** shows how many there
+are. A feature that separates nearly all churned customers may record the outcome; if so, leave it out.
 """
 
 
-# ---- ways to a cohort ------------------------------------------------------------------------------------------------
+# ---- generator -------------------------------------------------------------------------------------------------------
 
 
 def generate() -> None:
-    """Scenario, customers, signal, seed; and the button."""
+    """Draw the generator: scenario, customers, signal, seed and the button."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         scenario = st.selectbox(
             "Scenario", list(SCENARIOS), key="generate_scenario", persist_state="session", width=160
@@ -58,7 +58,7 @@ def generate() -> None:
             key="generate_signal",
             persist_state="session",
             disabled=scenario == "paper",
-            help="How much there is to learn: 0 is pure chance, 1 is all that the scenario holds.",
+            help="How much there is to learn: 0 is pure chance, 1 is the full signal of the scenario.",
             width=150,
         )
         seed = st.number_input(
@@ -67,23 +67,26 @@ def generate() -> None:
         name = st.text_input("Name", key="generate_name", placeholder="automatic", max_chars=48, width=140)
     st.caption(SCENARIOS.get(scenario, ""))
     if st.button("Generate cohort", type="primary", icon=":material/casino:"):
-        with widgets.guarded("The cohort could not be generated:"), st.spinner("Drawing customers and their histories"):
-            made = places.new_name(name or f"{scenario}-{int(customers)}", places.cohorts_folder())
+        with (
+            widgets.guarded("The cohort could not be generated:"),
+            st.spinner("Generating customers and their histories"),
+        ):
+            folder_name = places.new_name(name or f"{scenario}-{int(customers)}", places.cohorts_folder())
             workflow.generate(
-                places.cohorts_folder() / made,
+                places.cohorts_folder() / folder_name,
                 scenario=scenario,
                 customers=min(int(customers), store.MAX_GENERATED),
                 signal=0.0 if scenario == "paper" else float(signal),
                 seed=int(seed),
             )
-            take(made)
+            take(folder_name)
 
 
 # ---- the current cohort ----------------------------------------------------------------------------------------------
 
 
 def about(cohort: store.CohortCard) -> None:
-    """The cohort in five figures, and where it comes from."""
+    """Draw five metrics of the cohort, its source and its import notes."""
     facts = cohort.facts
     st.header(f"Current cohort: {widgets.plain(cohort.name)}", anchor=False)
     with st.grid(5, min_column_width=130):
@@ -92,23 +95,26 @@ def about(cohort: store.CohortCard) -> None:
             st.metric(name, f"{count / MILLION:.2f} M" if exact else f"{count:,}", border=True, help=exact)
         st.metric("Different actions", f"{facts.actions:,}", border=True)
         st.metric(
-            "Churn rate", widgets.share(facts.churn_rate), border=True, help="Among customers whose churn is known."
+            "Churn rate",
+            widgets.share(facts.churn_rate),
+            border=True,
+            help="Share of churned customers among those whose churn is known.",
         )
         st.metric("Churn known for", widgets.share(facts.labelled / max(facts.customers, 1), 0), border=True)
-    told = cohort.about
-    when = f" History up to {str(told['as_of'])[:10]}." if told.get("as_of") else ""
-    st.caption(f"Source: {widgets.plain(told['source'])}.{when}")
-    with st.expander(f"Notes on how it came in ({len(told['notes'])})", icon=":material/notes:"):
-        for note in told["notes"] or ["Nothing was left out."]:
+    about = cohort.about
+    as_of = f" History up to {str(about['as_of'])[:10]}." if about.get("as_of") else ""
+    st.caption(f"Source: {widgets.plain(about['source'])}.{as_of}")
+    with st.expander(f"Import notes ({len(about['notes'])})", icon=":material/notes:"):
+        for note in about["notes"] or ["No data was left out."]:
             st.markdown(f"- {widgets.plain(note)}")
 
 
 def profile(cohort: store.CohortCard) -> None:
-    """Action mix, history lengths, recency, features by churn, segments."""
-    slot = st.container()
-    with slot.skeleton(height=320):
+    """Draw action mix, history lengths, recency, segments, and features by churn."""
+    container = st.container()
+    with container.skeleton(height=320):
         facts = store.cohort_profile(cohort.name)
-    with slot:
+    with container:
         grid = st.grid(2, min_column_width=widgets.CHART_WIDTH)
         with grid.cell():
             _action_mix(facts.actions)
@@ -125,14 +131,14 @@ def profile(cohort: store.CohortCard) -> None:
 def _action_mix(actions: pd.DataFrame) -> None:
     top = actions[actions["events"] > 0].head(TOP_ACTIONS)
     if top.empty:
-        widgets.empty_state("timeline", "No interactions", "This cohort holds profiles only.")
+        widgets.empty_state("timeline", "No interactions", "This cohort has only customer profiles.")
         return
-    rest = int((actions["events"] > 0).sum()) - len(top)
+    hidden = int((actions["events"] > 0).sum()) - len(top)
     widgets.chart(
         cohort_charts.bars(
             top["label"].to_list(),
             top["events"].to_list(),
-            title="What happened" + (f" (top {len(top)} of {len(top) + rest:,} actions)" if rest else ""),
+            title="Events by action" + (f" (top {len(top)} of {len(top) + hidden:,} actions)" if hidden else ""),
             unit="events",
             total=float(actions["events"].sum()),
             hover=[f"{n:,} customers" for n in top["customers"]],
@@ -140,8 +146,8 @@ def _action_mix(actions: pd.DataFrame) -> None:
         key="actions",
         alt="Events by action, most frequent first",
         table=actions,
-        note="How often each action happened to anybody. Actions that are much more frequent than the others are easy "
-        "to predict: a model has to beat the guess that they come next. Rare ones it hardly learns.",
+        note="How often each action occurred. Actions that are much more frequent than the others are easy to predict, "
+        "so a model must beat the guess that they come next. It hardly learns rare actions.",
     )
 
 
@@ -151,7 +157,7 @@ def _history(facts: Any) -> None:
         cohort_charts.columns(
             table["events"],
             table["customers"],
-            title="How long the histories are",
+            title="Length of histories",
             x="events per customer",
             unit="customers",
             rate=table["churn_rate"],
@@ -159,8 +165,9 @@ def _history(facts: Any) -> None:
         key="history",
         alt="Customers by number of events, with their churn rate",
         table=table,
-        note="How many customers have how many events, before the cut-off. Customers with none or one give a sequence "
-        "model nothing to go by; they get a fallback plan, labelled as such. The red line is their churn rate.",
+        note="Number of customers by number of events before the cut-off. With no event or only one, a sequence model "
+        "has nothing to learn from; these customers get a fallback plan, labelled as such. The red line is the churn "
+        "rate.",
     )
 
 
@@ -170,7 +177,7 @@ def _recency(facts: Any) -> None:
         cohort_charts.columns(
             table["since"],
             table["customers"],
-            title="How long ago the last event was",
+            title="Time since the last event",
             x=f"{facts.time_unit} since the last event",
             unit="customers",
             rate=table["churn_rate"],
@@ -178,8 +185,8 @@ def _recency(facts: Any) -> None:
         key="recency",
         alt="Customers by time since their last event, with their churn rate",
         table=table,
-        note="Seen from the cut-off, or from the last event of all. A churn rate that climbs to the right says that "
-        "silence is a warning.",
+        note="Measured from the cut-off, or from the last event in the data. If the churn rate rises to the right, "
+        "inactivity is a warning sign.",
     )
 
 
@@ -202,7 +209,7 @@ def _segments(facts: Any) -> None:
         key="segments",
         alt="Customers by segment",
         table=table,
-        note="Each customer is placed by how lately and how often something happened, both cut at the median: "
+        note="Customers are grouped by recency and frequency of their events, each split at the median: "
         + "; ".join(f"**{s}**: {m}" for s, m in zip(table["segment"], table["meaning"], strict=True))
         + ".",
     )
@@ -218,7 +225,7 @@ def _features(cohort: store.CohortCard, facts: Any) -> None:
         order,
         default=order[:TOP_FEATURES],
         key=f"features_{cohort.name}",
-        help="Those whose groups differ most in churn come first.",
+        help="Sorted by how much churn differs between their groups.",
     )
     grid = st.grid(2, min_column_width=widgets.CHART_WIDTH)
     for k, feature in enumerate(picked):
@@ -235,20 +242,20 @@ def _features(cohort: store.CohortCard, facts: Any) -> None:
 
 
 def data_check(cohort: store.CohortCard) -> None:
-    """What will hurt before anything is trained."""
-    slot = st.container()
-    with slot.skeleton(height=80):
-        found = store.findings(cohort.name)
-    with slot:
-        findings(found)
+    """Draw the problems that the data check found in the cohort."""
+    container = st.container()
+    with container.skeleton(height=80):
+        problems = store.findings(cohort.name)
+    with container:
+        findings(problems)
 
 
 def saved(cohort: store.CohortCard) -> None:
-    """All cohorts, with the choice between them and a way to delete the current one."""
+    """Draw the list of saved cohorts, buttons to switch between them, and one to delete the current cohort."""
     st.header("Saved cohorts", anchor=False)
     rows = []
     for name in store.cohort_names():
-        with widgets.guarded(f"{widgets.plain(name)} cannot be read:"):
+        with widgets.guarded(f"{widgets.plain(name)} could not be read:"):
             card = store.cohort_card(name)
             rows.append(
                 {
@@ -283,10 +290,7 @@ def saved(cohort: store.CohortCard) -> None:
         with st.popover(f"Delete {widgets.plain(cohort.name)}", icon=":material/delete:"):
             runs = len(store.run_cards(cohort.name))
             busy = any(job.job.cohort == cohort.name for job in store.work())
-            st.markdown(
-                f"Delete **{widgets.plain(cohort.name)}** for good? "
-                + (f"Its {runs} runs stay, but can no longer be evaluated." if runs else "It has no runs.")
-            )
+            st.markdown(f"Delete **{widgets.plain(cohort.name)}** for good? " + _runs_kept(runs))
             st.button(
                 "Yes, delete it",
                 type="primary",
@@ -294,5 +298,12 @@ def saved(cohort: store.CohortCard) -> None:
                 on_click=store.delete_cohort,
                 args=(cohort.name,),
                 disabled=busy,
-                help="Something is being trained on it; stop that first." if busy else None,
+                help="A job uses this cohort. Stop it first." if busy else None,
             )
+
+
+def _runs_kept(n: int) -> str:
+    """What happens to the runs of a deleted cohort."""
+    if n == 0:
+        return "It has no runs."
+    return ("Its run is kept" if n == 1 else f"Its {n} runs are kept") + ", but can no longer be evaluated."

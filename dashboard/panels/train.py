@@ -1,4 +1,4 @@
-"""What the training page shows of trainings to come and under way; those that have ended are in `run_panels`."""
+"""Trainings on the training page: starting one, the current one, the queue and failures. Ended ones are in `runs`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AWAITED = "first_point_awaited"
 
 @st.fragment(run_every="60s")
 def be_ready() -> None:
-    """Keep a runner warm while this page is open, so that a click becomes a point on the chart in about two seconds."""
+    """Keep a worker ready while this page is open: the first point then appears about two seconds after the click."""
     store.jobs().warm_up()
 
 
@@ -28,7 +28,7 @@ def be_ready() -> None:
 
 
 def live() -> None:
-    """The training under way and those that wait, of any cohort; polls only while there is one."""
+    """Draw the current training and the waiting ones, of all cohorts; polls only while there are any."""
     _show_what_ended()
     st.session_state[store.PULSE] = store.pulse()
     st.session_state[AWAITED] = awaited = _first_point_awaited()
@@ -36,30 +36,30 @@ def live() -> None:
 
 
 def _first_point_awaited() -> bool:
-    """Whether a training has begun and its first epoch is not there yet: somebody looks at an empty chart."""
-    at_work = [job.job.run for job in store.work() if job.state == "training" and job.job.task != "tune"]
-    return any((card := store.run_card(run)) is None or not card.status.epochs for run in at_work)
+    """Whether the current training has no epoch yet, so that the viewer is looking at an empty chart."""
+    current = [job.job.run for job in store.work() if job.state == "training" and job.job.task != "tune"]
+    return any((card := store.run_card(run)) is None or not card.status.epochs for run in current)
 
 
 def _show_what_ended() -> None:
-    """Whoever watched a training, or a search, finds it (its best trial) opened below when it has ended."""
-    state, at_work = st.session_state, [job.job.run for job in store.work() if job.state != "waiting"]
+    """When a watched training or search has ended, select its run (the best trial of a search) in the list below."""
+    state, current = st.session_state, [job.job.run for job in store.work() if job.state != "waiting"]
     watched = state.get(session.WATCHED)
-    if watched and watched not in at_work:
+    if watched and watched not in current:
         search = tune_store.search(watched)
         ended = search.best.run if search is not None and search.best is not None else watched
         if store.run_card(ended) is not None:
             state[run_panels.LOOKED_AT] = [ended]
-    state[session.WATCHED] = at_work[0] if at_work else None
+    state[session.WATCHED] = current[0] if current else None
 
 
 def _live() -> None:
     now = store.pulse()
     if st.session_state.get(store.PULSE) != now:
         st.session_state[store.PULSE] = now
-        st.rerun()  # something began or ended: the whole page changes
+        st.rerun()  # a job started or ended, which changes the whole page
     if why := store.jobs().trouble():
-        widgets.error_box(why, "Jobs wait, but the process that trains does not start:")
+        widgets.error_box(why, "Jobs are waiting, but the training process does not start:")
     for job in store.work():
         if job.state == "waiting":
             with st.container(border=True, horizontal=True, vertical_alignment="center"):
@@ -76,7 +76,7 @@ def _live() -> None:
             _under_way(job)
     if st.session_state.get(AWAITED) and not _first_point_awaited():
         st.session_state[AWAITED] = False
-        st.rerun()  # the point is drawn; from here on the page looks less often
+        st.rerun()  # the first point is drawn, so the page can poll less often
 
 
 def _under_way(job: store.JobAtWork) -> None:
@@ -95,21 +95,24 @@ def _under_way(job: store.JobAtWork) -> None:
                     key="stop",
                     icon=":material/stop_circle:",
                     disabled=asked,
-                    help="Ends within a second or two; the best weights so far are kept and can be used.",
+                    help="Ends within a second or two. The best weights so far are kept and can be used.",
                 ):
                     store.jobs().stop(job.job.run)
                     st.rerun(scope="fragment")
         if run is None:
-            st.progress(0.0, text="Starting: loading the libraries and the customers")
+            st.progress(0.0, text="Starting: loading libraries and customers")
             return
         if job.state == "training":
             share, left = progress(run.config, run.status.epochs, _expected(run))
             done = run.status.epochs[-1] if run.status.epochs else None
-            where = f"{done.model} model, epoch {done.epoch} of {done.n_epochs}" if done else "first epoch"
-            rest = f", about {widgets.duration(left)} left at most" if done else ""
-            st.progress(min(share, 1.0), text=f"{where}{rest}")
+            position = f"{done.model} model, epoch {done.epoch} of {done.n_epochs}" if done else "first epoch"
+            time_left = f", at most about {widgets.duration(left)} left" if done else ""
+            st.progress(min(share, 1.0), text=f"{position}{time_left}")
         else:
-            st.progress(1.0, text="Trained. Now the report on held-out customers, and everybody's risk and plan.")
+            st.progress(
+                1.0,
+                text="Trained. Now evaluating on held-out customers, then scoring all customers.",
+            )
         loss_panels.curves(run, "live")
 
 
@@ -125,31 +128,29 @@ def _expected(run: store.RunCard) -> Estimate:
 
 
 def what_can_be_trained(cohort: store.CohortCard) -> None:
-    """A word on what this cohort cannot train."""
+    """Draw a note on models that this cohort cannot train."""
     if not cohort.facts.interactions:
         st.info("This cohort has no interactions, so only the churn model will be trained.", icon=":material/info:")
     if not cohort.facts.labelled:
-        st.info(
-            "Churn is not known for anybody here, so only the sequence model will be trained.", icon=":material/info:"
-        )
+        st.info("This cohort has no churn labels, so only the sequence model will be trained.", icon=":material/info:")
 
 
 def time_it_takes(cohort: store.CohortCard, wanted: Wanted) -> None:
-    """The estimated time, and what it rests on."""
-    made = estimate(
+    """Draw the estimated training time and its basis."""
+    prediction = estimate(
         wanted.config,
         customers=cohort.facts.customers,
         events_each=_events_each(cohort.name),
         past=_past(),
     )
-    basis = "from earlier runs of this shape on this machine" if made.measured else "a rough guess: no such run yet"
+    basis = "from similar runs on this machine" if prediction.measured else "a rough guess, no similar run yet"
     st.caption(
-        f":material/timer: At most about {widgets.duration(made.seconds)} ({basis}); early stopping may end sooner."
+        f":material/timer: At most about {widgets.duration(prediction.seconds)} ({basis}), less with early stopping."
     )
 
 
 def start(cohort: store.CohortCard, wanted: Wanted) -> None:
-    """Queue the training the viewer asked for."""
+    """Queue the training that the viewer set up."""
     name = store.start_run(
         cohort.name,
         arguments=wanted.arguments,
@@ -157,7 +158,7 @@ def start(cohort: store.CohortCard, wanted: Wanted) -> None:
         wish=wanted.name or f"{cohort.name}-{wanted.config.preset}",
     )
     store.jobs().wait_until_taken(name)
-    st.toast(f"{widgets.plain(name)} is on its way", icon=":material/play_arrow:")
+    st.toast(f"{widgets.plain(name)} added to the queue", icon=":material/play_arrow:")
 
 
 def _events_each(cohort_name: str) -> float:
@@ -168,13 +169,14 @@ def _events_each(cohort_name: str) -> float:
     return facts.interactions / max(facts.customers, 1)
 
 
-def _past(without: str = "") -> list[Any]:
-    ended = [run for run in store.run_cards() if run.usable and run.run_id != without]
-    return [past_run(run.about, run.result or {}, _events_each(run.cohort)) for run in ended[:20]]
+def _past(exclude: str = "") -> list[Any]:
+    """Facts on the last 20 usable runs, for the estimate."""
+    usable = [run for run in store.run_cards() if run.usable and run.run_id != exclude]
+    return [past_run(run.about, run.result or {}, _events_each(run.cohort)) for run in usable[:20]]
 
 
 def failures(cohort: store.CohortCard) -> None:
-    """Trainings that never began, with the reason."""
+    """Draw the trainings that failed to start, with the reason."""
     for failed in store.failures():
         if failed.job.cohort != cohort.name or failed.job.task == "score":
             continue

@@ -1,4 +1,4 @@
-"""The settings of a training as widgets, and what they make: options of the `train` command."""
+"""Form for the settings of a training; it returns them as options of the `train` command."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from crm_models.core.presets import preset
 from crm_models.core.schema import PRESET_NAMES
 
 PRESETS = {
-    "paper": "The paper as it is read: tiny models, one update per epoch, ten epochs. Takes seconds; learns little.",
-    "standard": "What works: validation loss decides when to stop, mini-batches, an ensemble for churn. Takes minutes.",
-    "strong": "A wider sequence model, three churn models averaged, longer histories. Takes several times as long.",
+    "paper": "As in the paper: small models, one update per epoch, ten epochs. Takes seconds and learns little.",
+    "standard": "Recommended: mini-batches, early stopping on the validation loss, a churn ensemble. Takes minutes.",
+    "strong": "Wider sequence model, average of three churn models, longer histories. Takes several times as long.",
 }
 MODELS = {"both": "Both", "sequence": "Sequence (next actions)", "churn": "Churn (risk)"}
 MAX_EPOCHS = 500
@@ -23,7 +23,7 @@ MAX_EPOCHS = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """One setting on the screen. path: as in `--set`; low, high, step: of a number; choices: of a closed set."""
+    """A setting in the form. path: as in `--set`; low, high, step: range of a number; choices: allowed values."""
 
     path: str
     label: str
@@ -35,50 +35,89 @@ class Setting:
 
 
 SEQUENCE = (
+    Setting(path="sequence.d_model", label="Width", help="Size of the vector for each event.", low=8, high=512, step=8),
+    Setting(path="sequence.n_blocks", label="Blocks", help="Number of stacked attention layers.", low=1, high=8),
     Setting(
-        path="sequence.d_model", label="Width", help="Numbers per event inside the model.", low=8, high=512, step=8
-    ),
-    Setting(path="sequence.n_blocks", label="Blocks", help="Attention layers on top of each other.", low=1, high=8),
-    Setting(path="sequence.n_heads", label="Heads", help="Parallel attentions; must divide the width.", low=1, high=16),
-    Setting(
-        path="sequence.d_feedforward", label="Feed-forward width", help="Inside each block.", low=8, high=2048, step=8
+        path="sequence.n_heads", label="Heads", help="Parallel attention heads. Must divide the width.", low=1, high=16
     ),
     Setting(
-        path="sequence.max_events", label="Events seen", help="The most recent events that count.", low=1, high=500
+        path="sequence.d_feedforward",
+        label="Feed-forward width",
+        help="Width of the feed-forward layer in each block.",
+        low=8,
+        high=2048,
+        step=8,
     ),
-    Setting(path="sequence.dropout", label="Dropout", help="Share switched off while learning.", high=0.8, step=0.05),
-    Setting(path="sequence.use_profile", label="Uses the profile", help="Customer features beside the history."),
-    Setting(path="sequence.use_time", label="Uses time gaps", help="Time between events."),
-    Setting(path="sequence.use_value", label="Uses values", help="Ratings or amounts."),
-    Setting(path="sequence.use_action_features", label="Uses action features", help="Category, rating, sentiment, ..."),
+    Setting(
+        path="sequence.max_events",
+        label="Events seen",
+        help="Number of most recent events that the model uses.",
+        low=1,
+        high=500,
+    ),
+    Setting(
+        path="sequence.dropout", label="Dropout", help="Share of units disabled during training.", high=0.8, step=0.05
+    ),
+    Setting(path="sequence.use_profile", label="Use profile", help="Customer features in addition to the history."),
+    Setting(path="sequence.use_time", label="Use time gaps", help="Time between events."),
+    Setting(path="sequence.use_value", label="Use values", help="Ratings or amounts."),
+    Setting(path="sequence.use_action_features", label="Use action features", help="Category, rating, sentiment, ..."),
     Setting(
         path="sequence.use_transition_prior",
-        label="Starts from follow-ups",
-        help="Scores start from what usually follows the last action; the model learns what differs.",
+        label="Transition prior",
+        help="Scores start from what usually follows the last action. The model learns the difference.",
     ),
     Setting(
         path="sequence.use_repeat_bias",
         label="Repeat bias",
-        help="Actions already in the history become more or less likely: bought again, or never seen twice.",
+        help="Makes actions in the history more or less likely, for repeat purchases or things done only once.",
     ),
 )
 CHURN = (
-    Setting(path="churn.d_model", label="Width", help="Numbers per feature or event.", low=8, high=512, step=8),
-    Setting(path="churn.n_blocks", label="Blocks", help="Attention layers on top of each other.", low=1, high=8),
-    Setting(path="churn.n_heads", label="Heads", help="Parallel attentions; must divide the width.", low=1, high=16),
     Setting(
-        path="churn.d_feedforward", label="Feed-forward width", help="Inside each block.", low=8, high=2048, step=8
+        path="churn.d_model",
+        label="Width",
+        help="Size of the vector for each feature or event.",
+        low=8,
+        high=512,
+        step=8,
     ),
-    Setting(path="churn.n_members", label="Ensemble members", help="Inside one model; 1: none.", low=1, high=16),
-    Setting(path="churn.ensemble_size", label="Models", help="Whole models, averaged; each takes time.", low=1, high=8),
+    Setting(path="churn.n_blocks", label="Blocks", help="Number of stacked attention layers.", low=1, high=8),
+    Setting(
+        path="churn.n_heads", label="Heads", help="Parallel attention heads. Must divide the width.", low=1, high=16
+    ),
+    Setting(
+        path="churn.d_feedforward",
+        label="Feed-forward width",
+        help="Width of the feed-forward layer in each block.",
+        low=8,
+        high=2048,
+        step=8,
+    ),
+    Setting(
+        path="churn.n_members",
+        label="Ensemble members",
+        help="Members inside one model. 1: no ensemble.",
+        low=1,
+        high=16,
+    ),
+    Setting(
+        path="churn.ensemble_size",
+        label="Models",
+        help="Separate models to average. Each adds training time.",
+        low=1,
+        high=8,
+    ),
     Setting(path="churn.max_events", label="Events seen", help="0: profile and behaviour only.", low=0, high=500),
-    Setting(path="churn.dropout", label="Dropout", help="Share switched off while learning.", high=0.8, step=0.05),
     Setting(
-        path="churn.use_behaviour", label="Uses behaviour", help="Recency, frequency, monetary value and their kin."
+        path="churn.dropout", label="Dropout", help="Share of units disabled during training.", high=0.8, step=0.05
     ),
+    Setting(path="churn.use_behaviour", label="Use behaviour", help="Recency, frequency, monetary value and similar."),
 )
 _LEARNING = (
-    Setting(path="learning_rate", label="Learning rate", help="Size of an update.", low=1e-5, high=0.1, step=1e-4),
+    Setting(
+        path="learning_rate", label="Learning rate", help="Step size of each update.", low=1e-5, high=0.1, step=1e-4
+    ),
     Setting(
         path="muon_lr_scale",
         label="Muon learning rate",
@@ -86,23 +125,40 @@ _LEARNING = (
         high=20.0,
         step=0.5,
     ),
-    Setting(path="weight_decay", label="Weight decay", help="Pull of the weights towards zero.", high=1.0, step=1e-3),
     Setting(
-        path="patience_epochs", label="Patience", help="Epochs without a better loss before stopping.", low=1, high=100
+        path="weight_decay",
+        label="Weight decay",
+        help="How strongly weights are pulled towards zero.",
+        high=1.0,
+        step=1e-3,
+    ),
+    Setting(
+        path="patience_epochs",
+        label="Patience",
+        help="Epochs without improvement before training stops.",
+        low=1,
+        high=100,
     ),
     Setting(
         path="average_weights",
         label="Weight averaging",
-        help="Decay of the moving average of the weights, which is what is validated and kept. 0: no average.",
+        help="Decay of the moving average of the weights. The average is validated and kept. 0: off.",
         high=0.9999,
         step=0.01,
     ),
-    Setting(path="monitor", label="Stops by", help="Which loss decides.", choices=("valid", "train")),
-    Setting(path="schedule", label="Schedule", help="How the learning rate moves.", choices=("one-cycle", "constant")),
+    Setting(
+        path="monitor", label="Early stopping on", help="Loss that decides when to stop.", choices=("valid", "train")
+    ),
+    Setting(
+        path="schedule",
+        label="Schedule",
+        help="How the learning rate changes during training.",
+        choices=("one-cycle", "constant"),
+    ),
     Setting(
         path="short_phase_share",
         label="Short phase",
-        help="Share of the epochs tried first, without pre-training. If they are enough, training ends there.",
+        help="Share of epochs trained first, without pre-training. If they are enough, training ends there.",
         high=0.9,
         step=0.05,
     ),
@@ -112,26 +168,26 @@ _LEARNING = (
 _PRETRAINING = Setting(
     path="pretraining_share",
     label="Pre-training",
-    help="Share of the epochs that first learn who fell silent at an earlier date, where churn is inactivity.",
+    help="Share of epochs that first learn who became inactive at an earlier date, if churn means inactivity.",
     high=0.9,
     step=0.05,
 )
 _FINAL_REFIT = Setting(
     path="final_refit",
     label="Final refit",
-    help="At the end, the best phase is repeated on training and validation customers; not after pre-training.",
+    help="Repeats the best phase on training and validation customers at the end. Not after pre-training.",
 )
 
 
 def learning(model: str) -> tuple[Setting, ...]:
-    """How one of the models is fitted; the presets set it for each by itself."""
-    own = (*_LEARNING, _PRETRAINING, _FINAL_REFIT) if model == "churn" else _LEARNING
-    return tuple(replace(setting, path=f"{model}_training.{setting.path}") for setting in own)
+    """Training settings of one model; the presets set them per model."""
+    settings = (*_LEARNING, _PRETRAINING, _FINAL_REFIT) if model == "churn" else _LEARNING
+    return tuple(replace(setting, path=f"{model}_training.{setting.path}") for setting in settings)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What the viewer set. config: the whole configuration; arguments: the same as options of `train`."""
+    """Settings from the form. config: the complete configuration; arguments: the same as options of `train`."""
 
     config: RunConfig
     arguments: list[str]
@@ -140,7 +196,7 @@ class Wanted:
 
 
 def training_form() -> Wanted:
-    """Draw the settings; `ConfigError` where they do not go together."""
+    """Draw the form and return its settings. Raises `ConfigError` if they cannot be combined."""
     name = st.radio(
         "Preset",
         PRESET_NAMES,
@@ -165,11 +221,11 @@ def training_form() -> Wanted:
             min_value=1,
             max_value=MAX_EPOCHS,
             value=None,
-            placeholder=_own_epochs(base, model),
+            placeholder=_preset_epochs(base, model),
             key=f"train_epochs_{name}",
             persist_state="session",
-            help="One epoch is one pass over all training customers; early stopping may end sooner. Left empty, the "
-            "preset decides, for each model by itself.",
+            help="One epoch is one pass over all training customers. Early stopping may end sooner. If empty, the "
+            "preset decides for each model.",
             width=180,
         )
         seed = st.number_input(
@@ -179,7 +235,7 @@ def training_form() -> Wanted:
             value=0,
             key="train_seed",
             persist_state="session",
-            help="Same seed, same numbers.",
+            help="The same seed gives the same results.",
             width=140,
         )
         run_name = st.text_input(
@@ -187,20 +243,20 @@ def training_form() -> Wanted:
             key="train_name",
             placeholder="automatic",
             max_chars=48,
-            help="How the run is listed.",
+            help="Name in the list of runs.",
             width=180,
         )
     changed = _more_settings(name, base)
     arguments = ["--preset", name, "--model", model, "--seed", str(int(seed))]
-    wanted = None if epochs is None else int(epochs)
-    if wanted is not None:
-        arguments += ["--epochs", str(wanted)]
+    max_epochs = None if epochs is None else int(epochs)
+    if max_epochs is not None:
+        arguments += ["--epochs", str(max_epochs)]
     for path, value in changed.items():
         arguments += ["--set", f"{path}={_text(value)}"]
     config = workflow.run_config(
         preset=name,
         model=model,
-        epochs=wanted,
+        epochs=max_epochs,
         seed=int(seed),
         settings=[f"{path}={_text(value)}" for path, value in changed.items()],
     )
@@ -208,49 +264,49 @@ def training_form() -> Wanted:
     return Wanted(config=config, arguments=arguments, about=about, name=run_name)
 
 
-def _own_epochs(base: RunConfig, model: str) -> str:
-    """What the preset sets for the models that are trained: "30", or "30 and 50" where they differ."""
+def _preset_epochs(base: RunConfig, model: str) -> str:
+    """Epochs of the preset for the selected models: "30", or "30 and 50" if they differ."""
     trained = [name for name in base.models if model in ("both", name)]
     return " and ".join(dict.fromkeys(str(base.training(name).n_epochs) for name in trained))
 
 
 def _more_settings(name: str, base: RunConfig) -> dict[str, Any]:
-    """The folded settings; only those that differ from the preset come back, by their path."""
+    """Draw the folded settings; return those that differ from the preset, by path."""
     changed: dict[str, Any] = {}
     with st.expander("More settings", icon=":material/tune:"):
-        st.caption("What the preset sets is filled in. Change one thing at a time, and compare the runs below.")
-        for heading, model, own in (
+        st.caption("The values are those of the preset. Change one at a time, and compare the runs below.")
+        for heading, model, model_settings in (
             ("Sequence Transformer", "sequence", SEQUENCE),
             ("Churn Transformer", "churn", CHURN),
         ):
-            for title, settings in ((f"**{heading}**", own), (f"{heading}: how it learns", learning(model))):
+            for title, settings in ((f"**{heading}**", model_settings), (f"{heading}: training", learning(model))):
                 st.markdown(title)
                 with st.grid(4):
                     for setting in settings:
                         part, field = setting.path.split(".")
-                        now = getattr(getattr(base, part), field)
-                        value = _widget(setting, now, key=f"set_{name}_{setting.path}")
-                        if value != now:
+                        default = getattr(getattr(base, part), field)
+                        value = _widget(setting, default, key=f"set_{name}_{setting.path}")
+                        if value != default:
                             changed[setting.path] = value
     return changed
 
 
-def _widget(setting: Setting, now: Any, *, key: str) -> Any:
-    keep: dict[str, Any] = {"key": key, "help": setting.help, "persist_state": "session"}
+def _widget(setting: Setting, default: Any, *, key: str) -> Any:
+    options: dict[str, Any] = {"key": key, "help": setting.help, "persist_state": "session"}
     if setting.choices:
-        return st.selectbox(setting.label, setting.choices, index=setting.choices.index(now), **keep)
-    if isinstance(now, bool):
-        return st.checkbox(setting.label, value=now, **keep)
-    kind = int if isinstance(now, int) else float
-    form = None if kind is int else "%.5f" if setting.step < 1e-2 else "%.2f"
+        return st.selectbox(setting.label, setting.choices, index=setting.choices.index(default), **options)
+    if isinstance(default, bool):
+        return st.checkbox(setting.label, value=default, **options)
+    kind = int if isinstance(default, int) else float
+    number_format = None if kind is int else "%.5f" if setting.step < 1e-2 else "%.2f"
     return st.number_input(
         setting.label,
         min_value=kind(setting.low),
         max_value=kind(setting.high),
-        value=now,
+        value=default,
         step=kind(setting.step),
-        format=form,
-        **keep,
+        format=number_format,
+        **options,
     )
 
 

@@ -98,7 +98,7 @@ def test_own_files_become_plans_in_a_csv_file(made, app, open_page, files, tmp_p
     page.get_by_test_id("stSidebarNav").get_by_role("link", name="Train").click()
     expect(page.get_by_role("heading", name="New training")).to_be_visible()
     page.get_by_text("paper", exact=True).click()
-    expect(page.get_by_text("The paper as it is read")).to_be_visible()
+    expect(page.get_by_text("As in the paper: small models")).to_be_visible()
     page.get_by_role("button", name="Train both models").click()
     # While it trains the page says so, but on a busy machine it may be over before the page has drawn it.
     wait_for((made / "runs" / "my-customers-paper").exists, page)

@@ -176,7 +176,7 @@ def test_a_run_is_deleted_with_its_log_after_a_second_click(workspace, open_page
     assert app.selectbox("run").value == "first"
 
 
-@pytest.mark.parametrize(("keep", "said"), [("customers", "no interactions"), ("interactions", "Churn is not known")])
+@pytest.mark.parametrize(("keep", "said"), [("customers", "no interactions"), ("interactions", "no churn labels")])
 def test_what_a_cohort_cannot_train_is_said_before(workspace, open_page, texts, keep, said):
     from crm_models.data.cohort import Cohort
     from crm_models.data.storage import load_cohort, save_cohort

@@ -71,9 +71,9 @@ def test_without_optuna_the_page_says_what_to_do_and_still_shows_what_was_found(
     monkeypatch.setitem(sys.modules, "optuna", None)
     app = open_page("train")
     assert not app.exception
-    assert "The search needs Optuna" in texts(app)
+    assert "The search needs the package Optuna" in texts(app)
     assert "make tune" in texts(app)
-    assert not [b for b in app.button if b.label in ("Start search", "Go on searching")]
+    assert not [b for b in app.button if b.label in ("Start search", "Resume search")]
     assert len(table_of_trials(app)) == 3
 
 
