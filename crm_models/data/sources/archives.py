@@ -1,4 +1,4 @@
-"""Files to bytes, whatever they are packed in: gzip, a zip of one file, or a zip that stands for a folder."""
+"""Read packed files: gzip, a zip of one file, or a zip of several, which counts as a folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DAMAGED = (zipfile.BadZipFile, EOFError, OSError, zlib.error, RuntimeError, Not
 
 
 def read_bytes(file: Path) -> bytes:
-    """The content of a file, unpacked if it is gzip or a zip of one file. `DataError` where that fails."""
+    """The content of a file, unpacked if it is gzip or a zip of one file; else `DataError`."""
     file = Path(file)
     try:
         raw = file.read_bytes()
@@ -31,13 +31,13 @@ def read_bytes(file: Path) -> bytes:
 
 
 def unpack(raw: bytes, name: str) -> bytes:
-    """The bytes within gzip or a zip archive of one file; bytes that are not packed as they are.
+    """The unpacked bytes of gzip or a zip archive of one file; other bytes unchanged.
 
-    A workbook (.xlsx) stays as it is, though it is a zip. `DataError` for a damaged or locked archive, one with several
-    files, and for spreadsheets of the older form (.xls).
+    A workbook (.xlsx) is a zip too, but is returned unchanged. `DataError` for a damaged or encrypted archive, one with
+    several files, and the older spreadsheet format (.xls).
     """
     try:
-        for _ in range(3):  # a zip of a gzip is seen in the wild; an archive of itself must come to an end
+        for _ in range(3):  # a zip of a gzip occurs; the limit stops archives that contain themselves
             if raw[:2] == b"\x1f\x8b":
                 raw = gzip.decompress(raw)
             elif is_workbook(raw):
@@ -66,15 +66,15 @@ def _members(archive: zipfile.ZipFile) -> list[str]:
 
 
 def _damaged(name: str, error: Exception) -> DataError:
-    found = " ".join(str(error).split())[:120]
-    return DataError(f"{name}: expected a packed file, found a damaged or locked one ({found})")
+    reason = " ".join(str(error).split())[:120]
+    return DataError(f"{name}: expected a packed file, found a damaged or encrypted one ({reason})")
 
 
 @contextmanager
 def unpacked(sources: Sequence[Path]) -> Iterator[list[Path]]:
-    """The sources, with every zip of several files in the place of a folder that holds them for as long as needed."""
-    with tempfile.TemporaryDirectory(prefix="crm-import-") as space:
-        yield [_folder_of(Path(source), Path(space) / str(k)) for k, source in enumerate(sources)]
+    """The sources, with every zip of several files replaced by a temporary folder of its files."""
+    with tempfile.TemporaryDirectory(prefix="crm-import-") as temporary:
+        yield [_folder_of(Path(source), Path(temporary) / str(k)) for k, source in enumerate(sources)]
 
 
 def _folder_of(source: Path, folder: Path) -> Path:
@@ -89,7 +89,7 @@ def _folder_of(source: Path, folder: Path) -> Path:
                     folder = inside[0]
                 return folder
             if len(names) == 1:
-                # Many forms are known by the names of their files, which is that of the file inside.
+                # Many formats are recognised by file name, so the name of the file in the archive is kept.
                 return Path(archive.extract(names[0], folder))
     except (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, NotImplementedError) as error:
         raise _damaged(source.name, error) from None

@@ -1,4 +1,4 @@
-"""Text cells to dates: the one layout, of all usual ones, that the whole column fits."""
+"""Text cells to dates: finds the one of the usual layouts that fits the whole column."""
 
 from __future__ import annotations
 
@@ -11,46 +11,46 @@ DAYS = (
     *("%d/%m/%Y", "%d-%m-%Y", "%d/%m/%y", "%d.%m.%Y", "%d.%m.%y"),
     *("%m/%d/%Y", "%m-%d-%Y", "%m/%d/%y"),
 )
-"""Ways to write a day: those that can be read in one way only, then day-first, then month-first."""
+"""Date layouts: unambiguous ones, then day-first, then month-first."""
 
 SAMPLE = 500
-"""Distinct cells that decide which layouts are tried on all."""
+"""Number of distinct cells used to choose the layouts that are tried on all cells."""
 
 
 def dates_of(cells: pd.Series) -> tuple[pd.Series, bool]:
-    """Distinct cells as dates, NaT where the layout that fits most does not fit; and whether two layouts fit all."""
-    cells = _plain(cells)
-    chosen = read_as(cells, "ISO8601")
-    if chosen.notna().all():
-        return chosen, False
+    """Distinct cells as dates in the layout that fits most (NaT where it does not), and whether two layouts fit all."""
+    cells = _normalised(cells)
+    best = read_as(cells, "ISO8601")
+    if best.notna().all():
+        return best, False
     sample = cells.iloc[:SAMPLE]
-    fit = {layout: int(read_as(sample, layout).notna().sum()) for layout in _likely(sample)}
+    n_fitting = {layout: int(read_as(sample, layout).notna().sum()) for layout in _likely_layouts(sample)}
     fits_all: pd.Series | None = None
-    for layout in (layout for layout, n in fit.items() if n and n == max(fit.values())):
-        found = read_as(cells, layout)
-        if found.notna().all():
-            if fits_all is not None and not found.equals(fits_all):
+    for layout in (layout for layout, n in n_fitting.items() if n and n == max(n_fitting.values())):
+        dates = read_as(cells, layout)
+        if dates.notna().all():
+            if fits_all is not None and not dates.equals(fits_all):
                 return fits_all, True
-            fits_all = found if fits_all is None else fits_all
-        elif found.notna().sum() > chosen.notna().sum():
-            chosen = found
-    return (chosen if fits_all is None else fits_all), False
+            fits_all = dates if fits_all is None else fits_all
+        elif dates.notna().sum() > best.notna().sum():
+            best = dates
+    return (best if fits_all is None else fits_all), False
 
 
-def _plain(cells: pd.Series) -> pd.Series:
-    """Cells without what says nothing, and with the marks that layouts expect: "10:05PM", "10:05:07,123"."""
+def _normalised(cells: pd.Series) -> pd.Series:
+    """Cells without UTC/GMT and extra blanks, with "10:05PM" and "10:05:07,123" rewritten as layouts expect them."""
     cells = cells.str.strip().str.replace(r"\s*(?:UTC|GMT)$", "", regex=True).str.replace(r"\s+", " ", regex=True)
     cells = cells.str.replace(r"([0-9]) ?([AaPp])\.?[Mm]\.?$", r"\1 \2M", regex=True)
     return cells.str.replace(r"(:[0-9]{2}),([0-9]{1,6})$", r"\1.\2", regex=True)
 
 
-def _likely(cells: pd.Series) -> list[str]:
-    """The layouts with the marks that most cells have: to try them all takes a hundred times as long."""
+def _likely_layouts(cells: pd.Series) -> list[str]:
+    """The layouts with the punctuation of most cells: trying all layouts takes a hundred times as long."""
     shapes = cells.str.replace(r"[0-9]+", "0", regex=True).str.replace(r"[A-Za-z]+", "a", regex=True)
-    marks = str(shapes.mode().iloc[0]) if len(shapes) else ""
-    halves = marks.endswith("a") and ":" in marks
-    clocks = [clock for clock in CLOCKS if clock.count(":") == marks.count(":") and ("%p" in clock) == halves]
-    day = marks.split(":")[0]
+    shape = str(shapes.mode().iloc[0]) if len(shapes) else ""
+    has_am_pm = shape.endswith("a") and ":" in shape
+    clocks = [clock for clock in CLOCKS if clock.count(":") == shape.count(":") and ("%p" in clock) == has_am_pm]
+    day = shape.split(":")[0]
     return [
         layout + clock
         for layout in DAYS
@@ -60,9 +60,9 @@ def _likely(cells: pd.Series) -> list[str]:
 
 
 def read_as(cells: pd.Series, layout: str) -> pd.Series:
-    """Cells in one layout of `strptime` as datetime64[us], zones turned to UTC; NaT where it does not fit."""
+    """Cells in one `strptime` layout as datetime64[us], zones converted to UTC; NaT where it does not fit."""
     try:
-        found = pd.to_datetime(cells, format=layout, errors="coerce", utc=True)
-        return found.dt.tz_localize(None).astype("datetime64[us]")
+        dates = pd.to_datetime(cells, format=layout, errors="coerce", utc=True)
+        return dates.dt.tz_localize(None).astype("datetime64[us]")
     except (ValueError, OverflowError):
         return pd.Series(pd.NaT, index=cells.index, dtype="datetime64[us]")

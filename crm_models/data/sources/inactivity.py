@@ -1,7 +1,7 @@
-"""Churn where nobody wrote it down: a customer who does nothing for so many days has churned.
+"""Churn labels by inactivity: a customer without activity for `churn_days` has churned.
 
-The cut-off lies that many days before the last event of all. Who was active before it and not after has churned; who
-was first seen after it is unlabelled, because nothing is known of them before.
+The cut-off is that many days before the last event of the cohort. Customers who were active before it but not after it
+have churned; customers first seen after it are unlabelled, because they have no history.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from crm_models.data.cohort import Cohort, Moment, moment_days
 def label_by_inactivity(cohort: Cohort, churn_days: float, activity: Sequence[str] | None = None) -> Cohort:
     """The cohort with `churned` by inactivity, `as_of` at the cut-off and an observed outcome.
 
-    churn_days: the length of the silence that counts as churn. activity: actions that count as activity (None: all).
-    Raises `DataError` where the events do not reach back beyond the cut-off, or where labels are there already.
+    churn_days: days without activity that count as churn. activity: actions that count as activity (None: all).
+    Raises `DataError` if no event is before the cut-off, or if the cohort has labels already.
     """
     if not 0 < churn_days < 1e6:
         raise ConfigError(f"churn_days must be a positive number of days, found {churn_days}")
     if cohort.has_labels:
-        raise DataError("the customers have churn labels already; leave --churn-days out, or drop the label column")
+        raise DataError("the customers have churn labels already; leave out --churn-days, or drop the label column")
     if not cohort.has_events:
-        raise DataError("churn by inactivity needs interactions, found none; leave --churn-days out")
+        raise DataError("churn by inactivity needs interactions, found none; leave out --churn-days")
     as_of = _cut_off(cohort, churn_days)
     churned = pd.Series(silent(cohort, moment_days(as_of), np.inf, activity)).astype("boolean")
     known = churned.notna()
     rate = f"{churned.mean():.1%}" if known.any() else "none"
     counted = "activity" if activity is None else " or ".join(activity)
     note = (
-        f"Churn by inactivity: no {counted} in the {churn_days:g} days from {_text(as_of)} on. {rate} of "
+        f"Churn by inactivity: no {counted} in the {churn_days:g} days from {_moment_text(as_of)} on. {rate} of "
         f"{int(known.sum()):,} customers churned; {int((~known).sum()):,} were not active before and are unlabelled."
     )
     return replace(
@@ -51,18 +51,18 @@ def label_by_inactivity(cohort: Cohort, churn_days: float, activity: Sequence[st
 
 
 def silent(cohort: Cohort, since: float, until: float, activity: Sequence[str] | None = None) -> np.ndarray:
-    """(N,) 1 where a customer who was active before `since` is not from then until `until` (days), 0 where they are.
+    """(N,) 1 for a customer active before `since` but not from then until `until` (days), 0 if active in both.
 
-    NaN: not active before. activity: actions that count (None: all).
+    NaN: not active before `since`. activity: actions that count (None: all).
     """
     days, customer, n = cohort.event_days, cohort.event_customers, cohort.n_customers
     counts = np.ones(len(days), dtype=bool)
     if activity is not None:
         counts = cohort.actions[ACTION].isin(list(activity)).to_numpy()[cohort.event_actions]
     before, within = counts & (days < since), counts & (days >= since) & (days < until)
-    known = np.bincount(customer[before], minlength=n) > 0
-    active = np.bincount(customer[within], minlength=n) > 0
-    return np.where(known, (~active).astype(np.float64), np.nan)
+    active_before = np.bincount(customer[before], minlength=n) > 0
+    active_within = np.bincount(customer[within], minlength=n) > 0
+    return np.where(active_before, (~active_within).astype(np.float64), np.nan)
 
 
 def _cut_off(cohort: Cohort, churn_days: float) -> Moment:
@@ -73,9 +73,9 @@ def _cut_off(cohort: Cohort, churn_days: float) -> Moment:
             f"churn by inactivity over {churn_days:g} days needs a longer history, found events over "
             f"{days.max() - days.min():.1f} days; use a smaller --churn-days"
         )
-    # To the second, so that the moment written to disk is the moment that decided.
+    # Whole seconds, so that the cut-off written to disk is exactly the one used.
     return (pd.Timestamp(0) + pd.Timedelta(days=cut)).floor("s") if cohort.is_dated else cut
 
 
-def _text(moment: Moment) -> str:
+def _moment_text(moment: Moment) -> str:
     return moment.isoformat(sep=" ") if isinstance(moment, pd.Timestamp) else f"{TIMESTAMP} {moment:g}"

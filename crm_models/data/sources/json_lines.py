@@ -17,12 +17,12 @@ from crm_models.data.sources.text_encoding import as_utf8
 
 
 def read_json(source: bytes | BinaryIO, name: str, fields: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """One row per JSON object, from one object per line (blank lines pass) or one array of objects, packed or not.
+    """One row per JSON object, from one object per line (blank lines are skipped) or one array, packed or not.
 
-    fields: the fields to read; others are passed over, missing ones are None. Those of an object within, if any are
-    named, become columns such as `value.amount`. `DataError` with the line where something is no JSON object.
+    fields: the fields to read, each with the fields of a nested object to read as columns such as `value.amount` (none
+    if it is not nested). Other fields are ignored, missing ones are None. `DataError` with the line of anything else.
     """
-    # pyarrow.json is several times as fast, but a line that says `null` ends the process (segmentation fault, 26.0.1).
+    # pyarrow.json is several times as fast, but crashes (segmentation fault, 26.0.1) on a line that is `null`.
     text = as_utf8(unpack(source if isinstance(source, bytes) else source.read(), name), name)
     columns: dict[str, list[Any]] = {
         column: [] for field, inner in fields.items() for column in ([f"{field}.{key}" for key in inner] or [field])
@@ -55,9 +55,9 @@ def _objects(text: bytes, name: str) -> Iterator[dict[str, Any]]:
     except json.JSONDecodeError as error:
         line_number = number or error.lineno
         raise DataError(f"{name} line {line_number}: expected a JSON object, found none ({error.msg})") from None
-    except DataError:  # one of our own, which is a ValueError too
+    except DataError:  # already has its message, and is also a ValueError
         raise
-    except (ValueError, RecursionError):  # numbers of thousands of digits, brackets in brackets in brackets
+    except (ValueError, RecursionError):  # numbers of thousands of digits, very deep nesting
         raise DataError(f"{name} line {max(number, 1)}: expected a JSON object, found one too large to read") from None
 
 
@@ -68,7 +68,7 @@ def _object(row: Any, name: str, where: str) -> dict[str, Any]:
 
 
 def _cell(value: Any) -> Any:
-    """A value that a column can hold: lists as text with bars, objects as text, huge integers as decimal numbers."""
+    """A JSON value as a table cell: lists as text joined by bars, objects as text, huge integers as floats."""
     if isinstance(value, list):
         return "|".join(map(str, value)) or None
     if isinstance(value, dict):

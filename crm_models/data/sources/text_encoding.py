@@ -1,4 +1,4 @@
-"""Bytes of a text file to UTF-8, whatever usual encoding they are in."""
+"""Convert the bytes of a text file from any usual encoding to UTF-8."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ENCODINGS = ("utf-8", "cp1252", "latin-1")
 
 
 def as_utf8(raw: bytes, name: str) -> bytes:
-    """The same text in UTF-8 without a mark. `DataError` for binary data."""
+    """The text in UTF-8 without a byte order mark. `DataError` for binary data."""
     utf16 = _utf16(raw)
     if utf16:
         try:
@@ -20,8 +20,8 @@ def as_utf8(raw: bytes, name: str) -> bytes:
             raise DataError(f"{name}: expected text, found damaged UTF-16; save it as UTF-8") from None
     raw = raw.removeprefix(b"\xef\xbb\xbf")
     sample = raw[:4096]
-    odd = sum(1 for byte in sample if byte < 32 and byte not in b"\t\r\n\f\v")
-    if odd > 0.02 * len(sample) or b"\0" in raw:
+    n_control = sum(1 for byte in sample if byte < 32 and byte not in b"\t\r\n\f\v")
+    if n_control > 0.02 * len(sample) or b"\0" in raw:
         raise DataError(f"{name}: expected a table as text, found binary data; save it as CSV or Parquet")
     for encoding in ENCODINGS:
         try:
@@ -33,7 +33,7 @@ def as_utf8(raw: bytes, name: str) -> bytes:
 
 
 def _utf16(raw: bytes) -> str | None:
-    """The kind of UTF-16, told by its mark or by every second byte of mostly Latin text being zero."""
+    """The UTF-16 variant, detected by byte order mark, or by zero bytes at every second place (mostly Latin text)."""
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "utf-16"
     sample = np.frombuffer(raw[: min(len(raw), 4096) // 2 * 2], np.uint8).reshape(-1, 2)

@@ -1,7 +1,7 @@
-"""Excel workbooks (.xlsx) to rows of text, as the same table saved as CSV would have them.
+"""Read Excel workbooks (.xlsx) as rows of text, as if saved as CSV.
 
-Several public data sets are handed out in this form alone. It is a zip of XML files: one per sheet, one with the texts
-that cells share, and one with the styles, which alone tell a date from a number.
+Several public data sets are only published in this format. It is a zip of XML files: one per sheet, one with the texts
+that cells share, and one with the styles, without which dates cannot be told from numbers.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ CONTENT_TYPES = "[Content_Types].xml"
 MAX_COLUMNS = 16_384
 
 DATE_FORMATS = frozenset({*range(14, 23), *range(27, 37), 45, 46, 47, *range(50, 59)})
-"""Numbers of the built-in formats that show a date or a time (ECMA-376 part 1, 18.8.30)."""
+"""Ids of the built-in number formats for dates and times (ECMA-376 part 1, 18.8.30)."""
 
 EPOCHS = {False: datetime(1899, 12, 30), True: datetime(1904, 1, 1)}
-"""Day 0, by whether the workbook counts from 1904."""
+"""Day 0, keyed by whether the workbook uses the 1904 date system."""
 
 _DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError),
     *(ElementTree.ParseError, LookupError, ValueError),
 )
-"""What the archive and its XML may fail with, and what cells that point nowhere do."""
+"""Errors raised for damaged archives and XML, and for cells with invalid references."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class Sheet:
 
 
 def is_workbook(raw: bytes) -> bool:
-    """Whether the bytes are a zip that calls itself an Office document."""
+    """Whether the bytes are a zip with the content types file of an Office document."""
     if raw[:4] != b"PK\x03\x04":
         return False
     try:
@@ -58,27 +58,27 @@ def is_workbook(raw: bytes) -> bool:
 
 
 def read_workbook(raw: bytes, name: str) -> tuple[Sheet, list[str]]:
-    """The largest sheet, with the sheets of the same columns below it, and the names of the sheets left out.
+    """The largest sheet, with all sheets of the same columns appended, and the names of the sheets left out.
 
-    `DataError` where the workbook is damaged, locked, or holds no table.
+    `DataError` if the workbook is damaged, encrypted, or has no table.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
             sheets = [sheet for sheet in _sheets(archive) if sheet is not None]
     except _DAMAGED as error:
-        found = " ".join(str(error).split())[:120]
-        raise DataError(f"{name}: expected a workbook (.xlsx), found one that cannot be read ({found})") from None
+        reason = " ".join(str(error).split())[:120]
+        raise DataError(f"{name}: expected a workbook (.xlsx), found one that cannot be read ({reason})") from None
     if not sheets:
         raise DataError(f"{name}: expected a table in the first sheets, found empty ones")
     main = max(sheets, key=lambda sheet: len(sheet.rows))
-    alike = [sheet for sheet in sheets if sheet.header == main.header]
-    rows = [row for sheet in alike for row in sheet.rows]
-    whole = Sheet(name=main.name, header=main.header, header_row=main.header_row, rows=rows)
-    return whole, [sheet.name for sheet in sheets if sheet not in alike]
+    same_columns = [sheet for sheet in sheets if sheet.header == main.header]
+    rows = [row for sheet in same_columns for row in sheet.rows]
+    combined = Sheet(name=main.name, header=main.header, header_row=main.header_row, rows=rows)
+    return combined, [sheet.name for sheet in sheets if sheet not in same_columns]
 
 
 def _sheets(archive: zipfile.ZipFile) -> Iterator[Sheet | None]:
-    """Every sheet in the order of the workbook; None for one without any cell."""
+    """The sheets in the order of the workbook; None for an empty sheet."""
     book = ElementTree.fromstring(archive.read("xl/workbook.xml"))
     links = ElementTree.fromstring(archive.read("xl/_rels/workbook.xml.rels"))
     target = {link.get("Id"): str(link.get("Target")) for link in links}
@@ -97,7 +97,7 @@ def _counts_from_1904(book: ElementTree.Element) -> bool:
 
 
 def _shared_texts(archive: zipfile.ZipFile) -> list[str]:
-    """The texts that cells refer to by number; the parts of a formatted text are one, without phonetic hints."""
+    """The texts that cells refer to by index; parts of a formatted text are joined, phonetic hints left out."""
     texts = []
     for item in ElementTree.fromstring(archive.read("xl/sharedStrings.xml")):
         texts.append("".join(part.text or "" for part in [*item.iterfind("{*}t"), *item.iterfind("{*}r/{*}t")]))
@@ -105,26 +105,26 @@ def _shared_texts(archive: zipfile.ZipFile) -> list[str]:
 
 
 def _date_styles(archive: zipfile.ZipFile) -> frozenset[str]:
-    """The numbers of the cell styles that show dates or times."""
+    """The indices of the cell styles that show dates or times."""
     if "xl/styles.xml" not in archive.namelist():
         return frozenset()
     styles = ElementTree.fromstring(archive.read("xl/styles.xml"))
-    own = {
+    custom = {
         int(form.get("numFmtId", "0")): _shows_a_date(form.get("formatCode", ""))
         for form in styles.iterfind("{*}numFmts/{*}numFmt")
     }
     used = [int(style.get("numFmtId", "0")) for style in styles.iterfind("{*}cellXfs/{*}xf")]
-    return frozenset(str(k) for k, form in enumerate(used) if own.get(form, form in DATE_FORMATS))
+    return frozenset(str(k) for k, form in enumerate(used) if custom.get(form, form in DATE_FORMATS))
 
 
 def _shows_a_date(code: str) -> bool:
-    """Whether a format such as `d/m/yy h:mm` shows a date; quoted text, colours and escaped signs do not count."""
+    """Whether a format such as `d/m/yy h:mm` shows a date; quoted text, colours and escaped characters are ignored."""
     plain = re.sub(r'"[^"]*"|\[[^\]]*\]|\\.|_.', "", code.split(";")[0])
     return bool(re.search(r"[dmyhs]", plain, re.IGNORECASE)) and not re.search(r"[#0?]", re.sub(r"s\.0+", "s", plain))
 
 
 class _Cells:
-    """Turns a cell into the text that a CSV would have; remembers dates, of which many cells share a few."""
+    """Converts a cell to its text in a CSV file. Dates are cached, because few are distinct."""
 
     def __init__(self, shared: list[str], date_styles: frozenset[str], from_1904: bool) -> None:
         self.shared, self.date_styles, self.epoch = shared, date_styles, EPOCHS[from_1904]
@@ -137,7 +137,7 @@ class _Cells:
                 part.text or "" for part in [*cell.iterfind("{*}is/{*}t"), *cell.iterfind("{*}is/{*}r/{*}t")]
             )
         value = None
-        for part in cell:  # a formula stands before its value
+        for part in cell:  # the value comes after a formula
             if part.tag.endswith("}v"):
                 value = part.text
         if value is None or kind == "e":
@@ -153,7 +153,7 @@ class _Cells:
     def date(self, serial: str) -> str:
         if serial not in self.dates:
             try:
-                seconds = round(float(serial) * 86_400)  # days as binary fractions are a little off whole seconds
+                seconds = round(float(serial) * 86_400)  # binary fractions of a day are not exact to the second
                 self.dates[serial] = str(self.epoch + timedelta(seconds=seconds))
             except (ValueError, OverflowError):
                 self.dates[serial] = serial
@@ -161,7 +161,7 @@ class _Cells:
 
 
 def _sheet(file: IO[bytes], name: str, cells: _Cells) -> Sheet | None:
-    """One sheet, row by row; its first row with a cell is the header."""
+    """One sheet, read row by row; its first row that is not blank is the header."""
     header: list[str] = []
     header_row, number = 0, 0
     rows: list[list[str | None]] = []
@@ -169,7 +169,7 @@ def _sheet(file: IO[bytes], name: str, cells: _Cells) -> Sheet | None:
         if not element.tag.endswith("}row"):
             continue
         row, number = _row(element, cells), int(element.get("r", number + 1))
-        element.clear()  # the cells of all rows would fill the memory
+        element.clear()  # otherwise the cells of all rows stay in memory
         if header:
             rows.append(row)
         elif any(cell and cell.strip() for cell in row):
@@ -178,26 +178,26 @@ def _sheet(file: IO[bytes], name: str, cells: _Cells) -> Sheet | None:
 
 
 def _row(element: ElementTree.Element, cells: _Cells) -> list[str | None]:
-    """The cells of a row in their places: a row leaves its empty cells out."""
+    """The cells of a row by column; the file omits empty cells."""
     row: list[str | None] = []
     for cell in element:
         reference = cell.get("r")
         if reference is not None:
-            place = _place(reference.rstrip(digits))
-            if place > len(row):
-                row += [None] * (place - len(row))
-            elif place < len(row):
-                raise ValueError(f"the cell {reference[:12]} out of order")
+            index = _column_index(reference.rstrip(digits))
+            if index > len(row):
+                row += [None] * (index - len(row))
+            elif index < len(row):
+                raise ValueError(f"the cell {reference[:12]} is out of order")
         row.append(cells.text(cell))
     return row
 
 
 @cache
-def _place(letters: str) -> int:
-    """The number of a column from 0: A is 0, Z is 25, AA is 26."""
+def _column_index(letters: str) -> int:
+    """The index of a column: A is 0, Z is 25, AA is 26."""
     number = 0
     for letter in letters:
         number = number * 26 + ord(letter) - ord("A") + 1
     if not 0 < number <= MAX_COLUMNS:
-        raise ValueError(f"no column is called {letters[:12]}")
+        raise ValueError(f"there is no column {letters[:12]}")
     return number - 1

@@ -66,9 +66,9 @@ def locked(raw: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
-        (gzip.compress(b"x" * 999)[:-9], "found a damaged or locked one"),
-        (zipped({"a.csv": b"x" * 99})[:60], "found a damaged or locked one"),
-        (locked(zipped({"a.csv": b"x"})), "found a damaged or locked one"),
+        (gzip.compress(b"x" * 999)[:-9], "found a damaged or encrypted one"),
+        (zipped({"a.csv": b"x" * 99})[:60], "found a damaged or encrypted one"),
+        (locked(zipped({"a.csv": b"x"})), "found a damaged or encrypted one"),
         (zipped({"a.csv": b"x", "b.csv": b"y"}), "expected one file in the archive, found 2; unpack it first"),
         (zipped({}), "expected one file in the archive, found 0"),
         (b"\xd0\xcf\x11\xe0" + bytes(99), "found an older spreadsheet; save it as CSV"),

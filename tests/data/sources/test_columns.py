@@ -202,7 +202,7 @@ def test_a_feature_of_other_dates_is_dates_where_the_whole_column_fits_one_layou
 def test_a_feature_that_fits_day_first_and_month_first_is_noted():
     notes: list[str] = []
     assert feature_of(table_of("03/04/2026"), "t.csv", "x", notes)[0] == pd.Timestamp("2026-04-03")
-    assert notes == ["t.csv: the dates in 'x' fit day-first and month-first; read as day-first."]
+    assert notes == ["t.csv: the dates in 'x' could be day-first or month-first; read as day-first."]
 
 
 def test_columns_that_number_the_rows_are_left_out_and_noted():

@@ -62,7 +62,7 @@ def test_the_whole_column_decides_between_day_first_and_month_first():
 def test_where_both_fit_day_first_is_taken_and_noted():
     notes: list[str] = []
     assert moments("01/02/2026", "03/04/2026", notes=notes)[0] == pd.Timestamp("2026-02-01")
-    assert notes == ["t.csv: the dates in 'when' fit day-first and month-first; read as day-first."]
+    assert notes == ["t.csv: the dates in 'when' could be day-first or month-first; read as day-first."]
 
 
 def test_a_month_as_one_number_is_its_first_day():
@@ -72,7 +72,7 @@ def test_a_month_as_one_number_is_its_first_day():
 def test_dates_in_two_layouts_are_refused_with_one_of_each():
     said = (
         r"^t.csv row 3, column 'when': expected dates in one layout, found '2026-01-31' and '31.01.2026'; write all of "
-        "them one way"
+        "them in one layout"
     )
     with pytest.raises(DataError, match=said):
         moments("2026-01-31", "31.01.2026", "2026-02-01")

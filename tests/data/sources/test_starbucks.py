@@ -131,7 +131,7 @@ def test_an_array_of_objects_and_a_copy_as_csv_say_the_same(tmp_path):
         ({"transcript": [event("p1", "transaction", 3, amount="much")]}, "column 'value.amount': expected a number"),
         ({"transcript": [*TRANSCRIPT, event(None, "transaction", 3, amount=1)]}, "row 9, column 'person'"),
         ({"profile": [{"id": "p1"}]}, "profile.json: expected objects with the field 'age'"),
-        ({"profile": [PROFILE[1], PROFILE[1]]}, "'p2' stands there a second time"),
+        ({"profile": [PROFILE[1], PROFILE[1]]}, "duplicate customer_id 'p2'"),
         ({"profile": [PROFILE[1] | {"became_member_on": 20181399}]}, "dates such as 20180131 in `became_member_on`"),
         ({"portfolio": [PORTFOLIO[0], PORTFOLIO[0]]}, "portfolio.json: expected every offer once"),
         ({"portfolio": [PORTFOLIO[0] | {"reward": "ten"}]}, "row 1, column 'reward': expected a number"),

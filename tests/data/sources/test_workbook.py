@@ -134,9 +134,9 @@ def test_columns_beyond_z_keep_their_place():
         (workbook({"one": ""}), "found empty ones"),
         (workbook({"one": '<row r="1"><c r="A1" t="s"><v>5</v></c></row>'}), "cannot be read"),
         (workbook({"one": '<row r="1"><c r="B1"><v>5</v></c><c r="A1"><v>5</v></c></row>'}), "out of order"),
-        (workbook({"one": '<row r="1"><c r="ZZZZ1"><v>5</v></c></row>'}), "no column is called ZZZZ"),
+        (workbook({"one": '<row r="1"><c r="ZZZZ1"><v>5</v></c></row>'}), "there is no column ZZZZ"),
         (workbook({"one": "<row>"}), "cannot be read"),
-        (workbook({"one": rows_of(("a", "a"), (1, 2))}), "the column 'a' stands there twice"),
+        (workbook({"one": rows_of(("a", "a"), (1, 2))}), "duplicate column 'a'"),
     ],
 )
 def test_a_workbook_without_a_table_or_damaged_is_refused(raw, said):
