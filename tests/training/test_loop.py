@@ -4,7 +4,7 @@ import copy
 import json
 import math
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from types import SimpleNamespace
 
 import numpy as np
@@ -415,28 +415,34 @@ def test_a_loss_that_is_no_number_ends_with_advice(small):
 # ---- the parts -------------------------------------------------------------------------------------------------------
 
 
-def test_the_order_of_batches_hangs_on_the_seed_and_the_epoch_alone(small, monkeypatch):
-    """Asked of the order itself: windows and dropout hang on the seed as well, and would hide one that does not."""
+def test_every_random_stream_depends_on_the_seed_and_the_epoch(small, monkeypatch):
+    """Each stream alone: together they would hide one that does not."""
+    encoder, known = small
 
-    def orders(seed: int) -> list[list[list[int]]]:
-        encoder, known = small
+    def streams(seed: int) -> list[dict[str, object]]:
+        """Order of the examples, draws of windows, and seed of dropout in each of two epochs."""
         state = TrainingState.start("sequence", replace(SMALL, seed=seed), encoder)
-        chosen: list[list[int]] = []
+        batches: list[tuple[list[int], float, int]] = []
 
         def noted(objective, rows, rng):
-            chosen.append(rows.tolist())
+            batches.append((rows.tolist(), rng.random(), torch.initial_seed()))
             return state.module.bias.sum(), len(rows)
 
+        found = []
         with monkeypatch.context() as patched:
             patched.setattr("crm_models.training.objectives.SequenceObjective.loss", noted)
-            events = train(state, known)
-            return [[chosen.pop(0) for _ in range(len(chosen))] for _, _ in zip(range(2), events, strict=False)]
+            for _ in islice(train(state, known), 2):
+                orders, draws, seeds = zip(*batches, strict=True)
+                found.append({"order": orders, "windows": draws, "dropout": seeds[0]})
+                batches.clear()
+        return found
 
-    one, again, other = orders(0), orders(0), orders(1)
+    one, again, other = streams(0), streams(0), streams(1)
     assert one == again
-    assert one[0] != one[1]
-    assert one[0] != other[0]
-    assert sorted(chain(*one[0])) == sorted(chain(*other[0]))
+    for name in ("order", "windows", "dropout"):
+        assert one[0][name] != one[1][name], f"{name} repeats in the second epoch"
+        assert one[0][name] != other[0][name], f"{name} ignores the seed"
+    assert sorted(chain(*one[0]["order"])) == sorted(chain(*other[0]["order"]))
 
 
 def test_batches_hold_every_example_once_alike_in_length_and_in_another_order_each_epoch():
