@@ -1,7 +1,7 @@
-"""Curves and tables of the evaluation, ready to plot: every row is a point, every column says what it is.
+"""Curves and tables of the evaluation as data frames ready to plot, one row per point.
 
 A threshold flags the customers with a churn probability strictly above it, as it does in the plans. Customers with the
-same probability are flagged together, so the order of the customers changes nothing. All of it is O(M log M) in the M
+same probability are flagged together, so the order of customers does not matter. All of it is O(M log M) in the M
 customers.
 """
 
@@ -20,7 +20,7 @@ from crm_models.evaluation.scores import calibration_bins, sequence_scores
 from crm_models.planning.policy import is_at_risk, rounded
 
 MAX_POINTS = 500
-"""Points in a curve: what a screen can show; the browser is the bottleneck long before the arithmetic."""
+"""Most points in a curve: enough for a screen; the browser is slower than the computation."""
 
 LENGTH_EDGES = (1, 2, 3, 5, 10, 20, 50, 100)
 
@@ -29,10 +29,12 @@ LENGTH_EDGES = (1, 2, 3, 5, 10, 20, 50, 100)
 
 
 def roc_table(predictions: ChurnPredictions) -> pd.DataFrame:
-    """`threshold`, `fpr`, `tpr`, `flagged` per threshold, from nobody flagged to everybody; at most 500 rows.
+    """ROC curve: `threshold`, `fpr`, `tpr`, `flagged` from nobody flagged to everybody; at most 500 rows.
 
-    The corners of the curve's hull are among them, so that no best threshold is lost. Empty where only one class is
-    present.
+    All corners of the convex hull are kept (at most 250), so that no optimal threshold is lost. Empty if there is only
+    one class.
+
+    DIFF from paper, equation 11: the area under it is an integral, not the printed product of rates.
     """
     threshold, flagged, caught = _cuts(predictions)
     n, total = len(predictions.churn_p), int(caught[-1])
@@ -45,7 +47,7 @@ def roc_table(predictions: ChurnPredictions) -> pd.DataFrame:
 
 
 def roc_point(predictions: ChurnPredictions, threshold: float) -> dict[str, float | None]:
-    """Where a threshold stands on the ROC curve: `threshold`, `fpr`, `tpr` (None without such customers), `flagged`."""
+    """Point of a threshold on the ROC curve: `threshold`, `fpr`, `tpr` (None without such customers), `flagged`."""
     (hit, missed), (false, clear) = confusion_table(predictions, threshold).to_numpy().tolist()
     return {
         "threshold": threshold,
@@ -56,24 +58,24 @@ def roc_point(predictions: ChurnPredictions, threshold: float) -> dict[str, floa
 
 
 def precision_recall_table(predictions: ChurnPredictions) -> pd.DataFrame:
-    """`threshold`, `precision`, `recall`, `flagged` from few flagged to everybody; at most 500 rows.
+    """Precision-recall curve: `threshold`, `precision`, `recall`, `flagged`, up to everybody; at most 500 rows.
 
-    Empty where there is no churner.
+    Empty without churners.
     """
     threshold, flagged, caught = (column[1:] for column in _cuts(predictions))
     if not len(caught) or not caught[-1]:
         return pd.DataFrame({"threshold": [], "precision": [], "recall": [], "flagged": []}, dtype=float)
     precision, recall = caught / flagged, caught / caught[-1]
     table = pd.DataFrame({"threshold": threshold, "precision": precision, "recall": recall, "flagged": flagged})
-    # Precision jumps about where few are flagged: steps of equal length along the curve show that part in full.
+    # Precision jumps where few are flagged; points at equal distances along the curve show this part in detail.
     length = np.cumsum(np.abs(np.diff(precision, prepend=precision[0])) + np.diff(recall, prepend=0.0))
     return table.iloc[_thinned(length)].reset_index(drop=True)
 
 
 def calibration_table(predictions: ChurnPredictions, bins: int = 10) -> pd.DataFrame:
-    """`predicted`, `observed`, `low`, `high`, `customers` per bin of equally many customers; Wilson's 95 % interval.
+    """Calibration: `predicted`, `observed`, `low`, `high` (Wilson, 95 %), `customers` per bin of equal size.
 
-    The bins are those of the calibration error: customers with the same probability stay together.
+    The bins are those of the calibration error; customers with the same probability share a bin.
     """
     order = np.argsort(predictions.churn_p, kind="stable")
     p, y = predictions.churn_p[order], predictions.churned[order]
@@ -85,10 +87,10 @@ def calibration_table(predictions: ChurnPredictions, bins: int = 10) -> pd.DataF
 
 
 def lift_table(predictions: ChurnPredictions, points: int = 100) -> pd.DataFrame:
-    """What contacting the riskiest customers first reaches: `contacted` (share), `customers`, `gain` (share of all
-    churners reached), `lift` (gain over contacted), `threshold` (the probability of the last one contacted).
+    """Lift of contacting the riskiest customers first: `contacted` (share), `customers`, `gain` (share of churners
+    reached), `lift` (gain / contacted), `threshold` (probability of the last customer contacted).
 
-    Among customers with the same probability the expected number of churners counts. Empty where there is no churner.
+    Among customers with the same probability, the expected number of churners is used. Empty without churners.
     """
     _, flagged, caught = _cuts(predictions)
     if not caught[-1]:
@@ -109,14 +111,14 @@ def lift_table(predictions: ChurnPredictions, points: int = 100) -> pd.DataFrame
 
 
 def confusion_table(predictions: ChurnPredictions, threshold: float) -> pd.DataFrame:
-    """Customers by what happened (rows `churned`, `stayed`) and what was said (columns `at risk`, `not at risk`)."""
+    """Confusion matrix: customers by outcome (rows `churned`, `stayed`) and prediction (`at risk`, `not at risk`)."""
     risky, churned = is_at_risk(predictions.churn_p, threshold), predictions.churned > 0.5
-    cells = [[int((risky & own).sum()), int((~risky & own).sum())] for own in (churned, ~churned)]
+    cells = [[int((risky & actual).sum()), int((~risky & actual).sum())] for actual in (churned, ~churned)]
     return pd.DataFrame(cells, index=["churned", "stayed"], columns=["at risk", "not at risk"])
 
 
 def confusion_scores(table: pd.DataFrame) -> dict[str, float | None]:
-    """precision, recall, specificity, accuracy and f1 of a confusion table; None where it would divide by nothing."""
+    """precision, recall, specificity, accuracy and f1 of a confusion table; None if the denominator is 0."""
     (hit, missed), (false, clear) = table.to_numpy().tolist()
     return {
         "precision": _share(hit, hit + false),
@@ -130,13 +132,13 @@ def confusion_scores(table: pd.DataFrame) -> dict[str, float | None]:
 def score_distribution(predictions: ChurnPredictions, bins: int = 20) -> pd.DataFrame:
     """Customers per bin of churn probability: `low`, `high`, `churned`, `stayed`; a bin holds low <= p < high."""
     edges = np.linspace(0, 1, bins + 1)
-    own = predictions.churned > 0.5
-    churned, stayed = (np.histogram(predictions.churn_p[at], edges)[0] for at in (own, ~own))
+    is_churner = predictions.churned > 0.5
+    churned, stayed = (np.histogram(predictions.churn_p[at], edges)[0] for at in (is_churner, ~is_churner))
     return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "churned": churned, "stayed": stayed})
 
 
 def _cuts(predictions: ChurnPredictions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every threshold that makes a difference, falling; customers flagged by it; churners among those.
+    """Distinct thresholds, decreasing; number of customers flagged by each; number of churners among them.
 
     The first flags nobody, the last everybody.
     """
@@ -145,7 +147,7 @@ def _cuts(predictions: ChurnPredictions) -> tuple[np.ndarray, np.ndarray, np.nda
     risk = rounded(predictions.churn_p)
     order = np.argsort(-risk, kind="stable")
     p, y = risk[order], predictions.churned[order] > 0.5
-    # What lies strictly above a threshold ends where the next lower probability begins.
+    # Customers strictly above a threshold end where the next lower probability begins.
     ends = np.flatnonzero(np.diff(p)) + 1
     flagged = np.concatenate([[0], ends, [len(p)]])
     caught = np.concatenate([[0], np.cumsum(y)])[flagged]
@@ -154,10 +156,10 @@ def _cuts(predictions: ChurnPredictions) -> tuple[np.ndarray, np.ndarray, np.nda
 
 
 def _hull(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Positions of the corners of the upper hull of a rising curve (x and y whole numbers, never falling)."""
+    """Positions of the corners of the upper convex hull of a curve (x and y non-decreasing whole numbers)."""
     kept = np.arange(len(x))
     while True:
-        # A point below the line between its neighbours is no corner; when none is left, the rest is the hull.
+        # Drop points on or below the line between their neighbours until none is left.
         dx, dy = np.diff(x[kept]), np.diff(y[kept])
         corner = dy[:-1] * dx[1:] > dy[1:] * dx[:-1]
         if corner.all():
@@ -165,14 +167,14 @@ def _hull(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         kept = np.concatenate([kept[:1], kept[1:-1][corner], kept[-1:]])
 
 
-def _thinned(length: np.ndarray, wanted: np.ndarray | None = None) -> np.ndarray:
-    """At most MAX_POINTS positions, evenly along a curve whose `length` so far rises, both ends among them.
+def _thinned(length: np.ndarray, required: np.ndarray | None = None) -> np.ndarray:
+    """At most MAX_POINTS positions at equal distances along a curve of cumulative `length`, both ends included.
 
-    wanted: positions to keep first, as far as they take no more than half of the room.
+    required: positions to keep, thinned to half of MAX_POINTS if there are more.
     """
     if len(length) <= MAX_POINTS:
         return np.arange(len(length))
-    keep = np.zeros(0, np.int64) if wanted is None else wanted
+    keep = np.zeros(0, np.int64) if required is None else required
     if len(keep) > MAX_POINTS // 2:
         keep = keep[np.linspace(0, len(keep) - 1, MAX_POINTS // 2).round().astype(int)]
     even = np.searchsorted(length, np.linspace(length[0], length[-1], MAX_POINTS - len(keep) - 1))
@@ -183,14 +185,15 @@ def _thinned(length: np.ndarray, wanted: np.ndarray | None = None) -> np.ndarray
 
 
 def per_step_table(predictions: SequencePredictions) -> pd.DataFrame:
-    """`step` 1 to 3: `accuracy` with `low` and `high` (95 %), `loss` in nats, `customers`."""
+    """Scores by step 1 to 3: `step`, `accuracy` with `low` and `high` (95 %), `loss` in nats, `customers`."""
     rows = []
     for step in range(N_STEPS):
         known = predictions.actual[:, step] > 0
         n = int(known.sum())
         if n:
-            right = float((predictions.plan[known, step] == predictions.actual[known, step]).mean())
-            rows.append((step + 1, right, *wilson(right, n), -float(predictions.actual_log_p[known, step].mean()), n))
+            accuracy = float((predictions.plan[known, step] == predictions.actual[known, step]).mean())
+            loss = -float(predictions.actual_log_p[known, step].mean())
+            rows.append((step + 1, accuracy, *wilson(accuracy, n), loss, n))
     return pd.DataFrame(rows, columns=["step", "accuracy", "low", "high", "loss", "customers"])
 
 
@@ -198,18 +201,18 @@ def per_length_table(predictions: SequencePredictions, n_actions: int) -> pd.Dat
     """Scores by length of history: `events` (a range as text), `customers`, `step_accuracy`, `low`, `high`, `loss`."""
     rows = []
     for first, after in pairwise([*LENGTH_EDGES, math.inf]):
-        own = (predictions.n_events >= first) & (predictions.n_events < after)
-        if own.any():
-            scores = sequence_scores(_some(predictions, own), n_actions)
+        in_range = (predictions.n_events >= first) & (predictions.n_events < after)
+        if in_range.any():
+            scores = sequence_scores(_some(predictions, in_range), n_actions)
             low, high = scores["intervals"]["step_accuracy"]
             last = after - 1
             name = f"{first} or more" if after == math.inf else f"{first}" if last == first else f"{first}-{last:g}"
-            rows.append((name, int(own.sum()), scores["step_accuracy"], low, high, scores["loss"]))
+            rows.append((name, int(in_range.sum()), scores["step_accuracy"], low, high, scores["loss"]))
     return pd.DataFrame(rows, columns=["events", "customers", "step_accuracy", "low", "high", "loss"])
 
 
-def _some(predictions: SequencePredictions, own: np.ndarray) -> SequencePredictions:
-    return SequencePredictions(**{name: value[own] for name, value in vars(predictions).items()})
+def _some(predictions: SequencePredictions, keep: np.ndarray) -> SequencePredictions:
+    return SequencePredictions(**{name: value[keep] for name, value in vars(predictions).items()})
 
 
 def _share(top: int, bottom: int) -> float | None:

@@ -73,9 +73,9 @@ def notes(parts: dict[str, dict[str, Any] | None]) -> list[str]:
             headline = _standing(part["over_best_baseline"])
             other = [c["score"] for c in part["comparisons"][1:] if _standing(c) != headline]
             sentences += [verdict(name, part, score) for score in other]
-            sentences += _chosen_together(part)
+            sentences += _joint_plans(part)
             sentences += _above_ceiling(name, part)
-            sentences += _luck(part)
+            sentences += _drawn_ceiling(part)
     churn = parts["churn"]
     if churn is not None and churn["auc"] is None:
         sentences.append("The churn AUC is unknown: the test customers are all of one class.")
@@ -87,7 +87,7 @@ def notes(parts: dict[str, dict[str, Any] | None]) -> list[str]:
     return sentences
 
 
-def _chosen_together(part: dict[str, Any]) -> list[str]:
+def _joint_plans(part: dict[str, Any]) -> list[str]:
     """Why a model is better in whole plans but worse in single steps, if it is."""
     standings = {comparison["score"]: _standing(comparison) for comparison in part["comparisons"]}
     if not standings.get("step_accuracy", 0) < 0 < standings.get("plan_accuracy", 0):
@@ -98,7 +98,7 @@ def _chosen_together(part: dict[str, Any]) -> list[str]:
     ]
 
 
-def _luck(part: dict[str, Any]) -> list[str]:
+def _drawn_ceiling(part: dict[str, Any]) -> list[str]:
     """A note if the ceiling on the drawn outcomes differs from the expected one."""
     expected, drawn = ((part.get(name) or {}).get("auc") for name in ("ceiling", "ceiling_as_drawn"))
     if expected is None or drawn is None or abs(drawn - expected) < CEILING_TOLERANCE:

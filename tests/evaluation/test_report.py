@@ -19,7 +19,7 @@ from crm_models.evaluation.scores import (
     right_per_customer,
     sequence_scores,
 )
-from crm_models.evaluation.verdict import _chosen_together, _luck, verdict
+from crm_models.evaluation.verdict import _drawn_ceiling, _joint_plans, verdict
 from tests.evaluation.test_scores import FOUR, churners
 
 
@@ -148,7 +148,7 @@ def test_the_ceiling_as_drawn_is_what_an_oracle_scores_on_the_same_customers(ora
 @pytest.mark.parametrize(("drawn", "said"), [(0.931, True), (0.963, True), (0.942, False)])
 def test_luck_of_the_draw_is_told_where_it_moves_the_ceiling(drawn, said):
     part = {"customers": 1000, "ceiling": {"auc": 0.947}, "ceiling_as_drawn": {"auc": drawn}}
-    told = _luck(part)
+    told = _drawn_ceiling(part)
     assert [f"AUC of {drawn:.3f}" in note and "0.947" in note for note in told] == [True] * said
 
 
@@ -194,10 +194,10 @@ def test_steps_chosen_together_are_explained_where_single_ones_are_right_less_of
         return {"comparisons": [{"score": score, "low": low, "high": high} for score, (low, high) in ends.items()]}
 
     better, worse, unknown = (0.01, 0.03), (-0.03, -0.01), (-0.01, 0.01)
-    (said,) = _chosen_together(part(worse, better))
+    (said,) = _joint_plans(part(worse, better))
     assert "most probable together" in said
     for other in (part(better, better), part(unknown, better), part(worse, unknown), {"comparisons": []}):
-        assert _chosen_together(other) == []
+        assert _joint_plans(other) == []
 
 
 def test_a_model_that_knows_nothing_is_said_to_be_worse(bench):
