@@ -1,4 +1,4 @@
-"""Figures of what a cohort holds, in the house look of `charts`. No streamlit here, no arithmetic on the data."""
+"""Figures of the data in a cohort. No streamlit here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def bars(
     color: str = DATA,
     hover: Sequence[str] | None = None,
 ) -> go.Figure:
-    """Lying bars, first label on top. unit: what is counted ("customers"); total: for shares in the hover."""
+    """Horizontal bars, first label on top. unit: what is counted ("customers"); total: for shares in the hover."""
     n = len(labels)
     fig = figure(title, x=unit, height=max(170, 84 + 26 * n))
     names = [plain(label) for label in labels]
@@ -37,7 +37,7 @@ def bars(
             hovertemplate=f"%{{customdata[0]}}<br>%{{x:,}} {unit}%{{customdata[1]}}%{{customdata[2]}}<extra></extra>",
         )
     )
-    # Positions are numbers and names only their ticks: two names that look alike when cut stay two bars.
+    # Numbers as positions, names only as tick labels, so that two names that are equal when cut stay two bars.
     fig.update_yaxes(tickmode="array", tickvals=list(range(n)), ticktext=names, range=[n - 0.4, -0.6], showgrid=False)
     return with_room(fig, names)
 
@@ -52,7 +52,7 @@ def columns(
     rate: Sequence[float] | None = None,
     rate_name: str = "Churn rate",
 ) -> go.Figure:
-    """Standing bars over ranges in their order; `rate` (in [0, 1], NaN: unknown) as a line on an axis of its own."""
+    """Vertical bars over ranges; `rate` (in [0, 1], NaN: unknown) as a line on a second axis."""
     n, total = len(labels), max(float(np.sum(counts)), 1.0)
     has_rate = rate is not None and not np.isnan(np.asarray(rate, dtype=float)).all()
     fig = figure(title, x=x, y=unit, legend=has_rate)
@@ -70,7 +70,7 @@ def columns(
         fig.add_trace(
             go.Scatter(
                 x=list(range(n)),
-                y=list(rate),  # type: ignore[arg-type]  # has_rate says that it is there
+                y=list(rate),  # type: ignore[arg-type]  # not None if has_rate
                 name=rate_name,
                 yaxis="y2",
                 mode="lines+markers",
@@ -98,11 +98,11 @@ def columns(
     return with_room(fig, right=64 if has_rate else 16, bottom=50 + (longest // 2 if slanted else 0))
 
 
-_ROOM_FOR_TICKS = 240  # pixels that names below a chart share before they are slanted
+_ROOM_FOR_TICKS = 240  # total width in pixels of tick labels below a chart before they are slanted
 
 
 def churn_by_group(groups: pd.DataFrame, *, feature: str, mean: float | None) -> go.Figure:
-    """Churn rate per group of one feature, with the mean of the cohort as a line; `groups` as in `profile.features`."""
+    """Churn rate per group of one feature, with the cohort mean as a line. groups: rows of `CohortProfile.features`."""
     n = len(groups)
     fig = figure(f"Churn rate by {plain(feature)}", x="churn rate", height=max(170, 92 + 26 * n))
     names = [plain(group) for group in groups["group"]]

@@ -1,7 +1,6 @@
-"""Figures of the pages that decide and explain, in the house look of `charts`.
+"""Figures of the plans, customers and attention pages. No streamlit here.
 
-No streamlit here, no arithmetic on the data. Text from a cohort goes through `charts.plain`, because Plotly reads some
-HTML in labels and hovers.
+Text from a cohort goes through `theme.plain`, because Plotly renders some HTML in labels and hovers.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ from dashboard.charts.theme import (
 )
 
 MODEL_PALE, RETENTION_PALE = "rgba(42,98,240,0.4)", "rgba(10,159,152,0.4)"
-"""What was, beside what is."""
+"""Pale colours for the plan before the policy."""
 
 
 # ---- thresholds ------------------------------------------------------------------------------------------------------
 
 
 def risk_histogram(counts: np.ndarray, threshold: float, height: int = 230) -> go.Figure:
-    """Customers by churn probability, those above the threshold in the colour of risk. counts: (B,) over 0 to 1."""
+    """Histogram of the churn probability, bins above the threshold in the at-risk colour. counts: (B,) over 0 to 1."""
     n, total = len(counts), max(int(counts.sum()), 1)
     low = np.arange(n) / n
     middle = low + 0.5 / n
@@ -50,7 +49,7 @@ def risk_histogram(counts: np.ndarray, threshold: float, height: int = 230) -> g
         )
     )
     fig.add_vline(x=threshold, line={"color": AT_RISK, "width": 2, "dash": "dot"})
-    # Drawn anew at every move of the slider: no second pass for margins, no rounding, no template to send along.
+    # Redrawn at every move of the slider, so: fixed margins, no rounded corners, no template to transfer.
     fig.update_xaxes(range=[0, 1], dtick=0.1, tickformat=".1f", fixedrange=True, automargin=False)
     fig.update_yaxes(fixedrange=True, automargin=False, nticks=5)
     margin = {"l": 64, "r": 16, "t": 40, "b": 44}
@@ -58,7 +57,7 @@ def risk_histogram(counts: np.ndarray, threshold: float, height: int = 230) -> g
 
 
 def at_threshold(histogram: go.Figure, threshold: float) -> go.Figure:
-    """The same histogram at another threshold, in a sixth of the time that building it takes."""
+    """The same histogram at another threshold; takes a sixth of the time of building it."""
     spec = histogram.to_dict()
     bars, line = spec["data"][0], spec["layout"]["shapes"][0]
     bars["marker"]["color"] = _risk_colors(len(bars["x"]), threshold)
@@ -67,20 +66,20 @@ def at_threshold(histogram: go.Figure, threshold: float) -> go.Figure:
 
 
 def _risk_colors(bins: int, threshold: float) -> list[str]:
-    """Of bins from 0 to 1, those with their middle above the threshold in the colour of risk."""
+    """Bar colours for bins from 0 to 1: at risk if the middle of the bin is above the threshold."""
     return [AT_RISK if (k + 0.5) / bins > threshold else DATA for k in range(bins)]
 
 
 NEAR = 0.1
-"""Thresholds closer than this share their room for labels."""
+"""Thresholds closer than this get their labels side by side."""
 
 
 def expected_value(table: pd.DataFrame, threshold: float, unit: str) -> go.Figure:
-    """Value of contacting everybody above each threshold, the best one and the current one marked.
+    """Value of contacting all customers above each threshold, with the best and the current threshold marked.
 
-    table: as `RiskIndex.expected_value` gives it. unit: the currency, in words.
+    table: from `RiskIndex.expected_value`. unit: the currency, in words.
     """
-    fig = figure("What contacting everybody at risk is worth", x="churn threshold", y=f"expected value ({unit})")
+    fig = figure("Expected value of contacting customers at risk", x="churn threshold", y=f"expected value ({unit})")
     hover = "threshold %{x:.2f}<br>value %{y:,.0f}<br>%{customdata[0]:,} contacted, %{customdata[1]:,.0f} kept"
     fig.add_trace(
         go.Scatter(
@@ -93,12 +92,12 @@ def expected_value(table: pd.DataFrame, threshold: float, unit: str) -> go.Figur
         )
     )
     best = table[table["best"]].iloc[0]
-    found = float(best["threshold"])
-    # Side by side where both lie close to each other, so that neither label covers the other mark.
-    sides = ("top center", "bottom center") if abs(found - threshold) > NEAR else ("top left", "top right")
-    sides = sides if found <= threshold or abs(found - threshold) > NEAR else sides[::-1]
+    best_threshold = float(best["threshold"])
+    # Labels side by side if the thresholds are close, so that neither label covers the other mark.
+    sides = ("top center", "bottom center") if abs(best_threshold - threshold) > NEAR else ("top left", "top right")
+    sides = sides if best_threshold <= threshold or abs(best_threshold - threshold) > NEAR else sides[::-1]
     for x, color, text, symbol, side in (
-        (found, RETENTION, f"best: {found:.2f}", "star", sides[0]),
+        (best_threshold, RETENTION, f"best: {best_threshold:.2f}", "star", sides[0]),
         (threshold, AT_RISK, f"now: {threshold:.2f}", "circle", sides[1]),
     ):
         y = float(np.interp(x, table["threshold"], table["value"]))
@@ -120,11 +119,11 @@ def expected_value(table: pd.DataFrame, threshold: float, unit: str) -> go.Figur
 
 
 def before_after(table: pd.DataFrame, retention: Sequence[str], top: int = 15) -> go.Figure:
-    """How often each action stands in a plan, before and after the policy. table: `action`, `before`, `after`."""
+    """Plan steps by action, before and after the policy. table: `action`, `before`, `after`."""
     size = np.maximum(table["before"].to_numpy(), table["after"].to_numpy())
     shown = table.iloc[np.sort(np.argsort(-size, kind="stable")[:top])].reset_index(drop=True)
-    left = len(table) - len(shown)
-    title = "Steps of all plans by action" + (f" (top {len(shown)} of {len(table):,})" if left else "")
+    hidden = len(table) - len(shown)
+    title = "Steps of all plans by action" + (f" (top {len(shown)} of {len(table):,})" if hidden else "")
     n = len(shown)
     fig = figure(title, x="plan steps", height=max(220, 110 + 34 * n), legend=True)
     color = [RETENTION if action in retention else MODEL for action in shown["action"]]
@@ -144,7 +143,7 @@ def before_after(table: pd.DataFrame, retention: Sequence[str], top: int = 15) -
         )
     ticks = {"tickvals": list(range(n)), "ticktext": [plain(action) for action in shown["action"]]}
     fig.update_yaxes(tickmode="array", range=[n - 0.4, -0.6], showgrid=False, **ticks)
-    # Bars of one group are stacked from the bottom up, and the axis is turned over: the first trace stays on top.
+    # Plotly orders grouped bars from the bottom up; with the reversed axis the first trace is on top.
     return fig.update_layout(barmode="group", bargap=0.3, legend={"traceorder": "normal"})
 
 
@@ -153,7 +152,7 @@ def before_after(table: pd.DataFrame, retention: Sequence[str], top: int = 15) -
 
 @dataclass(frozen=True, kw_only=True)
 class TimedEvents:
-    """Events on a timeline: (T,) times (dates or numbers), action labels, values (NaN: none), whether models saw it."""
+    """Events on a timeline, all (T,): times (dates or numbers), labels, values (NaN: none), seen by the models."""
 
     when: Sequence[Any]
     action: Sequence[str]
@@ -162,9 +161,9 @@ class TimedEvents:
 
 
 def timeline(events: TimedEvents, *, unit: str, cut: Any = None, top: int = 14) -> go.Figure:
-    """The history of one customer: time from left to right, one line per action, the most frequent ones by name.
+    """Timeline of one customer: one row per action, the most frequent actions by name.
 
-    unit: what the time axis counts in. cut: the moment up to which the models see.
+    unit: unit of the time axis. cut: the models see events up to this moment.
     """
     count = Counter(events.action)
     lines = [action for action, _ in count.most_common(top)]
@@ -174,16 +173,16 @@ def timeline(events: TimedEvents, *, unit: str, cut: Any = None, top: int = 14) 
     fig = figure("History", x=unit, height=120 + 26 * max(len(names), 3), legend=not all(events.seen))
     for seen, name, symbol, color in (
         (True, "Seen by the models", "circle", DATA),
-        (False, "Came later, not seen", "circle-open", CHANCE),
+        (False, "Later, not seen", "circle-open", CHANCE),
     ):
-        own = [k for k, s in enumerate(events.seen) if s == seen]
-        if not own:
+        indices = [k for k, s in enumerate(events.seen) if s == seen]
+        if not indices:
             continue
-        texts = [_event_text(events, k) for k in own]
+        texts = [_event_text(events, k) for k in indices]
         fig.add_trace(
             go.Scatter(
-                x=[events.when[k] for k in own],
-                y=[place.get(events.action[k], len(lines)) for k in own],
+                x=[events.when[k] for k in indices],
+                y=[place.get(events.action[k], len(lines)) for k in indices],
                 mode="markers",
                 name=name,
                 marker={"color": color, "size": 11, "symbol": symbol, "opacity": 0.85, "line": {"width": 2}},
@@ -206,14 +205,15 @@ def _event_text(events: TimedEvents, k: int) -> str:
 
 
 def attention_map(weights: np.ndarray, tokens: Sequence[str], title: str, reader: int | None = None) -> go.Figure:
-    """Who looks at whom: weights (T, T), row looks at column, rows of the whole map sum to one.
+    """Heatmap of attention weights (T, T): row looks at column; rows of the complete map sum to one.
 
     reader: the row that the prediction is read from, framed in the colour of effects.
     """
     n = len(tokens)
     names, full = [plain(token, 22) for token in tokens], [plain(token, 120) for token in tokens]
-    fig = figure(title, x="looked at", y="looking", height=max(340, 200 + 17 * n))
-    # A few cells near 100 % (the first token has only itself to look at) would leave all others pale.
+    fig = figure(title, x="looks at", y="input", height=max(340, 200 + 17 * n))
+    # The colour scale ends at a quantile, because a few cells near 100 % (the first token sees only itself) would leave
+    # all others pale.
     top = float(np.quantile(weights[weights > 0], 0.97)) if (weights > 0).any() else 1.0
     fig.add_trace(
         go.Heatmap(
@@ -245,7 +245,7 @@ def attention_map(weights: np.ndarray, tokens: Sequence[str], title: str, reader
 
 
 def effects(table: pd.DataFrame, title: str, x: str, top: int = 20) -> go.Figure:
-    """What taking each event or feature away does, and beside it the attention it gets.
+    """Effect of removing each event or feature, beside its attention.
 
     table: `name`, `effect` (share, signed or not), `attention`, `effect_rank`, `attention_rank`; strongest first.
     """
@@ -255,8 +255,8 @@ def effects(table: pd.DataFrame, title: str, x: str, top: int = 20) -> go.Figure
     ranks = shown[["effect_rank", "attention_rank"]].to_numpy().tolist()
     names = [[plain(name, 120), *rank] for name, rank in zip(shown["name"], ranks, strict=True)]
     for column, axis, color, hover in (
-        ("effect", "x", BASELINE, "effect %{x:.2f} points, number %{customdata[1]}"),
-        ("attention", "x2", MODEL, "attention %{x:.1f} %, number %{customdata[2]}"),
+        ("effect", "x", BASELINE, "effect %{x:.2f} points, rank %{customdata[1]}"),
+        ("attention", "x2", MODEL, "attention %{x:.1f} %, rank %{customdata[2]}"),
     ):
         fig.add_trace(
             go.Bar(

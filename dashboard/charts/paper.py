@@ -1,6 +1,6 @@
-"""Figures of the paper page, in the house look of `charts`: what the paper prints beside what the re-runs give.
+"""Figures of the paper page: printed values beside the results of the re-runs. No streamlit here.
 
-No streamlit here. What is printed has one colour on this page, that of the paper's overlay on the training page.
+Printed values have one colour, the same as on the training page.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from dashboard.charts.theme import BASELINE, CEILING, CHANCE, FAINT, MODEL, figu
 
 PRINTED = BASELINE
 SQUARE = 380
-_PILE = 0.072
-"""Height of one dot in a pile of equal values, where two rows are one apart."""
+_DOT_HEIGHT = 0.072
+"""Height of one dot in a stack of equal values; rows are 1 apart."""
 
 
 def losses(ours: np.ndarray, printed: Sequence[float], chance: float, title: str) -> go.Figure:
-    """Figure 1 for one model: the range and the median over the seeds, and the paper's Table III.
+    """Figure 1 for one model: range and median over the seeds, with the paper's Table III.
 
-    ours: (seeds, epochs) training losses in nats; no seeds: the printed ones alone.
+    ours: (seeds, epochs) training losses in nats; if empty, only the printed losses are drawn.
     """
     epochs = list(range(1, len(printed) + 1))
     fig = figure(title, x="epoch", y="training loss (nats)", height=340, legend=True)
@@ -59,13 +59,13 @@ def losses(ours: np.ndarray, printed: Sequence[float], chance: float, title: str
 
 
 def accuracies(rows: Sequence[tuple[str, Sequence[float], dict[str, float]]]) -> go.Figure:
-    """Each re-run a dot, equal ones piled up, and what is printed, chance and the ceiling as marks on the same line.
+    """One dot per re-run, equal values stacked, with printed values, chance and ceiling as marks on the same line.
 
     rows: (model, accuracy of each seed, {name of a mark: value}), first on top.
     """
-    fig = figure("Accuracy: what is printed, and what re-runs give", x="accuracy on customers not learned from",
+    fig = figure("Accuracy: printed and re-run", x="accuracy on held-out customers",
                  height=150 + 130 * len(rows), legend=True)  # fmt: skip
-    looks = {
+    styles = {
         "Table II": (PRINTED, "star", 17),
         "Table IV": (PRINTED, "diamond", 13),
         "Chance = ceiling": (CHANCE, "line-ns", 22),
@@ -77,7 +77,9 @@ def accuracies(rows: Sequence[tuple[str, Sequence[float], dict[str, float]]]) ->
         )  # fmt: skip
         values, counts = np.unique(np.round(ours, 6), return_counts=True)
         dots = [
-            (float(v), base + 0.12 + _PILE * j, int(n)) for v, n in zip(values, counts, strict=True) for j in range(n)
+            (float(v), base + 0.12 + _DOT_HEIGHT * j, int(n))
+            for v, n in zip(values, counts, strict=True)
+            for j in range(n)
         ]
         fig.add_trace(
             go.Scatter(
@@ -92,7 +94,7 @@ def accuracies(rows: Sequence[tuple[str, Sequence[float], dict[str, float]]]) ->
                 hovertemplate="accuracy %{x:.4f}<br>in %{customdata[0]} of %{customdata[1]} re-runs<extra></extra>",
             )
         )
-        for name, (color, symbol, size) in looks.items():
+        for name, (color, symbol, size) in styles.items():
             if name in marks:
                 _mark(fig, (marks[name], base), name, {"color": color, "symbol": symbol, "size": size}, k == 0)
         fig.add_annotation(x=1, y=base + 0.5, text=f"<b>{model}</b>", xanchor="right", showarrow=False)
@@ -100,9 +102,9 @@ def accuracies(rows: Sequence[tuple[str, Sequence[float], dict[str, float]]]) ->
     return with_room(fig.update_xaxes(range=[-0.02, 1.02], tickformat=".0%", dtick=0.1, fixedrange=True), left=8)
 
 
-def _mark(fig: go.Figure, at: tuple[float, float], name: str, look: dict[str, Any], first: bool) -> None:
-    if look["symbol"] == "line-ns":
-        look = look | {"line": {"color": look["color"], "width": 4}}
+def _mark(fig: go.Figure, at: tuple[float, float], name: str, style: dict[str, Any], first: bool) -> None:
+    if style["symbol"] == "line-ns":
+        style = style | {"line": {"color": style["color"], "width": 4}}
     fig.add_trace(
         go.Scatter(
             x=[at[0]],
@@ -111,11 +113,11 @@ def _mark(fig: go.Figure, at: tuple[float, float], name: str, look: dict[str, An
             name=name,
             legendgroup=name,
             showlegend=first,
-            marker=look,
+            marker=style,
             hovertemplate=f"{name}: %{{x:.4f}}<extra></extra>",
         )
     )
-    # Chance and Table IV lie close together: their numbers stand below each other.
+    # Chance and Table IV are close together, so their numbers are placed below each other.
     fig.add_annotation(
         x=at[0], y=at[1], yshift=-36 if name.startswith("Chance") else -20, showarrow=False,
         text=f"{name.split(' =')[0]} {at[0]:.4g}", font={"size": 12}, xanchor="left" if at[0] < 0.05 else "center",
@@ -123,15 +125,15 @@ def _mark(fig: go.Figure, at: tuple[float, float], name: str, look: dict[str, An
 
 
 def step_attention(weights: Sequence[Sequence[float]], rows: Sequence[str], columns: Sequence[str]) -> go.Figure:
-    """Figure 2: what each step of a plan looks at; weights (steps, positions), what a step cannot see is left empty."""
-    seen = [
+    """Figure 2: attention of each plan step. weights: (steps, positions); positions hidden from a step are empty."""
+    visible = [
         [w if j < len(columns) - len(rows) + 1 + i else None for j, w in enumerate(row)]
         for i, row in enumerate(weights)
     ]
     fig = figure("Figure 2: attention of the Sequence Transformer", x="looks at", y="predicting", height=SQUARE)
     fig.add_trace(
         go.Heatmap(
-            z=seen,
+            z=visible,
             x=[column.replace(" ", "<br>") for column in columns],
             y=list(rows),
             zmin=0,
@@ -148,7 +150,7 @@ def step_attention(weights: Sequence[Sequence[float]], rows: Sequence[str], colu
 
 
 def roc(curve: dict[str, Any], customers: int) -> go.Figure:
-    """Figure 3: the ROC curve over the test customers of all re-runs together. curve: `fpr`, `tpr`, `auc`."""
+    """Figure 3: the ROC curve over the held-out customers of all re-runs. curve: `fpr`, `tpr`, `auc`."""
     fig = figure(
         f"Figure 3: ROC curve, AUC {curve['auc']:.3f}", x="stayers wrongly flagged (false positive rate)",
         y="churners found (true positive rate)", height=SQUARE, legend=True,
@@ -171,7 +173,7 @@ def roc(curve: dict[str, Any], customers: int) -> go.Figure:
 def signal_curve(
     points: Sequence[tuple[float, float, float, float]], claim: float, chosen: float, title: str, floor: float
 ) -> go.Figure:
-    """Accuracy by how much there is to learn. points: (signal, chance, ours, ceiling) in order; floor: of the axis."""
+    """Accuracy by signal. points: (signal, chance, ours, ceiling) in order; floor: start of the accuracy axis."""
     fig = figure(title, x="signal: how much there is to learn", y="accuracy", height=SQUARE, legend=True)
     signal, chance, ours, ceiling = ([p[k] for p in points] for k in range(4))
     for name, values, color, dash in (("Ceiling", ceiling, CEILING, "dash"), ("Chance", chance, CHANCE, "dot")):

@@ -1,7 +1,7 @@
-"""Data in, Plotly figure out: one look, one palette with fixed meanings. No streamlit here, no arithmetic on the data.
+"""House style of the Plotly figures: layout, a palette with fixed meanings, and rulers for scores. No streamlit here.
 
 Every figure starts from `figure(...)`. Text from a cohort (names, actions, file values) goes through `plain`, because
-Plotly reads some HTML in labels and hovers. Fonts, grid and background come from the theme in .streamlit/config.toml.
+Plotly renders some HTML in labels and hovers. Fonts, grid and background come from .streamlit/config.toml.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-# One colour, one meaning, on every page. Each has a contrast of 3 or more against the light and the dark background,
-# and any two stay apart (0.09 or more in OKLab) for the three common kinds of colour blindness: tests/dashboard checks.
-MODEL = "#2A62F0"  # ours: what the Transformers say
-RETENTION = "#0A9F98"  # retention actions, customers kept
+# Each colour has one meaning on all pages, a contrast of at least 3 against the light and the dark background, and a
+# distance of at least 0.09 in OKLab to the others, also with the three common kinds of colour blindness (tested).
+MODEL = "#2A62F0"  # ours: output of the Transformers
+RETENTION = "#0A9F98"  # retention actions, retained customers
 AT_RISK = "#C62F14"  # at risk, churned
-CHANCE = "#666B70"  # what guessing reaches
-BASELINE = "#D17D2E"  # what a simple method reaches
-CEILING = "#A233B5"  # the best any model could do
-DATA = "#5B7FB0"  # counts of a cohort: no model involved
+CHANCE = "#666B70"  # score of guessing
+BASELINE = "#D17D2E"  # score of a simple method
+CEILING = "#A233B5"  # best score any model could reach
+DATA = "#5B7FB0"  # counts of a cohort, without a model
 
 SERIES = (MODEL, BASELINE, RETENTION, CEILING, AT_RISK, CHANCE)
-"""For things without a fixed meaning (runs beside each other); the dash changes as well, so colour is never alone."""
+"""Colours of series without a fixed meaning (compared runs). The dash differs too: colour is never the only cue."""
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 FAINT = "rgba(128, 138, 155, 0.28)"  # tracks, bands: visible on light and dark
@@ -37,20 +37,20 @@ CONFIG = {
     "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d", "pan2d"],
     "responsive": True,
 }
-"""For `st.plotly_chart(config=...)`: zoom, reset, picture; few buttons, because they cover a long title."""
+"""For `st.plotly_chart(config=...)`. Few buttons (zoom, reset, picture), because they cover a long title."""
 
 
 def plain(text: object, limit: int = 32) -> str:
-    """Text that Plotly shows as it is: markup escaped, line breaks gone, at most `limit` characters."""
-    flat = " ".join(str(text).split())
-    short = flat if len(flat) <= limit else flat[: limit - 1].rstrip() + "…"
+    """Escape text for Plotly: markup shown literally, on one line, at most `limit` characters."""
+    line = " ".join(str(text).split())
+    short = line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
     return html.escape(short, quote=False)
 
 
 def figure(title: str, *, x: str = "", y: str = "", height: int = HEIGHT, legend: bool = False) -> go.Figure:
-    """An empty figure in the house look; x and y are axis titles with their units."""
-    top = 1 - 9 / height  # Plotly counts in shares of the height: titles of unlike charts side by side stand level
-    # In one piece: Plotly takes twenty times as long to be told the same in three calls.
+    """An empty figure in the house style; x and y are axis titles with units."""
+    top = 1 - 9 / height  # as a share of the height, so that titles of charts side by side align
+    # One call, because three update calls take Plotly twenty times as long.
     return go.Figure(
         layout={
             "title": {"text": title, "x": 0, "xanchor": "left", "y": top, "yanchor": "top", "font": {"size": 16}},
@@ -72,9 +72,9 @@ def figure(title: str, *, x: str = "", y: str = "", height: int = HEIGHT, legend
 def with_room(
     fig: go.Figure, names: Sequence[object] = (), *, left: int = 70, right: int = 16, bottom: int = 50
 ) -> go.Figure:
-    """The figure with its margins said (pixels), so that the browser need not draw it twice to find them.
+    """Set fixed margins in pixels, so that the browser need not draw the figure twice to compute them.
 
-    names: of the ticks at the left, where these are words; `left` is the room of numbers and an axis title.
+    names: tick labels on the left, if they are words; otherwise `left` is the room for numbers and an axis title.
     """
     axes = fig.layout.xaxis, fig.layout.yaxis
     for axis in axes if "yaxis2" not in fig.layout else (*axes, fig.layout.yaxis2):
@@ -85,11 +85,11 @@ def with_room(
 
 
 def width_of(text: object) -> int:
-    """Pixels that a tick takes at most, about."""
-    return round(sum(_wide(letter) for letter in html.unescape(str(text))))
+    """Approximate maximum width of a tick label in pixels."""
+    return round(sum(_letter_width(letter) for letter in html.unescape(str(text))))
 
 
-def _wide(letter: str) -> float:
+def _letter_width(letter: str) -> float:
     if unicodedata.east_asian_width(letter) in "WF":
         return 12.5
     return 9.5 if letter in "mwMW@%" else 7.8 if letter.isupper() else 4.0 if letter in "iljtfr.,:;|'!()[] " else 6.5
@@ -102,7 +102,7 @@ def _wide(letter: str) -> float:
 class Score:
     """One headline number between chance and ceiling.
 
-    low, high: ends of the 95 % interval of `ours`; None where unknown, as are the others that do not apply.
+    low, high: ends of the 95 % interval of `ours`. Values that are unknown or do not apply are None.
     lower_is_better: losses, calibration errors.
     """
 
@@ -119,20 +119,20 @@ class Score:
 
     @property
     def marks(self) -> list[tuple[str, float, str, str]]:
-        """(name, value, colour, symbol) of the marks beside ours, as far as they are known."""
-        known = [
+        """(name, value, colour, symbol) of the known marks other than ours."""
+        marks = [
             ("Chance", self.chance, CHANCE, "line-ns"),
             (f"Baseline: {self.baseline_name}", self.baseline, BASELINE, "diamond"),
             ("Ceiling", self.ceiling, CEILING, "triangle-down"),
         ]
-        return [(name, value, colour, symbol) for name, value, colour, symbol in known if value is not None]
+        return [(name, value, colour, symbol) for name, value, colour, symbol in marks if value is not None]
 
 
 def rulers(scores: Sequence[Score], title: str = "From chance to ceiling") -> go.Figure:
-    """One line per score: chance at the left end, the ceiling at the right, and ours with its interval between them.
+    """One line per score from chance (left) to the ceiling (right), with ours and its interval between them.
 
-    So scores of different size share one figure, and "is 0.28 good?" is answered by how far along the line it lies.
-    Where no ceiling is known (real data) the right end is a perfect score, without a mark.
+    Scores of different scales fit in one figure, and the position on the line answers "is 0.28 good?". Without a known
+    ceiling (real data) the right end is a perfect score, without a mark.
     """
     height = 70 + _ROW * len(scores)
     fig = figure(title, height=height, legend=True)
@@ -144,19 +144,19 @@ def rulers(scores: Sequence[Score], title: str = "From chance to ceiling") -> go
             marks[mark.name.split(":")[0]].append(mark)
         label = f"<b>{plain(score.label, 60)}</b>"
         fig.add_annotation(x=0, y=row, yshift=40, xanchor="left", showarrow=False, text=label, align="left")
-    fig.add_traces([_marked(name, own) for name, own in marks.items() if own])
+    fig.add_traces([_marked(name, same_name) for name, same_name in marks.items() if same_name])
     fig.update_xaxes(visible=False, range=[-0.12, 1.09], fixedrange=True)
     fig.update_yaxes(visible=False, range=[-0.5, len(scores) - 0.4], fixedrange=True)
     top, bottom = 72, 4
-    legend_y = 1 + 10 / (height - top - bottom)  # ten pixels above the rulers, however many there are
+    legend_y = 1 + 10 / (height - top - bottom)  # ten pixels above the rulers, for any number of them
     return fig.update_layout(hovermode="closest", margin={"l": 8, "r": 8, "t": top, "b": bottom}, legend_y=legend_y)
 
 
-_ROW = 94  # pixels of one ruler
+_ROW = 94  # height of one ruler in pixels
 
 
 def _sides(places: Sequence[float], near: float = 0.12) -> list[str]:
-    """Where the numbers of marks stand under them, so that those of neighbours do not run into each other."""
+    """Horizontal alignment of the numbers under the marks, so that neighbours do not overlap."""
     sides = ["center"] * len(places)
     for k in range(1, len(places)):
         if places[k] - places[k - 1] < near:
@@ -166,7 +166,7 @@ def _sides(places: Sequence[float], near: float = 0.12) -> list[str]:
 
 
 def _place(score: Score, value: float) -> float:
-    """How far along its ruler (0 chance, 1 ceiling) a value lies; what is beyond the ends is drawn just outside."""
+    """Position of a value on its ruler (0 chance, 1 ceiling); values beyond the ends are drawn just outside."""
     others = [value for _, value, _, _ in score.marks] + [score.ours]
     left = score.chance if score.chance is not None else (max(others) if score.lower_is_better else min(others))
     right = score.ceiling if score.ceiling is not None else (0.0 if score.lower_is_better else 1.0)
@@ -177,7 +177,7 @@ def _place(score: Score, value: float) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class _Mark:
-    """One mark with its number: where it stands, how it looks, and what is said of it."""
+    """One mark on a ruler: position, look, number and hover text."""
 
     name: str
     value: float
@@ -194,29 +194,29 @@ class _Mark:
     @property
     def hover(self) -> str:
         score = self.score
-        said = f"{plain(score.label, 60)}<br>{plain(self.name, 60)}: {self.number}"
+        text = f"{plain(score.label, 60)}<br>{plain(self.name, 60)}: {self.number}"
         if self.name == "Ours" and score.low is not None and score.high is not None:
-            said += f"<br>95 % interval {score.low:.{score.digits}f} to {score.high:.{score.digits}f}"
-        return said + "<extra></extra>"
+            text += f"<br>95 % interval {score.low:.{score.digits}f} to {score.high:.{score.digits}f}"
+        return text + "<extra></extra>"
 
 
 def _marks(score: Score, row: int) -> list[_Mark]:
-    """What stands on the ruler of a score."""
+    """All marks on the ruler of a score."""
     others = sorted(score.marks, key=lambda mark: _place(score, mark[1]))
     places = [_place(score, value) for _, value, _, _ in others]
     sides = [f"bottom {side}" for side in _sides(places)]
     x = _place(score, score.ours)
-    own = f"top {'right' if x < 0 else 'left' if x > 1 else 'center'}"
+    our_place = f"top {'right' if x < 0 else 'left' if x > 1 else 'center'}"
     return [
         _Mark(name=name, value=value, color=color, symbol=symbol, at=(place, row), text_place=side, score=score)
         for (name, value, color, symbol), place, side in zip(
-            [*others, ("Ours", score.ours, MODEL, "circle")], [*places, x], [*sides, own], strict=True
+            [*others, ("Ours", score.ours, MODEL, "circle")], [*places, x], [*sides, our_place], strict=True
         )
     ]
 
 
 def _marked(name: str, marks: Sequence[_Mark]) -> go.Scatter:
-    """The marks of one name on all rulers: one trace, because each costs the browser as much as its points."""
+    """Marks of one name on all rulers, as a single trace because every trace costs the browser time."""
     color, symbol, ours = marks[0].color, marks[0].symbol, name == "Ours"
     line = {"color": color, "width": 4 if symbol == "line-ns" else 0}
     return go.Scatter(
@@ -233,7 +233,7 @@ def _marked(name: str, marks: Sequence[_Mark]) -> go.Scatter:
 
 
 def _intervals(scores: Sequence[Score]) -> go.Scatter:
-    """The 95 % intervals of ours as pale bands, a gap between any two."""
+    """The 95 % intervals of ours as pale bands, in one trace with gaps."""
     x: list[float | None] = []
     y: list[float | None] = []
     for row, score in enumerate(reversed(scores)):

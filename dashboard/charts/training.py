@@ -1,4 +1,4 @@
-"""Figures of a training, loss by epoch, in the house look of `charts`. No streamlit here, no arithmetic on the data."""
+"""Figures of the loss by epoch. No streamlit here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dashboard.charts.theme import BASELINE, CHANCE, DASHES, HEIGHT, MODEL, SERI
 
 @dataclass(frozen=True, kw_only=True)
 class Stretch:
-    """Epochs `first` to `last` that have a name of their own, and are shaded in the colour."""
+    """A named range of epochs, `first` to `last`, shaded in a colour."""
 
     name: str
     first: int
@@ -24,7 +24,7 @@ class Stretch:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Loss per epoch of one model of one run, in nats; `valid` holds None where nothing was held back."""
+    """Loss per epoch of one model of one run, in nats; `valid` is None in epochs without validation customers."""
 
     name: str
     epochs: Sequence[int]
@@ -37,7 +37,7 @@ class Curve:
 def losses(
     curve: Curve, *, title: str, chance: float | None, chance_name: str, n_epochs: int, printed: Sequence[float] = ()
 ) -> go.Figure:
-    """Training and validation loss of one model while it learns; `printed`: the paper's Table III, epochs 1 to 10."""
+    """Training and validation loss of one model by epoch; `printed`: the paper's Table III, epochs 1 to 10."""
     fig = figure(title, x="epoch", y="loss in nats", legend=True)
     _line(fig, "Training", curve.epochs, curve.train, MODEL, dash="dot")
     if any(v is not None for v in curve.valid):
@@ -49,40 +49,41 @@ def losses(
         _line(fig, chance_name, [1, end], [chance, chance], CHANCE, dash="longdash", markers=False)
     if not curve.epochs:
         fig.add_annotation(
-            x=0.5, y=0.25, xref="paper", yref="paper", showarrow=False, text="not begun yet", font={"size": 13}
+            x=0.5, y=0.25, xref="paper", yref="paper", showarrow=False, text="not started yet", font={"size": 13}
         )
     for part in curve.stretches:
-        where: dict[str, Any] = {"x0": part.first - 0.5, "x1": part.last + 0.5, "layer": "below"}
-        fig.add_vrect(**where, fillcolor=part.color, opacity=0.15, line_width=0)
-        # Named in the legend: inside, curves run through every corner.
+        extent: dict[str, Any] = {"x0": part.first - 0.5, "x1": part.last + 0.5, "layer": "below"}
+        fig.add_vrect(**extent, fillcolor=part.color, opacity=0.15, line_width=0)
+        # Named in the legend, because the curves may cover any label inside the chart.
         mark = {"symbol": "square", "size": 12, "color": part.color, "opacity": 0.3}
         fig.add_scatter(x=[None], y=[None], mode="markers", marker=mark, name=part.name)
     if curve.best_epoch is not None:
         fig.add_vline(x=curve.best_epoch, line={"color": MODEL, "width": 1, "dash": "dot"})
         fig.add_annotation(
             x=curve.best_epoch,
-            y=0.5,  # halfway down from the losses of the first epochs to those of the last
+            y=0.5,  # between the high losses of the first epochs and the low ones of the last
             yref="paper",
             yanchor="bottom",
             showarrow=False,
             text="best",
             font={"size": 12},
-            xshift=-16 if curve.best_epoch > 3 else 16,  # away from the fall of the curves
+            xshift=-16 if curve.best_epoch > 3 else 16,  # away from the steep start of the curves
         )
     fig.update_xaxes(range=[0.5, max(n_epochs, 2) + 0.5], dtick=max(1, math.ceil(n_epochs / 12)), tick0=1)
-    more = _LEGEND_ROW * max(0, math.ceil(len(fig.data) / 2) - 2)  # two names fit beside each other, two rows are usual
-    fig.update_layout(hovermode="x unified", height=HEIGHT + more, margin={"t": fig.layout.margin.t + more})
+    # A legend row holds two names; the layout has room for two rows.
+    extra = _LEGEND_ROW * max(0, math.ceil(len(fig.data) / 2) - 2)
+    fig.update_layout(hovermode="x unified", height=HEIGHT + extra, margin={"t": fig.layout.margin.t + extra})
     return with_room(fig)
 
 
 def compared_losses(curves: Sequence[Curve], *, title: str, chance: float | None) -> go.Figure:
-    """The curves of several runs over each other: validation loss where there is one, else training loss.
+    """Loss curves of several runs: the validation loss if there is one, else the training loss.
 
-    A run without epochs is left out, and the others keep their colours: the same on the chart of the other model.
+    Runs without epochs are skipped but keep their colour, so that colours match the chart of the other model.
     """
     fig = figure(title, x="epoch", y="loss in nats", legend=True)
     rows = sum(bool(curve.epochs) for curve in curves) + (chance is not None)
-    top = 40 + _LEGEND_ROW * rows  # long names stand below each other, under the title and above the curves
+    top = 40 + _LEGEND_ROW * rows  # one name per row, because names are long; between the title and the curves
     fig.update_layout(height=HEIGHT - 72 + top, margin={"t": top}, legend={"orientation": "v", "y": 1.01})
     for k, curve in enumerate(curves):
         if not curve.epochs:
@@ -98,7 +99,7 @@ def compared_losses(curves: Sequence[Curve], *, title: str, chance: float | None
     return with_room(fig)
 
 
-_LEGEND_ROW = 20  # pixels of one name
+_LEGEND_ROW = 20  # height of one legend row in pixels
 
 
 def _line(
@@ -111,7 +112,7 @@ def _line(
     dash: str,
     markers: bool = True,
 ) -> None:
-    # One epoch alone is a point, not a line, so few epochs show their markers.
+    # Markers for few epochs, because a single epoch has no line.
     mode = "lines+markers" if markers and len(x) <= 40 else "lines"
     fig.add_trace(
         go.Scatter(

@@ -1,4 +1,4 @@
-"""The last chapter of the paper page: the same tiny models where there is something to learn, by how much."""
+"""Last chapter of the paper page: the same small models on customers whose behaviour can be learned."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from dashboard.panels.paper_story import MODELS, SCORE, Story, chapter
 from dashboard.state import paper_store
 
 FLOOR = {"sequence": 0.0, "churn": 0.5}
-"""Where the axis begins: a churn model that always says "stays" is right more often than not."""
-DOES = {"sequence": "of the next actions", "churn": "of the customers"}
+"""Start of the accuracy axis: a churn model that always predicts "stays" is right more than half the time."""
+UNIT = {"sequence": "of the next actions", "churn": "of the customers"}
 
 
 @st.fragment
-def signal(tale: Story) -> None:
-    """The same tiny models on cohorts with more and more to learn, from chance to beyond Table II."""
+def signal(story: Story) -> None:
+    """Draw the accuracy of the same small models by signal, from chance to beyond Table II."""
     chapter("signal", "What it takes to reach Table II: something to learn")
     st.markdown(
-        "The same two tiny models, now on generated customers whose behaviour follows a pattern, more or less. Move "
-        "the signal from **0**, pure chance, to **1**."
+        "The same two small models on generated customers whose behaviour follows a pattern. Move the signal from "
+        "**0**, pure chance, to **1**, the full pattern."
     )
-    if not tale.lifelike:
-        st.caption("The models for this chapter are trained after the re-runs; the first ones take a few seconds.")
+    if not story.lifelike:
+        st.caption("The models for this chapter are trained after the re-runs. The first ones take a few seconds.")
         return
     chosen = st.slider(
         "Signal",
@@ -39,65 +39,65 @@ def signal(tale: Story) -> None:
         format="%.1f",
         key=paper_store.SIGNAL,
         bind="query-params",
-        help="How much the next action depends on the customer's past, and leaving on their behaviour.",
+        help="How much the next action depends on the customer's history, and churn on their behaviour.",
     )
-    found = tale.lifelike.get(round(chosen, 1))
-    _signal_words(tale, chosen, found)
-    grid, table = st.grid(2, min_column_width=widgets.CHART_WIDTH), _signal_table(tale)
+    scores = story.lifelike.get(round(chosen, 1))
+    _signal_words(story, chosen, scores)
+    grid, table = st.grid(2, min_column_width=widgets.CHART_WIDTH), _signal_table(story)
     for model in MODEL_NAMES:
         score = SCORE[model]
         points = [
-            (at, own[model]["chance"][score], own[model][score], own[model]["ceiling"][score])
-            for at, own in tale.lifelike.items()
+            (level, result[model]["chance"][score], result[model][score], result[model]["ceiling"][score])
+            for level, result in story.lifelike.items()
         ]
         with grid.cell():
             widgets.chart(
                 paper_charts.signal_curve(
-                    points, tale.paper["table_2"][model]["accuracy"], round(chosen, 1), MODELS[model], FLOOR[model]
+                    points, story.paper["table_2"][model]["accuracy"], round(chosen, 1), MODELS[model], FLOOR[model]
                 ),
                 key=f"paper_signal_{model}",
                 alt=f"Accuracy of the {MODELS[model]} by signal, between chance and ceiling",
                 table=table[table["Model"] == MODELS[model]].drop(columns="Model"),
                 note=_SIGNAL,
             )
-    _recipe(tale)
+    _recipe(story)
 
 
 _SIGNAL = """
-From left to right the customers' behaviour follows their pattern more closely. **Chance** is what guessing reaches: any
-action alike; for leaving, always the more frequent answer. The **ceiling** is the best that any model could do,
-computed from the probabilities that the customers were drawn with, not from a model. At signal 0 the two meet: nobody
-can learn what is not there. A small test group can land a little above the ceiling by luck.
+From left to right, the customers' behaviour follows their pattern more closely. **Chance** is the accuracy of guessing:
+a random action, or always the more frequent outcome for churn. The **ceiling** is the best accuracy that any model
+could reach, computed from the probabilities used to generate the customers. At signal 0 the two meet, because there is
+nothing to learn. With few held-out customers, a model can exceed the ceiling slightly by luck.
 """
 
 
-def _signal_words(tale: Story, chosen: float, found: dict[str, Any] | None) -> None:
-    if found is None:
+def _signal_words(story: Story, chosen: float, scores: dict[str, Any] | None) -> None:
+    if scores is None:
         st.markdown(f":material/hourglass_top: The models for signal {chosen:.1f} are being trained.")
         return
-    said = []
+    lines = []
     for model in MODEL_NAMES:
-        score, claim = SCORE[model], tale.paper["table_2"][model]["accuracy"]
-        ours = found[model][score]
+        score, claim = SCORE[model], story.paper["table_2"][model]["accuracy"]
+        ours = scores[model][score]
         verdict = "reached" if ours >= claim else "not reached"
-        said.append(
-            f"- **{MODELS[model]}: {ours:.1%}** {DOES[model]} right; chance {found[model]['chance'][score]:.1%}, "
-            f"ceiling {found[model]['ceiling'][score]:.1%}; Table II ({claim:.0%}) **{verdict}**"
+        lines.append(
+            f"- **{MODELS[model]}: {ours:.1%}** {UNIT[model]} right; chance {scores[model]['chance'][score]:.1%}, "
+            f"ceiling {scores[model]['ceiling'][score]:.1%}; Table II ({claim:.0%}) **{verdict}**"
         )
-    st.markdown("\n".join(said))
+    st.markdown("\n".join(lines))
 
 
-def _signal_table(tale: Story) -> pd.DataFrame:
+def _signal_table(story: Story) -> pd.DataFrame:
     rows = []
-    for at, own in tale.lifelike.items():
+    for level, scores in story.lifelike.items():
         for model in MODEL_NAMES:
             score, loss = SCORE[model], "loss" if model == "sequence" else "log_loss"
-            part, claim = own[model], tale.paper["table_2"][model]
+            part, claim = scores[model], story.paper["table_2"][model]
             rows.append(
                 {
                     "Model": MODELS[model],
-                    "Signal": at,
-                    "Test customers": part["customers"],
+                    "Signal": level,
+                    "Held-out customers": part["customers"],
                     "Chance": part["chance"][score],
                     "Ours": part[score],
                     "Ceiling": part["ceiling"][score],
@@ -111,22 +111,22 @@ def _signal_table(tale: Story) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _recipe(tale: Story) -> None:
-    own = next(iter(tale.lifelike.values()))
-    seconds = np.median([found["seconds"] for found in tale.lifelike.values()])
+def _recipe(story: Story) -> None:
+    setup = next(iter(story.lifelike.values()))
+    seconds = np.median([scores["seconds"] for scores in story.lifelike.values()])
     st.caption(
-        f"What it took: {own['customers']:,} customers instead of 100, up to {own['max_events']} events each instead "
-        f"of 5, {own['sequence_epochs']} and {own['churn_epochs']} epochs in batches of {own['batch_size']} instead of "
-        f"ten updates; {seconds:.0f} s per signal on this machine. The models stay as small as the paper's: width "
-        f"{own['sequence_width']} and {own['churn_width']}, two heads."
+        f"Setup: {setup['customers']:,} customers instead of 100, up to {setup['max_events']} events each instead "
+        f"of 5, {setup['sequence_epochs']} and {setup['churn_epochs']} epochs in batches of {setup['batch_size']} "
+        f"instead of ten updates; {seconds:.0f} s per signal on this machine. The models are as small as the paper's: "
+        f"width {setup['sequence_width']} and {setup['churn_width']}, two heads."
     )
 
 
-def take_away(tale: Story) -> None:
-    """The whole re-run as one HTML file, once it is complete."""
-    if tale.result is None or 1.0 not in tale.lifelike:
+def take_away(story: Story) -> None:
+    """Draw the download of the complete re-run as one HTML file."""
+    if story.result is None or 1.0 not in story.lifelike:
         return
-    complete = tale.result | {"lifelike": tale.lifelike[1.0]}
+    complete = story.result | {"lifelike": story.lifelike[1.0]}
     st.download_button(
         "Download the report (HTML)",
         lambda: _report(complete),

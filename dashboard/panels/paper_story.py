@@ -1,4 +1,4 @@
-"""The paper's story as data: what is printed, what the re-runs gave so far, and the words and chapters to tell it."""
+"""Data of the paper page: the printed tables, the results of the re-runs, the chapters and text helpers."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ CHAPTERS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """What there is to tell. result: as `paper.json`, None before the first re-run; lifelike: scores by signal.
+    """Results to show. result: as `paper.json`, None before the first re-run; lifelike: scores by signal.
 
-    From the start of a new demonstration to its first re-run, the result is that of the one before.
+    After a new start, the result is the previous one until the first new re-run is done.
     """
 
     result: dict[str, Any] | None
@@ -40,7 +40,7 @@ class Story:
 
     @property
     def seeds(self) -> int:
-        """Re-runs so far."""
+        """Number of re-runs so far."""
         return self.result["seeds"] if self.result else 0
 
     @property
@@ -48,36 +48,36 @@ class Story:
         """The printed tables."""
         return printed()
 
-    def ours(self, model: str, what: str) -> np.ndarray:
+    def ours(self, model: str, score: str) -> np.ndarray:
         """(seeds,) accuracy or last loss of a model; (seeds, epochs) its `losses`. Empty before the first re-run."""
         if self.result is None:
             return np.empty(0)
-        if what == "losses":
+        if score == "losses":
             return np.array(self.result[f"{model}_loss"])
-        return np.array(self.result[f"{model}_{what}"]) if what == "accuracy" else self.ours(model, "losses")[:, -1]
+        return np.array(self.result[f"{model}_{score}"]) if score == "accuracy" else self.ours(model, "losses")[:, -1]
 
 
 def story() -> Story:
-    """The story as far as the workspace knows it."""
+    """Read the results from the workspace."""
     state = paper_store.state()
-    found = paper_store.shown(state)
-    lifelike = {float(signal): own for signal, own in (state or {}).get("lifelike", {}).items()}
-    return Story(result=found["result"] if found else None, lifelike=dict(sorted(lifelike.items())))
+    shown = paper_store.shown(state)
+    lifelike = {float(signal): scores for signal, scores in (state or {}).get("lifelike", {}).items()}
+    return Story(result=shown["result"] if shown else None, lifelike=dict(sorted(lifelike.items())))
 
 
-def chapter(anchor: str, point: str) -> None:
-    """The heading of a chapter, reached by the links on top of the page."""
+def chapter(anchor: str, heading: str) -> None:
+    """Draw the heading of a chapter, the target of the links at the top of the page."""
     number = [name for name, _ in CHAPTERS].index(anchor) + 1
     st.space("medium")
-    st.header(f"{number}. {point}", anchor=anchor, divider="gray")
+    st.header(f"{number}. {heading}", anchor=anchor, divider="gray")
 
 
-# ---- words -----------------------------------------------------------------------------------------------------------
+# ---- text ------------------------------------------------------------------------------------------------------------
 
 
-def chance(model: str, what: str) -> float:
-    """What a model that knows nothing reaches on the paper's data: `accuracy`, or `loss` in nats."""
-    return CHANCE_LOSS[model] if what == "loss" else {"sequence": 1 / 50, "churn": 0.5}[model]
+def chance(model: str, score: str) -> float:
+    """Score of guessing on the paper's data: `accuracy`, or `loss` in nats."""
+    return CHANCE_LOSS[model] if score == "loss" else {"sequence": 1 / 50, "churn": 0.5}[model]
 
 
 def re_runs(seeds: int) -> str:
@@ -86,15 +86,15 @@ def re_runs(seeds: int) -> str:
 
 
 def spread(values: np.ndarray) -> str:
-    """The range over the seeds."""
-    return f"{values.min():.4f}\u2060–\u2060{values.max():.4f}"  # joined, so that a narrow cell does not break it
+    """Range over the seeds, as text."""
+    return f"{values.min():.4f}\u2060–\u2060{values.max():.4f}"  # word joiners prevent a line break in a narrow cell
 
 
 def within(value: float, ours: np.ndarray) -> bool | None:
-    """Whether a printed figure lies in the range over the seeds; None before the first re-run."""
+    """Whether a printed figure is within the range over the seeds; None before the first re-run."""
     return bool(ours.min() <= value <= ours.max()) if len(ours) else None
 
 
 def verdict(inside: bool | None) -> str:
-    """The outcome of such a check in a table cell."""
+    """Text of a table cell for the result of `within`."""
     return NONE if inside is None else ":material/check: yes" if inside else ":material/close: no"

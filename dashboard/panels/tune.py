@@ -114,8 +114,8 @@ def section(cohort: store.CohortCard) -> None:
         st.markdown(
             "The presets suit most data. A search tries other settings of one model on **these** customers: one "
             "training after another within your time limit, each guided by the earlier ones. It starts from the "
-            "preset and compares losses on validation customers, where the best trial is never worse than the preset. Each trial "
-            "appears in the runs below."
+            "preset and compares losses on validation customers, where the best trial is never worse than the preset. "
+            "Each trial appears in the runs below."
         )
         if not is_installed():
             st.info(

@@ -46,5 +46,5 @@ def test_the_paper_is_run_before_the_eyes_of_the_audience(open_page):
     expect(page.get_by_text("chance 8.3%").first).to_be_visible()
 
     page.get_by_role("button", name="Stop the re-run").click()
-    expect(page.get_by_text("what it found until then is below")).to_be_visible()
+    expect(page.get_by_text("The results so far are below")).to_be_visible()
     expect(page.get_by_role("button", name="Stop the re-run")).to_have_count(0)

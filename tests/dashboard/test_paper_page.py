@@ -95,7 +95,7 @@ def test_the_first_visitor_finds_the_printed_tables_and_the_re_run_started(works
     assert not app.exception
     (job,) = queue(workspace).jobs()
     assert (job.job.task, job.job.arguments) == ("paper", ("20",))
-    assert "Drawing customers at random" in app.get("progress")[0].proto.text
+    assert "Generating random customers" in app.get("progress")[0].proto.text
     for printed_figure in ("0.85", "0.0167", "4.0456", "0.7047", "Amazon Product Data"):
         assert printed_figure in tables(app)
     assert "lie inside the range" not in texts(app)
@@ -129,7 +129,7 @@ def test_a_finished_run_tells_its_own_numbers(workspace, open_page, texts, table
         "Table III: losses inside": "14 of 20",
         "Table IV: accuracies inside": "1 of 2",
         "Table II: accuracies inside": "0 of 2",
-        "With something to learn": "88% · 81%",
+        "With full signal": "88% · 81%",
     }
     assert "3 of 4 re-runs give exactly the 0.0167 of Table IV" in texts(app)
     assert "The best of them gets 13.3%" in texts(app)
@@ -163,7 +163,7 @@ def test_run_the_paper_starts_over_also_while_it_runs(workspace, open_page):
         assert not app.exception
     (job,) = queue(workspace).jobs()
     assert job.job.arguments == ("5",)
-    assert "Drawing customers at random" in app.get("progress")[0].proto.text
+    assert "Generating random customers" in app.get("progress")[0].proto.text
 
 
 def test_a_new_run_shows_the_last_result_and_says_so_until_its_first_re_run_is_there(
