@@ -107,7 +107,7 @@ class JobFolder:
     def trouble(self) -> str:
         """Last output of the worker if jobs wait and it does not run; "" if there is no problem."""
         if self.waiting() and not self.is_working() and not self._just_started():
-            return last_error(self.folder / "runner.log") or "the process that trains could not be started"
+            return last_error(self.folder / "runner.log") or "the training process could not be started"
         return ""
 
     def _start_once(self) -> None:

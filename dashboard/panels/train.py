@@ -24,7 +24,7 @@ def be_ready() -> None:
     store.jobs().warm_up()
 
 
-# ---- under way -------------------------------------------------------------------------------------------------------
+# ---- current training and queue --------------------------------------------------------------------------------------
 
 
 def live() -> None:
@@ -89,12 +89,12 @@ def _under_way(job: store.JobAtWork) -> None:
                 f"{widgets.plain(job.job.about)}"
             )
             if job.state == "training":
-                asked = store.jobs().stop_is_asked(job.job.run)
+                stopping = store.jobs().stop_is_asked(job.job.run)
                 if st.button(
-                    "Stopping ..." if asked else "Stop training",
+                    "Stopping ..." if stopping else "Stop training",
                     key="stop",
                     icon=":material/stop_circle:",
-                    disabled=asked,
+                    disabled=stopping,
                     help="Ends within a second or two. The best weights so far are kept and can be used.",
                 ):
                     store.jobs().stop(job.job.run)
@@ -103,10 +103,10 @@ def _under_way(job: store.JobAtWork) -> None:
             st.progress(0.0, text="Starting: loading libraries and customers")
             return
         if job.state == "training":
-            share, left = progress(run.config, run.status.epochs, _expected(run))
+            share, seconds_left = progress(run.config, run.status.epochs, _expected(run))
             done = run.status.epochs[-1] if run.status.epochs else None
             position = f"{done.model} model, epoch {done.epoch} of {done.n_epochs}" if done else "first epoch"
-            time_left = f", at most about {widgets.duration(left)} left" if done else ""
+            time_left = f", at most about {widgets.duration(seconds_left)} left" if done else ""
             st.progress(min(share, 1.0), text=f"{position}{time_left}")
         else:
             st.progress(
@@ -124,7 +124,7 @@ def _expected(run: store.RunCard) -> Estimate:
     )
 
 
-# ---- before ----------------------------------------------------------------------------------------------------------
+# ---- new training ----------------------------------------------------------------------------------------------------
 
 
 def what_can_be_trained(cohort: store.CohortCard) -> None:

@@ -30,7 +30,7 @@ DERIVED = ("sequence.d_feedforward", "churn.d_feedforward")
 """Settings not shown, because they are a fixed multiple of the width."""
 
 
-# ---- under way -------------------------------------------------------------------------------------------------------
+# ---- current search --------------------------------------------------------------------------------------------------
 
 
 def under_way(job: store.JobAtWork) -> None:
@@ -78,8 +78,8 @@ def _progress(search: Search) -> tuple[float, str]:
     if minutes is None:
         return 0.0, "without a time limit"
     began = datetime.fromisoformat(search.about["began_at"])
-    left = max(0.0, 60 * minutes - (datetime.now(UTC) - began).total_seconds())
-    return 1 - left / (60 * minutes), f"{widgets.duration(left)} left"
+    seconds_left = max(0.0, 60 * minutes - (datetime.now(UTC) - began).total_seconds())
+    return 1 - seconds_left / (60 * minutes), f"{widgets.duration(seconds_left)} left"
 
 
 def _position(trial: Trial | None, card: store.RunCard | None) -> str:
