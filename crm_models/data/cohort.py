@@ -222,7 +222,7 @@ def _canonical_customers(table: pd.DataFrame | None, events: pd.DataFrame, notes
     if table is not None:
         new = sorted(set(seen).difference(customers[CUSTOMER_ID]))
         if new:
-            notes.append(f"{len(new):,} customers appear only among the interactions; added without a profile.")
+            notes.append(f"Customers found only in the interactions, added without a profile: {len(new):,}.")
             customers = pd.concat([customers, pd.DataFrame({CUSTOMER_ID: new}, dtype="str")], ignore_index=True)
     label = customers[CHURNED].astype("boolean") if CHURNED in customers else pd.Series(pd.NA, index=customers.index)
     features = customers.drop(columns=[CUSTOMER_ID, CHURNED], errors="ignore")
@@ -240,7 +240,7 @@ def _canonical_actions(table: pd.DataFrame | None, events: pd.DataFrame, notes: 
     _refuse_duplicates(actions[ACTION], "actions", ACTION)
     new = sorted(set(seen).difference(actions[ACTION]))
     if new:
-        notes.append(f"{len(new):,} actions appear only among the interactions; added without features.")
+        notes.append(f"Actions found only in the interactions, added without features: {len(new):,}.")
         actions = pd.concat([actions, pd.DataFrame({ACTION: new}, dtype="str")], ignore_index=True)
     label = _filled(actions, LABEL, actions[ACTION]).astype("str")
     kind = _filled(actions, KIND, "engagement").astype("str").str.strip().str.lower()

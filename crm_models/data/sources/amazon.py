@@ -24,20 +24,20 @@ FIELDS = {
     VALUE: ("overall", "rating", "stars"),
     TIMESTAMP: ("unixReviewTime", "timestamp", "sort_timestamp", "reviewTime"),
 }
-"""What each release calls the reviewer, the product, the stars and the time."""
+"""The names of customer, product, rating and time in each release."""
 
 WITHOUT_HEADER = (
     ("reviewerID", "asin", "overall", "unixReviewTime"),
     ("asin", "reviewerID", "overall", "unixReviewTime"),
 )
-"""The columns of the "ratings only" files: reviewer first in 2014, product first in 2018."""
+"""Columns of the "ratings only" files: reviewer first in 2014, product first in 2018."""
 ENDINGS = tuple(f".{kind}{pack}" for kind in ("json", "jsonl", "csv") for pack in ("", ".gz", ".zip"))
 
 
 def import_amazon(sources: Sequence[Path], *, churn_days: float | None = None) -> Cohort:
-    """Reviews as interactions (value: stars), products as actions that are recommended once; no churn labels.
+    """Reviews as interactions (value: stars), products as actions that are recommended only once; no churn labels.
 
-    Products are those of `parent_asin` where a release has it: its variants in colour and size are one product.
+    `parent_asin` is the product if a release has it: variants in colour and size count as one product.
     """
     notes: list[str] = []
     files = [file for source in sources for file in _files(source, notes)]
@@ -45,9 +45,9 @@ def import_amazon(sources: Sequence[Path], *, churn_days: float | None = None) -
     products = pd.DataFrame({ACTION: sorted(events[ACTION].unique())}, dtype="str")
     products = pd.DataFrame({ACTION: products[ACTION], LABEL: "product " + products[ACTION], REPEATABLE: False})
     notes.insert(0, f"Amazon: {len(events):,} reviews; products are not recommended twice.")
-    when = events[TIMESTAMP]
-    if pd.api.types.is_datetime64_any_dtype(when) and (when == when.dt.normalize()).all():
-        notes.append("Reviews carry whole days only: several of one day keep the order of the file.")
+    timestamps = events[TIMESTAMP]
+    if pd.api.types.is_datetime64_any_dtype(timestamps) and (timestamps == timestamps.dt.normalize()).all():
+        notes.append("Reviews are dated to whole days only: those of one day keep the order of the file.")
     cohort = Cohort.build(
         name="amazon", source="amazon", customers=None, interactions=events, actions=products, notes=notes
     )
@@ -59,12 +59,12 @@ def _files(source: Path, notes: list[str]) -> list[Path]:
         raise DataError(f"{source}: expected a file or folder, found none")
     if not source.is_dir():
         return [source]
-    found = sorted(f for f in source.iterdir() if f.is_file() and f.name.lower().endswith(ENDINGS))
-    reviews = [f for f in found if not f.name.lower().startswith("meta")]
+    files = sorted(f for f in source.iterdir() if f.is_file() and f.name.lower().endswith(ENDINGS))
+    reviews = [f for f in files if not f.name.lower().startswith("meta")]
     if not reviews:
         raise DataError(f"{source}: expected review files (.json, .jsonl or .csv, also .gz), found none")
-    if len(reviews) < len(found):
-        notes.append(f"{len(found) - len(reviews)} files about products (meta...) are not read.")
+    if len(reviews) < len(files):
+        notes.append(f"Files about products (meta...), not read: {len(files) - len(reviews)}.")
     return reviews
 
 
@@ -75,15 +75,15 @@ def _reviews(file: Path, notes: list[str]) -> pd.DataFrame:
     else:
         table = read_json(raw, name, {field: () for fields in FIELDS.values() for field in fields})
     columns = {}
-    for ours, theirs in FIELDS.items():
-        found = [c for c in theirs if c in table and table[c].notna().any()]
-        # Of `asin` and `parent_asin` the latter is the product.
-        column = "parent_asin" if "parent_asin" in found else next(iter(found), None)
-        if column is None:
+    for column, names in FIELDS.items():
+        existing = [c for c in names if c in table and table[c].notna().any()]
+        # If there are both `asin` and `parent_asin`, the latter is the product.
+        field = "parent_asin" if "parent_asin" in existing else next(iter(existing), None)
+        if field is None:
             raise DataError(
-                f"{name}: expected one of the fields {', '.join(theirs)} in every review, found none of them"
+                f"{name}: expected one of the fields {', '.join(names)} in every review, found none of them"
             )
-        columns[ours] = column
+        columns[column] = field
     return pd.DataFrame(
         {
             CUSTOMER_ID: names_of(table, name, columns[CUSTOMER_ID]).astype("str"),
@@ -95,13 +95,13 @@ def _reviews(file: Path, notes: list[str]) -> pd.DataFrame:
 
 
 def _csv(raw: bytes, name: str) -> pd.DataFrame:
-    """Reviews as CSV; where no field is known by name, the "ratings only" files without a header are tried."""
+    """Reviews from CSV; a file without known column names is read as a "ratings only" file without a header."""
     table = read_table(raw, name)
     if any(c in table for c in FIELDS[CUSTOMER_ID]) or table.shape[1] != 4:
         return table
     by_user, by_product = WITHOUT_HEADER
     table = read_table(raw, name, header=by_product)
-    # Ids of reviewers begin with A and are longer than the ten signs of a product.
+    # Reviewer ids begin with A and are longer than the ten characters of a product id.
     first = str(table.iloc[0, 0])
     return table.set_axis(list(by_user), axis=1) if first.startswith("A") and len(first) > 10 else table
 

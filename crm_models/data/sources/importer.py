@@ -1,4 +1,4 @@
-"""What an importer is: one known form of files, and how they become a cohort."""
+"""The `Importer` type: a known file format and the function that reads it as a cohort."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from crm_models.data.cohort import Cohort
 
 @dataclass(frozen=True, kw_only=True)
 class Importer:
-    """A form of files, in words, and the function that reads them.
+    """A file format: its name, the files it expects, and the function that reads them.
 
-    title and files: for the upload page, as in "IBM Telco churn" and "Telco-Customer-Churn.csv". read: a function of
-    the sources (files or folders) and, by keyword, the options it has.
+    title and files: texts for the upload page, such as "IBM Telco churn" and "Telco-Customer-Churn.csv". read: takes
+    the sources (files or folders), and its options as keywords.
     """
 
     title: str

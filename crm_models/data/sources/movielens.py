@@ -21,7 +21,7 @@ GENRES_100K = (
     *("unknown", "Action", "Adventure", "Animation", "Children", "Comedy", "Crime", "Documentary", "Drama", "Fantasy"),
     *("Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
 )
-"""The flags at the end of a line of u.item, in their order (from its README)."""
+"""The genre flags at the end of each line of u.item, in order (from its README)."""
 
 RATING = ("userId", "movieId", "rating", "timestamp")
 FILM = ("movieId", "title", "genres")
@@ -31,16 +31,16 @@ U_USER = ("userId", "age", "gender", "occupation", "zip")
 PARTS: dict[str, dict[str, tuple[str, ...]]] = {
     "ratings": {"ratings.csv": RATING, "rating.csv": RATING, "ratings.dat": RATING, "u.data": RATING},
     "films": {"movies.csv": FILM, "movie.csv": FILM, "movies.dat": FILM, "u.item": U_ITEM},
-    "people": {"users.dat": USERS_DAT, "u.user": U_USER},
+    "users": {"users.dat": USERS_DAT, "u.user": U_USER},
 }
-"""The files of each release, and their columns where they have no header. Kaggle's copy names a file after one row."""
+"""File names of all releases and their columns, for files without a header. rating.csv and movie.csv are Kaggle's."""
 
 
 def import_movielens(sources: Sequence[Path], *, churn_days: float | None = None) -> Cohort:
-    """Ratings as interactions (value: stars), films as actions that are recommended once; no churn labels.
+    """Ratings as interactions (value: stars), films as actions that are recommended only once; no churn labels.
 
-    Films that nobody rated are left out; the title is a film's label, its genres are its feature. The two oldest
-    releases tell gender, age and occupation.
+    Films without ratings are left out; titles become labels, genres a feature. The two oldest releases also have the
+    gender, age and occupation of users.
     """
     files = _files(sources)
     name = files["ratings"].name
@@ -59,7 +59,7 @@ def import_movielens(sources: Sequence[Path], *, churn_days: float | None = None
     cohort = Cohort.build(
         name="movielens",
         source="movielens",
-        customers=_people(files.get("people"), notes),
+        customers=_users(files.get("users"), notes),
         interactions=events,
         actions=films,
         notes=notes,
@@ -68,23 +68,23 @@ def import_movielens(sources: Sequence[Path], *, churn_days: float | None = None
 
 
 def _files(sources: Sequence[Path]) -> dict[str, Path]:
-    """The file of ratings and, where there is one, of films; one file of any other name holds ratings."""
-    found: dict[str, Path] = {}
+    """The files of ratings, films and users that exist; a single file of another name is the ratings."""
+    files: dict[str, Path] = {}
     for source in sources:
         if not source.exists():
             raise DataError(f"{source}: expected a file or folder, found none")
-        inside = sorted(source.iterdir()) if source.is_dir() else [source]
+        candidates = sorted(source.iterdir()) if source.is_dir() else [source]
         for part, names in PARTS.items():
-            for file in inside:
+            for file in candidates:
                 if _plain_name(file) in names:
-                    found.setdefault(part, file)
+                    files.setdefault(part, file)
     known = {name for names in PARTS.values() for name in names}
-    others = [source for source in sources if source.is_file() and _plain_name(source) not in known]
-    if "ratings" not in found and len(others) == 1:
-        found["ratings"] = others[0]
-    if "ratings" not in found:
+    other_files = [source for source in sources if source.is_file() and _plain_name(source) not in known]
+    if "ratings" not in files and len(other_files) == 1:
+        files["ratings"] = other_files[0]
+    if "ratings" not in files:
         raise DataError(f"{sources[0]}: expected {', '.join(PARTS['ratings'])}, found none of them")
-    return found
+    return files
 
 
 def _plain_name(file: Path) -> str:
@@ -92,10 +92,10 @@ def _plain_name(file: Path) -> str:
 
 
 def _read(file: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """The table in a file of any release. The older ones have no header, and quotation marks are part of titles."""
+    """The table in a file of any release. Older files have no header, and quotation marks in titles are literal."""
     raw, kind = read_bytes(file), _plain_name(file)
     if kind.endswith(".dat"):
-        # Not even a tab stands in a title, so one sign can take the place of two.
+        # The parser needs a one-character delimiter; titles contain no tabs.
         table = read_table(raw.replace(b"::", b"\t"), file.name, header=columns, delimiter="\t", quoted=False)
     elif kind == "u.data":
         table = read_table(raw, file.name, header=columns, delimiter="\t", quoted=False)
@@ -103,7 +103,7 @@ def _read(file: Path, columns: Sequence[str]) -> pd.DataFrame:
         table = read_table(raw, file.name, header=columns, delimiter="|", quoted=False)
     else:
         table = read_table(raw, file.name)
-        if table.shape[1] == len(columns) and str(table.columns[0]).isdecimal():  # a copy that has lost its header
+        if table.shape[1] == len(columns) and str(table.columns[0]).isdecimal():  # a copy without its header
             table = read_table(raw, file.name, header=columns)
         table = _renamed(table, columns)
     need_columns(table, file.name, *(columns if columns is RATING else columns[:2]))
@@ -111,36 +111,36 @@ def _read(file: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def _renamed(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """The table with columns called as these but for case and underlines (`user_id`) under these names."""
+    """The table with columns renamed to `columns` where only case or underscores differ (`user_id`)."""
     plain = {column.lower(): column for column in columns if column not in table}
     names = {c: plain.get(str(c).lower().replace("_", ""), c) for c in table.columns}
     return table.rename(columns=names)
 
 
-def _people(file: Path | None, notes: list[str]) -> pd.DataFrame | None:
-    """Who rated, where the release tells; postcodes are left out, because hardly two customers share one."""
+def _users(file: Path | None, notes: list[str]) -> pd.DataFrame | None:
+    """The users with age, gender and occupation, if the release has them; postcodes are left out as almost unique."""
     if file is None:
         return None
-    table = _read(file, PARTS["people"][_plain_name(file)])
+    table = _read(file, PARTS["users"][_plain_name(file)])
     ids = names_of(table, file.name, "userId")
     if ids.duplicated().any():
-        row, who = row_of(table, ids.duplicated()), ids[ids.duplicated()].iloc[0]
-        raise DataError(f"{file.name} row {row}: the user {who!r} stands there a second time; remove one of them")
+        row, user = row_of(table, ids.duplicated()), ids[ids.duplicated()].iloc[0]
+        raise DataError(f"{file.name} row {row}: duplicate user {user!r}; remove one of the rows")
     return pd.DataFrame(
         {
             CUSTOMER_ID: ids,
             "age": numbers_of(table, file.name, "age", notes),
             "gender": table["gender"],
-            "occupation": table["occupation"],  # a name in one release, a code in the other
+            "occupation": table["occupation"],  # text in one release, a code in the other
         }
     )
 
 
 def _films(file: Path | None, rated: pd.Index, notes: list[str]) -> pd.DataFrame:
-    """One row per film that somebody rated, in the order of their numbers."""
+    """One row per rated film, in order of film number."""
     ids = pd.Index(sorted(rated, key=_numeric_first), dtype="str")
     if file is None:
-        notes.append("No file of films: they are named by their number.")
+        notes.append("No file of films; they are named by their number.")
         return pd.DataFrame({ACTION: ids, LABEL: "movie " + ids, REPEATABLE: False})
     films = _read(file, U_ITEM if _plain_name(file) == "u.item" else FILM)
     if "Western" in films:
@@ -148,21 +148,21 @@ def _films(file: Path | None, rated: pd.Index, notes: list[str]) -> pd.DataFrame
     films = films.assign(movieId=names_of(films, file.name, "movieId").astype("str"))
     known = films.drop_duplicates("movieId").set_index("movieId").reindex(ids)
     title = known["title"].where(known["title"].notna(), "movie " + pd.Series(ids, index=ids))
-    # Two films may share a title; the number tells them apart wherever labels stand alone.
+    # Films may share a title; the number makes labels unique.
     title = title.where(~title.duplicated(keep=False), title + " [" + pd.Series(ids, index=ids) + "]")
     table = pd.DataFrame({ACTION: ids, LABEL: title.to_numpy(), REPEATABLE: False})
     if "genres" in known:
         table["genres"] = known["genres"].replace("(no genres listed)", None).to_numpy()
     unrated, untitled = int((~films["movieId"].isin(ids)).sum()), int(known["title"].isna().sum())
     if unrated:
-        notes.append(f"{unrated:,} films that nobody rated are left out.")
+        notes.append(f"Films without ratings, left out: {unrated:,}.")
     if untitled:
-        notes.append(f"{untitled:,} rated films are not in {file.name}; they are named by their number.")
+        notes.append(f"Rated films that are not in {file.name}, named by their number: {untitled:,}.")
     return table
 
 
 def _from_flags(flags: pd.DataFrame) -> pd.Series:
-    """One column of genres with bars between them, from one column of 0 and 1 per genre."""
+    """One column of genres joined by bars, from a 0/1 column per genre."""
     text = pd.Series("", index=flags.index, dtype="str")
     for genre in flags.columns:
         text = text.where(flags[genre] != "1", text + "|" + genre)

@@ -1,4 +1,4 @@
-"""UCI Online Retail and Online Retail II: invoice lines to purchases, with churn by inactivity."""
+"""UCI Online Retail and Online Retail II: invoice lines as purchases, with churn by inactivity."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ COLUMNS = {
     "CustomerID": ("Customer ID", "CustomerId"),
     "Country": (),
 }
-"""The names of the first release, and what others call the same."""
+"""Column names of the first release, and their names in other releases."""
 
 
 def import_retail(sources: Sequence[Path], *, churn_days: float | None = CHURN_DAYS) -> Cohort:
     """Invoice lines with a customer as purchases of a product (value: quantity x price); cancellations are left out.
 
-    churn_days: how long without a purchase counts as churn; None leaves churn unlabelled.
+    churn_days: days without a purchase that count as churn; None: no churn labels.
     """
     notes: list[str] = []
     files = [file for source in sources for file in _files(source)]
@@ -64,20 +64,20 @@ def _files(source: Path) -> list[Path]:
     if not source.is_dir():
         return [source]
     endings = (".csv", ".csv.gz", ".csv.zip", ".parquet", ".xlsx")
-    found = sorted(f for f in source.iterdir() if f.name.lower().endswith(endings))
-    if not found:
+    files = sorted(f for f in source.iterdir() if f.name.lower().endswith(endings))
+    if not files:
         raise DataError(f"{source}: expected CSV, Parquet or .xlsx files, found none")
-    return found
+    return files
 
 
 def _lines(file: Path, notes: list[str]) -> pd.DataFrame:
-    """The invoice lines of a file under the names of the first release; `CustomerID` is missing where it is blank."""
+    """The invoice lines of a file, with the column names of the first release; a blank `CustomerID` is missing."""
     table = read_file(file)
     if table.attrs.get(SHEETS_LEFT_OUT):
         notes.append(f"{file.name}: sheets with other columns are not read: {', '.join(table.attrs[SHEETS_LEFT_OUT])}.")
-    for name, others in COLUMNS.items():
-        found = next((c for c in others if c in table and name not in table), None)
-        table = table.rename(columns={found: name}) if found else table
+    for name, other_names in COLUMNS.items():
+        other_name = next((c for c in other_names if c in table and name not in table), None)
+        table = table.rename(columns={other_name: name}) if other_name else table
     need_columns(table, file.name, "InvoiceNo", "StockCode", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID")
     return pd.DataFrame(
         {
@@ -87,7 +87,7 @@ def _lines(file: Path, notes: list[str]) -> pd.DataFrame:
             "Quantity": numbers_of(table, file.name, "Quantity", notes),
             "InvoiceDate": moments_of(table, file.name, "InvoiceDate", notes),
             "UnitPrice": numbers_of(table, file.name, "UnitPrice", notes),
-            # Spreadsheets write the number of a customer as 17850.0 where others are missing.
+            # Spreadsheets write 17850.0 for a customer number in a column with missing values.
             "CustomerID": _text(table, "CustomerID").str.replace(r"\.0$", "", regex=True),
             "Country": _text(table, "Country"),
         }
@@ -95,22 +95,22 @@ def _lines(file: Path, notes: list[str]) -> pd.DataFrame:
 
 
 def _text(table: pd.DataFrame, column: str) -> pd.Series:
-    """A column as text with its blanks missing; all blank where there is no such column."""
+    """A column as text, blanks as missing; all missing if there is no such column."""
     if column not in table:
         return pd.Series(None, index=table.index, dtype="str")
     return table[column].astype("str").where(table[column].notna()).astype("str")
 
 
 def _kept(lines: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """Lines that are purchases of somebody, with what was left out noted."""
+    """The lines that are purchases of a known customer; notes gets the counts of the others."""
     cancelled = lines["InvoiceNo"].str.upper().str.startswith("C")
-    nobody = lines["CustomerID"].isna()
-    nothing = ~(lines["Quantity"] > 0)
-    kept = lines[~(cancelled | nobody | nothing)].reset_index(drop=True)
+    anonymous = lines["CustomerID"].isna()
+    not_positive = ~(lines["Quantity"] > 0)
+    kept = lines[~(cancelled | anonymous | not_positive)].reset_index(drop=True)
     notes.append(
         f"{len(lines):,} invoice lines, of which {len(kept):,} are kept. Left out (some for two reasons): "
-        f"{int(nobody.sum()):,} without a customer, {int(cancelled.sum()):,} cancellations, {int(nothing.sum()):,} "
-        "with a quantity of 0 or less."
+        f"{int(anonymous.sum()):,} without a customer, {int(cancelled.sum()):,} cancellations, "
+        f"{int(not_positive.sum()):,} with a quantity of 0 or less."
     )
     if not len(kept):
         raise DataError("retail: expected invoice lines with a customer and a positive quantity, found none")
@@ -118,25 +118,25 @@ def _kept(lines: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
 
 
 def _customers(lines: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """The country of each customer's first invoice."""
+    """One row per customer, with the country of the first invoice."""
     pairs = lines[["CustomerID", "Country"]].drop_duplicates()
     several = int((pairs["CustomerID"].value_counts() > 1).sum())
     if several:
-        notes.append(f"{several:,} customers bought in several countries; the first counts.")
+        notes.append(f"Customers with purchases in several countries, of which the first is used: {several:,}.")
     first = lines.sort_values("InvoiceDate", kind="stable").drop_duplicates("CustomerID").sort_values("CustomerID")
     return pd.DataFrame({CUSTOMER_ID: first["CustomerID"], "country": first["Country"]}).reset_index(drop=True)
 
 
 def _products(lines: pd.DataFrame) -> pd.DataFrame:
     """One row per stock code: its most frequent description, and the median price."""
-    described = lines.dropna(subset=["Description"]).groupby(["StockCode", "Description"]).size().reset_index(name="n")
-    described = described.sort_values(["n", "Description"], ascending=[False, True]).drop_duplicates("StockCode")
-    label = described.set_index("StockCode")["Description"]
+    counts = lines.dropna(subset=["Description"]).groupby(["StockCode", "Description"]).size().reset_index(name="n")
+    most_frequent = counts.sort_values(["n", "Description"], ascending=[False, True]).drop_duplicates("StockCode")
+    label = most_frequent.set_index("StockCode")["Description"]
     price = lines.groupby("StockCode")["UnitPrice"].median()
     codes = pd.Index(sorted(price.index), dtype="str")
     named = label.reindex(codes).fillna("product " + pd.Series(codes, index=codes))
-    doubled = named.duplicated(keep=False)
-    named = named.where(~doubled, named + " [" + pd.Series(codes, index=codes) + "]")
+    ambiguous = named.duplicated(keep=False)
+    named = named.where(~ambiguous, named + " [" + pd.Series(codes, index=codes) + "]")
     return pd.DataFrame(
         {
             ACTION: codes,

@@ -20,16 +20,15 @@ from crm_models.data.sources.moments import moments_of
 from crm_models.data.sources.reading import read_table
 
 CHURN_DAYS = 7.0
-"""The data span 30 days: a week without a transaction is the default for churn; `--churn-days` sets another."""
+"""Default for churn: a week without a transaction, because the data span 30 days. Set by `--churn-days`."""
 
 START = pd.Timestamp("2018-08-01")
-"""Hour 0. The data do not say; the last membership began on 2018-07-26, so the month is near this date."""
+"""Assumed date of hour 0, which the data do not give; the last membership began on 2018-07-26, just before."""
 
 UNKNOWN_AGE = 118
 TRANSACTION = "transaction"
 OFFER_KEYS = ("offer id", "offer_id")
-"""How an event names its offer: with a blank, but where an offer was completed."""
-
+"""Key of the offer in an event: with a blank, but with an underscore if the offer was completed."""
 
 IN_TEXT = {
     "offer id": r"'offer[ _]id': '([^']*)'",
@@ -37,20 +36,21 @@ IN_TEXT = {
     "amount": r"'amount': ([-+0-9.e]+)",
     "reward": r"'reward': ([-+0-9.e]+)",
 }
-"""Where a copy of the data as CSV writes the value of an event as text, as in {'offer id': '9b98'}."""
+"""Patterns for CSV copies of the data, where the value of an event is text such as {'offer id': '9b98'}."""
 
 FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
     "transcript": {"person": (), "event": (), "time": (), "value": (*OFFER_KEYS, "amount", "reward")},
     "profile": {"id": (), "age": (), "gender": (), "income": (), "became_member_on": ()},
     "portfolio": {"id": (), "offer_type": (), "difficulty": (), "reward": (), "duration": (), "channels": ()},
 }
-"""What is read of each file."""
+"""Fields read from each file, with the nested fields of objects."""
 
 
 def import_starbucks(sources: Sequence[Path], *, churn_days: float | None = CHURN_DAYS) -> Cohort:
     """Offers received, viewed and completed, and transactions, as actions; churn is a week without a transaction.
 
-    value: the amount of a transaction, the reward of a completed offer. churn_days: None leaves churn unlabelled.
+    value: the amount of a transaction, the reward of a completed offer. churn_days: days without a transaction
+    that count as churn; None: no churn labels.
     """
     files = {name: _find(sources, name) for name in FIELDS}
     tables = {name: _read(file, FIELDS[name]) for name, file in files.items()}
@@ -79,7 +79,7 @@ def _find(sources: Sequence[Path], name: str) -> Path:
 
 
 def _read(file: Path, fields: dict[str, tuple[str, ...]]) -> pd.DataFrame:
-    """The fields of a file; those it has not are missing everywhere."""
+    """The fields of a file as columns; absent fields are missing values."""
     raw = read_bytes(file)
     if ".csv" not in file.name.lower():
         return read_json(raw, file.name, fields)
@@ -94,13 +94,13 @@ def _read(file: Path, fields: dict[str, tuple[str, ...]]) -> pd.DataFrame:
             columns[field] = cells
     if "channels" in columns:
         columns["channels"] = columns["channels"].str.replace(r"[\[\]' ]", "", regex=True).str.replace(",", "|")
-    found = pd.DataFrame(columns)
-    found.attrs = table.attrs
-    return found
+    result = pd.DataFrame(columns)
+    result.attrs = table.attrs
+    return result
 
 
 def _offers(portfolio: pd.DataFrame, file: str) -> pd.DataFrame:
-    """One row per offer with a name that people can read: "bogo 10/10, 7 days"."""
+    """One row per offer, with a readable name: "bogo 10/10, 7 days"."""
     _need(portfolio, file, "id", "offer_type", "difficulty", "reward", "duration")
     table = pd.DataFrame(
         {
@@ -110,16 +110,16 @@ def _offers(portfolio: pd.DataFrame, file: str) -> pd.DataFrame:
         }
     )
     if table["id"].duplicated().any():
-        raise DataError(f"{file}: expected every offer once, found one twice")
-    shown = {c: table[c].map("{:g}".format) for c in ("difficulty", "reward", "duration")}
-    name = table["offer_type"] + " " + shown["difficulty"] + "/" + shown["reward"] + ", " + shown["duration"] + " days"
-    doubled = name.duplicated(keep=False)
-    name = name.where(~doubled, name + " (" + name.groupby(name).cumcount().add(1).astype("str") + ")")
+        raise DataError(f"{file}: expected every offer once, found a duplicate id")
+    text = {c: table[c].map("{:g}".format) for c in ("difficulty", "reward", "duration")}
+    name = table["offer_type"] + " " + text["difficulty"] + "/" + text["reward"] + ", " + text["duration"] + " days"
+    ambiguous = name.duplicated(keep=False)
+    name = name.where(~ambiguous, name + " (" + name.groupby(name).cumcount().add(1).astype("str") + ")")
     return table.assign(name=name, channels=portfolio["channels"]).set_index("id")
 
 
 def _events(transcript: pd.DataFrame, file: str, offers: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """What happened, doubles left out; an event that speaks of an offer is one action per offer."""
+    """The events without duplicates; each kind of event about each offer is a separate action."""
     _need(transcript, file, "person", "event", "time")
     offer, other = (transcript[f"value.{key}"] for key in OFFER_KEYS)
     amount, reward = (numbers_of(transcript, file, f"value.{key}") for key in ("amount", "reward"))
@@ -134,15 +134,17 @@ def _events(transcript: pd.DataFrame, file: str, offers: pd.DataFrame, notes: li
     )
     if table[TIMESTAMP].isna().any():
         raise DataError(f"{file}: expected hours since the start in `time` of every event, found a blank")
-    doubled = table.duplicated()
-    if doubled.any():
-        notes.append(f"{int(doubled.sum()):,} events stood there twice and count once.")
-        table = table[~doubled].reset_index(drop=True)
+    duplicate = table.duplicated()
+    if duplicate.any():
+        notes.append(f"Duplicate events, left out: {int(duplicate.sum()):,}.")
+        table = table[~duplicate].reset_index(drop=True)
     name = pd.Series(offers["name"].reindex(table["offer"]).to_numpy(), index=table.index, dtype="str")
     unknown = table["offer"].notna() & name.isna()
     if unknown.any():
-        raise DataError(f"{file}: the offer {str(table['offer'][unknown].iloc[0])[:40]!r} is not in the portfolio")
-    notes.append(f"Times are hours since an unknown start, which is taken to be {START.date()}.")
+        raise DataError(
+            f"{file}: expected offers of the portfolio, found {str(table['offer'][unknown].iloc[0])[:40]!r}"
+        )
+    notes.append(f"Times are hours since an unknown start, assumed to be {START.date()}.")
     return pd.DataFrame(
         {
             CUSTOMER_ID: table[CUSTOMER_ID],
@@ -154,13 +156,13 @@ def _events(transcript: pd.DataFrame, file: str, offers: pd.DataFrame, notes: li
 
 
 def _actions(offers: pd.DataFrame) -> pd.DataFrame:
-    """Sending an offer is what can be done for a customer; viewing, completing and buying is what customers do."""
+    """All actions: the company sends offers; customers view and complete them, and make transactions."""
     features = ["channels", "difficulty", "reward", "duration"]
     tables = [pd.DataFrame({ACTION: [TRANSACTION]})]
     for event in ("offer received", "offer viewed", "offer completed"):
-        # There is nothing to complete in an offer that only informs.
-        some = offers if event != "offer completed" else offers[offers["offer_type"] != "informational"]
-        tables.append(some[features].assign(**{ACTION: event + ": " + some["name"]}))
+        # Informational offers cannot be completed.
+        applicable = offers if event != "offer completed" else offers[offers["offer_type"] != "informational"]
+        tables.append(applicable[features].assign(**{ACTION: event + ": " + applicable["name"]}))
     table = pd.concat(tables, ignore_index=True).rename(columns={"duration": "duration_days"})
     table[LABEL], table[KIND], table[REPEATABLE] = table[ACTION], "engagement", True
     return table
@@ -189,7 +191,7 @@ def _customers(profile: pd.DataFrame, file: str, notes: list[str]) -> pd.DataFra
 def _need(table: pd.DataFrame, name: str, *fields: str) -> None:
     for field in fields:
         if not table[field].notna().any():
-            raise DataError(f"{name}: expected objects with the field {field!r}, found none that has it")
+            raise DataError(f"{name}: expected objects with the field {field!r}, found none with it")
 
 
 IMPORTER = Importer(

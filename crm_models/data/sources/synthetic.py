@@ -1,7 +1,7 @@
-"""Generated cohorts: `paper`, in which there is nothing to learn, and `lifelike`, in which the truth is known.
+"""Generated cohorts: `paper`, which is pure noise, and `lifelike`, whose true probabilities are known.
 
-Everything is drawn for all customers at once; the only loop is over positions in a history. One random stream per
-purpose, so that drawing one thing differently leaves the others as they were.
+Sampling is vectorised over customers; the only loop is over positions in a history. Each purpose has its random
+stream, so that changing one draw does not change the others.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ MINUTES_PER_DAY = 1440
 
 @dataclass(frozen=True, kw_only=True)
 class ScenarioSettings:
-    """What to draw.
+    """Settings of a generated cohort.
 
-    customers: None is 100 for `paper`, 5,000 for `lifelike`. signal: 0 is pure chance, 1 all there is.
+    customers: None is 100 for `paper`, 5,000 for `lifelike`. signal: from 0 (pure noise) to 1 (full signal).
     """
 
     scenario: Scenario
@@ -55,7 +55,9 @@ class ScenarioSettings:
         if self.customers is not None and not 1 <= self.customers <= 50_000_000:
             raise ConfigError(f"customers must lie between 1 and 50,000,000, found {self.customers}")
         if self.events is not None and not (self.scenario == "lifelike" and 0 <= self.events <= 1000):
-            raise ConfigError(f"events must lie between 0 and 1000 and goes with lifelike, found {self.events}")
+            raise ConfigError(
+                f"events must lie between 0 and 1000 and needs the scenario lifelike, found {self.events}"
+            )
         if not 0 <= self.signal <= 1:
             raise ConfigError(f"signal must lie between 0 and 1, found {self.signal}")
         if not 0 <= self.seed < 2**32:
@@ -67,7 +69,7 @@ class ScenarioSettings:
 
 
 def generate(settings: ScenarioSettings) -> tuple[Cohort, Truth]:
-    """A cohort and the truth it was drawn from, which belongs to evaluation alone: no column of the cohort shows it."""
+    """A cohort and the truth it was drawn from, for evaluation only; no column of the cohort contains the truth."""
     return _paper(settings) if settings.scenario == "paper" else _lifelike(settings)
 
 
@@ -78,13 +80,13 @@ N_RATINGS = 5
 
 
 def _paper(settings: ScenarioSettings) -> tuple[Cohort, Truth]:
-    """Paper, Datasets, as section 3 of the design reads it: everything uniform at random, so chance is all there is."""
+    """Paper, Datasets, as read in section 3 of the design: all uniform at random, so nothing can be learned."""
     n = settings.customers or 100
     per_user = N_RATINGS + N_STEPS
     movies = [f"Recommend movie {k}" for k in range(1, N_MOVIES + 1)]
     action = settings.rng("actions").integers(0, N_MOVIES, n * per_user)
     rating = settings.rng("values").integers(1, 6, n * per_user).astype(np.float64)
-    # One event a week, at a minute of its own; the cut-off lies between the fifth and the sixth.
+    # One event a week, at a random minute; the cut-off is between the fifth and the sixth.
     minute = settings.rng("times").integers(0, 7 * MINUTES_PER_DAY, n * per_user).reshape(n, per_user)
     weeks = np.arange(per_user) - N_RATINGS
     at = AS_OF + pd.to_timedelta((weeks * 7 * MINUTES_PER_DAY + minute).ravel(), unit="min")
@@ -118,7 +120,7 @@ def _paper(settings: ScenarioSettings) -> tuple[Cohort, Truth]:
     )
     events = _events(customers, actions, np.repeat(np.arange(n), per_user), action, at, rating)
     uniform = np.full(N_MOVIES, 1 / N_MOVIES)
-    nothing = ChurnTruth(
+    no_effect = ChurnTruth(
         signal=0.0,
         base_rate=0.5,
         intercept=0.0,
@@ -135,7 +137,7 @@ def _paper(settings: ScenarioSettings) -> tuple[Cohort, Truth]:
         start=tuple(uniform),
         transition=(tuple(tuple(uniform) for _ in movies),),
         profile=(),
-        churn=nothing,
+        churn=no_effect,
     )
     return _cohort(settings, customers, events, actions), truth
 
@@ -172,7 +174,7 @@ COMPLAINT = "Answer a complaint"
 RATED = "Ask for a review"
 
 SEGMENTS: dict[str, tuple[str, ...]] = {
-    # What usually follows what, as round trips through the initials below; each segment goes its own ways.
+    # The usual order of actions in each segment, as cycles of the initials below.
     "newcomer": ("NWFSR", "KHA", "CLBP"),
     "bargain hunter": ("NKHS", "FBAR", "CLPW"),
     "loyal": ("NPARF", "SBKH", "CLW"),
@@ -182,7 +184,7 @@ INITIALS = dict(zip("NFSPAHWRBKCL", ENGAGEMENT, strict=True))
 SEGMENT_SHARE = (0.30, 0.28, 0.24, 0.18)
 
 HABIT = 0.97
-"""How often a customer at signal 1 does what is usual in the segment; otherwise every action is equally likely."""
+"""Probability at signal 1 that the next action is the usual one of the segment; otherwise it is uniform."""
 
 MEAN_AGE = (29.0, 41.0, 54.0, 46.0)
 AGE_SPREAD = 8.0
@@ -209,7 +211,7 @@ BASE_RATE = 0.27
 
 
 def _lifelike(settings: ScenarioSettings) -> tuple[Cohort, Truth]:
-    """Segments with habits of their own; churn from recency, complaints, satisfaction and profile (see `Truth`)."""
+    """Segments with different action cycles; churn from recency, complaints, satisfaction and profile (see `Truth`)."""
     n, truth = settings.customers or 5_000, lifelike_truth(settings.signal)
     segment = settings.rng("segments").choice(len(truth.prior), n, p=truth.prior)
     lengths = settings.rng("lengths")
@@ -223,27 +225,27 @@ def _lifelike(settings: ScenarioSettings) -> tuple[Cohort, Truth]:
     at, tenure = _times(n_history, total, settings.rng("times"))
     value = _values(customer, action, n, settings.rng("values"))
     in_history = np.arange(len(customer)) < np.repeat(np.cumsum(total) - N_STEPS, total)
-    customers = _profile(truth, segment, settings.rng("profile")) | {
+    profile_columns = _profile(truth, segment, settings.rng("profile")) | {
         "tenure_days": tenure,
         **_activity(customer[in_history], action[in_history], n, settings.rng("products")),
     }
-    people = pd.DataFrame({CUSTOMER_ID: _ids(n), CHURNED: False, **customers})
+    customer_table = pd.DataFrame({CUSTOMER_ID: _ids(n), CHURNED: False, **profile_columns})
     actions = _lifelike_actions()
-    events = _events(people, actions, customer, action, at, value)
-    cohort = _cohort(settings, people, events, actions)
+    events = _events(customer_table, actions, customer, action, at, value)
+    cohort = _cohort(settings, customer_table, events, actions)
     churned = settings.rng("labels").random(n) < churn_p(truth, cohort)
     cohort.customers[CHURNED] = pd.array(churned, dtype="boolean")
     return cohort, truth
 
 
 def lifelike_truth(signal: float) -> Truth:
-    """The parameters of the lifelike scenario. signal scales habits, what the profile tells, and what drives churn."""
+    """The parameters of the lifelike scenario. signal scales the action cycles, profile and churn effects."""
     n = len(ENGAGEMENT)
     usual = np.zeros((len(SEGMENTS), n, n))
-    for s, trips in enumerate(SEGMENTS.values()):
-        for trip in trips:
-            for here, there in zip(trip, trip[1:] + trip[0], strict=True):
-                usual[s, ENGAGEMENT.index(INITIALS[here]), ENGAGEMENT.index(INITIALS[there])] = 1.0
+    for s, cycles in enumerate(SEGMENTS.values()):
+        for cycle in cycles:
+            for now, after in zip(cycle, cycle[1:] + cycle[0], strict=True):
+                usual[s, ENGAGEMENT.index(INITIALS[now]), ENGAGEMENT.index(INITIALS[after])] = 1.0
     habit = signal * HABIT
     transition = habit * usual + (1 - habit) / n
     ages = np.arange(18, 86)
@@ -283,7 +285,7 @@ def _profile_truth(name: str, levels: tuple[str, ...], table: np.ndarray, signal
 
 
 def _walks(truth: Truth, segment: np.ndarray, total: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(E,) int8 actions of all customers, one position at a time for everybody who has got that far."""
+    """(E,) int8 actions of all customers, sampled one position at a time for all histories that long."""
     order = np.argsort(-total, kind="stable")
     lengths = total[order]
     starts = np.concatenate([[0], np.cumsum(total)[:-1]])[order]
@@ -301,21 +303,21 @@ def _walks(truth: Truth, segment: np.ndarray, total: np.ndarray, rng: np.random.
 
 
 def _times(n_history: np.ndarray, total: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """(E,) datetime64[us] of all events and (N,) days since each customer's beginning.
+    """(E,) datetime64[us] of all events and (N,) tenure of each customer in days.
 
-    Gaps are exponential around a pace of the customer's own; the last one before the cut-off, the recency, stretches
-    further for some. To the minute, strictly before the cut-off for the history and after it for the outcome.
+    Gaps are exponential with a mean drawn per customer; the last one before the cut-off, the recency, is four times as
+    long for 35% of customers. In whole minutes; history is strictly before the cut-off, the outcome after it.
     """
     n = len(total)
     pace = rng.lognormal(np.log(7.0), 0.6, n).astype(np.float32)
     recency = rng.exponential(1.0, n) * pace * np.where(rng.random(n) < 0.35, 4.0, 1.0) + 0.05
     gap = rng.exponential(1.0, int(total.sum())).astype(np.float32) * np.repeat(pace, total) + 0.01
-    passed = np.cumsum(gap, dtype=np.float64)
+    elapsed = np.cumsum(gap, dtype=np.float64)
     ends = np.cumsum(total)
     starts = ends - total
-    anchor = starts + n_history  # the first event of the outcome; what passed before it is `recency` longer
-    base = np.repeat(passed[anchor], total)
-    day = passed - base
+    anchor = starts + n_history  # first outcome event; the last history event is `recency` days before the cut-off
+    elapsed_at_anchor = np.repeat(elapsed[anchor], total)
+    day = elapsed - elapsed_at_anchor
     in_history = np.arange(len(gap)) < np.repeat(anchor, total)
     first_gap = np.repeat(gap[anchor], total)
     day = np.where(in_history, day + first_gap - np.repeat(recency, total), day + first_gap)
@@ -327,7 +329,7 @@ def _times(n_history: np.ndarray, total: np.ndarray, rng: np.random.Generator) -
 
 
 def _values(customer: np.ndarray, action: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """(E,) ratings of reviews (1 to 5, around the customer's own satisfaction), amounts of purchases, else NaN."""
+    """(E,) ratings of reviews (1 to 5, around the satisfaction of the customer), amounts of purchases, else NaN."""
     value = np.full(len(action), np.nan)
     satisfaction = rng.normal(3.4, 0.9, n)
     reviews = np.flatnonzero(action == ENGAGEMENT.index(RATED))
@@ -340,7 +342,7 @@ def _values(customer: np.ndarray, action: np.ndarray, n: int, rng: np.random.Gen
 
 
 def _profile(truth: Truth, segment: np.ndarray, rng: np.random.Generator) -> dict[str, object]:
-    """Columns that hang on the segment, and income, which does not and is blank for one in ten."""
+    """Columns that depend on the segment, and income, which does not and is blank for 10% of customers."""
     columns: dict[str, object] = {}
     for column in truth.profile:
         cumulative = np.cumsum(np.array(column.p), axis=1)
@@ -348,8 +350,8 @@ def _profile(truth: Truth, segment: np.ndarray, rng: np.random.Generator) -> dic
         draw = rng.random(len(segment))
         level = np.zeros(len(segment), np.int64)
         for s in range(len(truth.prior)):
-            own = segment == s
-            level[own] = np.searchsorted(cumulative[s], draw[own], side="right")
+            in_segment = segment == s
+            level[in_segment] = np.searchsorted(cumulative[s], draw[in_segment], side="right")
         names = np.array([int(v) for v in column.levels]) if column.column == "age" else None
         columns[column.column] = (
             names[level] if names is not None else pd.Series(pd.Index(column.levels, dtype="str").take(level))
@@ -360,7 +362,7 @@ def _profile(truth: Truth, segment: np.ndarray, rng: np.random.Generator) -> dic
 
 
 def _activity(customer: np.ndarray, action: np.ndarray, n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Purchases are counted from the history; views and clicks go with the number of events."""
+    """Purchases counted from the history; views and clicks drawn in proportion to the number of events."""
     count = np.bincount(customer, minlength=n)
     bought = np.isin(action, [ENGAGEMENT.index(name) for name in AMOUNTS])
     views = rng.poisson(3.0 * count + 1)
@@ -372,7 +374,7 @@ def _activity(customer: np.ndarray, action: np.ndarray, n: int, rng: np.random.G
 
 
 def _lifelike_actions() -> pd.DataFrame:
-    """Twelve engagement actions, some with a product behind them, and the retention actions, which no history holds."""
+    """Twelve engagement actions, some with product features, and the retention actions, which occur in no history."""
     blank = (np.nan, None, np.nan)
     rows = [(a, a, "engagement", True, *PRODUCTS.get(a, blank)) for a in ENGAGEMENT]
     rows += [(a, a, "retention", True, *blank) for a in DEFAULT_RETENTION_ACTIONS]
@@ -383,7 +385,7 @@ def _lifelike_actions() -> pd.DataFrame:
 
 
 def _ids(n: int) -> pd.Series:
-    """C000001 and so on, as wide as the largest needs."""
+    """C000001 and so on, with as many digits as the largest number needs (at least six)."""
     width = max(6, len(str(n)))
     return "C" + pd.Series(np.arange(1, n + 1)).astype("str").str.zfill(width)
 
@@ -396,7 +398,7 @@ def _events(
     at: object,
     value: np.ndarray,
 ) -> pd.DataFrame:
-    """Events with categorical ids, made from codes: a million customers' ids are never spelled out event by event."""
+    """Events with categorical ids built from codes, which avoids one id string per event."""
     ids = pd.Index(customers[CUSTOMER_ID], dtype="str").rename(None)
     names = pd.Index(actions[ACTION], dtype="str").rename(None)
     return pd.DataFrame(

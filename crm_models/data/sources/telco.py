@@ -1,4 +1,4 @@
-"""IBM's Telco customer churn table: profiles with labels, no events."""
+"""IBM's Telco customer churn table: customer profiles with churn labels, no events."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from crm_models.data.sources.tables import guess_columns, numbered
 IDS = ("customerID", "CustomerID", "Customer ID", "customer_id")
 STATUS = "Customer Status"
 LABELS = ("Churn", "Churn Label", "Churn Value", "churned", STATUS)
-TELLS_THE_LABEL = (
+LEAKING_COLUMNS = (
     "Churn Label",
     "Churn Value",
     "Churn Score",
@@ -27,16 +27,16 @@ TELLS_THE_LABEL = (
     "CLTV",
     STATUS,
 )
-"""Columns of the longer releases that are known only once the customer has left, or are computed from it."""
+"""Columns of the longer releases that leak the label: known only after the customer has left, or computed from it."""
 
 SENIOR = {0.0: "No", 1.0: "Yes", "No": "No", "Yes": "Yes"}
 
 
 def import_telco(sources: Sequence[Path]) -> Cohort:
-    """Profiles with churn labels; `TotalCharges` is blank for customers of no month's standing: missing, no error."""
+    """Profiles with churn labels. `TotalCharges` is blank when tenure is 0; read as missing."""
     file = _file(sources)
     table = read_file(file)
-    notes = ["Telco: profiles only; without interactions there is no sequence model."]
+    notes = ["Telco: profiles only; the sequence model needs interactions."]
     guessed = guess_columns(table)
     label = next((c for c in LABELS if c in table), guessed.get(CHURNED, LABELS[0]))
     customer = next((c for c in IDS if c in table), guessed.get(CUSTOMER_ID, ""))
@@ -44,28 +44,28 @@ def import_telco(sources: Sequence[Path]) -> Cohort:
         customer, table = CUSTOMER_ID, numbered(table, file.name, notes)
     need_columns(table, file.name, customer, label)
     if label not in LABELS:
-        notes.append(f"{file.name}: {label!r} is taken for the churn label.")
-    dropped = [c for c in table.columns if c in TELLS_THE_LABEL and c != label]
+        notes.append(f"{file.name}: {label!r} is used as the churn label.")
+    dropped = [c for c in table.columns if c in LEAKING_COLUMNS and c != label]
     others = [c for c in table.columns if c not in (customer, label, *dropped)]
     features = {str(c): feature_of(table, file.name, c, notes) for c in others}
     features = without_row_numbers(features, file.name, notes)
     if "SeniorCitizen" in features and features["SeniorCitizen"].dropna().isin(list(SENIOR)).all():
-        # 0/1 here where every other yes/no column says Yes and No.
+        # 0/1 here, but Yes/No in every other such column.
         features["SeniorCitizen"] = features["SeniorCitizen"].map(SENIOR).astype("str")
     ids = names_of(table, file.name, customer)
-    doubled = ids.duplicated()
-    if doubled.any():
-        row, who = row_of(table, doubled), ids[doubled].iloc[0]
-        raise DataError(f"{file.name} row {row}: the customer {who!r} stands there a second time; remove one of them")
-    people = pd.DataFrame({CUSTOMER_ID: ids, CHURNED: _labels(table, file.name, label), **features})
+    duplicate = ids.duplicated()
+    if duplicate.any():
+        row, duplicate_id = row_of(table, duplicate), ids[duplicate].iloc[0]
+        raise DataError(f"{file.name} row {row}: duplicate customer {duplicate_id!r}; remove one of the rows")
+    customers = pd.DataFrame({CUSTOMER_ID: ids, CHURNED: _labels(table, file.name, label), **features})
     notes += [f"{c}: {int(v.isna().sum())} blank." for c, v in features.items() if v.isna().any()]
     if dropped:
-        notes.append(f"Left out, because known only after the customer has left: {', '.join(dropped)}.")
-    return Cohort.build(name="telco", source="telco", customers=people, interactions=None, notes=notes)
+        notes.append(f"Left out, because they are known only after the customer has left: {', '.join(dropped)}.")
+    return Cohort.build(name="telco", source="telco", customers=customers, interactions=None, notes=notes)
 
 
 def _labels(table: pd.DataFrame, name: str, label: str) -> pd.Series:
-    """Who churned; in the release with a status, who joined in the last quarter has neither churned nor stayed yet."""
+    """Churn labels. In the release with a status, customers who joined in the last quarter are unlabelled."""
     if label == STATUS:
         table = table.assign(**{label: table[label].where(table[label].astype("str").str.lower() != "joined")})
     return labels_of(table, name, label)
@@ -78,10 +78,10 @@ def _file(sources: Sequence[Path]) -> Path:
     if not source.is_dir():
         return source
     endings = (".csv", ".csv.gz", ".csv.zip", ".parquet", ".xlsx")
-    found = sorted(f for f in source.iterdir() if f.name.lower().endswith(endings))
-    if len(found) != 1:
-        raise DataError(f"{source}: expected one table, found {len(found)}; name the file")
-    return found[0]
+    files = sorted(f for f in source.iterdir() if f.name.lower().endswith(endings))
+    if len(files) != 1:
+        raise DataError(f"{source}: expected one table, found {len(files)}; name the file")
+    return files[0]
 
 
 IMPORTER = Importer(title="IBM Telco churn", files="Telco-Customer-Churn.csv", read=import_telco)

@@ -41,7 +41,7 @@ def test_one_review_is_read_alike_from_every_release(tmp_path, name, packed):
     assert cohort.interactions.values.tolist() == [["A2IBPI20UZIR0U", "1384719342", pd.Timestamp("2014-02-28"), 5.0]]
     assert cohort.actions[["action", "label"]].values.tolist() == [["1384719342", "product 1384719342"]]
     assert not cohort.actions["repeatable"].any()
-    assert "Reviews carry whole days only: several of one day keep the order of the file." in cohort.notes
+    assert "Reviews are dated to whole days only: those of one day keep the order of the file." in cohort.notes
 
 
 def test_reviews_of_one_day_keep_the_order_of_the_file(tmp_path):
@@ -55,7 +55,7 @@ def test_several_files_are_one_cohort_and_files_about_products_are_passed_over(t
     (tmp_path / "meta_Books.json").write_text('{"asin": "1", "title": "x"}\n')
     cohort = import_cohort("amazon", [tmp_path])
     assert len(cohort.interactions) == 2
-    assert "1 files about products (meta...) are not read." in cohort.notes
+    assert "Files about products (meta...), not read: 1." in cohort.notes
 
 
 def test_times_within_the_day_are_not_called_whole_days(tmp_path):

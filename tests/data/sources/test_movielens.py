@@ -79,7 +79,7 @@ def test_every_release_gives_the_same_cohort(tmp_path, form, encoding):
         ["31", 'Odd "One"', "Western"],
     ]
     assert not cohort.actions["repeatable"].any()
-    assert "1 films that nobody rated are left out." in cohort.notes
+    assert "Films without ratings, left out: 1." in cohort.notes
     assert not cohort.has_labels
 
 
@@ -131,7 +131,7 @@ def test_churn_by_inactivity_can_be_asked_for(tmp_path):
         ({"ratings.dat": "1::2::3::x\n"}, "ratings.dat row 1, column 'timestamp'"),
         ({"ratings.csv": "userId,movieId,rating\n1,2,3\n"}, "ratings.csv: expected the column 'timestamp'"),
         ({"ratings.csv": "userId,movieId,rating,timestamp\n1,2,good,3\n"}, "ratings.csv row 2, column 'rating'"),
-        (FORMS["1M"] | {"users.dat": "1::F::25::10::4\n1::F::25::10::4\n"}, "users.dat row 2: the user '1'"),
+        (FORMS["1M"] | {"users.dat": "1::F::25::10::4\n1::F::25::10::4\n"}, "users.dat row 2: duplicate user '1'"),
     ],
 )
 def test_what_is_no_movielens_is_refused_by_file_and_row(tmp_path, files, said):
@@ -150,6 +150,6 @@ def test_latest_small_has_its_published_counts(shared_data):
         "2018-09-24",
     )
     assert np.unique(events["value"] * 2).tolist() == list(range(1, 11))
-    assert "18 films that nobody rated are left out." in cohort.notes
+    assert "Films without ratings, left out: 18." in cohort.notes
     assert cohort.actions.set_index("action")["label"]["11"] == "American President, The (1995)"
     assert cohort.actions["label"].is_unique

@@ -55,7 +55,7 @@ def test_a_customer_of_two_countries_has_the_first(tmp_path):
         "12583": "France",
         "17850": "United Kingdom",
     }
-    assert "1 customers bought in several countries; the first counts." in cohort.notes
+    assert "Customers with purchases in several countries, of which the first is used: 1." in cohort.notes
 
 
 def test_churn_is_a_silence_of_so_many_days(tmp_path):

@@ -87,7 +87,7 @@ def test_likely_columns_are_taken_and_the_notes_say_which(folder):
     cohort = tables(folder(log__csv="user_id,item_id,rating,time\nu,x,4.5,2026-01-01\n"))
     assert cohort.interactions[["customer_id", "action", "value"]].values.tolist() == [["u", "x", 4.5]]
     said = "customer_id=user_id, action=item_id, timestamp=time, value=rating"
-    assert cohort.notes[0] == f"log.csv: columns were taken by their names: {said} (--column maps others)."
+    assert cohort.notes[0] == f"log.csv: columns recognised by their usual names: {said} (--column maps others)."
 
 
 @pytest.mark.parametrize("label", ["Exited", "Churn", "is_churn", "Attrition_Flag", "Churn Value"])
@@ -203,12 +203,12 @@ REFUSED = {
     "doubled id": (
         {"customers__csv": "customer_id,age\na,1\nb,2\na,3\n"},
         {},
-        "row 4: customer_id 'a' stands there a second",
+        "row 4: duplicate customer_id 'a'",
     ),
     "doubled action": (
         {"customers__csv": PEOPLE, "actions__csv": "action\nx\nx\n"},
         {},
-        "actions.csv row 3: action 'x'",
+        "actions.csv row 3: duplicate action 'x'",
     ),
     "strange kind": (
         {"customers__csv": PEOPLE, "actions__csv": "action,kind\nx,sale\n"},
@@ -234,7 +234,7 @@ REFUSED = {
     "mapped twice": (
         {"customers__csv": PEOPLE},
         {"columns": {"churned": "city"}},
-        "'churned' stands there twice after mapping",
+        "duplicate column 'churned' after mapping",
     ),
     "dropped nowhere": ({"customers__csv": PEOPLE}, {"drop": ["town"]}, "--drop town: no table has such a column"),
     "positive without label": (
