@@ -1,6 +1,6 @@
-"""From a cohort folder to a trained run folder, resumable at any moment.
+"""Training pipeline: from a cohort folder to a trained run folder, resumable at any time.
 
-This is the one path of training: the command line, the app and notebooks all iterate over `fit`.
+Command line, app and notebooks all train by iterating over `fit`.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from crm_models.training.objectives import TrainingData
 
 MIN_CUSTOMERS = 20
-"""Fewer customers than this leave nothing that could be called a test: four of them at 80/20."""
+"""Least number of customers for a model: at 80/20 this leaves only four for testing."""
 
 CHECKPOINT_SECONDS = 2.0
-"""Least time between two checkpoints; a killed run repeats at most this much work, to the same numbers."""
+"""Least time between two checkpoints; a killed run repeats at most this much work, with the same numbers."""
 
 
 def start_run(
@@ -51,18 +51,20 @@ def start_run(
     overwrite: bool = False,
     extra: dict[str, Any] | None = None,
 ) -> RunFolder:
-    """Check that the cohort can train what is asked, then write the run folder, ready for `fit`.
+    """Check that the cohort can train the models of the configuration and write the run folder, ready for `fit`.
 
-    chosen: the caller asked for exactly these models; otherwise one that the data cannot train is left out with a note.
-    extra: more to say in `config.json`, such as the search that the run is a trial of.
-    Nothing is written where the cohort will not do (`DataError`) or `out` holds a run already (`RunError`).
+    chosen: require all models; otherwise a model that the data cannot train is left out with a note. extra: further
+    entries of `config.json`, such as the search that the run is a trial of. Nothing is written if the cohort cannot
+    train the models (`DataError`) or `out` holds a run already (`RunError`).
     """
     run = RunFolder(out)
     if (run.folder / "config.json").exists():
         if run.is_alive():
             raise RunError(f"{out}: a run is training here; stop it first, or choose another --out")
         if not overwrite:
-            raise RunError(f"{out}: holds a run already; choose another --out, go on with --resume, or use --overwrite")
+            raise RunError(
+                f"{out}: holds a run already; choose another --out, continue it with --resume, or use --overwrite"
+            )
     cohort = load_cohort(folder)
     split, reasons = trainable(cohort, config)
     models = tuple(model for model in config.models if reasons[model] is None)
@@ -96,13 +98,13 @@ def start_run(
 
 
 def trainable(cohort: Cohort, config: RunConfig) -> tuple[Split, dict[ModelName, str | None]]:
-    """The split of the cohort, and why it cannot train each of the configured models; None for one that it can."""
+    """The split of the cohort, and for each configured model why the cohort cannot train it, or None if it can."""
     split = split_customers(cohort, seed=config.seed, test_share=config.test_share, valid_share=config.valid_share)
     return split, {model: _why_not(model, cohort, split) for model in config.models}
 
 
 def _why_not(model: ModelName, cohort: Cohort, split: Split) -> str | None:
-    """Why the cohort cannot train the model, in a sentence; None where it can."""
+    """Why the cohort cannot train the model, in a sentence; None if it can."""
     if model == "sequence":
         n = len(outcomes(cohort).rows)
         if not cohort.has_events:
@@ -123,7 +125,7 @@ def _why_not(model: ModelName, cohort: Cohort, split: Split) -> str | None:
         if len(rows) and len(set(labels[~np.isnan(labels)])) < 2:
             return f"the churn model needs both churned and staying customers in the {part} split, found one class only"
     if not cohort.feature_columns and not cohort.has_events:
-        return "the churn model needs features or interactions to learn from, and the cohort has neither"
+        return "the churn model needs customer features or interactions, and the cohort has neither"
     return None
 
 
@@ -135,19 +137,19 @@ def _split_table(cohort: Cohort, split: Split) -> pd.DataFrame:
 
 def _popular(cohort: Cohort, split: Split) -> list[list[Any]]:
     """The three most frequent engagement actions of training customers as [id, share]: the plan without a history."""
-    own = np.zeros(cohort.n_customers, dtype=bool)
-    own[split.train] = True
-    count = np.bincount(cohort.event_actions[own[cohort.event_customers]], minlength=len(cohort.actions))
+    is_train = np.zeros(cohort.n_customers, dtype=bool)
+    is_train[split.train] = True
+    count = np.bincount(cohort.event_actions[is_train[cohort.event_customers]], minlength=len(cohort.actions))
     engagement = np.flatnonzero((cohort.actions["kind"] == "engagement").to_numpy())
     best = engagement[np.argsort(-count[engagement], kind="stable")][:3]
     return [[int(a) + 1, round(float(count[a] / max(count.sum(), 1)), 6)] for a in best]
 
 
 def fit(run: RunFolder, *, device: str | None = None, threads: int | None = None) -> Iterator[EpochEnd]:
-    """Train what the run's configuration names, from the start or from its checkpoint; yields each epoch as it ends.
+    """Train the models of a run, from the start or from its checkpoint; yields each epoch as it ends.
 
-    Ends early when `run.request_stop()` was called. Raises `RunError` where the run is finished, is training elsewhere,
-    or its cohort has changed since it began.
+    Ends early after `run.request_stop()`. Raises `RunError` if another process is training the run, or its cohort has
+    changed since it began.
     """
     with run.locked():
         about, config = run.about(), run.config()
@@ -162,7 +164,7 @@ def fit(run: RunFolder, *, device: str | None = None, threads: int | None = None
 
 
 def reopen(run: RunFolder) -> RunFolder:
-    """A run that can be gone on with; `RunError` where there is nothing left to do or somebody is at it."""
+    """The run, if it can be resumed; `RunError` if it is finished or still training."""
     status = run.status() if run.about() else None
     if status is not None and status.state == "finished":
         raise RunError(f"{run.folder}: the run is finished; there is nothing to resume")
@@ -172,7 +174,7 @@ def reopen(run: RunFolder) -> RunFolder:
 
 
 class _Fit:
-    """One sitting of training: holds what every model of the run needs, and writes what happens."""
+    """One call of `fit`: holds what all models of the run share, and writes events, checkpoints and results."""
 
     def __init__(self, run: RunFolder, about: dict[str, Any], config: RunConfig) -> None:
         folder = Path(about["cohort"])
@@ -183,7 +185,7 @@ class _Fit:
         self.cohort = load_cohort(folder)
         self.encoder = run.encoder()
         self.split = rows_of(self.cohort, run.split())
-        self.saved = 0.0
+        self.saved_at = 0.0
 
     def run(self) -> Iterator[EpochEnd]:
         from crm_models.models.runtime import prepare_torch
@@ -228,21 +230,21 @@ class _Fit:
         state = states[model]
         for event in train(state, training_data, self.stop_requested):
             self.record("epoch", **asdict(event))
-            if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+            if time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
                 self._checkpoint(states)
             yield event
         self._checkpoint(states)
 
     def _checkpoint(self, states: dict[ModelName, TrainingState]) -> None:
-        """All states in one file, renamed into place: a kill at any moment leaves the old checkpoint or the new one."""
+        """Save all states in one file, renamed into place: a kill leaves either the old checkpoint or the new one."""
         from safetensors.torch import save
 
         tensors = {f"{m}.{k}": v.contiguous() for m, s in states.items() for k, v in s.tensors().items()}
         meta = {str(m): json.dumps(s.meta()) for m, s in states.items()}
         with new_file(self.folder.folder / "checkpoint.safetensors") as part:
-            part.write_bytes(save(tensors, metadata=meta))  # `save_file` hides a full disk in an error of its own
+            part.write_bytes(save(tensors, metadata=meta))  # `save_file` hides a full disk behind its own error
             _sync(part)
-        self.saved = time.monotonic()
+        self.saved_at = time.monotonic()
 
     def _restored(self) -> dict[ModelName, TrainingState]:
         from safetensors import safe_open

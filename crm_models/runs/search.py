@@ -1,12 +1,12 @@
-"""A search for better settings: each trial is an ordinary run, Optuna chooses the next, the validation loss decides.
+"""Search for better settings: each trial is an ordinary run, Optuna proposes the next, the validation loss decides.
 
-tune.json      what is searched, every trial so far and the best (see `trials`); written again as trials come and go
-study.db       the memory of the search: an Optuna study in SQLite
-NAME-01, ...   the run folders of the trials; the first one is the starting point itself
+tune.json      the search space, all trials so far and the best one (see `trials`); rewritten after every change
+study.db       the state of the search: an Optuna study in SQLite
+NAME-01, ...   the run folders of the trials; the first one is the starting point
 
-SQLite, because a kill at any moment leaves it whole, where a line that is cut off makes Optuna's journal unreadable. A
-trial that a kill, a stop or the end of the time cuts short stays open: the same command goes on with it, from the
-checkpoint of its run, to the same numbers. Test customers decide nothing here, and nothing here looks at them.
+SQLite, because a kill never damages it, while a truncated line makes Optuna's journal unreadable. A trial that is
+interrupted by a kill, a stop or the end of the time stays open: the same command resumes it from the checkpoint of its
+run, with the same numbers. Test customers are never used.
 """
 
 from __future__ import annotations
@@ -41,37 +41,37 @@ if TYPE_CHECKING:
     import optuna
 
 DEFAULT_TRIALS = 20
-"""Trials where neither a number nor a time is given."""
+"""Number of trials if neither a number nor a time is given."""
 
 RANDOM_TRIALS = 6
-"""Trials, the first included, before Optuna's model of what works takes over: a search has dozens, not hundreds."""
+"""Random trials, the first included, before Optuna's sampler takes over; few, because a search has only dozens."""
 
 LOOK_SECONDS = 0.1
-"""How often a search looks whether its time is up or somebody asked it to stop; the trial then ends within a batch."""
+"""Seconds between checks for the end of the time or a stop request; the trial then ends before its next batch."""
 
 INSTALL = "pip install -r requirements-tune.txt"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """When a search ends, whatever comes first. minutes: of this sitting, from its call; trials: of all sittings."""
+    """When a search ends, whichever comes first. minutes: of this call of `search`; trials: of all calls together."""
 
     minutes: float | None = None
     trials: int | None = None
 
     @property
     def most_trials(self) -> float:
-        """Trials in all; without end where only the time counts."""
+        """Most trials in all; infinite if only a time is given."""
         if self.trials is not None:
             return self.trials
         return DEFAULT_TRIALS if self.minutes is None else math.inf
 
 
 def is_installed() -> bool:
-    """Whether Optuna, an optional package, is there."""
+    """Whether Optuna, an optional package, is installed."""
     try:
         return importlib.util.find_spec("optuna") is not None
-    except ValueError:  # something else stands in its place
+    except ValueError:  # `sys.modules` holds something that is not a module
         return False
 
 
@@ -85,27 +85,27 @@ def search(
     pinned: tuple[str, ...] = (),
     runs: Path | None = None,
 ) -> Iterator[Trial]:
-    """Search for better settings of the one model of `config`; yields every trial as it ends or is cut short.
+    """Search for better settings of the one model of `config`; yields every trial as it ends or is interrupted.
 
-    out: the search folder; one that is there goes on where it is the same search (`RunError` otherwise). start: the
-    preset that `config` was made from. pinned: `--set` names that are not searched. runs: where the run folders of the
-    trials go; `out` unless said. Ends at the limits, or soon after a file `stop` appears in `out`. `DataError` where
-    the cohort cannot train the model and `ConfigError` without Optuna, before anything is written.
+    out: the search folder; an existing search is continued if it is the same one (`RunError` otherwise). start: the
+    preset that `config` was made from. pinned: `--set` names that are not searched. runs: folder for the run folders of
+    the trials (None: `out`). Ends at the limits, or soon after a file `stop` appears in `out`. `DataError` if the
+    cohort cannot train the model and `ConfigError` without Optuna, before anything is written.
     """
     if not is_installed():
         raise ConfigError(f"tune needs Optuna, an optional package that is not installed; install it with `{INSTALL}`")
     out, cohort = Path(out), Path(cohort)
-    asked = _Asked.of(cohort, config, start or config, pinned)
+    task = _Task.of(cohort, config, start or config, pinned)
     if (out / FILE).exists():
-        asked.need_same(out)
+        task.need_same(out)
     else:
         with new_folder(out, FILE) as part:
-            write_json(part / FILE, asked.about() | _state("searching", limits) | found((), ()))
+            write_json(part / FILE, task.about() | _state("searching", limits) | found((), ()))
             with _study(part) as study:
-                study.enqueue_trial({r.name: r.now for r in asked.space.ranges})
+                study.enqueue_trial({r.name: r.now for r in task.space.ranges})
     with RunFolder(out).locked(), _study(out) as study:
         (out / "stop").unlink(missing_ok=True)
-        yield from _Sitting(asked, cohort, out, Path(runs or out), study, limits).work()
+        yield from _Session(task, cohort, out, Path(runs or out), study, limits).work()
 
 
 def _state(state: SearchState, limits: Limits) -> dict[str, Any]:
@@ -114,10 +114,10 @@ def _state(state: SearchState, limits: Limits) -> dict[str, Any]:
 
 @contextmanager
 def _study(folder: Path) -> Iterator[optuna.Study]:
-    """The study in a search folder, made where there is none; its file is closed at the end."""
+    """The study in a search folder, created if there is none; its file is closed at the end."""
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is told by whoever iterates
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # the caller reports progress
     storage = optuna.storages.RDBStorage(f"sqlite:///{(folder / 'study.db').resolve()}")
     try:
         yield optuna.create_study(study_name="tune", storage=storage, direction="minimize", load_if_exists=True)
@@ -126,12 +126,12 @@ def _study(folder: Path) -> Iterator[optuna.Study]:
         storage.engine.dispose()
 
 
-# ---- what is asked ---------------------------------------------------------------------------------------------------
+# ---- task ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Asked:
-    """What is searched. Device and threads are not part of it: they decide how long it takes, not what is found."""
+class _Task:
+    """What is searched. Without device and threads, which affect the time, not the result."""
 
     model: ModelName
     config: RunConfig
@@ -140,13 +140,13 @@ class _Asked:
     cohort: dict[str, str]
 
     @classmethod
-    def of(cls, folder: Path, config: RunConfig, start: RunConfig, pinned: tuple[str, ...]) -> _Asked:
-        """`ConfigError` where the configuration cannot be searched with, `DataError` where the cohort cannot."""
+    def of(cls, folder: Path, config: RunConfig, start: RunConfig, pinned: tuple[str, ...]) -> _Task:
+        """The task; `ConfigError` if the configuration does not allow a search, `DataError` if the cohort does not."""
         if len(config.models) != 1:
             raise ConfigError("tune searches for one model at a time; choose sequence or churn")
         if not config.valid_share:
-            what = f"{config.preset} holds no validation customers back"
-            raise ConfigError(f"tune compares trials on validation customers, and {what}; start from standard")
+            problem = f"{config.preset} has none"
+            raise ConfigError(f"tune compares trials on validation customers, and {problem}; start from standard")
         (model,) = config.models
         cohort = load_cohort(folder)
         split, reasons = trainable(cohort, config)
@@ -159,11 +159,11 @@ class _Asked:
         return cls(model=model, config=config, start=start, space=space, cohort=about)
 
     def about(self) -> dict[str, Any]:
-        """What `tune.json` says from the beginning on."""
+        """The part of `tune.json` that does not change with the trials."""
         return {
             "format": 1,
             "created_at": now(),
-            "began_at": now(),  # the latest sitting
+            "began_at": now(),  # of the latest call
             **self.cohort,
             "model": self.model,
             "preset": self.config.preset,
@@ -186,78 +186,80 @@ class _Asked:
             f"seed {about['seed']}": about["seed"] != self.config.seed,
             "other settings": theirs != ours or about["space"] != [asdict(r) for r in self.space.ranges],
         }
-        other = next((reason for reason, differs in reasons.items() if differs), None)
-        if other is not None:
-            raise RunError(f"{out}: holds a search with {other}; repeat its command to go on, or choose another --out")
+        difference = next((reason for reason, differs in reasons.items() if differs), None)
+        if difference is not None:
+            raise RunError(
+                f"{out}: holds a search with {difference}; repeat its command to continue it, or choose another --out"
+            )
 
     def arguments(self, config: RunConfig) -> list[str]:
-        """Options of `train` that give a configuration."""
-        said = ["--preset", config.preset, *(["--seed", str(config.seed)] if config.seed else [])]
+        """Options of `train` for a configuration."""
+        options = ["--preset", config.preset, *(["--seed", str(config.seed)] if config.seed else [])]
         for name, value in differences(config, self.start).items():
-            said += ["--set", f"{name}={value}"]
-        return said
+            options += ["--set", f"{name}={value}"]
+        return options
 
 
 def _no_validation(model: ModelName, cohort: Cohort, split: Split) -> str | None:
-    """Why there is nothing to compare trials on, or None."""
+    """Why there are no customers to compare trials on, or None if there are."""
     known: Outcomes | None = outcomes(cohort) if model == "sequence" else None
     n = len(split.valid) if known is None else int(np.isin(known.rows, split.valid).sum())
     return None if n else "tune compares trials on validation customers with a known outcome, and there is none"
 
 
-# ---- one sitting -----------------------------------------------------------------------------------------------------
+# ---- session ---------------------------------------------------------------------------------------------------------
 
 
-class _Sitting:
-    """One call of `search`, from where the last one ended to its limits."""
+class _Session:
+    """One call of `search`: continues the search until its limits."""
 
-    def __init__(self, asked: _Asked, cohort: Path, out: Path, runs: Path, study: optuna.Study, limits: Limits) -> None:
+    def __init__(self, task: _Task, cohort: Path, out: Path, runs: Path, study: optuna.Study, limits: Limits) -> None:
         import optuna
 
-        self.asked, self.cohort, self.runs, self.study, self.limits = asked, cohort, runs, study, limits
-        self.folder = RunFolder(out)  # its lock and its stop request serve a search as they serve a run
+        self.task, self.cohort, self.runs, self.study, self.limits = task, cohort, runs, study, limits
+        self.folder = RunFolder(out)  # a search uses the lock and the stop request of a run folder
         self.name = out.resolve().name
         self.about = read_search(out).about | {"began_at": now()}
-        # From here on, so that a slow start does not use up the time: at least one trial is begun.
+        # Measured from here, so that a slow start takes no time away from the trials.
         self.until = math.inf if limits.minutes is None else time.monotonic() + 60 * limits.minutes
-        # Half of the epochs are waited for: under the one-cycle schedule a large learning rate looks bad until the
-        # rate comes down. The median of fewer than three trials is chance.
-        self.n_epochs = asked.config.training(asked.model).n_epochs
+        # No pruning in the first half of the epochs: on one cycle a large learning rate looks bad until the rate comes
+        # down. The median of fewer than three trials means nothing.
+        self.n_epochs = task.config.training(task.model).n_epochs
         study.pruner = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=math.ceil(self.n_epochs / 2))
 
     def work(self) -> Iterator[Trial]:
-        """Trial after trial, until the sitting is over."""
-        while (over := self._over()) is None:
-            yield self._trial(self._next())
-        self._write(over)
+        """Run trial after trial until the session is over."""
+        while (end_state := self._end_state()) is None:
+            yield self._run_trial(self._next_trial())
+        self._write(end_state)
 
-    def _over(self) -> SearchState | None:
-        """Why the sitting is over; None while it is not."""
+    def _end_state(self) -> SearchState | None:
+        """Why the session is over; None while it is not."""
         if self.folder.stop_requested():
             return "stopped"
         if time.monotonic() >= self.until:
             return "time is up"
         return "done" if sum(t.state.is_finished() for t in self._frozen()) >= self.limits.most_trials else None
 
-    def _next(self) -> optuna.Trial:
-        """The trial that was cut short, or a new one."""
+    def _next_trial(self) -> optuna.Trial:
+        """The interrupted trial, or a new one."""
         import optuna
 
-        cut = [t for t in self._frozen() if t.state == optuna.trial.TrialState.RUNNING]
-        number = cut[0].number if cut else len(self._frozen())
-        # A generator of its own for each trial: a search that was resumed asks for the same as one that ran through,
-        # and never again for what it had at random before.
-        seed = int(np.random.default_rng([self.asked.config.seed, number]).integers(2**31))
+        interrupted = [t for t in self._frozen() if t.state == optuna.trial.TrialState.RUNNING]
+        number = interrupted[0].number if interrupted else len(self._frozen())
+        # One random generator per trial: a resumed search draws the same values as an uninterrupted one, and does not
+        # repeat earlier draws.
+        seed = int(np.random.default_rng([self.task.config.seed, number]).integers(2**31))
         self.study.sampler = optuna.samplers.TPESampler(n_startup_trials=RANDOM_TRIALS, seed=seed)
-        return optuna.Trial(self.study, cut[0]._trial_id) if cut else self.study.ask()
+        return optuna.Trial(self.study, interrupted[0]._trial_id) if interrupted else self.study.ask()
 
-    def _trial(self, trial: optuna.Trial) -> Trial:
-        """Train one trial, from its start or from where it was cut short, and tell the study how it ended."""
-        from optuna.trial import TrialState as Told
+    def _run_trial(self, trial: optuna.Trial) -> Trial:
+        """Train one trial, from its start or its checkpoint, and report its end to the study."""
+        from optuna.trial import TrialState as StudyState
 
-        space = self.asked.space
+        space = self.task.space
         config = space.config({r.name: _suggest(trial, r) for r in space.ranges})
-        self._write("searching", at_work=trial.number)
+        self._write("searching", running=trial.number)
         run = RunFolder(self.runs / self._run_name(trial.number))
         state, reason = self._train(run, config, trial)
         loss, facts = _kept_loss(run), _facts(run, reason)
@@ -265,22 +267,22 @@ class _Sitting:
         if state == "finished" and loss is None:
             state = "failed"
         if state == "finished":
-            # Early stopping ended it: to later trials it is at every later epoch where it is now.
+            # After early stopping, the loss counts for all later epochs when later trials are compared with it.
             self._report(trial, loss, facts["epochs"] + 1, self.n_epochs)
             self.study.tell(trial, loss)
         elif state != "open":
-            self.study.tell(trial, state=Told.PRUNED if state == "pruned" else Told.FAIL)
+            self.study.tell(trial, state=StudyState.PRUNED if state == "pruned" else StudyState.FAIL)
         self._write("searching")
         return self._read(self._frozen()[trial.number])
 
     def _train(self, run: RunFolder, config: RunConfig, trial: optuna.Trial) -> tuple[TrialState, str]:
-        """How the run of a trial ended, and why."""
-        mark = {"search": {"name": self.name, "trial": trial.number + 1}}
+        """Train the run of a trial; its state at the end, and the reason."""
+        origin = {"search": {"name": self.name, "trial": trial.number + 1}}
         if not (run.folder / "config.json").exists():
-            start_run(self.cohort, run.folder, config, chosen=True, extra=mark)
-        elif run.about().get("search") != mark["search"]:
-            raise RunError(f"{run.folder}: holds a run that is no trial of this search; choose another --out")
-        if run.status().state == "finished":  # a kill came between the end of the run and the note of it
+            start_run(self.cohort, run.folder, config, chosen=True, extra=origin)
+        elif run.about().get("search") != origin["search"]:
+            raise RunError(f"{run.folder}: holds a run that is not a trial of this search; choose another --out")
+        if run.status().state == "finished":  # killed after the end of the run, before the study knew
             return "finished", ""
         pruned = beaten = False
         try:
@@ -296,17 +298,17 @@ class _Sitting:
                 raise
             return "failed", str(error)
         if pruned:
-            return "pruned", self._tell_why(run, "worse than half of the earlier trials at this point")
+            return "pruned", self._record_reason(run, "worse than half of the earlier trials at this point")
         if run.status().state == "finished":
             return "finished", ""
         if beaten:
-            # Its loss is known, and the weights it was found with are kept.
-            self._tell_why(run, "an earlier trial was better, so its final refit was left out")
+            # Its validation loss is known, and its weights are kept.
+            self._record_reason(run, "an earlier trial was better, so its final refit was left out")
             return "finished", ""
         return "open", ""
 
     def _is_hopeless(self, trial: optuna.Trial, run: RunFolder, epoch: EpochEnd) -> bool:
-        """Whether to end a trial early: never the first one, which all are held against, nor one about to end."""
+        """Whether to prune a trial: never the first one, which all are compared with, nor one in its last epoch."""
         self._report(trial, _kept_loss(run), epoch.epoch, epoch.epoch)
         return trial.number > 0 and not epoch.final_refit and epoch.epoch < epoch.n_epochs and trial.should_prune()
 
@@ -316,29 +318,29 @@ class _Sitting:
         return best is not None and best.loss is not None and loss is not None and best.loss <= loss
 
     def _report(self, trial: optuna.Trial, loss: float | None, first: int, last: int) -> None:
-        """Tell the study where a trial is after the epochs from first to last; what it knows already stays."""
+        """Report a loss to the study for the epochs from first to last, except those already reported."""
         known = self._frozen()[trial.number].intermediate_values
         for step in range(first, last + 1):
             if loss is not None and step not in known:  # a resumed trial repeats its latest epochs
                 trial.report(loss, step)
 
-    def _tell_why(self, run: RunFolder, why: str) -> str:
-        """Say in the run folder of a trial what its stop was about."""
+    def _record_reason(self, run: RunFolder, why: str) -> str:
+        """Write into the run folder of a trial why it was stopped."""
         reason = f"ended early by the search {self.name}: {why}"
         write_json(run.folder / "result.json", (run.result() or {}) | {"reason": reason})
         return reason
 
     @contextmanager
     def _watched(self, run: RunFolder) -> Iterator[None]:
-        """Pass the end of the time, or a stop request, on to the run under way, in the middle of an epoch too."""
+        """Stop the run, also within an epoch, at the end of the time or when the search is asked to stop."""
         ended = threading.Event()
 
-        def look() -> None:
+        def watch() -> None:
             while not ended.wait(LOOK_SECONDS):
                 if self.folder.stop_requested() or time.monotonic() >= self.until:
                     run.request_stop()
 
-        thread = threading.Thread(target=look, daemon=True)
+        thread = threading.Thread(target=watch, daemon=True)
         thread.start()
         try:
             yield
@@ -346,37 +348,38 @@ class _Sitting:
             ended.set()
             thread.join()
 
-    # ---- what is written -----------------------------------------------------------------------------------------
+    # ---- output --------------------------------------------------------------------------------------------------
 
-    def _write(self, state: SearchState, at_work: int | None = None) -> None:
-        trials = [self._read(frozen, at_work) for frozen in self._frozen()]
+    def _write(self, state: SearchState, running: int | None = None) -> None:
+        """Rewrite `tune.json`. running: number in the study of the trial that is being trained."""
+        trials = [self._read(frozen, running) for frozen in self._frozen()]
         best = best_of(trials)
-        arguments = [] if best is None else self.asked.arguments(self._config(self._frozen()[best.number - 1]))
+        arguments = [] if best is None else self.task.arguments(self._config(self._frozen()[best.number - 1]))
         write_json(self.folder.folder / FILE, self.about | _state(state, self.limits) | found(trials, arguments))
 
-    def _read(self, frozen: optuna.trial.FrozenTrial, at_work: int | None = None) -> Trial:
-        """A trial as the study remembers it, and its run folder where it is still open."""
+    def _read(self, frozen: optuna.trial.FrozenTrial, running: int | None = None) -> Trial:
+        """A trial from the study and, if it has not ended, from its run folder."""
         states: dict[str, TrialState] = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed"}
-        state = states.get(frozen.state.name, "training" if frozen.number == at_work else "open")
+        state = states.get(frozen.state.name, "training" if frozen.number == running else "open")
         run = RunFolder(self.runs / self._run_name(frozen.number))
         facts = frozen.user_attrs["facts"] if frozen.state.is_finished() else _facts(run, "")
         return Trial(
             number=frozen.number + 1,
             run=self._run_name(frozen.number),
             state=state,
-            settings=differences(self._config(frozen), self.asked.config),
+            settings=differences(self._config(frozen), self.task.config),
             **facts,
         )
 
     def _config(self, frozen: optuna.trial.FrozenTrial) -> RunConfig:
-        # A kill may have come before all values of a trial were drawn.
-        return self.asked.space.config({r.name: frozen.params.get(r.name, r.now) for r in self.asked.space.ranges})
+        # After a kill, some values of a trial may not have been drawn.
+        return self.task.space.config({r.name: frozen.params.get(r.name, r.now) for r in self.task.space.ranges})
 
     def _run_name(self, number: int) -> str:
         return f"{self.name}-{number + 1:02d}"
 
     def _frozen(self) -> list[optuna.trial.FrozenTrial]:
-        """All trials that have begun."""
+        """All trials that have started."""
         return [t for t in self.study.get_trials(deepcopy=False) if t.state.name != "WAITING"]
 
 
@@ -387,13 +390,13 @@ def _suggest(trial: optuna.Trial, r: Range) -> int | float:
 
 
 def _kept_loss(run: RunFolder) -> float | None:
-    """The validation loss of the weights that a run keeps: of its latest epoch that was the best so far."""
+    """The validation loss of the kept weights of a run: that of its best epoch so far."""
     best = [epoch.valid_loss for epoch in run.status().epochs if epoch.best]
     return best[-1] if best else None
 
 
 def _facts(run: RunFolder, reason: str) -> dict[str, Any]:
-    """What of a run stays in the memory of the search, whatever becomes of its folder."""
+    """Facts of a run that the study keeps, so that they survive the run folder."""
     if not (run.folder / "config.json").exists():
         return {"loss": None, "epochs": 0, "seconds": 0.0, "reason": reason}
     status = run.status()
