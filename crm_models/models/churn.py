@@ -47,7 +47,10 @@ MEMBER_SCALE_SD = 0.5
 
 
 class ChurnTransformer(nn.Module):
-    """Predicts the log-odds of churn. Input and output: see `forward`."""
+    """Predicts the log-odds of churn.
+
+    DIFF from paper, Transformer Models: `standard` and `strong` are wider than the 16 units of the paper and `paper`.
+    """
 
     temperature: Tensor
 

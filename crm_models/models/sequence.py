@@ -55,7 +55,10 @@ class SequenceOutput(NamedTuple):
 
 
 class SequenceTransformer(nn.Module):
-    """Predicts a distribution over the A actions at every position of a history."""
+    """Predicts a distribution over the A actions at every position of a history.
+
+    DIFF from paper, Transformer Models: `standard` and `strong` are wider and see more events; `paper` has its sizes.
+    """
 
     action_features: Tensor
 
@@ -98,7 +101,8 @@ class SequenceTransformer(nn.Module):
         # weights are learned from few events; a separate layer in `paper`.
         self.output = None if config.tie_weights else nn.Linear(width, self.n_actions)
         if config.tie_weights:
-            # The initial bias is log popularity, which then need not be learned.
+            # DIFF from paper, Transformer Models: the initial bias is log popularity, which then need not be learned;
+            # PyTorch's default initialisation in `paper`.
             counts = torch.tensor(encoder.action_counts or (0,) * self.n_actions, dtype=torch.float32)
             self.bias = nn.Parameter(((counts + 1) / (counts + 1).sum()).log())
             # With shared weights PyTorch's default (variance 1) would make the first logits huge.

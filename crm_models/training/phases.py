@@ -74,6 +74,8 @@ class TrainingSchedule:
     """The phases of one training.
 
     can_pretrain: whether there is pre-training data. is_judged: whether early stopping uses a validation loss.
+
+    DIFF from paper, Experimental Setup: more epochs than ten, ended by early stopping; ten in `paper`.
     """
 
     config: TrainingConfig
