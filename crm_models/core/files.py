@@ -105,7 +105,7 @@ def read_json(source: Path) -> Any:
     except FileNotFoundError:
         raise DataError(f"{source}: expected this file, found none") from None
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{source}: expected JSON, found something unreadable ({error})") from None
+        raise DataError(f"{source}: expected JSON, found an unreadable file ({error})") from None
 
 
 @contextmanager

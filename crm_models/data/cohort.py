@@ -244,9 +244,9 @@ def _canonical_actions(table: pd.DataFrame | None, events: pd.DataFrame, notes: 
         actions = pd.concat([actions, pd.DataFrame({ACTION: new}, dtype="str")], ignore_index=True)
     label = _filled(actions, LABEL, actions[ACTION]).astype("str")
     kind = _filled(actions, KIND, "engagement").astype("str").str.strip().str.lower()
-    odd = ~kind.isin(ACTION_KINDS)
-    if odd.any():
-        row = int(odd.argmax())
+    invalid = ~kind.isin(ACTION_KINDS)
+    if invalid.any():
+        row = int(invalid.argmax())
         raise DataError(f"actions row {row + 1}: kind must be engagement or retention, found {kind.iloc[row]!r}")
     repeatable = _filled(actions, REPEATABLE, True).astype(bool)
     features = actions.drop(columns=[ACTION, LABEL, KIND, REPEATABLE], errors="ignore")

@@ -60,10 +60,10 @@ def _from_numbers(table: pd.DataFrame, numbers: pd.Series, name: str, column: st
         if in_range.mean() > 0.5:
             # Otherwise one 0 among Unix seconds would make the whole column plain numbers, read as days.
             if not in_range.all():
-                row, odd = row_of(table, ~in_range), values[~in_range][0]
+                row, value = row_of(table, ~in_range), values[~in_range][0]
                 raise DataError(
                     f"{name} row {row}, column {column!r}: expected a moment in Unix {unit} as in the other rows, "
-                    f"found {odd:g}; correct or remove the row"
+                    f"found {value:g}; correct or remove the row"
                 )
             # Float timestamps are not exact below a microsecond.
             moments = np.rint(values * microseconds).astype(np.int64)

@@ -1,7 +1,7 @@
 """Read Excel workbooks (.xlsx) as rows of text, as if saved as CSV.
 
 Several public data sets are only published in this format. It is a zip of XML files: one per sheet, one with the texts
-that cells share, and one with the styles, without which dates cannot be told from numbers.
+that cells share, and one with the styles, without which dates look like numbers.
 """
 
 from __future__ import annotations
