@@ -112,7 +112,7 @@ def test_what_a_run_cannot_do_is_said_by_every_command_after_it(tmp_path, capsys
     cohort, run, out = (str(tmp_path / name) for name in ("cohort", "run", "plans.csv"))
     assert main(["import", "tables", str(tmp_path / "customers.csv"), "--out", cohort]) == 0
     assert main(["check", cohort]) == 0
-    assert "at risk means retention actions, else the plan is empty" in capsys.readouterr().out
+    assert "plans are retention actions for customers at risk, else empty" in capsys.readouterr().out
     assert main(["train", cohort, "--out", run, "--epochs", "1"]) == 0
     left_out = "the sequence model was left out: the sequence model needs interactions, and the cohort has none"
     assert left_out in capsys.readouterr().out
