@@ -57,7 +57,7 @@ def _sizes(cohort: Cohort) -> Iterator[Finding]:
         yield Finding(
             level="note",
             title="No interactions",
-            detail="Only the churn model can be trained; plans are retention actions for customers at risk, else empty.",
+            detail="Only a churn model can be trained; plans are retention actions for customers at risk, else empty.",
             advice="Add a table of interactions (customer_id, action, timestamp) for engagement plans.",
         )
     if not cohort.has_labels:
