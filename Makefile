@@ -5,9 +5,10 @@ PORT ?= 8501
 PYTHON ?= python3
 BIN := .venv/bin
 STAMPS := .venv/.stamps
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# requirements*.txt name and pin what is imported, requirements.lock pins what that brings along.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 
-.PHONY: help run tune test quick check coverage screenshots benchmark clean
+.PHONY: help run tune test quick check coverage mutants lock screenshots benchmark clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -45,22 +46,30 @@ check: $(STAMPS)/test ## formatter, linter and type checker
 	$(BIN)/mypy
 
 # A stamp is newer than the list it was installed from, so a second call starts at once.
-$(STAMPS)/app: requirements.txt | $(STAMPS)
+$(STAMPS)/app: requirements.txt requirements.lock | $(STAMPS)
 	$(PIP) -r requirements.txt
 	@touch $@
 
-$(STAMPS)/tune: requirements-tune.txt $(STAMPS)/app
+$(STAMPS)/tune: requirements-tune.txt requirements.lock $(STAMPS)/app
 	$(PIP) -r requirements-tune.txt
 	@touch $@
 
 # All at once, the browser beside the rest. pip would compile every file of every package, which takes a minute; the
 # tests compile the part that they import.
-$(STAMPS)/test: tests/requirements.txt requirements-tune.txt requirements.txt | $(STAMPS)
+$(STAMPS)/test: tests/requirements.txt requirements-tune.txt requirements.txt requirements.lock | $(STAMPS)
 	{ command -v chromium >/dev/null || ./.ci/apt chromium; } & \
 	$(PIP) --no-compile -r requirements.txt -r tests/requirements.txt && wait $$!
 	@touch $(STAMPS)/{app,tune,test}
 
 $(STAMPS): ; @./.ci/venv $(PYTHON) && mkdir -p $@
+
+# From a fresh environment, so that nothing stays in it that nobody needs. A local label such as torch's +cpu is left out.
+lock: ## write requirements.lock anew from the requirements
+	@rm -rf .venv/lock && $(BIN)/python -m venv .venv/lock
+	@.venv/lock/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r tests/requirements.txt
+	@{ echo "# Written by 'make lock': every package that the requirements bring along, at the version that was tested."; \
+	.venv/lock/bin/python -m pip freeze --all --exclude pip | sed -E 's/\+[a-z0-9.]+$$//'; } > requirements.lock
+	@rm -rf .venv/lock
 
 benchmark: $(STAMPS)/app ## how fast and in how much memory: a million customers generated, 100,000 planned
 	$(BIN)/python -m crm_models.bench.speed

@@ -19,6 +19,8 @@ from crm_models.core.errors import CrmError
 from crm_models.core.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD, PLAN_MODES, PRESET_NAMES
 from crm_models.data.sources import FORMS
 
+INSTALLED_AS = "crm-transformers"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
@@ -54,7 +56,9 @@ def _say(message: str, status: int = 2) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m crm_models", description="Engagement plans and churn risk with Transformers.")
+    installed = Path(sys.argv[0]).name == INSTALLED_AS
+    prog = INSTALLED_AS if installed else "python -m crm_models"
+    parser = Parser(prog=prog, description="Engagement plans and churn risk with Transformers.")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser, metavar="COMMAND")
     for add in (
         _add_generate,

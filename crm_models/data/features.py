@@ -146,7 +146,9 @@ class FeatureEncoder:
             numeric=tuple(f for f in numeric if f is not None),
             categorical=tuple(f for f in categorical if f is not None),
             behaviour=tuple(f for f in (_fit_numeric(k, v[rows], n_bins) for k, v in behaviour.items()) if f),
-            action_counts=tuple(np.bincount(cohort.event_actions[training_events], minlength=len(cohort.actions)).tolist()),
+            action_counts=tuple(
+                np.bincount(cohort.event_actions[training_events], minlength=len(cohort.actions)).tolist()
+            ),
             action_pairs=_action_pairs(cohort, training_events),
         )
 

@@ -18,8 +18,7 @@ from torch.nn import functional as F
 from crm_models.core.records import CustomerScores, DecodedPlans, SequencePredictions
 from crm_models.core.schema import N_STEPS
 from crm_models.data.features import CohortArrays, FeatureEncoder
-from crm_models.data.split import Outcomes
-from crm_models.data.split import true_steps
+from crm_models.data.split import Outcomes, true_steps
 from crm_models.models.batches import churn_batch, history_batch
 from crm_models.models.blocks import KeyValue, picked
 from crm_models.models.churn import ChurnTransformer
@@ -352,7 +351,10 @@ class _Beam:
         parent, place = index // n_next, index % n_next
         # The best action that was not chosen: the second where the best was, else the best.
         other = (place == 0).long()
-        grow = lambda old, table, at: torch.cat([old[rows, parent], table[rows, parent, at][..., None]], dim=2)  # noqa: E731
+
+        def grow(old: Tensor, table: Tensor, at: Tensor) -> Tensor:
+            return torch.cat([old[rows, parent], table[rows, parent, at][..., None]], dim=2)
+
         return _Beam(
             actions=grow(self.actions, action, place),
             step_log_p=grow(self.step_log_p, log_p, place),

@@ -223,7 +223,10 @@ def _opening(result: dict[str, Any]) -> str:
 def _html_table(table: list[list[str]]) -> str:
     if not table:
         return ""
-    cells = lambda row, tag: "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)  # noqa: E731
+
+    def cells(row: list[str], tag: str) -> str:
+        return "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
+
     rows = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in table[1:])
     return f"<table><thead><tr>{cells(table[0], 'th')}</tr></thead><tbody>{rows}</tbody></table>"
 

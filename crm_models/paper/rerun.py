@@ -123,7 +123,9 @@ def rerun_steps(seeds: int, *, device: str = "auto") -> Iterator[dict[str, Any]]
         yield {**_content(losses, accuracy), "roc": roc(churn), **extras}
 
 
-def _content(losses: dict[ModelName, list[tuple[float, ...]]], accuracy: dict[ModelName, list[float]]) -> dict:
+def _content(
+    losses: dict[ModelName, list[tuple[float, ...]]], accuracy: dict[ModelName, list[float]]
+) -> dict[str, Any]:
     """Losses (seeds x epochs) and accuracies (seeds), the printed ones, and whether those lie inside the range."""
     return {
         "seeds": len(accuracy["sequence"]),

@@ -20,7 +20,7 @@ def chunked_sum(
 
     hidden (M, D) and weights, which `total` uses by itself, get first-order gradients; others (M, ...) get none.
     """
-    return _ChunkedSum.apply(total, size, others, hidden, *weights)
+    return _ChunkedSum.apply(total, size, others, hidden, *weights)  # type: ignore[no-untyped-call]  # of torch
 
 
 class _ChunkedSum(torch.autograd.Function):

@@ -16,7 +16,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from crm_models.core.locks import is_locked
 
@@ -250,7 +250,7 @@ def _write(file: Path, content: dict[str, object]) -> None:
     part.replace(file)
 
 
-def _read(file: Path) -> dict | None:
+def _read(file: Path) -> dict[str, Any] | None:
     """The content of a job file; None if it is gone (already taken) or damaged."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))

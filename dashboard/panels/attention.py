@@ -14,7 +14,7 @@ from crm_models.data.split import planning_moment
 from dashboard.charts import decision as decision_charts
 from dashboard.panels import customers as customer_panels
 from dashboard.panels import widgets
-from dashboard.state import predictions, session, store
+from dashboard.state import predictions, session, store, workspace
 
 if TYPE_CHECKING:
     from crm_models.inference.explanation import AttentionMap, Explanation
@@ -79,9 +79,9 @@ def explained(run: store.RunCard, model: ModelName, row: int | None) -> Explanat
 
 def explanation(run: store.RunCard, model: ModelName, row: int | None) -> Explanation | None:
     """Attention and effects for one customer (row of the cohort), or averaged over a sample of held-out customers."""
-    folder = store.cohorts_folder() / run.cohort
+    folder = workspace.cohorts_folder() / run.cohort
     weights = run.folder.need_weights().stat().st_mtime_ns
-    return _explanation(str(run.folder.folder), f"{store.stamp(folder)}|{weights}", model, row, run)
+    return _explanation(str(run.folder.folder), f"{workspace.stamp(folder)}|{weights}", model, row, run)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)

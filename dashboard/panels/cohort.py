@@ -12,7 +12,7 @@ from dashboard.charts import cohort as cohort_charts
 from dashboard.charts import theme
 from dashboard.panels import widgets
 from dashboard.panels.upload import findings, take
-from dashboard.state import places, session, store
+from dashboard.state import session, store, workspace
 
 SCENARIOS = {
     "lifelike": "Customers in hidden segments that determine their profiles, histories and churn. The best possible "
@@ -71,9 +71,9 @@ def generate() -> None:
             widgets.guarded("The cohort could not be generated:"),
             st.spinner("Generating customers and their histories"),
         ):
-            folder_name = places.new_name(name or f"{scenario}-{int(customers)}", places.cohorts_folder())
+            folder_name = workspace.new_name(name or f"{scenario}-{int(customers)}", workspace.cohorts_folder())
             workflow.generate(
-                places.cohorts_folder() / folder_name,
+                workspace.cohorts_folder() / folder_name,
                 scenario=scenario,
                 customers=min(int(customers), store.MAX_GENERATED),
                 signal=0.0 if scenario == "paper" else float(signal),

@@ -23,7 +23,7 @@ from crm_models.planning.thresholds import RiskIndex
 from dashboard.charts import decision as decision_charts
 from dashboard.panels import customer_list, widgets
 from dashboard.panels import policy as policy_panels
-from dashboard.state import predictions, session, store
+from dashboard.state import predictions, session, store, workspace
 
 TABS = ("Who is at risk", "What changes", "Best threshold", "The plans")
 SHOWN = 200
@@ -313,7 +313,7 @@ class Export:
         self.scope, self.layout = scope, layout
         # All that hangs on the session and its caches is taken here: on the download's thread there is no session.
         self.mark, self.scored_at = predictions.scores_mark(card), predictions.scored_at(card)
-        self.folder, self.cohort = store.exports_folder(), store.cohorts_folder() / card.cohort
+        self.folder, self.cohort = workspace.exports_folder(), workspace.cohorts_folder() / card.cohort
         self.name = f"plans-{card.cohort}" + {"all": "", "risk": "-at-risk", "filter": "-filtered"}[scope]
         self.name += "-long" if layout == "long" else ""
 

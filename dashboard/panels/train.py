@@ -8,12 +8,13 @@ import streamlit as st
 
 from crm_models.core.errors import CrmError
 from crm_models.runs.eta import Estimate, estimate, past_run, progress
+from dashboard.jobs.queue import JobAtWork
 from dashboard.panels import loss as loss_panels
 from dashboard.panels import runs as run_panels
 from dashboard.panels import tune as tune_panels
 from dashboard.panels import widgets
 from dashboard.panels.train_form import Wanted
-from dashboard.state import session, store, tune_store
+from dashboard.state import session, store, tune_store, workspace
 
 AWAITED = "first_point_awaited"
 
@@ -21,7 +22,7 @@ AWAITED = "first_point_awaited"
 @st.fragment(run_every="60s")
 def be_ready() -> None:
     """Keep a worker ready while this page is open: the first point then appears about two seconds after the click."""
-    store.jobs().warm_up()
+    workspace.jobs().warm_up()
 
 
 # ---- current training and queue --------------------------------------------------------------------------------------
@@ -58,7 +59,7 @@ def _live() -> None:
     if st.session_state.get(store.PULSE) != now:
         st.session_state[store.PULSE] = now
         st.rerun()  # a job started or ended, which changes the whole page
-    if why := store.jobs().trouble():
+    if why := workspace.jobs().trouble():
         widgets.error_box(why, "Jobs are waiting, but the training process does not start:")
     for job in store.work():
         if job.state == "waiting":
@@ -68,7 +69,7 @@ def _live() -> None:
                     f"{widgets.plain(job.job.about)}: waiting, number {job.place} in the queue"
                 )
                 if st.button("Remove", key=f"remove_{job.job.run}", icon=":material/close:", type="tertiary"):
-                    store.jobs().forget(job.job.run)
+                    workspace.jobs().forget(job.job.run)
                     st.rerun()
         elif job.job.task == "tune":
             tune_panels.under_way(job)
@@ -79,7 +80,7 @@ def _live() -> None:
         st.rerun()  # the first point is drawn, so the page can poll less often
 
 
-def _under_way(job: store.JobAtWork) -> None:
+def _under_way(job: JobAtWork) -> None:
     run = store.run_card(job.job.run)
     with st.container(border=True):
         heading = "Scoring all customers" if job.state == "scoring" else "Training"
@@ -89,7 +90,7 @@ def _under_way(job: store.JobAtWork) -> None:
                 f"{widgets.plain(job.job.about)}"
             )
             if job.state == "training":
-                stopping = store.jobs().stop_is_asked(job.job.run)
+                stopping = workspace.jobs().stop_is_asked(job.job.run)
                 if st.button(
                     "Stopping ..." if stopping else "Stop training",
                     key="stop",
@@ -97,7 +98,7 @@ def _under_way(job: store.JobAtWork) -> None:
                     disabled=stopping,
                     help="Ends within a second or two. The best weights so far are kept and can be used.",
                 ):
-                    store.jobs().stop(job.job.run)
+                    workspace.jobs().stop(job.job.run)
                     st.rerun(scope="fragment")
         if run is None:
             st.progress(0.0, text="Starting: loading libraries and customers")
@@ -157,7 +158,7 @@ def start(cohort: store.CohortCard, wanted: Wanted) -> None:
         about=wanted.about,
         wish=wanted.name or f"{cohort.name}-{wanted.config.preset}",
     )
-    store.jobs().wait_until_taken(name)
+    workspace.jobs().wait_until_taken(name)
     st.toast(f"{widgets.plain(name)} added to the queue", icon=":material/play_arrow:")
 
 
@@ -186,5 +187,5 @@ def failures(cohort: store.CohortCard) -> None:
                 icon=":material/error:",
             )
             if st.button("Dismiss", key=f"dismiss_{failed.job.run}", type="tertiary"):
-                store.jobs().forget(failed.job.run)
+                workspace.jobs().forget(failed.job.run)
                 st.rerun()

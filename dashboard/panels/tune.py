@@ -10,10 +10,11 @@ import streamlit as st
 
 from crm_models.runs.search import is_installed
 from crm_models.runs.trials import Search, Trial
+from dashboard.jobs.queue import JobAtWork
 from dashboard.panels import loss as loss_panels
 from dashboard.panels import widgets
 from dashboard.panels.train_form import CHURN, MODELS, SEQUENCE, learning
-from dashboard.state import session, store, tune_store
+from dashboard.state import session, store, tune_store, workspace
 
 CHOSEN = "tune_search"
 SEEN = "tune_trials_seen"
@@ -33,7 +34,7 @@ DERIVED = ("sequence.d_feedforward", "churn.d_feedforward")
 # ---- current search --------------------------------------------------------------------------------------------------
 
 
-def under_way(job: store.JobAtWork) -> None:
+def under_way(job: JobAtWork) -> None:
     """Draw the current search: progress, best trial so far, current trial."""
     name = job.job.run
     search = tune_store.search(name)
@@ -43,13 +44,13 @@ def under_way(job: store.JobAtWork) -> None:
                 f"**Searching: {widgets.plain(name)}** on {widgets.plain(job.job.cohort)}, "
                 f"{widgets.plain(job.job.about)}"
             )
-            stopping = store.jobs().stop_is_asked(name)
+            stopping = workspace.jobs().stop_is_asked(name)
             st.button(
                 "Stopping ..." if stopping else "Stop search",
                 key="stop_search",
                 icon=":material/stop_circle:",
                 disabled=stopping,
-                on_click=store.jobs().stop,
+                on_click=workspace.jobs().stop,
                 args=(name,),
                 help="Ends within a second or two. The results are kept, and the search can be resumed later.",
             )
@@ -155,7 +156,7 @@ def _form(cohort: store.CohortCard) -> None:
         )
         if clicked and model is not None:
             name = tune_store.start(cohort.name, model=model, preset=preset, minutes=minutes)
-            store.jobs().wait_until_taken(name)
+            workspace.jobs().wait_until_taken(name)
             session.say(f"{widgets.plain(name)} added to the queue", icon=":material/play_arrow:")
             st.rerun()
 

@@ -15,7 +15,7 @@ from crm_models.data.checks import Finding
 from crm_models.data.sources import FORMS, importer_of
 from crm_models.data.storage import save_cohort
 from dashboard.panels import widgets
-from dashboard.state import places, session, store, upload_store, uploads
+from dashboard.state import session, store, upload_store, uploads, workspace
 from dashboard.state.uploads import Mapped
 
 KINDS = {
@@ -165,8 +165,8 @@ def _keep(tables: list[Mapped]) -> None:
     findings(found)
     if st.button("Use these customers", type="primary", icon=":material/check:", key="own_keep"):
         with widgets.guarded("The cohort could not be kept:"):
-            made = places.new_name(name or "my-customers", places.cohorts_folder())
-            save_cohort(cohort, places.cohorts_folder() / made)
+            made = workspace.new_name(name or "my-customers", workspace.cohorts_folder())
+            save_cohort(cohort, workspace.cohorts_folder() / made)
             take(made)
 
 
@@ -204,9 +204,9 @@ def known_format() -> None:
             widgets.guarded("These files could not be read:"),
             st.spinner("Reading and sorting; a minute for large files"),
         ):
-            made = places.new_name(form, places.cohorts_folder())
+            made = workspace.new_name(form, workspace.cohorts_folder())
             sources = [(file.name, file.getvalue()) for file in files]
-            uploads.import_known(places.cohorts_folder() / made, form, sources, days)
+            uploads.import_known(workspace.cohorts_folder() / made, form, sources, days)
             take(made)
 
 

@@ -15,7 +15,7 @@ import streamlit as st
 from crm_models.core.errors import CrmError
 from crm_models.evaluation.scores import LOWER_IS_BETTER, best_baseline
 from dashboard.charts import theme
-from dashboard.state import session, store
+from dashboard.state import session, store, workspace
 
 PAGES = {
     "home": "app_pages/home.py",
@@ -213,7 +213,7 @@ def need_scores(run: store.RunCard) -> bool:
     if failed:
         error_box(failed[0].reason, "The scores of this run could not be computed:")
         if st.button("Try again", icon=":material/refresh:"):
-            store.jobs().forget(run.run_id)
+            workspace.jobs().forget(run.run_id)
             st.rerun()
     else:
         with st.container(border=True):

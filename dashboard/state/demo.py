@@ -6,7 +6,7 @@ from crm_models import workflow
 from crm_models.core.locks import locked
 from dashboard.jobs.queue import Job
 from dashboard.state import store
-from dashboard.state.places import cohorts_folder, jobs, workspace
+from dashboard.state.workspace import cohorts_folder, jobs, workspace_folder
 
 COHORT = "demo"
 CUSTOMERS = 2_000
@@ -14,10 +14,10 @@ CUSTOMERS = 2_000
 
 def prepare() -> None:
     """Generate the demo cohort and queue its trainings on the first start; on every start, resume waiting jobs."""
-    if not (workspace() / "prepared").exists():
-        workspace().mkdir(parents=True, exist_ok=True)
-        with locked(workspace() / "prepare.lock") as lock:
-            if lock is not None and not (workspace() / "prepared").exists():
+    if not (workspace_folder() / "prepared").exists():
+        workspace_folder().mkdir(parents=True, exist_ok=True)
+        with locked(workspace_folder() / "prepare.lock") as lock:
+            if lock is not None and not (workspace_folder() / "prepared").exists():
                 _make()
     jobs().keep_going()
 
@@ -29,4 +29,4 @@ def _make() -> None:
         # The paper's small models take seconds, so every page soon has something to show; the standard ones follow.
         jobs().add(Job(run="demo-quick", cohort=COHORT, arguments=("--preset", "paper"), about="paper preset"))
         jobs().add(Job(run="demo-standard", cohort=COHORT, arguments=("--preset", "standard"), about="standard preset"))
-    (workspace() / "prepared").touch()
+    (workspace_folder() / "prepared").touch()

@@ -7,7 +7,7 @@ from typing import Any
 
 from dashboard.jobs import paper as paper_job
 from dashboard.jobs.queue import Job, JobFolder
-from dashboard.state.places import mark, marked_json, workspace
+from dashboard.state.workspace import mark, marked_json, workspace_folder
 
 # Session keys; the signal is a query parameter too.
 SIGNAL = "paper_signal"
@@ -17,12 +17,12 @@ PULSE = "paper_pulse"
 
 def queue() -> JobFolder:
     """The queue of the paper's re-runs, separate from that of the trainings."""
-    return JobFolder(workspace() / paper_job.FOLDER)
+    return JobFolder(workspace_folder() / paper_job.FOLDER)
 
 
 def state() -> dict[str, Any] | None:
     """Progress of the re-run, or the result of the last one (see `jobs.paper.keep`); None before the first."""
-    file = paper_job.state_file(workspace() / paper_job.FOLDER)
+    file = paper_job.state_file(workspace_folder() / paper_job.FOLDER)
     version = mark(file)
     return marked_json(str(file), version) if version else None
 
@@ -64,4 +64,4 @@ def pulse() -> str:
     jobs = queue()
     jobs.keep_going()
     at_work = " ".join(f"{job.job.run}:{job.state}:{job.place}" for job in jobs.jobs())
-    return f"{at_work} {len(jobs.failures())} {mark(paper_job.state_file(workspace() / paper_job.FOLDER))}"
+    return f"{at_work} {len(jobs.failures())} {mark(paper_job.state_file(workspace_folder() / paper_job.FOLDER))}"

@@ -31,7 +31,7 @@ from crm_models.planning.policy import Policy
 from crm_models.planning.thresholds import RiskIndex
 from crm_models.runs.trained import plan_catalogue
 from dashboard.jobs import scoring
-from dashboard.state import store
+from dashboard.state import store, workspace
 
 if TYPE_CHECKING:
     from crm_models.core.records import ChurnPredictions, SequencePredictions
@@ -47,14 +47,14 @@ CHUNK = 65_536
 
 def scores_mark(card: store.RunCard) -> str:
     """Changes whenever the scores of a run do: the key of every cache over them."""
-    file = scoring.scores_file(card.folder, store.cohorts_folder() / card.cohort)
+    file = scoring.scores_file(card.folder, workspace.cohorts_folder() / card.cohort)
     facts = file.stat()
     return f"{file}|{facts.st_mtime_ns}-{facts.st_size}"
 
 
 def scored_at(card: store.RunCard) -> str:
     """When the scores of a run were made (UTC): the same plans get the same file, whenever they are downloaded."""
-    file = scoring.scores_file(card.folder, store.cohorts_folder() / card.cohort)
+    file = scoring.scores_file(card.folder, workspace.cohorts_folder() / card.cohort)
     return pd.Timestamp(file.stat().st_mtime, unit="s", tz="UTC").strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -161,9 +161,9 @@ class Tested:
 
 def tested(card: store.RunCard) -> Tested:
     """Predictions on the held-out customers of a run, computed once and kept."""
-    folder = store.cohorts_folder() / card.cohort
+    folder = workspace.cohorts_folder() / card.cohort
     return _tested(
-        str(card.folder.folder), str(folder), store.stamp(folder), card.folder.need_weights().stat().st_mtime_ns
+        str(card.folder.folder), str(folder), workspace.stamp(folder), card.folder.need_weights().stat().st_mtime_ns
     )
 
 
@@ -215,8 +215,8 @@ def _read_tested(file: Path, key: str) -> Tested | None:
 
 def held_out(card: store.RunCard) -> HeldOut:
     """The cohort of a run with its held-out customers."""
-    folder = store.cohorts_folder() / card.cohort
-    return _held_out(str(card.folder.folder), str(folder), store.stamp(folder))
+    folder = workspace.cohorts_folder() / card.cohort
+    return _held_out(str(card.folder.folder), str(folder), workspace.stamp(folder))
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
@@ -256,8 +256,8 @@ def part_of(cohort_name: str, row: int) -> tuple[Cohort, int]:
 
     `DataError` where the cohort has become shorter than that.
     """
-    folder = store.cohorts_folder() / cohort_name
-    stamp = store.stamp(folder)
+    folder = workspace.cohorts_folder() / cohort_name
+    stamp = workspace.stamp(folder)
     starts = _starts(str(folder), stamp)
     if row >= starts[-1]:
         raise DataError(f"cohort {cohort_name}: expected a customer in row {row}, found {starts[-1]} customers")

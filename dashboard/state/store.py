@@ -29,7 +29,7 @@ from crm_models.runs.folder import RunFolder, RunStatus
 from crm_models.runs.trained import plan_catalogue
 from dashboard.jobs import scoring
 from dashboard.jobs.queue import FailedJob, Job, JobAtWork
-from dashboard.state.places import (
+from dashboard.state.workspace import (
     cohorts_folder,
     jobs,
     mark,
@@ -40,7 +40,6 @@ from dashboard.state.places import (
     runs_folder,
     stamp,
 )
-from dashboard.state.places import exports_folder as exports_folder  # re-exported for the panels
 
 PULSE = "pulse"
 """Session key of the last value of `pulse`."""

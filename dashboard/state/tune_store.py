@@ -8,7 +8,7 @@ from crm_models.core.errors import CrmError
 from crm_models.runs.trials import FILE, Search, read_search
 from dashboard.jobs.queue import Job
 from dashboard.state import store
-from dashboard.state.places import jobs, new_name, newest_first, remove, runs_folder
+from dashboard.state.workspace import jobs, new_name, newest_first, remove, runs_folder
 
 DEFAULT_MINUTES = 15
 MOST_MINUTES = 24 * 60

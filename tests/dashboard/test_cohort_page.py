@@ -112,10 +112,10 @@ def test_a_parquet_file_keeps_its_types(workspace, open_page, texts):
         ("customers__parquet", b"PAR1 but not really", "Parquet"),
         ("events__csv__gz", b"\x1f\x8bnot packed", "packed file"),
         ("customers__csv", b"a,b\n1,2,3,4,5\n1\n", "same columns"),
-        ("customers__csv", b"customer_id,customer_id\n1,2\n", "twice"),
+        ("customers__csv", b"customer_id,customer_id\n1,2\n", "duplicate column"),
         ("customers__csv", b"customer_id,churned\n1,maybe\n2,no\n3,yes\n", "expected yes or no"),
         ("interactions__csv", b"customer_id,action,timestamp\na,b,yesterday\n", "expected a date"),
-        ("customers__csv", b"customer_id,churned\na,1\na,0\n", "second time"),
+        ("customers__csv", b"customer_id,churned\na,1\na,0\n", "duplicate customer_id"),
         ("actions__csv", b"action,label\na,b\n", "table of interactions or of customers"),
     ],
 )

@@ -6,6 +6,7 @@ import pytest
 
 from crm_models.core.files import read_json
 from crm_models.evaluation import curves
+from dashboard.jobs.queue import JobFolder
 from dashboard.panels import evaluate as evaluate_panels
 from dashboard.state import predictions, store
 
@@ -118,14 +119,14 @@ def test_scores_that_could_not_be_computed_say_why_and_can_be_tried_again(worksp
     for run in ("first", "second"):
         (workspace / "runs" / run / "report.json").unlink()
     failed = {"job": {"run": "second", "cohort": "small", "task": "score", "arguments": [], "about": ""}, "at": 1.0}
-    folder = store.jobs().folder / "failed"
+    folder = JobFolder(workspace).folder / "failed"
     folder.mkdir(parents=True)
     (folder / "second.json").write_text(json.dumps(failed | {"reason": "expected <b>weights</b>, found none"}))
     app = open_page("evaluate")
     assert not app.exception
     assert "could not be computed: expected <b>weights</b>, found none" in texts(app)
     next(b for b in app.button if b.label == "Try again").click().run()
-    assert [(j.job.run, j.job.task) for j in store.jobs().jobs()] == [("second", "score")]
+    assert [(j.job.run, j.job.task) for j in JobFolder(workspace).jobs()] == [("second", "score")]
 
 
 @pytest.mark.parametrize("threshold", ["abc", "7", "-1", "nan", ""])

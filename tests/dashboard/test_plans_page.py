@@ -277,8 +277,8 @@ def test_old_files_make_room(workspace, monkeypatch, open_page, downloads):
     for threshold in ("0.1", "0.2", "0.3", "0.4"):
         open_page("plans", threshold=threshold)
         content(downloads, "Download plans (CSV)")
-    assert len(list(store.exports_folder().glob("*.csv"))) == 2
-    assert len(list(store.exports_folder().glob("*.manifest.json"))) == 2
+    assert len(list((workspace / "exports").glob("*.csv"))) == 2
+    assert len(list((workspace / "exports").glob("*.manifest.json"))) == 2
 
 
 # ---- parts that are missing ------------------------------------------------------------------------------------------

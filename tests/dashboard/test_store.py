@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from dashboard.jobs.queue import JobFolder
-from dashboard.state import demo, places, store
+from dashboard.state import demo, store, workspace
 
 
 @pytest.fixture
@@ -63,13 +63,13 @@ def test_a_workspace_that_cannot_be_written_is_said_and_breaks_no_page(tmp_path,
     ],
 )
 def test_a_name_is_safe_in_a_path_and_in_an_address(tmp_path, wish, name):
-    assert places.new_name(wish, tmp_path) == name
+    assert workspace.new_name(wish, tmp_path) == name
 
 
 def test_a_name_that_is_taken_gets_a_number(tmp_path):
     (tmp_path / "x").mkdir()
-    assert places.new_name("x", tmp_path) == "x-2"
-    assert places.new_name("x", tmp_path, {"x-2", "x-3"}) == "x-4"
+    assert workspace.new_name("x", tmp_path) == "x-2"
+    assert workspace.new_name("x", tmp_path, {"x-2", "x-3"}) == "x-4"
 
 
 def test_a_moved_workspace_still_knows_which_run_belongs_to_which_cohort(workspace, tmp_path, monkeypatch, open_page):

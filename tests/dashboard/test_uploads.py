@@ -52,7 +52,7 @@ def test_a_packed_table_is_read_whatever_it_is_called(name):
     [
         (b"", "empty file"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "binary data"),
-        (b"a,a\n1,2\n", "twice"),
+        (b"a,a\n1,2\n", "duplicate column"),
         (b"a,b\n1,2,3\n1\n", "same columns"),
         (b"\x1f\x8bgarbage", "damaged"),
         (b"PK\x03\x04garbage", "damaged"),

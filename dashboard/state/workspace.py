@@ -17,29 +17,29 @@ from crm_models.core.files import read_json
 from dashboard.jobs.queue import JobFolder
 
 
-def workspace() -> Path:
+def workspace_folder() -> Path:
     """The folder of cohorts, runs and exports: `CRM_WORKSPACE`, or `workspace` where the app was started."""
     return Path(os.environ.get("CRM_WORKSPACE") or "workspace").resolve()
 
 
 def cohorts_folder() -> Path:
     """Folder of all cohort folders."""
-    return workspace() / "cohorts"
+    return workspace_folder() / "cohorts"
 
 
 def runs_folder() -> Path:
     """Folder of all run folders."""
-    return workspace() / "runs"
+    return workspace_folder() / "runs"
 
 
 def exports_folder() -> Path:
     """Folder of the plans written for download."""
-    return workspace() / "exports"
+    return workspace_folder() / "exports"
 
 
 def jobs() -> JobFolder:
     """The queue of trainings."""
-    return JobFolder(workspace())
+    return JobFolder(workspace_folder())
 
 
 def new_name(wish: str, folder: Path, taken: Collection[str] = ()) -> str:
