@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from crm_models import workflow
-from crm_models.core.locks import locked
 from crm_models.runs.folder import RunFolder
 from dashboard.jobs import queue, worker
 from dashboard.jobs.queue import Job, JobFolder, last_error
@@ -100,21 +98,53 @@ def test_a_runner_that_fails_at_once_is_not_started_with_every_look_and_the_reas
     assert len(started) == 2
 
 
-def test_a_click_waits_for_a_ready_runner_and_for_no_other(idle, monkeypatch):
-    monkeypatch.setattr(queue, "TAKEN_SECONDS", 5)
+class Clock:
+    """Time that passes only in sleep; `at_sleep` happens in the third one."""
+
+    def __init__(self, at_sleep=lambda: None) -> None:
+        self.now, self.sleeps, self.at_sleep = 0.0, 0, at_sleep
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now, self.sleeps = self.now + seconds, self.sleeps + 1
+        if self.sleeps == 3:
+            self.at_sleep()
+
+
+def waited(idle: JobFolder, run: str, monkeypatch, at_sleep=lambda: None) -> Clock:
+    """The clock after a click has waited for a worker to take the run."""
+    clock = Clock(at_sleep)
+    with monkeypatch.context() as patched:
+        patched.setattr(queue.time, "monotonic", clock.monotonic)
+        patched.setattr(queue.time, "sleep", clock.sleep)
+        idle.wait_until_taken(run)
+    return clock
+
+
+def test_a_click_waits_for_a_ready_worker_that_takes_the_run(idle, monkeypatch):
     idle.add(Job(run="one", cohort="x"))
-    begin = time.monotonic()
-    idle.wait_until_taken("one")  # nobody works
-    with locked(idle.folder / "lock"):
-        idle.wait_until_taken("two")  # not the first in line
-        assert time.monotonic() - begin < 0.5
-        threading.Timer(0.3, lambda: idle.note(Job(run="one", cohort="x"), "training")).start()
-        idle.wait_until_taken("one")
-        assert [job.job.run for job in idle.jobs() if job.state == "training"] == ["one"]
-        assert time.monotonic() - begin < 3
-        idle.add(Job(run="two", cohort="x"))
-        idle.wait_until_taken("two")  # the runner is busy
-        assert time.monotonic() - begin < 4
+    monkeypatch.setattr(JobFolder, "is_working", lambda self: True)
+    clock = waited(idle, "one", monkeypatch, lambda: idle.note(Job(run="one", cohort="x"), "training"))
+    assert clock.sleeps == 3
+    assert [job.job.run for job in idle.jobs() if job.state == "training"] == ["one"]
+
+
+def test_a_click_does_not_wait_longer_than_is_comfortable(idle, monkeypatch):
+    idle.add(Job(run="one", cohort="x"))
+    monkeypatch.setattr(JobFolder, "is_working", lambda self: True)
+    assert waited(idle, "one", monkeypatch).now == pytest.approx(queue.TAKEN_SECONDS, abs=0.02)
+
+
+def test_a_click_waits_for_no_worker_that_is_away_busy_or_has_another_run_first(idle, monkeypatch):
+    idle.add(Job(run="one", cohort="x"))
+    assert waited(idle, "one", monkeypatch).sleeps == 0, "nobody works"
+    monkeypatch.setattr(JobFolder, "is_working", lambda self: True)
+    assert waited(idle, "two", monkeypatch).sleeps == 0, "another run is first in line"
+    idle.note(Job(run="one", cohort="x"), "training")
+    idle.add(Job(run="two", cohort="x"))
+    assert waited(idle, "two", monkeypatch).sleeps == 0, "the worker is busy"
 
 
 def test_a_process_yields_with_all_its_threads():
@@ -190,18 +220,17 @@ def test_a_training_that_cannot_begin_says_why_and_the_next_one_goes_on(busy):
 
 
 @pytest.mark.slow
-def test_a_training_stops_within_two_seconds_and_can_be_used(busy):
+def test_a_training_stops_on_request_and_can_be_used(busy):
     busy.add(
         Job(run="long", cohort="c", arguments=("--epochs", "500", "--set", "sequence_training.patience_epochs=500"))
     )
     run = RunFolder(busy.runs / "long")
     wait_until(lambda: run.status().epochs)
-    asked = time.monotonic()
     busy.stop("long")
     assert busy.stop_is_asked("long")
     wait_until(lambda: run.result() is not None)
-    assert time.monotonic() - asked < 2
     assert run.status().state == "stopped"
+    assert len(run.status().epochs) < 500
     wait_until(lambda: not busy.jobs())
     assert (run.folder / "report.json").exists()
 
