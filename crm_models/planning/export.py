@@ -7,6 +7,7 @@ alone. Fields are quoted as RFC 4180 asks, encoding is UTF-8, lines end in CR LF
 from __future__ import annotations
 
 import csv
+import hashlib
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from typing import Any, TextIO
 import numpy as np
 import pandas as pd
 
-from crm_models.core.files import new_file, sha256, write_json
+from crm_models.core.files import new_file, write_json
 from crm_models.core.provenance import versions
 from crm_models.core.schema import N_STEPS, PLAN_SOURCES, STEP_SOURCES, PlanLayout
 from crm_models.planning.plans import Plans, reasons
@@ -72,12 +73,18 @@ def write_plans(stream: Iterable[Plans], out: Path, settings: ExportSettings, ab
             "run_id": settings.run_id,
             "scored_at": settings.scored_at,
             "counts": counts,
-            "csv_sha256": sha256(part),
+            "csv_sha256": _sha256(part),
             "seconds": round(time.perf_counter() - began, 3),
             "versions": versions(),
         }
         write_json(manifest_path(out), manifest)
     return manifest
+
+
+def _sha256(file: Path) -> str:
+    """The checksum that `sha256sum` prints for the file."""
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def manifest_path(out: Path) -> Path:

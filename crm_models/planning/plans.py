@@ -133,7 +133,7 @@ def make_plans(
         step_source=step_source.astype(np.int8),
         step_p=rounded(step_p),
         before=base.action,
-        runner_up=runner_up.astype(np.int64) if n else runner_up,
+        runner_up=runner_up,
         runner_up_p=runner_up_p,
     )
 

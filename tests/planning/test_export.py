@@ -1,9 +1,11 @@
 """The CSV says what the plans say, opens safely in a spreadsheet, and appears whole or not at all."""
 
 import csv
+import hashlib
 import io
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -198,3 +200,58 @@ def test_pandas_reads_the_numbers_back():
     table = pd.read_csv(io.BytesIO(csv_of(plans_of([f"c{k}" for k in range(50)], churn_p), SETTINGS)))
     np.testing.assert_array_equal(table["churn_probability"], churn_p)
     assert (table["at_risk"] == (table["churn_probability"] > 0.5)).all()
+
+
+def test_the_long_form_has_the_contracts_columns():
+    table = rows(csv_of(plans_of(["a"], [0.75], names=("1", "2", "3")), LONG))
+    assert list(table[0]) == [
+        *("customer_id", "step", "action", "source", "probability", "reason"),
+        *("churn_probability", "at_risk", "plan_source", "run_id", "threshold", "scored_at", "action_id"),
+    ]
+    assert [table[0][c] for c in ("churn_probability", "at_risk", "plan_source")] == ["0.75", "true", "override"]
+
+
+def test_the_manifest_says_what_the_file_is_and_sums_over_stretches(tmp_path):
+    out = tmp_path / "x.csv"
+    settings = ExportSettings(run_id="r", scored_at="now", layout="long", api_exact=True, download_name="mine.csv")
+    stretches = [plans_of(["a", "b"], [0.1, 0.9]), plans_of(["c"], [0.8]), plans_of([], [])]
+    manifest = write_plans(stretches, out, settings, {"about": 1})
+    assert manifest["counts"] == {
+        "customers": 3,
+        "at_risk": 2,
+        "empty": 0,
+        "by_source": {"model": 1, "override": 2, "graded": 0, "fallback": 0},
+    }
+    facts = {k: v for k, v in manifest.items() if k not in ("seconds", "versions", "counts")}
+    assert facts == {
+        "about": 1,
+        "file": "mine.csv",
+        "layout": "long",
+        "text": "exact",
+        "run_id": "r",
+        "scored_at": "now",
+        "csv_sha256": hashlib.sha256(out.read_bytes()).hexdigest(),
+    }
+    assert 0 <= manifest["seconds"] < 60
+    safe = write_plans([plans_of(["a"], [0.1])], out, SETTINGS, {})
+    assert (safe["file"], safe["layout"], safe["text"]) == ("x.csv", "wide", "spreadsheet-safe")
+
+
+def test_text_is_utf_8_and_line_ends_stay_as_they_are_written():
+    raw = csv_of(plans_of(["Zoë", "李"], [0.1, 0.1]), SETTINGS)
+    assert [row["customer_id"] for row in rows(raw)] == ["Zoë", "李"]
+    assert b"\r\r\n" not in raw
+    assert raw.endswith(b"\r\n")
+
+
+def test_a_step_without_an_action_is_a_blank_cell():
+    plans = plans_of(["a"], [0.1], names=("1", "2", "3"))
+    plans = replace(plans, action=np.array([[0, -1, -1]]), step_p=np.array([[0.5, np.nan, np.nan]]))
+    (row,) = rows(csv_of(plans, SETTINGS))
+    assert [row[f"step_{k}_{what}"] for k in (2, 3) for what in ("action", "action_id", "probability")] == [""] * 6
+
+
+def test_leading_blanks_do_not_hide_a_formula_and_other_leading_space_is_one():
+    assert neutralised("  =1") == "'  =1"
+    assert neutralised("\t=1") == "'\t=1"
+    assert neutralised("X=1") == "X=1"

@@ -3,10 +3,14 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crm_models.core.records import CustomerScores, DecodedPlans
+from crm_models.data.cohort import Cohort
+from crm_models.data.features import FeatureEncoder
 from crm_models.planning.plans import (
     FALLBACK,
     GRADED,
@@ -163,3 +167,92 @@ def test_permuting_customers_permutes_plans(churn_p, policy, actions):
 def test_intensity_zero_changes_nothing(churn_p, threshold):
     plans = plan(Policy(mode="graded", intensity=0.0, threshold=threshold), churn_p, [1, 2, 3])
     np.testing.assert_array_equal(plans.action, plans.before)
+
+
+def test_the_catalogue_of_a_run_holds_its_actions_then_retention_actions_that_are_new():
+    cohort = Cohort.build(
+        name="t",
+        source="t",
+        customers=None,
+        interactions=pd.DataFrame({"customer_id": ["a", "a"], "action": ["m1", "m2"], "timestamp": [1.0, 2.0]}),
+        actions=pd.DataFrame({"action": ["m1", "m2", "m3"], "label": ["Mail", "Call", "Visit"]}),
+    )
+    encoder = FeatureEncoder.fit(cohort, np.array([0]), None)
+    # One retention action goes by the label of an action, one by its name, one is new.
+    policy = Policy(retention_actions=("Call", "m3", "Offer"))
+    words = Catalogue.of(encoder, [[2, 0.5], [1, 0.25]], policy)
+    assert words.names == ("m1", "m2", "m3", "Offer")
+    assert words.labels == ("Mail", "Call", "Visit", "Offer")
+    assert (words.n_actions, words.fallback, words.fallback_p) == (3, (1, 0), (0.5, 0.25))
+    assert [words.code(action) for action in policy.retention_actions] == [1, 2, 3]
+    for id_of_no_action in (0, 4):
+        with pytest.raises(ValueError):
+            Catalogue.of(encoder, [[id_of_no_action, 0.5]], policy)
+
+
+def test_counts_by_hand():
+    policy = Policy(threshold=0.5)
+    plans = plan(policy, [0.9, 0.1, 0.1], [[1, 2, 3], [1, 2, 3], [1, 2, 3]], n_events=[3, 3, 0])
+    assert plans.counts() == {
+        "customers": 3,
+        "at_risk": 1,
+        "empty": 0,
+        "by_source": {"model": 1, "override": 1, "graded": 0, "fallback": 1},
+    }
+    nothing = replace(catalogue(policy), fallback=(), fallback_p=())
+    empty = make_plans(scores([0.1, 0.2, 0.9]), nothing, policy)
+    assert (empty.counts()["empty"], len(empty)) == (2, 3)
+    assert empty.action[:2].tolist() == [[-1, -1, -1]] * 2
+    # Code 0 is an action like any other.
+    assert make_plans(scores([0.1]), replace(nothing, fallback=(0,), fallback_p=(0.4,)), policy).counts()["empty"] == 0
+
+
+def test_a_single_event_is_a_history():
+    plans = plan(Policy(), [0.1, 0.1], [3, 2, 1], n_events=[1, 0])
+    assert plans.source.tolist() == [MODEL, FALLBACK]
+    assert plans.before.tolist() == [[2, 1, 0], [1, 0, 2]]
+
+
+def test_runners_up_move_with_their_steps_and_are_none_elsewhere():
+    policy = Policy(mode="graded", threshold=0.5)
+    decoded = scores([0.6, 0.1], [[1, 2, 3], [1, 2, 3]])
+    assert decoded.plans is not None
+    plans = replace(
+        decoded.plans,
+        runner_up=np.array([[4, 0, 1], [1, 0, 5]]),
+        runner_up_p=np.array([[0.3, 0.2, 0.1], [0.3, 0.2, 0.1]]),
+    )
+    made = make_plans(replace(decoded, plans=plans, n_events=np.array([5, 0])), catalogue(policy), policy)
+    # One retention step comes first, so the model's first two steps stand second and third.
+    assert made.runner_up.tolist() == [[-1, 3, -1], [-1, -1, -1]]
+    np.testing.assert_array_equal(made.runner_up_p[0], [np.nan, 0.3, 0.2])
+    assert made.step_p[0, 1:].tolist() == [0.5, 0.4]
+
+
+def test_steps_can_be_given_in_place_of_the_policys():
+    plans = make_plans(scores([0.1, 0.1], [1, 2, 3]), catalogue(Policy()), Policy(), np.array([0, 2]))
+    assert (plans.step_source == STEP_RETENTION).sum(axis=1).tolist() == [0, 2]
+    assert not plans.at_risk.any()
+
+
+def test_reasons_of_steps_that_are_not_the_models():
+    policy = Policy()
+    nothing = replace(catalogue(policy), fallback=(), fallback_p=())
+    assert len(set(reasons(make_plans(scores([0.1]), nothing, policy))[0])) == 1
+    with_history, without = (
+        reasons(make_plans(scores([0.1], n_events=[n]), catalogue(policy), policy))[0][0] for n in (5, 0)
+    )
+    assert with_history != without
+    assert "no history" in without
+    assert "50%" in with_history
+    assert "50%" in without
+
+
+def test_the_next_best_action_of_a_step_is_named_also_where_it_is_the_first_of_the_catalogue():
+    decoded = scores([0.1], [2, 3, 4])
+    assert decoded.plans is not None
+    one = replace(decoded.plans, runner_up=np.array([[1, 2, 5]]), runner_up_p=np.array([[0.5, 0.5, 0.1]]))
+    first, second, _ = reasons(make_plans(replace(decoded, plans=one), catalogue(Policy()), Policy()))[0]
+    assert "next best: call 0.50" in first  # as likely as the step itself is not likelier
+    assert "likelier" in second
+    assert "mail 0.50" in second

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crm_models.core.errors import ConfigError
 from crm_models.planning.policy import Policy
 from crm_models.planning.thresholds import RiskIndex
 from tests.planning.test_plans import policies, probabilities
@@ -39,3 +40,34 @@ def test_expected_value_by_hand():
     assert table.index[table["best"]].tolist() == [0.4]
     capped = index.expected_value(cost=2.0, value=10.0, success_rate=0.5, capacity=1, points=11).set_index("threshold")
     assert capped.loc[0.0, "contacted"] == 1
+
+
+def test_customers_at_risk_come_with_the_highest_risk_first():
+    index = RiskIndex(np.array([0.2, 0.9, np.nan, 0.5, 0.9]))
+    assert index.rows_at_risk(0.3).tolist() == [4, 1, 3]
+    assert index.rows.tolist() == [4, 1, 3, 0]
+    assert index.flips(0.6, 0.1).tolist() == [0, 3]
+
+
+def test_equal_risks_keep_the_order_of_the_cohort_however_many_there_are():
+    index = RiskIndex(np.tile([0.5, 0.7], 500))
+    assert index.rows[::-1].tolist() == [*range(0, 1000, 2), *range(1, 1000, 2)]
+
+
+def test_expected_value_covers_every_hundredth_from_nobody_to_everybody():
+    table = RiskIndex(np.array([0.25, 0.75])).expected_value(cost=0.0, value=8.0, success_rate=1.0)
+    assert table["threshold"].tolist() == [k / 100 for k in range(101)]
+    assert (table["kept"].iloc[0], table["value"].iloc[0]) == (1.0, 8.0)  # everybody: 0.25 + 0.75 customers
+    assert (table["contacted"].iloc[-1], table["value"].iloc[-1]) == (0, 0.0)
+    # A contact that costs nothing pays for everybody: the best threshold is the highest that still flags them all.
+    assert table.loc[table["best"], "threshold"].tolist() == [0.24]
+    nobody = RiskIndex(np.array([0.25])).expected_value(cost=1.0, value=1.0, success_rate=1.0, capacity=0)
+    assert nobody["contacted"].tolist() == [0] * 101
+
+
+@pytest.mark.parametrize("name", ["cost", "value", "success_rate"])
+@pytest.mark.parametrize("number", [-1.0, float("inf"), float("nan")])
+def test_a_number_that_makes_no_sense_is_refused_by_name(name, number):
+    given = {"cost": 1.0, "value": 1.0, "success_rate": 1.0} | {name: number}
+    with pytest.raises(ConfigError, match=f"^{name} must be a number from 0 up, found {number}"):
+        RiskIndex(np.array([0.5])).expected_value(**given)
