@@ -111,7 +111,6 @@ def make_plans(
     does everybody if the run has no sequence model. If the model has fewer than three actions left to propose, popular
     actions that are not in the plan yet fill it up. n_retention (N,): retention steps in place of the policy's.
     """
-    n = len(scores.customer_id)
     churn_p = rounded(scores.churn_p)
     base = _model_steps(scores, catalogue)
     n_retention = policy.n_retention(churn_p) if n_retention is None else n_retention
