@@ -255,3 +255,8 @@ def test_leading_blanks_do_not_hide_a_formula_and_other_leading_space_is_one():
     assert neutralised("  =1") == "'  =1"
     assert neutralised("\t=1") == "'\t=1"
     assert neutralised("X=1") == "X=1"
+
+
+def test_a_tab_in_front_is_neutralised_whatever_follows_it():
+    assert neutralised("\tabc") == "'\tabc"
+    assert neutralised(" \nabc") == "' \nabc"

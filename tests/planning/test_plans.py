@@ -256,3 +256,9 @@ def test_the_next_best_action_of_a_step_is_named_also_where_it_is_the_first_of_t
     assert "next best: call 0.50" in first  # as likely as the step itself is not likelier
     assert "likelier" in second
     assert "mail 0.50" in second
+
+
+def test_a_retention_action_that_is_the_first_of_the_catalogue_is_a_retention_step():
+    plans = plan(Policy(retention_actions=("call", "x", "y")), [0.9], [3, 2, 4])
+    assert labels(plans, 0) == ["call", "x", "y"]
+    assert plans.step_source.tolist() == [[STEP_RETENTION] * 3]
