@@ -1,6 +1,7 @@
-"""The verbs of the product as functions: generate, import, check, train, evaluate, plan, and the paper's re-run.
+"""The verbs of the product as functions: generate, import, check, train, tune, evaluate, plan, paper, benchmark.
 
-The command line, the app and notebooks all come through here. Heavy imports happen inside the functions.
+The command line, the app and notebooks all call these. Heavy imports happen inside the functions. The examples run in
+this order, from any empty folder: `generate`, `train`, then the others.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ Progress = Callable[[int, int], None]
 
 
 def generate(
-    out: Path,
+    out: Path | str,
     *,
     scenario: str,
     customers: int | None = None,
@@ -50,32 +51,56 @@ def generate(
     seed: int = 0,
     events: int | None = None,
 ) -> Cohort:
-    """Draw a synthetic cohort (`paper` or `lifelike`) and save it, with its truth, as the folder `out`."""
+    """Draw a synthetic cohort (`paper` or `lifelike`) and save it, with its truth, as the folder `out`.
+
+    customers: by default 100 for `paper`, 5,000 for `lifelike`. signal: 0 (nothing to learn) to 1. events: `lifelike`,
+    the length of every history.
+
+    >>> from crm_models import workflow
+    >>> cohort = workflow.generate("workspace/demo", scenario="lifelike", customers=60)
+    >>> cohort.n_customers, cohort.has_labels
+    (60, True)
+    """
     from crm_models.data.sources.synthetic import ScenarioSettings
     from crm_models.data.sources.synthetic import generate as draw
 
     given: dict[str, Any] = {"scenario": scenario, "customers": customers, "signal": signal, "seed": seed}
     cohort, truth = draw(ScenarioSettings(**given, events=events))
-    save_cohort(cohort, out, extra={"truth.json": truth.to_json()})
+    save_cohort(cohort, Path(out), extra={"truth.json": truth.to_json()})
     return cohort
 
 
-def import_files(out: Path, form: str, sources: Sequence[Path], **options: Any) -> Cohort:
-    """Read files of a known form (one of `crm_models.data.sources.FORMS`) and save them as the cohort folder `out`."""
+def import_files(out: Path | str, form: str, sources: Sequence[Path | str], **options: Any) -> Cohort:
+    """Read files of a known form (one of `crm_models.data.sources.FORMS`) and save them as the cohort folder `out`.
+
+    options: those of the importer, as in `churn_days=90` or `columns={"customer_id": "userId"}`.
+
+    >>> from pathlib import Path
+    >>> from crm_models import workflow
+    >>> _ = Path("customers.csv").write_text("customer_id,churned,age\\nann,no,41\\nbob,yes,29\\n")
+    >>> cohort = workflow.import_files("workspace/mine", "tables", ["customers.csv"])
+    >>> cohort.customers["churned"].tolist()
+    [False, True]
+    """
     from crm_models.data.sources import import_cohort
 
     if Path(out).resolve() in [Path(source).resolve() for source in sources]:
         raise ConfigError(f"{out}: --out would replace what is imported; choose another --out")
     cohort = import_cohort(form, [Path(source) for source in sources], **options)
-    save_cohort(cohort, out)
+    save_cohort(cohort, Path(out))
     return cohort
 
 
-def check(folder: Path) -> list[Finding]:
-    """What in a cohort will hurt, before anything is trained on it."""
+def check(folder: Path | str) -> list[Finding]:
+    """Findings of the data check: what in a cohort will spoil or weaken results, problems first.
+
+    >>> from crm_models import workflow
+    >>> [finding.title for finding in workflow.check("workspace/demo")]
+    ['Few customers', 'Few of one class', 'Short histories']
+    """
     from crm_models.data.checks import check_cohort
 
-    return check_cohort(load_cohort(folder))
+    return check_cohort(load_cohort(Path(folder)))
 
 
 # ---- training --------------------------------------------------------------------------------------------------------
@@ -91,7 +116,13 @@ def run_config(
     threads: int | None = None,
     settings: Sequence[str] = (),
 ) -> RunConfig:
-    """A preset with what the caller wants otherwise. settings: `name=value` texts such as `sequence.d_model=32`."""
+    """A preset with changes. settings: `name=value` texts such as `sequence.d_model=32`, as for `--set`.
+
+    >>> from crm_models import workflow
+    >>> config = workflow.run_config(preset="standard", epochs=5, settings=["churn.dropout=0.1"])
+    >>> config.churn.dropout, config.churn_training.n_epochs
+    (0.1, 5)
+    """
     changes: dict[str, Any] = {"seed": seed, "device": device, "threads": threads}
     if model not in (None, "both"):
         changes["models"] = (model,)
@@ -102,11 +133,21 @@ def run_config(
 
 
 def train(
-    cohort: Path, out: Path, config: RunConfig, *, chosen: bool = False, overwrite: bool = False
+    cohort: Path | str, out: Path | str, config: RunConfig, *, chosen: bool = False, overwrite: bool = False
 ) -> Iterator[EpochEnd]:
-    """Train the configured models on a cohort folder into the run folder `out`; yields every epoch as it ends.
+    """Train the configured models on a cohort folder into the run folder `out`; yields each epoch as it ends.
 
-    chosen: the caller named the models, so that one the data cannot train is an error; otherwise it is left out.
+    chosen: whether the caller named the models; then a model that the data cannot train is an error, else it is left
+    out. Nothing happens until the epochs are iterated over, and stopping to iterate stops the training.
+
+    >>> from crm_models import workflow
+    >>> config = workflow.run_config(preset="paper", epochs=2)
+    >>> for epoch in workflow.train("workspace/demo", "workspace/run", config, overwrite=True):
+    ...     print(epoch.model, epoch.epoch)
+    sequence 1
+    sequence 2
+    churn 1
+    churn 2
     """
     from crm_models.runs.pipeline import fit, start_run
     from crm_models.training.loop import resolve_device
@@ -116,16 +157,31 @@ def train(
     yield from fit(run)
 
 
-def resume(out: Path, *, device: str = "auto", threads: int | None = None) -> Iterator[EpochEnd]:
-    """Go on with a run that was killed or stopped, from the epoch it had reached, to the same numbers."""
+def resume(out: Path | str, *, device: str = "auto", threads: int | None = None) -> Iterator[EpochEnd]:
+    """Resume a run that was killed or stopped; it ends with the numbers of an uninterrupted one.
+
+    >>> from crm_models import workflow
+    >>> config = workflow.run_config(preset="paper", epochs=3)
+    >>> epochs = workflow.train("workspace/demo", "workspace/stopped", config, overwrite=True)
+    >>> next(epochs).epoch
+    1
+    >>> epochs.close()  # or the process is killed
+    >>> [(epoch.model, epoch.epoch) for epoch in workflow.resume("workspace/stopped")][:2]
+    [('sequence', 2), ('sequence', 3)]
+    """
     from crm_models.runs.pipeline import fit, reopen
 
-    yield from fit(reopen(RunFolder(out)), device=device, threads=threads)
+    yield from fit(reopen(RunFolder(Path(out))), device=device, threads=threads)
 
 
-def run_summary(out: Path) -> str:
-    """One line on how a run ended."""
-    run = RunFolder(out)
+def run_summary(out: Path | str) -> str:
+    """One line on how a run ended.
+
+    >>> from crm_models import workflow
+    >>> workflow.run_summary("workspace/run")
+    'workspace/run: finished after ... s; sequence: best epoch 2 of 2, loss ...; churn: best epoch 2 of 2, loss ...'
+    """
+    run = RunFolder(Path(out))
     status, result = run.status(), run.result() or {"models": {}}
     said = "; ".join(
         _model_summary(name, facts, [epoch for epoch in status.epochs if epoch.model == name])
@@ -144,8 +200,8 @@ def _model_summary(name: str, facts: dict[str, Any], epochs: list[EpochEnd]) -> 
 
 
 def tune(
-    cohort: Path,
-    out: Path,
+    cohort: Path | str,
+    out: Path | str,
     *,
     model: ModelName,
     minutes: float | None = None,
@@ -156,12 +212,17 @@ def tune(
     device: str = "auto",
     threads: int | None = None,
     settings: Sequence[str] = (),
-    runs: Path | None = None,
+    runs: Path | str | None = None,
 ) -> Iterator[Trial]:
-    """Search for better settings of one model; yields every trial as it ends (see `crm_models.runs.search.search`).
+    """Search for better settings of one model; yields each trial as it ends (see `crm_models.runs.search.search`).
 
-    The first trial is the preset itself, with `settings` (as in `run_config`), which are not searched. Called again,
-    the search in the folder `out` goes on; minutes: of this call, trials: in all.
+    The first trial is the preset with `settings` (as in `run_config`), which are not searched. Another call on the same
+    folder continues the search. minutes: of this call; trials: in all.
+
+    >>> from crm_models import workflow
+    >>> trials = workflow.tune("workspace/demo", "workspace/search", model="churn", trials=1, epochs=1)
+    >>> [(trial.number, trial.state) for trial in trials]
+    [(1, 'finished')]
     """
     from crm_models.runs.search import Limits, search
     from crm_models.training.loop import resolve_device
@@ -172,21 +233,32 @@ def tune(
     )
     pinned = tuple(setting.partition("=")[0] for setting in settings)
     limits = Limits(minutes=minutes, trials=trials)
-    yield from search(cohort, out, config, limits, start=preset_config(preset), pinned=pinned, runs=runs)
+    trial_runs = None if runs is None else Path(runs)
+    yield from search(
+        Path(cohort), Path(out), config, limits, start=preset_config(preset), pinned=pinned, runs=trial_runs
+    )
 
 
 # ---- scores and plans ------------------------------------------------------------------------------------------------
 
 
 def evaluate(
-    run_folder: Path, *, cohort: Path | None = None, device: str = "auto", threads: int | None = None
+    run_folder: Path | str, *, cohort: Path | str | None = None, device: str = "auto", threads: int | None = None
 ) -> dict[str, Any]:
-    """The report on the run's own held-out customers (`report.json` of the contract)."""
+    """The report on the run's held-out customers: the content of `report.json`.
+
+    cohort: where the run's cohort is now, if it was moved.
+
+    >>> from crm_models import workflow
+    >>> report = workflow.evaluate("workspace/run")
+    >>> report["churn"]["customers"], sorted(report["churn"]["baselines"])
+    (12, ['logistic', 'majority', 'recency'])
+    """
     from crm_models.data.truth import load_truth
     from crm_models.evaluation.report import build_report
     from crm_models.runs.trained import held_out, load_models, predict_held_out
 
-    run = RunFolder(run_folder)
+    run = RunFolder(Path(run_folder))
     models = load_models(run, device=device, threads=threads)
     folder = Path(cohort or run.about()["cohort"])
     held = held_out(run, models.encoder, folder)
@@ -196,7 +268,12 @@ def evaluate(
 
 
 def report_summary(report: dict[str, Any]) -> str:
-    """The headline scores of a report in one line."""
+    """The headline scores of a report in one line.
+
+    >>> from crm_models import workflow
+    >>> workflow.report_summary(workflow.evaluate("workspace/run"))
+    'step accuracy ... (chance ...), churn AUC ... (chance 0.5)'
+    """
     said = []
     if report["sequence"]:
         scores = report["sequence"]
@@ -213,7 +290,13 @@ def report_summary(report: dict[str, Any]) -> str:
 
 
 def plan_summary(manifest: dict[str, Any]) -> str:
-    """What a plan file holds, and what it lacks, in one line."""
+    """Number of plans and of customers at risk, and what is missing, in one line.
+
+    >>> from crm_models import workflow
+    >>> from crm_models.planning import Policy
+    >>> workflow.plan_summary(workflow.plan("workspace/run", "workspace/plans.csv", Policy(threshold=0.0)))
+    '60 plans, 60 customers at risk'
+    """
     counts = manifest["counts"]
     said = [f"{counts['customers']:,} plans", f"{counts['at_risk']:,} customers at risk"]
     if counts["empty"]:
@@ -222,11 +305,11 @@ def plan_summary(manifest: dict[str, Any]) -> str:
 
 
 def plan(
-    run_folder: Path,
-    out: Path,
+    run_folder: Path | str,
+    out: Path | str,
     policy: Policy,
     *,
-    cohort: Path | None = None,
+    cohort: Path | str | None = None,
     layout: PlanLayout = "wide",
     as_of: str | None = None,
     api_exact: bool = False,
@@ -236,13 +319,20 @@ def plan(
 ) -> dict[str, Any]:
     """Score every customer of a cohort and write the plans as CSV with a manifest beside it; returns the manifest.
 
-    Customers stream through part by part: memory does not grow with the cohort. as_of: `cohort`, `latest` or a date.
+    The cohort is read in parts, so memory does not grow with it. cohort: other customers than those of the run. as_of:
+    when the plans are made: `cohort` (its cut-off), `latest` or a date; None: after all events that happened.
+
+    >>> from crm_models import workflow
+    >>> from crm_models.planning import Policy
+    >>> manifest = workflow.plan("workspace/run", "workspace/plans.csv", Policy(threshold=0.4, mode="graded"))
+    >>> manifest["counts"]["customers"], manifest["policy"]["mode"]
+    (60, 'graded')
     """
     from crm_models.planning.export import ExportSettings
     from crm_models.planning.plans import make_plans
     from crm_models.runs.trained import plan_catalogue
 
-    run = RunFolder(run_folder)
+    run = RunFolder(Path(run_folder))
     run.need_weights()
     folder = Path(cohort or run.about()["cohort"])
     catalogue = plan_catalogue(run, policy)
@@ -254,7 +344,7 @@ def plan(
 
 def export_plans(
     plans: Iterable[Plans],
-    out: Path,
+    out: Path | str,
     settings: ExportSettings,
     *,
     run: RunFolder,
@@ -279,21 +369,28 @@ def export_plans(
         "as_of": _moment_said(about_cohort, as_of),
         "notes": about_run["notes"],
     }
-    return write_plans(plans, out, settings, about | (selection or {}))
+    return write_plans(plans, Path(out), settings, about | (selection or {}))
 
 
 def score_stream(
     run: RunFolder,
-    folder: Path,
+    folder: Path | str,
     *,
     as_of: str | None = None,
     device: str = "auto",
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Iterator[CustomerScores]:
-    """Churn probability and best plan of every customer of a cohort folder, one part of the cohort at a time."""
+    """Churn probability and best plan of every customer of a cohort folder, one part of the cohort at a time.
+
+    >>> from crm_models import workflow
+    >>> from crm_models.runs.folder import RunFolder
+    >>> [len(scores.customer_id) for scores in workflow.score_stream(RunFolder("workspace/run"), "workspace/demo")]
+    [60]
+    """
     from crm_models.runs.trained import load_models
 
+    folder = Path(folder)
     about = describe(folder)
     models = load_models(run, device=device, threads=threads)
 
@@ -339,19 +436,24 @@ def _moment(part: Cohort, as_of: str | None) -> Moment | None:
 
 
 def paper(
-    out: Path,
+    out: Path | str,
     *,
     seeds: int = 20,
     device: str = "auto",
     threads: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> str:
-    """Re-run the paper, write `paper.json`, `report.md` and `report.html` into `out`; returns one line on it."""
+    """Re-run the paper, write `paper.json`, `report.md` and `report.html` into `out`; returns one line on it.
+
+    >>> from crm_models import workflow
+    >>> workflow.paper("workspace/paper", seeds=1)
+    'workspace/paper: ...'
+    """
     from crm_models.models.runtime import prepare_torch
     from crm_models.paper.report import write_report
     from crm_models.paper.rerun import rerun, verdict
 
-    need_own_folder(out, "paper.json")  # before the work, not after it
+    need_own_folder(Path(out), "paper.json")  # before the work, not after it
     prepare_torch(threads)
     result = rerun(seeds, device=device, say=progress)
     write_report(result, Path(out))
@@ -360,7 +462,7 @@ def paper(
 
 def benchmark(
     task: str,
-    folder: Path,
+    folder: Path | str,
     *,
     preset: str = "standard",
     holdout: int = 1,
@@ -375,10 +477,14 @@ def benchmark(
 ) -> dict[str, Any]:
     """Scores of one model on fixed splits of a cohort folder, with seconds; see `crm_models.bench.quality`.
 
-    shape: any of `epochs`, `width`, `blocks`, `heads`, `max_len`, `batch`, in place of the preset's; settings: any
-    other, as in `run_config`. A `batch` that is asked for is kept, also where customers are few. seeds: how many, from
-    `seed` up; with more than one the scores are means over them, with their spread. labels: churn, how many customers
-    of each fold's training keep their label; None: all.
+    shape: any of `epochs`, `width`, `blocks`, `heads`, `max_len`, `batch`, in place of the preset's; a `batch` is kept
+    even if customers are few. settings: any other, as in `run_config`. seeds: how many, from `seed` up; with more than
+    one, the scores are means with their spread. labels: churn, customers of each fold's training who keep their label.
+
+    >>> from crm_models import workflow
+    >>> scores = workflow.benchmark("churn", "workspace/demo", preset="standard", folds=2, shape={"epochs": 1})
+    >>> 0 <= scores["log_loss"]
+    True
     """
     from crm_models.bench import quality as measure
 
@@ -393,7 +499,7 @@ def benchmark(
         changes["min_updates_per_epoch"] = 1
     parts_of: dict[str, Any] = {own: model, f"{own}_training": replace(config.training(own), **changes)}
     config = replace(config, **parts_of)
-    cohort = load_cohort(folder)
+    cohort = load_cohort(Path(folder))
     runs = {
         k: measure.sequence(cohort, replace(config, seed=k), holdout)
         if own == "sequence"

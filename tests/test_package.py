@@ -1,0 +1,92 @@
+"""The package as others install it: dependencies, the command, an example for every verb."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from crm_models import workflow
+from tests.test_architecture import FILES, imports_of
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+RANGES = {
+    canonicalize_name(requirement.name): requirement
+    for requirement in map(Requirement, chain(PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()))
+}
+
+
+def pins(*files: str) -> dict[str, str]:
+    """Package to pinned version of requirements files."""
+    lines = "\n".join((ROOT / file).read_text(encoding="utf-8") for file in files)
+    return {canonicalize_name(name): version for name, version in re.findall(r"^([\w.-]+)==([\w.]+)", lines, re.M)}
+
+
+def test_what_is_pinned_lies_in_the_range_that_the_package_asks_for():
+    pinned = pins("requirements.txt", "requirements-tune.txt")
+    assert set(pinned) == set(RANGES)
+    for name, requirement in RANGES.items():
+        assert requirement.specifier.contains(pinned[name]), requirement
+
+
+def test_the_lock_holds_every_pin_and_every_line_of_the_requirements_says_what_it_is_for():
+    locked = pins("requirements.lock")
+    files = ("requirements.txt", "requirements-tune.txt", "tests/requirements.txt")
+    for name, version in pins(*files).items():
+        assert locked[name] == version, f"{name}: run `make lock`"
+    for file in files:
+        for line in (ROOT / file).read_text(encoding="utf-8").splitlines():
+            assert not re.match(r"\w", line) or "#" in line, f"{file}: {line}"
+
+
+def test_everything_that_the_package_imports_is_a_dependency():
+    names = {name.split(".")[0] for file in FILES["crm_models"] for name in imports_of(file)}
+    others = names - set(sys.stdlib_module_names) - {"crm_models"}
+    distributions = packages_distributions()
+    needed = {canonicalize_name(distributions[name][0]) for name in others}
+    asked = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    assert needed - asked == {"optuna"}  # an extra, imported only where it is used
+
+
+@pytest.mark.slow
+def test_an_installed_package_has_the_command(tmp_path):
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "crm_models", source / "crm_models", ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / file, source)
+    subprocess.run([*install, "--target", str(tmp_path / "site"), str(source)], check=True)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
+    command = [str(tmp_path / "site" / "bin" / "crm-transformers")]
+    helped = subprocess.run([*command, "--help"], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert helped.stdout.startswith("usage: crm-transformers "), helped.stderr
+    arguments = ["generate", "--scenario", "paper", "--out", "cohort"]
+    made = subprocess.run([*command, *arguments], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert made.stdout.startswith("cohort: 100 customers"), made.stderr
+
+
+VERBS = [
+    function
+    for name, function in vars(workflow).items()
+    if inspect.isfunction(function) and function.__module__ == workflow.__name__ and not name.startswith("_")
+]
+
+
+@pytest.mark.parametrize(
+    "verb", [verb for verb in VERBS if verb is not workflow.export_plans], ids=lambda v: v.__name__
+)
+def test_every_verb_has_an_example_that_calls_it(verb):
+    """`pytest` runs the examples; `export_plans` is shown by `plan`, which calls it."""
+    assert re.search(rf">>> .*workflow\.{verb.__name__}\(", verb.__doc__ or "")
