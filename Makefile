@@ -63,6 +63,12 @@ $(STAMPS)/test: tests/requirements.txt requirements-tune.txt requirements.txt re
 
 $(STAMPS): ; @./.ci/venv $(PYTHON) && mkdir -p $@
 
+# Not part of `test`: a quarter of an hour. `mutmut show NAME` shows a mutant that no test noticed.
+mutants: $(STAMPS)/test ## try whether the quick tests notice wrong code, in the modules named in pyproject.toml
+	$(PIP) mutmut==3.8.1
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 2
+	$(BIN)/mutmut results
+
 # From a fresh environment, so that nothing stays in it that nobody needs. A local label such as torch's +cpu is left out.
 lock: ## write requirements.lock anew from the requirements
 	@rm -rf .venv/lock && $(BIN)/python -m venv .venv/lock
@@ -78,4 +84,4 @@ screenshots: $(STAMPS)/test ## take the pictures of the README from the running 
 	$(BIN)/python tests/browser/screenshots.py
 
 clean: ## remove what was set up
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage mutants
