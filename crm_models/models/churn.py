@@ -69,7 +69,6 @@ class ChurnTransformer(nn.Module):
         bound = None if piecewise else 1.0
         self.features = FeatureTokens(edges, [f.n_codes for f in encoder.categorical], width, bound)
         self.feature_names = tuple(f.name for f in numeric) + tuple(f.name for f in encoder.categorical)
-        self.action_labels = encoder.action_labels
         self.reader = nn.Parameter(torch.zeros(width))
         nn.init.normal_(self.reader, std=width**-0.5 if piecewise else 1.0)
         # DIFF from paper, Transformer Models: recent events are tokens beside the features, so that their order and
@@ -107,7 +106,7 @@ class ChurnTransformer(nn.Module):
     def forward(self, batch: ChurnBatch, need_weights: bool = False) -> tuple[Tensor, list[Tensor]]:
         """Log-odds of churn (B,); with `need_weights` also the attention weights per block (B, H, T', T').
 
-        Both are means over members and models. T' counts [CLS], then features, then events: see `token_names`.
+        Both are means over members and models. T' counts [CLS], then features (`feature_names`), then events.
         """
         log_odds, all_weights = zip(*(copy.members(batch, need_weights) for copy in self.copies), strict=True)
         attention = [
@@ -162,7 +161,3 @@ class ChurnTransformer(nn.Module):
         known = torch.isfinite(batch.value)
         context = [batch.age, batch.gap, torch.where(known, batch.value, 0.0), known.float()]
         return self.action(batch.action) + self.from_context(torch.stack(context, dim=-1))
-
-    def token_names(self, events: list[int]) -> list[str]:
-        """Axis labels of an attention map: [CLS], the features, and the events with these action ids."""
-        return ["[CLS]", *self.feature_names, *(self.action_labels[a - 1] for a in events)]

@@ -120,27 +120,20 @@ def test_attention_has_one_named_row_and_column_per_token(model, encoded):
         shown, weights = model(batch, need_weights=True)
     torch.testing.assert_close(shown, fast, atol=1e-5, rtol=0)
     assert (len(none), len(weights)) == (0, model.config.n_blocks)
-    events = batch.action[0].tolist() if model.config.max_events else []
-    events = [a for a in events if a > 0]
-    names = model.token_names(events)
+    n_events = int((batch.action[0] > 0).sum()) if model.config.max_events else 0
+    n_named = 1 + len(model.feature_names) + n_events
     n_tokens = 1 + len(model.feature_names) + (batch.action.shape[1] if model.config.max_events else 0)
     for layer in weights:
         assert layer.shape == (12, model.config.n_heads, n_tokens, n_tokens)
         torch.testing.assert_close(layer.sum(dim=-1), torch.ones(layer.shape[:-1]))
         # Behind the named tokens stands padding, which nobody looks at.
-        assert (layer[0, :, :, len(names) :] == 0).all()
-        assert (layer[0, :, :, : len(names)] > 0).all()
-
-
-def test_tokens_are_named_after_features_and_actions(encoded):
-    encoder = encoded[0]
-    model = untrained("churn", encoder, with_churn(SMALL, use_behaviour=False))
-    assert model.token_names([2, 6]) == ["[CLS]", "age", "income", "tier", "a002", "a006"]
+        assert (layer[0, :, :, n_named:] == 0).all()
+        assert (layer[0, :, :, :n_named] > 0).all()
 
 
 def test_the_papers_model_has_one_token_per_feature_and_no_events(encoded):
     model = untrained("churn", encoded[0], PAPER)
-    assert model.token_names([]) == ["[CLS]", "age", "income", "tier"]
+    assert (model.feature_names, model.use_events) == (("age", "income", "tier"), False)
     width, feed_forward, levels = 16, 16, 2 + 3
     tokens = 2 * width + 3 * width + 2 * width + levels * width + width  # slopes, offsets, blanks, levels, [CLS]
     block = 4 * (width * width + width) + 2 * (width * feed_forward + width) + 2 * 2 * width
