@@ -1,3 +1,3 @@
-"""From probabilities to plans and files."""
+"""Planning: policy, plans, action mix, thresholds and export."""
 
 from crm_models.planning.policy import Policy as Policy

@@ -1,7 +1,7 @@
-"""Plans to CSV: streamed, whole or not at all, safe to open in a spreadsheet, with a manifest beside it.
+"""Export of plans: a streamed, atomically written CSV that is safe to open in a spreadsheet, and its manifest.
 
-Text that a spreadsheet would run as a formula gets an apostrophe in front (OWASP ASVS 5.0, 1.2.10); numbers are left
-alone. Fields are quoted as RFC 4180 asks, encoding is UTF-8, lines end in CR LF.
+Text that a spreadsheet would run as a formula is prefixed with an apostrophe (OWASP ASVS 5.0, 1.2.10); numbers are not
+changed. Quoting follows RFC 4180, the encoding is UTF-8, and lines end in CR LF.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from crm_models.core.schema import N_STEPS, PLAN_SOURCES, STEP_SOURCES, PlanLayo
 from crm_models.planning.plans import Plans, reasons
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\0", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""Some spreadsheet runs a cell starting with one of these as a formula; the last four are the wide forms of = + - @."""
+"""First characters that make some spreadsheet run a cell as a formula; the last four are the full-width = + - @."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSettings:
-    """How plans are written. api_exact leaves text as it is, for loaders that would keep the apostrophe.
+    """Export settings. api_exact: do not neutralise formulas, for loaders that would keep the apostrophe.
 
-    download_name: the name of the CSV for whoever downloads it, if not that of the file.
+    download_name: file name of the downloaded CSV, if it differs from the name on disk.
     """
 
     run_id: str
@@ -42,16 +42,16 @@ class ExportSettings:
 
 
 def neutralised(text: str) -> str:
-    """The text with an apostrophe in front if a spreadsheet would take it for a formula."""
-    # Spreadsheets skip leading blanks before they look for a formula.
+    """The text, prefixed with an apostrophe if a spreadsheet would run it as a formula."""
+    # Spreadsheets ignore leading spaces.
     return "'" + text if text.lstrip(" ").startswith(FORMULA_STARTS) else text
 
 
 def write_plans(stream: Iterable[Plans], out: Path, settings: ExportSettings, about: dict[str, Any]) -> dict[str, Any]:
-    """Write plans, stretch by stretch, to `out` and a manifest beside it; returns the manifest.
+    """Write a stream of plans to the CSV `out` and a manifest beside it; returns the manifest.
 
-    Memory does not grow with the number of customers. On any error neither file appears or changes. about: what the
-    manifest says of run, cohort and policy.
+    Memory does not grow with the number of customers. On any error neither file is created or changed. about: the
+    manifest's entries on run, cohort and policy.
     """
     began = time.perf_counter()
     out = Path(out)
@@ -61,10 +61,10 @@ def write_plans(stream: Iterable[Plans], out: Path, settings: ExportSettings, ab
         with part.open("w", encoding="utf-8", newline="") as handle:
             for k, plans in enumerate(stream):
                 _write(plans, handle, settings, header=k == 0)
-                own = plans.counts()
+                chunk_counts = plans.counts()
                 for total in ("customers", "at_risk", "empty"):
-                    counts[total] += own[total]
-                for name, n in own["by_source"].items():
+                    counts[total] += chunk_counts[total]
+                for name, n in chunk_counts["by_source"].items():
                     counts["by_source"][name] += n
         manifest = about | {
             "file": settings.download_name or out.name,
@@ -82,73 +82,73 @@ def write_plans(stream: Iterable[Plans], out: Path, settings: ExportSettings, ab
 
 
 def _sha256(file: Path) -> str:
-    """The checksum that `sha256sum` prints for the file."""
+    """SHA-256 of the file, as `sha256sum` prints it."""
     with file.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def manifest_path(out: Path) -> Path:
-    """Where the manifest of a plan file lies: plans.csv has plans.manifest.json."""
+    """Path of the manifest beside a plan file: plans.manifest.json for plans.csv."""
     return out.with_name(f"{out.stem}.manifest.json")
 
 
 def _write(plans: Plans, handle: TextIO, settings: ExportSettings, *, header: bool) -> None:
-    """Append the table to an open file; a table of no rows still has its header."""
+    """Append the table to an open file; with no rows, only the header."""
     table = wide_table(plans, settings) if settings.layout == "wide" else long_table(plans, settings)
     table.to_csv(handle, index=False, header=header, lineterminator="\r\n", quoting=csv.QUOTE_MINIMAL)
 
 
 def wide_table(plans: Plans, settings: ExportSettings) -> pd.DataFrame:
-    """One row per customer with the contract's columns; action ids come last, where they differ from the labels."""
-    words = _Words.of(plans, settings)
+    """One row per customer; columns with action ids are added at the end if they differ from the labels."""
+    text = _TextColumns.of(plans, settings)
     columns: dict[str, Any] = {
-        "customer_id": words.ids,
+        "customer_id": text.ids,
         "churn_probability": plans.churn_p,
-        "at_risk": words.flag(plans.at_risk),
-        "plan_source": words.plan_source(plans.source),
+        "at_risk": text.flag(plans.at_risk),
+        "plan_source": text.plan_source(plans.source),
     }
     for step in range(N_STEPS):
-        columns[f"step_{step + 1}_action"] = words.label(plans.action[:, step])
-        columns[f"step_{step + 1}_source"] = words.step_source(plans.step_source[:, step])
+        columns[f"step_{step + 1}_action"] = text.label(plans.action[:, step])
+        columns[f"step_{step + 1}_source"] = text.step_source(plans.step_source[:, step])
         columns[f"step_{step + 1}_probability"] = plans.step_p[:, step]
-    columns |= {"run_id": words.run_id, "threshold": plans.policy.threshold, "scored_at": settings.scored_at}
-    if words.ids_differ:
-        columns |= {f"step_{k + 1}_action_id": words.name(plans.action[:, k]) for k in range(N_STEPS)}
+    columns |= {"run_id": text.run_id, "threshold": plans.policy.threshold, "scored_at": settings.scored_at}
+    if text.ids_differ:
+        columns |= {f"step_{k + 1}_action_id": text.name(plans.action[:, k]) for k in range(N_STEPS)}
     return pd.DataFrame(columns, index=range(len(plans)))
 
 
 def long_table(plans: Plans, settings: ExportSettings) -> pd.DataFrame:
-    """One row per customer and step, with the reason of each."""
-    words = _Words.of(plans, settings)
+    """One row per customer and step, with the reason for the step."""
+    text = _TextColumns.of(plans, settings)
     n = len(plans)
-    why = [settings_safe(text, settings) for row in reasons(plans) for text in row]
+    step_reasons = [settings_safe(reason, settings) for row in reasons(plans) for reason in row]
     columns: dict[str, Any] = {
-        "customer_id": np.repeat(words.ids, N_STEPS),
+        "customer_id": np.repeat(text.ids, N_STEPS),
         "step": np.tile(np.arange(1, N_STEPS + 1), n),
-        "action": words.label(plans.action.ravel()),
-        "source": words.step_source(plans.step_source.ravel()),
+        "action": text.label(plans.action.ravel()),
+        "source": text.step_source(plans.step_source.ravel()),
         "probability": plans.step_p.ravel(),
-        "reason": why,
+        "reason": step_reasons,
         "churn_probability": np.repeat(plans.churn_p, N_STEPS),
-        "at_risk": words.flag(np.repeat(plans.at_risk, N_STEPS)),
-        "plan_source": words.plan_source(np.repeat(plans.source, N_STEPS)),
-        "run_id": words.run_id,
+        "at_risk": text.flag(np.repeat(plans.at_risk, N_STEPS)),
+        "plan_source": text.plan_source(np.repeat(plans.source, N_STEPS)),
+        "run_id": text.run_id,
         "threshold": plans.policy.threshold,
         "scored_at": settings.scored_at,
     }
-    if words.ids_differ:
-        columns["action_id"] = words.name(plans.action.ravel())
+    if text.ids_differ:
+        columns["action_id"] = text.name(plans.action.ravel())
     return pd.DataFrame(columns, index=range(n * N_STEPS))
 
 
 def settings_safe(text: str, settings: ExportSettings) -> str:
-    """Text as these settings write it."""
+    """The text, neutralised unless `api_exact`."""
     return text if settings.api_exact else neutralised(text)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Words:
-    """The text of a table. Vocabularies are made safe once, not once per cell."""
+class _TextColumns:
+    """Text columns of a table; each vocabulary is neutralised once instead of once per cell."""
 
     ids: np.ndarray
     labels: np.ndarray
@@ -157,12 +157,12 @@ class _Words:
     ids_differ: bool
 
     @classmethod
-    def of(cls, plans: Plans, settings: ExportSettings) -> _Words:
+    def of(cls, plans: Plans, settings: ExportSettings) -> _TextColumns:
         def safe(texts: Iterator[str] | tuple[str, ...] | np.ndarray) -> np.ndarray:
             return np.array([settings_safe(str(text), settings) for text in texts], dtype=object)
 
         catalogue = plans.catalogue
-        # Code -1, no action, reads the blank at the end.
+        # Code -1 (no action) indexes the blank at the end.
         return cls(
             ids=safe(plans.customer_id),
             labels=np.append(safe(catalogue.labels), ""),

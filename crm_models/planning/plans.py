@@ -1,8 +1,8 @@
-"""Probabilities and a policy to plans: who is at risk, which three actions come next, and why.
+"""Plans: the next three actions of each customer under a policy, with the source of and the reason for each step.
 
-Paper, Integration for CRM and equations 8 and 10: above the threshold the plan of the Sequence Transformer gives way to
-retention actions. Everything is vectorised over customers: a million plans take about a second. Letters: N customers,
-V entries of the plan vocabulary.
+Paper, Integration for CRM and equations 8 and 10: above the threshold, retention actions replace steps of the Sequence
+Transformer's plan. Vectorised over customers: a million plans take about a second. Letters: N customers, A actions of
+the run, V entries of the plan vocabulary.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ STEP_MODEL, STEP_RETENTION, STEP_FALLBACK = range(len(STEP_SOURCES))
 
 @dataclass(frozen=True, kw_only=True)
 class Catalogue:
-    """The words of a plan. Codes 0..A-1 are the run's actions, then come retention actions that are none of them.
+    """Vocabulary of the plans. Codes 0 to A - 1 are the run's actions; retention actions outside the run follow.
 
-    names: (V,) action names as the source has them. labels: (V,) as people read them. fallback: (3,) codes of the most
-    popular engagement actions, with fallback_p (3,), their share among all events.
+    names: (V,) action names in the source data. labels: (V,) display names. fallback: (3,) codes of the most popular
+    engagement actions, with fallback_p (3,), their share of all events.
     """
 
     names: tuple[str, ...]
@@ -41,9 +41,9 @@ class Catalogue:
 
     @classmethod
     def of(cls, encoder: FeatureEncoder, popular: list[list[float]], policy: Policy) -> Catalogue:
-        """The catalogue of a run under a policy. popular: [id, share] as the run recorded them, most popular first.
+        """The catalogue of a run under a policy. popular: [id, share] as recorded in the run, most popular first.
 
-        `ValueError` where one is no action of the run.
+        Raises `ValueError` if an id is not an action of the run.
         """
         labels = list(encoder.action_labels)
         extra = [a for a in policy.retention_actions if a not in labels and a not in encoder.actions]
@@ -56,17 +56,18 @@ class Catalogue:
         )
 
     def code(self, action: str) -> int:
-        """The code of an action, by label or name."""
+        """Code of an action, given its label or name."""
         return self.labels.index(action) if action in self.labels else self.names.index(action)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plans:
-    """Three steps for each of N customers, with where each comes from. Codes are places in `catalogue`, -1 is none.
+    """Three steps for each of N customers, with their sources. Actions are codes in `catalogue`, -1 for none.
 
-    source (N,) places in PLAN_SOURCES; step_source (N, 3) places in STEP_SOURCES. step_p (N, 3): probability of the
-    step as the model sees it, NaN for retention steps, which are a decision and not a prediction. before (N, 3): the
-    plan as it was before the policy. runner_up (N, 3) with runner_up_p: the next best action at a model step.
+    source (N,): index in PLAN_SOURCES; step_source (N, 3): index in STEP_SOURCES. step_p (N, 3): model probability of
+    the step, for a fallback step its share of all events, NaN for a retention step, which is a decision and not a
+    prediction. before (N, 3): the plan without the policy. runner_up (N, 3) with runner_up_p: the next best action at a
+    model step.
     """
 
     policy: Policy
@@ -88,11 +89,11 @@ class Plans:
 
     def take(self, rows: np.ndarray) -> Plans:
         """The plans of these customers, in the order given."""
-        chosen = {k: v[rows] for k, v in vars(self).items() if isinstance(v, np.ndarray)}
-        return replace(self, **chosen)
+        arrays = {k: v[rows] for k, v in vars(self).items() if isinstance(v, np.ndarray)}
+        return replace(self, **arrays)
 
     def counts(self) -> dict[str, Any]:
-        """Customers, customers at risk, plans without any step, and plans by source."""
+        """Number of customers, customers at risk, empty plans, and plans by source."""
         by_source = np.bincount(self.source, minlength=len(PLAN_SOURCES))
         return {
             "customers": len(self),
@@ -105,11 +106,13 @@ class Plans:
 def make_plans(
     scores: CustomerScores, catalogue: Catalogue, policy: Policy, n_retention: np.ndarray | None = None
 ) -> Plans:
-    """Plans for every customer of `scores` under `policy`.
+    """Plans of all customers of `scores` under `policy`.
 
-    A customer without a history gets the most popular actions, labelled `fallback`, unless the policy overrides; so
-    does everybody if the run has no sequence model. If the model has fewer than three actions left to propose, popular
-    actions that are not in the plan yet fill it up. n_retention (N,): retention steps in place of the policy's.
+    n_retention (N,): number of retention steps, instead of the policy's. If the model has fewer than three actions left
+    to propose, popular actions that are not yet in the plan fill it up.
+
+    DIFF from paper, Integration for CRM: the paper has no customer without a history. Such a customer, and every one if
+    the run has no sequence model, gets the most popular actions, labelled `fallback`, unless the policy overrides them.
     """
     churn_p = rounded(scores.churn_p)
     base = _model_steps(scores, catalogue)
@@ -139,7 +142,10 @@ def make_plans(
 
 @dataclass(frozen=True, kw_only=True)
 class _Base:
-    """The plan before the policy: codes, STEP_SOURCES places and probabilities, each (N, 3)."""
+    """Plans without the policy: action codes, indices in STEP_SOURCES and probabilities, each (N, 3).
+
+    second: runner-up codes and probabilities, each with its fill value.
+    """
 
     action: np.ndarray
     source: np.ndarray
@@ -148,7 +154,7 @@ class _Base:
 
 
 def _model_steps(scores: CustomerScores, catalogue: Catalogue) -> _Base:
-    """The model's steps where there are any, popular ones elsewhere; no action twice."""
+    """The model's steps, filled up with popular actions; no action twice."""
     n = len(scores.customer_id)
     plans = scores.plans or DecodedPlans(
         actions=np.zeros((n, N_STEPS), np.int64),
@@ -172,9 +178,9 @@ def _model_steps(scores: CustomerScores, catalogue: Catalogue) -> _Base:
 def _graded(
     base: _Base, n_retention: np.ndarray, retention: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Retention actions first, then the base plan's steps in their order, skipping what retention already proposes.
+    """Retention actions first, then the steps of the base plan in order, skipping actions already in the plan.
 
-    Returns action, step source, step probability and place, all (N, 3); place: the base step that stands there, or -1.
+    Returns action, step source, step probability and place, all (N, 3); place: index of the base step used, or -1.
     """
     n = len(n_retention)
     action = np.where(np.arange(N_STEPS) < n_retention[:, None], retention, -1)
@@ -193,37 +199,37 @@ def _graded(
 
 
 def _placed(values: np.ndarray, place: np.ndarray, fill: float) -> np.ndarray:
-    """values (N, 3) of the base steps, moved to where these steps stand now."""
+    """Values (N, 3) of the base steps, reordered by `place`; `fill` where no base step is used."""
     moved = np.take_along_axis(values, place.clip(min=0), axis=1)
     return np.where(place >= 0, moved, fill)
 
 
 def reasons(plans: Plans) -> list[list[str]]:
-    """(N, 3) one sentence per step on why it is there."""
+    """(N, 3) the reason for each step, as a phrase."""
     labels, threshold = plans.catalogue.labels, plans.policy.threshold
     return [[_reason(plans, row, step, labels, threshold) for step in range(N_STEPS)] for row in range(len(plans))]
 
 
 def _reason(plans: Plans, row: int, step: int, labels: tuple[str, ...], threshold: float) -> str:
     if plans.action[row, step] < 0:
-        return "no action is left to propose"
+        return "no action left to propose"
     source, p = plans.step_source[row, step], plans.step_p[row, step]
     if source == STEP_RETENTION:
         return _exceeds(float(plans.churn_p[row]), threshold)
     if source == STEP_FALLBACK:
-        why = "no history" if plans.n_events[row] == 0 else "the model has no step of its own here"
-        return f"{why}: a popular action ({p:.0%} of all events)"
-    said = f"most likely in this plan (probability {p:.2f}"
+        cause = "no history" if plans.n_events[row] == 0 else "no prediction for this step"
+        return f"{cause}: popular action ({p:.0%} of all events)"
+    reason = f"from the most likely three-step plan (probability {p:.2f}"
     other, other_p = int(plans.runner_up[row, step]), plans.runner_up_p[row, step]
     if other >= 0:
-        # The plan as a whole is the most probable one; a single step of it need not be.
-        place = "likelier alone, but in a less likely plan" if other_p > p else "next best"
-        said += f"; {place}: {labels[other]} {other_p:.2f}"
-    return said + ")"
+        # The plan as a whole is the most probable one, but a single step need not be.
+        rank = "more likely on its own" if other_p > p else "runner-up"
+        reason += f"; {rank}: {labels[other]} {other_p:.2f}"
+    return reason + ")"
 
 
 def _exceeds(churn_p: float, threshold: float) -> str:
-    """ "churn probability 0.71 exceeds 0.50", with as many digits as it takes to see it."""
+    """ "churn probability 0.71 exceeds 0.50", with enough digits to show the difference."""
     for digits in range(2, PROBABILITY_DIGITS):
         if round(churn_p, digits) > round(threshold, digits):
             return f"churn probability {churn_p:.{digits}f} exceeds {threshold:.{digits}f}"

@@ -1,4 +1,4 @@
-"""When and how far a plan switches to retention actions: `is_at_risk`, the override and the graded formula.
+"""Policy: when a plan switches to retention actions (`is_at_risk`), and for how many steps (override or graded).
 
 Paper, Integration for CRM and equations 8 and 10. Letters: N customers.
 """
@@ -21,25 +21,26 @@ from crm_models.core.schema import (
 )
 
 PROBABILITY_DIGITS = 6
-"""Digits of every probability in a file. Decisions use the rounded values, so a file shows what was decided on."""
+"""Digits of every probability in a file. Decisions use the rounded values, so that they agree with the file."""
 
 
 def rounded(p: np.ndarray) -> np.ndarray:
-    """Probabilities as files show them and as decisions use them; NaN stays NaN."""
+    """Probabilities rounded as in files and decisions; NaN stays NaN."""
     return np.round(p, PROBABILITY_DIGITS)
 
 
 def is_at_risk(churn_p: np.ndarray, threshold: float) -> np.ndarray:
-    """(N,) whether each churn probability lies strictly above the threshold; an unknown one (NaN) does not.
+    """(N,) whether each churn probability is strictly above the threshold; False if it is unknown (NaN).
 
-    The one definition of "at risk" (Paper, Integration for CRM): plans, lists, files, curves and scores call it.
+    The only definition of "at risk": plans, lists, files, curves and scores call it. Strictly, because the paper acts
+    when the probability "exceeds" the threshold (Integration for CRM).
     """
     return rounded(churn_p) > threshold
 
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """When and how far a plan switches to retention actions.
+    """Threshold, mode, intensity and retention actions: when a plan switches to retention, and for how many steps.
 
     override (Paper, Integration for CRM): a customer at risk gets the first three retention actions.
     graded (Paper, equations 8 and 10): the first min(3, ceil(3 * intensity * (p - t) / (1 - t))) steps are retention
@@ -59,8 +60,8 @@ class Policy:
             raise ConfigError(f"mode must be one of {', '.join(PLAN_MODES)}; found {self.mode!r}")
         if not 0 <= self.intensity < math.inf:
             raise ConfigError(f"intensity must be a number from 0 up, found {self.intensity}")
-        named = [action.strip() for action in self.retention_actions]
-        if len(named) < N_STEPS or "" in named or len(set(named)) < len(named):
+        actions = [action.strip() for action in self.retention_actions]
+        if len(actions) < N_STEPS or "" in actions or len(set(actions)) < len(actions):
             raise ConfigError(
                 f"a policy needs at least {N_STEPS} different retention actions, none blank; "
                 f"found {', '.join(repr(a) for a in self.retention_actions)}"
@@ -71,11 +72,11 @@ class Policy:
         return asdict(self) | {"retention_actions": list(self.retention_actions)}
 
     def at_risk(self, churn_p: np.ndarray) -> np.ndarray:
-        """(N,) who is at risk at this policy's threshold; see `is_at_risk`."""
+        """(N,) whether each customer is at risk at this policy's threshold; see `is_at_risk`."""
         return is_at_risk(churn_p, self.threshold)
 
     def n_retention(self, churn_p: np.ndarray) -> np.ndarray:
-        """(N,) retention steps of each plan, 0 to 3, never fewer at a higher risk; 0 if the risk is unknown (NaN)."""
+        """(N,) number of retention steps, 0 to 3, never falling with the risk; 0 if the risk is unknown (NaN)."""
         at_risk = self.at_risk(churn_p)
         if self.mode == "override":
             return np.where(at_risk, N_STEPS, 0)

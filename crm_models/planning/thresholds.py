@@ -1,4 +1,4 @@
-"""What a churn threshold does: who is at risk, who changes between two of them, and what contacting is worth."""
+"""Effects of the churn threshold: customers at risk, differences between thresholds, expected value of contacts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from crm_models.planning.policy import Policy, rounded
 
 
 class RiskIndex:
-    """Churn probabilities in order: moving a threshold over a million customers is a binary search, not a pass.
+    """Sorted churn probabilities: a new threshold on a million customers is a binary search instead of a full pass.
 
     Agrees with `is_at_risk` and `Policy.n_retention` for every customer and threshold (tests/planning).
     """
@@ -40,7 +40,7 @@ class RiskIndex:
         return self._rows[::-1]
 
     def n_with_retention(self, policy: Policy) -> tuple[int, ...]:
-        """(3,) customers whose plan has at least one, two, three retention steps under a policy."""
+        """(3,) customers with at least one, two, three retention steps under a policy."""
 
         def steps_of(at: int) -> int:
             return int(policy.n_retention(self._sorted[at : at + 1])[0])
@@ -59,11 +59,11 @@ class RiskIndex:
     def expected_value(
         self, *, cost: float, value: float, success_rate: float, capacity: int | None = None, points: int = 101
     ) -> pd.DataFrame:
-        """Expected value of contacting everybody at risk, for thresholds from 0 to 1.
+        """Expected value of contacting all customers at risk, for thresholds from 0 to 1.
 
         Contacting customer i is worth p_i * success_rate * value - cost: a churner is kept with probability
         `success_rate`. With a capacity, only the customers with the highest risk are contacted. Columns: `threshold`,
-        `contacted`, `kept` (expected number), `value`, `best` (True for the best threshold, the highest if several).
+        `contacted`, `kept` (expected number), `value`, `best` (True for the best threshold; the highest one on a tie).
         """
         for name, number in (("cost", cost), ("value", value), ("success_rate", success_rate)):
             if not 0 <= number < math.inf:

@@ -115,17 +115,16 @@ def test_steps_the_model_left_open_are_filled_with_popular_actions_not_yet_plann
 def test_every_step_says_why_it_is_there():
     plans = plan(Policy(), [0.2, 0.71, 0.1], [1, 2, 3], n_events=[5, 5, 0])
     why = reasons(plans)
-    assert why[0][0] == "most likely in this plan (probability 0.50; next best: gift 0.20)"
+    assert why[0][0] == "from the most likely three-step plan (probability 0.50; runner-up: gift 0.20)"
     likelier = reasons(replace(plans, runner_up_p=np.full((3, 3), 0.6)))
     assert (
-        likelier[0][0]
-        == "most likely in this plan (probability 0.50; likelier alone, but in a less likely plan: gift 0.60)"
+        likelier[0][0] == "from the most likely three-step plan (probability 0.50; more likely on its own: gift 0.60)"
     )
     narrow = reasons(plan(Policy(threshold=0.2), [0.203997, 0.200001]))
     assert narrow[0][0] == "churn probability 0.204 exceeds 0.200"
     assert narrow[1][0] == "churn probability 0.200001 exceeds 0.2"
     assert why[1] == ["churn probability 0.71 exceeds 0.50"] * 3
-    assert why[2][0] == "no history: a popular action (50% of all events)"
+    assert why[2][0] == "no history: popular action (50% of all events)"
 
 
 probabilities = st.lists(st.floats(0, 1) | st.just(float("nan")), min_size=1, max_size=30)
@@ -253,8 +252,8 @@ def test_the_next_best_action_of_a_step_is_named_also_where_it_is_the_first_of_t
     assert decoded.plans is not None
     one = replace(decoded.plans, runner_up=np.array([[1, 2, 5]]), runner_up_p=np.array([[0.5, 0.5, 0.1]]))
     first, second, _ = reasons(make_plans(replace(decoded, plans=one), catalogue(Policy()), Policy()))[0]
-    assert "next best: call 0.50" in first  # as likely as the step itself is not likelier
-    assert "likelier" in second
+    assert "runner-up: call 0.50" in first  # equally likely is not more likely
+    assert "more likely on its own" in second
     assert "mail 0.50" in second
 
 
