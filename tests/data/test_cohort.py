@@ -75,3 +75,13 @@ def test_selecting_customers_takes_their_events_along_in_the_order_asked():
     chosen = select(cohort, np.array([2, 0]))
     assert list(chosen.interactions["action"]) == ["z", "x", "y"]
     assert chosen.starts.tolist() == [0, 1, 3]
+
+
+def test_a_customer_can_be_selected_twice_under_new_ids():
+    cohort = make({"customer_id": ["a", "b"]}, [("a", "x", 1), ("b", "y", 2), ("b", "x", 3)])
+    twice = select(cohort, np.array([1, 1, 0]), pd.Index(["p", "q", "r"], dtype="str"))
+    assert twice.customers["customer_id"].tolist() == ["p", "q", "r"]
+    assert twice.interactions["customer_id"].tolist() == ["p", "p", "q", "q", "r"]
+    assert twice.interactions["action"].tolist() == ["y", "x", "y", "x", "x"]
+    nobody = select(cohort, [])
+    assert (nobody.n_customers, len(nobody.interactions)) == (0, 0)

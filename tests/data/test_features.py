@@ -8,7 +8,7 @@ import pytest
 
 from crm_models.core.errors import DataError
 from crm_models.data.cohort import Cohort, select
-from crm_models.data.features import MISSING_LEVEL, OTHER_LEVEL, FeatureEncoder
+from crm_models.data.features import MAX_LEVELS, MISSING_LEVEL, OTHER_LEVEL, FeatureEncoder
 
 
 def small() -> Cohort:
@@ -119,3 +119,45 @@ def test_a_cohort_with_other_actions_keeps_the_ids_of_the_run():
     arrays = encoder.encode(other)
     assert arrays.events.action.tolist() == [2, 1]
     assert arrays.events.starts.tolist() == [0, 2, 2, 2]
+
+
+def test_levels_come_by_falling_frequency_and_equal_ones_by_name():
+    plans = ["b"] * 3 + ["a"] * 3 + ["c"] * 5 + ["d"]
+    customers = pd.DataFrame({"customer_id": [str(k) for k in range(12)], "plan": plans})
+    cohort = Cohort.build(name="t", source="t", customers=customers, interactions=None)
+    (plan,) = FeatureEncoder.fit(cohort, np.arange(12), None).categorical
+    assert plan.levels == ("c", "a", "b", "d")
+    assert plan.encode(pd.Series(["d", "a", None, "z"])).tolist() == [5, 3, MISSING_LEVEL, OTHER_LEVEL]
+
+
+def levels_of(values: list) -> int | None:
+    """How many levels a text column with these values has; None where it is left out."""
+    customers = pd.DataFrame({"customer_id": [str(k) for k in range(len(values))], "text": values})
+    cohort = Cohort.build(name="t", source="t", customers=customers, interactions=None)
+    features = FeatureEncoder.fit(cohort, np.arange(len(values)), None).categorical
+    return len(features[0].levels) if features else None
+
+
+def test_a_text_column_is_left_out_where_it_is_empty_constant_or_names_customers():
+    assert levels_of(["x", "x", None]) == 1  # filled or not is told
+    assert levels_of(["x", "x", "x"]) is None
+    assert levels_of([None, None]) is None
+    many = [f"v{k}" for k in range(MAX_LEVELS)]
+    assert levels_of(many) == MAX_LEVELS  # few levels are kept, however few customers each has
+    assert levels_of([*many, "one more"]) is None
+    assert levels_of([*many, "one more"] * 2) == MAX_LEVELS  # each twice: they are groups, the most frequent are kept
+
+
+@pytest.mark.parametrize("pair", [[0, 1, 1], [3, 1, 1], [1, 0, 1], [1, 3, 1], [1, 1, 0]])
+def test_pairs_that_are_none_of_the_vocabulary_are_refused(pair):
+    given = FeatureEncoder.fit(small(), ALL, None).to_dict()
+    assert len(given["actions"]) == 2
+    with pytest.raises(ValueError, match="outside the vocabulary"):
+        FeatureEncoder.from_dict(given | {"action_pairs": [pair]})
+
+
+def test_an_encoder_without_counts_is_read_as_one_that_has_none():
+    given = FeatureEncoder.fit(small(), ALL, None).to_dict()
+    earlier = {name: value for name, value in given.items() if name not in ("action_counts", "action_pairs")}
+    read = FeatureEncoder.from_dict(earlier)
+    assert (read.action_counts, read.action_pairs) == ((), ())

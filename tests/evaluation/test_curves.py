@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from crm_models.core.records import ChurnPredictions, SequencePredictions
+from crm_models.evaluation import curves
 from crm_models.evaluation.curves import (
     MAX_POINTS,
     calibration_table,
@@ -219,3 +220,46 @@ def test_the_tables_add_up_to_the_scores():
     assert steps["accuracy"].mean() == pytest.approx(scores["step_accuracy"])
     assert np.average(lengths["step_accuracy"], weights=lengths["customers"]) == pytest.approx(scores["step_accuracy"])
     assert lengths["customers"].sum() == 200
+
+
+# ---- what mutants survived -------------------------------------------------------------------------------------------
+
+
+def test_thinned_positions_are_even_along_the_curve_with_both_ends(monkeypatch):
+    monkeypatch.setattr(curves, "MAX_POINTS", 5)
+    assert curves._thinned(np.arange(5.0)).tolist() == [0, 1, 2, 3, 4]  # nothing to thin
+    # Ten steps of equal length: quarters of the way from 0 to 10 lie at or after 0, 3.3, 6.7.
+    assert curves._thinned(np.arange(11.0)).tolist() == [0, 4, 7, 10]
+    # All length in the last step: what is even along the curve lies at its ends.
+    assert curves._thinned(np.array([0.0] * 10 + [9.0])).tolist() == [0, 10]
+    # A length that does not begin at 0 is measured from where it begins.
+    assert curves._thinned(100 + np.arange(11.0)).tolist() == [0, 4, 7, 10]
+    # Two required positions leave room for one in between; of four, two are kept.
+    assert curves._thinned(np.arange(11.0), np.array([1, 2])).tolist() == [0, 1, 2, 10]
+    assert curves._thinned(np.arange(11.0), np.array([1, 2, 8, 9])).tolist() == [0, 1, 9, 10]
+
+
+def test_a_confusion_table_by_hand():
+    predictions = churners([1, 1, 0, 0, 0], [0.9, 0.2, 0.5, 0.6, 0.1])
+    table = confusion_table(predictions, 0.5)
+    assert table.to_dict() == {"at risk": {"churned": 1, "stayed": 1}, "not at risk": {"churned": 1, "stayed": 2}}
+    point = roc_point(predictions, 0.5)
+    assert point == {"threshold": 0.5, "fpr": pytest.approx(1 / 3), "tpr": 0.5, "flagged": 2}
+
+
+def test_precision_and_recall_by_hand():
+    table = precision_recall_table(churners([1, 0, 1], [0.9, 0.7, 0.2]))
+    assert table.to_dict("list") == {
+        "threshold": [0.7, 0.2, 0.0],
+        "precision": [1.0, 0.5, pytest.approx(2 / 3)],
+        "recall": [0.5, 0.5, 1.0],
+        "flagged": [1, 2, 3],
+    }
+    assert table.index.tolist() == [0, 1, 2]
+
+
+def test_tables_by_length_name_their_columns():
+    table = per_length_table(sequences([[1, 1, 1]] * 2, [[1, 1, 2]] * 2, [0, 0]), 3)
+    assert list(table.columns) == ["events", "customers", "step_accuracy", "low", "high", "loss"]
+    assert (table["low"] <= table["step_accuracy"]).all()
+    assert (table["step_accuracy"] <= table["high"]).all()

@@ -8,10 +8,12 @@ from itertools import permutations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score
 
 from crm_models.core.records import ChurnPredictions, SequencePredictions
+from crm_models.data.cohort import Cohort
 from crm_models.data.sources.synthetic import ScenarioSettings, generate
 from crm_models.evaluation.scores import (
     average_precision,
@@ -183,3 +185,28 @@ def test_the_best_baseline_is_that_of_the_score_asked_for():
     assert best_baseline(baselines, "loss") == "markov"
     assert best_baseline(baselines, "auc") == "popular"
     assert best_baseline(baselines, "brier") is None
+
+
+def test_actions_that_count_for_chance_are_engagement_actions_and_others_that_occur():
+    cohort = Cohort.build(
+        name="t",
+        source="t",
+        customers=None,
+        interactions=pd.DataFrame({"customer_id": ["a"], "action": ["offer"], "timestamp": [1.0]}),
+        actions=pd.DataFrame(
+            {
+                "action": ["mail", "call", "offer", "gift"],
+                "kind": ["engagement", "engagement", "retention", "retention"],
+            }
+        ),
+    )
+    assert possible_actions(cohort) == 3  # mail and call, though nobody had them, and the offer that somebody had
+
+
+def test_the_loss_is_per_step_and_its_interval_never_below_zero():
+    predictions = sequences(
+        [[1, 1, 1], [1, 1, 0], [1, 1, 1]], [[1, 1, 1]] * 3, [0, 0, 0], [[-0.1] * 3, [-0.1, -2, 0], [-0.1] * 3]
+    )
+    scores = sequence_scores(predictions, 3)
+    assert scores["loss"] == pytest.approx((0.3 + 2.1 + 0.3) / 8)
+    assert scores["intervals"]["loss"][0] == 0.0
