@@ -12,7 +12,7 @@ from crm_models.core.records import ChurnPredictions, SequencePredictions
 from crm_models.data.features import FeatureEncoder
 from crm_models.data.sources.synthetic import ScenarioSettings, generate
 from crm_models.data.split import Outcomes, outcomes, split_customers
-from crm_models.data.truth import Belief, believe, best_plans, churn_p, next_p
+from crm_models.data.truth import Belief, believe, best_plans, churn_p, next_p, sequence_ceiling
 from crm_models.evaluation.report import build_report, difference_interval
 from crm_models.evaluation.scores import (
     log_loss_per_customer,
@@ -247,3 +247,30 @@ def test_the_difference_of_two_models_is_that_of_their_scores():
     assert gap.value == pytest.approx(sequence_scores(FOUR, 20)["step_accuracy"], abs=1e-8)
     told = churners([1, 0], [1.0, 0.5])
     np.testing.assert_allclose(log_loss_per_customer(told), [1e-7, math.log(2)], rtol=1e-6)
+
+
+def test_every_comparison_is_the_difference_of_the_two_scores_it_names(oracle_report):
+    compared = {
+        "sequence": ["step_accuracy", "plan_accuracy", "loss", "hr_at_1"],
+        "churn": ["log_loss", "auc"],
+    }
+    for name, scores in compared.items():
+        part = oracle_report[name]
+        assert [comparison["score"] for comparison in part["comparisons"]] == scores
+        for comparison in part["comparisons"]:
+            score = comparison["score"]
+            baselines = {name: own[score] for name, own in part["baselines"].items()}
+            best = (min if "loss" in score else max)(baselines.values())
+            assert baselines[comparison["baseline"]] == best
+            gap = best - part[score] if "loss" in score else part[score] - best
+            assert comparison["value"] == pytest.approx(gap, abs=1e-7)
+            assert comparison["low"] < comparison["value"] < comparison["high"]
+
+
+def test_the_ceiling_is_that_of_the_histories_that_were_scored(bench, oracle_report):
+    """Of the customers tested, each after the events before the cut-off; another number of events is another answer."""
+    n_history = np.zeros(bench.cohort.n_customers, np.int64)
+    n_history[bench.found.rows] = bench.found.n_history
+    exact = sequence_ceiling(bench.truth, bench.cohort, rows=bench.found.rows, n_history=n_history)
+    assert oracle_report["sequence"]["ceiling"] == exact
+    assert exact != sequence_ceiling(bench.truth, bench.cohort, rows=bench.found.rows, n_history=n_history - 1)
