@@ -1,4 +1,4 @@
-"""Behaviour features of a history: recency, frequency, monetary value, and what the events are made of.
+"""Behaviour features of a history: recency, frequency, monetary value (RFM), and the mix of actions.
 
 Letters: N customers.
 """
@@ -12,14 +12,14 @@ from crm_models.core.schema import ACTION
 from crm_models.data.cohort import Cohort, Moment, moment_days
 
 MAX_COUNTED_ACTIONS = 24
-"""Vocabularies up to this size get one share and one mean value per action as behaviour features."""
+"""Largest vocabulary for which each action has a share and a mean value as behaviour features."""
 
 NUMBER_OF = "count: "
-"""How features are called that runs of earlier versions were trained with: an action's events, not its share of all."""
+"""Name prefix of features that only runs of earlier versions use: the count of an action instead of its share."""
 
 
 def moment_of_view(cohort: Cohort, as_of: Moment | None, now_days: float | None) -> float:
-    """The moment recency is measured from, in days: `now_days` if given, else `as_of`, else the last event."""
+    """Moment that recency is measured from, in days: `now_days` if given, else `as_of`, else the last event."""
     if now_days is not None:
         return now_days
     if as_of is not None:
@@ -30,9 +30,9 @@ def moment_of_view(cohort: Cohort, as_of: Moment | None, now_days: float | None)
 def behaviour_features(
     cohort: Cohort, as_of: Moment | None, now_days: float | None, actions: tuple[str, ...] | None = None
 ) -> dict[str, np.ndarray]:
-    """Behaviour features from the history: name to (N,) float64, NaN where the history does not tell.
+    """Behaviour features from the history: name to (N,) float64, NaN if the history is too short for it.
 
-    Recency, frequency and monetary value, which the paper asks for next, and what the events are made of.
+    RFM and the mix of actions; the paper names such features only under Future Directions (see `ChurnTransformer`).
     """
     names = list(cohort.actions[ACTION]) if actions is None else list(actions)
     if not cohort.has_events and actions is None:
@@ -43,9 +43,9 @@ def behaviour_features(
     customer, when = customer[keep], when[keep]
     value = cohort.interactions["value"].to_numpy()[keep]
     count = np.bincount(customer, minlength=n).astype(np.float64)
-    some = count > 0
+    has_events = count > 0
     ends = np.cumsum(count).astype(np.int64)
-    first, last = _pick(when, ends - count.astype(np.int64), some), _pick(when, ends - 1, some)
+    first, last = _pick(when, ends - count.astype(np.int64), has_events), _pick(when, ends - 1, has_events)
     features = {
         "recency_days": now - last,
         "n_events": count,
@@ -65,9 +65,9 @@ def behaviour_features(
 
 
 def _by_action(cohort: Cohort, keep: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
-    """How much of the history each action is, and the mean of its values; how often it occurs, for earlier runs.
+    """Share and mean value of each action in the history, and its count, for runs of earlier versions.
 
-    The share, because how many events there are is a feature of its own, and a quotient is hard to learn from labels.
+    Shares, because the number of events is a separate feature and a ratio is hard to learn from labels.
     """
     n = cohort.n_customers
     code = pd.Index(names, dtype="str").get_indexer(pd.Index(cohort.actions[ACTION]))[cohort.event_actions[keep]]

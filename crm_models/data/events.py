@@ -1,4 +1,4 @@
-"""Histories as arrays: all events in one stretch, and batches of them padded to equal length.
+"""Histories as arrays: all events in flat arrays, and batches padded to equal length.
 
 Letters: N customers, E events, B batch, T positions.
 """
@@ -17,8 +17,8 @@ from crm_models.data.cohort import Cohort, Moment
 class PaddedEvents:
     """A batch of histories, right-padded to the longest: event t of customer b at [b, t], PADDING after the last.
 
-    action (B, T) int64; gap (B, T) float32: log(1 + days since the event before); age (B, T) float32: log(1 + days from
-    the event to the moment looked from); value (B, T) float32 in [0, 1], NaN where none; length (B,) int64.
+    action (B, T) int64; gap (B, T) float32: log(1 + days since the previous event); age (B, T) float32: log(1 + days
+    from the event to `now_days`); value (B, T) float32 in [0, 1], NaN if missing; length (B,) int64.
     """
 
     action: np.ndarray
@@ -30,9 +30,9 @@ class PaddedEvents:
 
 @dataclass(frozen=True, kw_only=True)
 class Events:
-    """All events of N customers in one stretch: those of customer i lie at starts[i] to starts[i + 1].
+    """All events of N customers in flat arrays: those of customer i are at starts[i] to starts[i + 1].
 
-    action (E,) int32 ids 1..A; days (E,) float64; value (E,) float32 in [0, 1], NaN where none.
+    action (E,) int32 ids 1..A; days (E,) float64; value (E,) float32 in [0, 1], NaN if missing.
     """
 
     starts: np.ndarray
@@ -41,7 +41,7 @@ class Events:
     value: np.ndarray
 
     def padded(self, rows: np.ndarray, stops: np.ndarray, length: int, now_days: float) -> PaddedEvents:
-        """The last `length` events before position `stops[b]` (events from the start) of each customer rows[b]."""
+        """The last `length` events before position stops[b] of the history of each customer rows[b]."""
         stops = np.minimum(stops, self.starts[rows + 1] - self.starts[rows])
         n_events = np.minimum(stops, length)
         width = max(int(n_events.max(initial=0)), 1)
@@ -55,7 +55,7 @@ class Events:
                 action=blank.astype(np.int64), gap=blank, age=blank, value=blank * np.nan, length=n_events
             )
         when = self.days[at]
-        # The first event of a window keeps its gap to the event before the window; the very first event has none.
+        # The first event of a window keeps its gap to the event before the window; the first event of all has no gap.
         before = self.days[np.maximum(at - 1, 0)]
         has_before = real & (at > self.starts[rows][:, None])
         return PaddedEvents(
@@ -68,5 +68,5 @@ class Events:
 
 
 def history_counts(cohort: Cohort, as_of: Moment | None) -> np.ndarray:
-    """(N,) events of each customer strictly before `as_of`; None: all of them."""
+    """(N,) number of events of each customer strictly before `as_of`; None: all events."""
     return np.bincount(cohort.event_customers[cohort.is_history(as_of)], minlength=cohort.n_customers).astype(np.int64)

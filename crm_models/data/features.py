@@ -1,7 +1,7 @@
-"""Cohort to arrays: vocabulary, min-max scaling and level codes.
+"""Feature encoding: action vocabulary, min-max scaling and category codes.
 
-A `FeatureEncoder` is fitted on training customers only and travels with the run as JSON; `encode` turns any cohort with
-the same columns, whole or one part of a stream, into arrays. Letters: N customers, E events, B batch, T positions.
+A `FeatureEncoder` is fitted on training customers only and saved with the run as JSON; `encode` turns any cohort with
+the same columns, whole or in parts, into arrays. Letters: N customers, E events, A actions.
 """
 
 from __future__ import annotations
@@ -21,19 +21,22 @@ from crm_models.data.events import Events
 MISSING_LEVEL = 0
 OTHER_LEVEL = 1
 FIRST_LEVEL = 2
-"""Codes of a categorical feature: blank, a level not seen (often enough) in training, then the known levels."""
+"""Codes of a categorical feature: missing, a level rare or unseen in training, then the known levels."""
 
 MAX_LEVELS = 64
 
 MAX_SUCCESSORS = 64
-"""Follow-ups of an action that are remembered, the most frequent ones."""
+"""Successors stored per action, the most frequent ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NumericFeature:
-    """A number and how it is scaled: min-max to [0, 1] (Paper, Preprocessing), both from the training split.
+    """Numeric feature with its min-max scaling to [0, 1] (Paper, Data Preprocessing), fitted on the training split.
 
     edges: increasing quantiles of the scaled training values, from 0 to 1, for piecewise-linear embeddings.
+
+    DIFF from paper, Data Preprocessing and Feature Engineering: the paper names no missing values; they stay missing
+    (NaN) and get their own embedding, because that a value is missing can itself be informative.
     """
 
     name: str
@@ -42,24 +45,28 @@ class NumericFeature:
     edges: tuple[float, ...]
 
     def scale(self, values: np.ndarray) -> np.ndarray:
-        """Values as float32 in [0, 1]; beyond the training range they count as its ends; NaN stays NaN."""
+        """Values as float32, clipped to [0, 1]; NaN stays NaN."""
         return np.clip((values - self.minimum) / (self.maximum - self.minimum), 0.0, 1.0).astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CategoricalFeature:
-    """A text or yes/no column with the levels that training customers have, most frequent first."""
+    """Text or yes/no feature with its levels among training customers, most frequent first.
+
+    DIFF from paper, Data Preprocessing and Feature Engineering: the paper does not say how text is encoded; the
+    MAX_LEVELS most frequent levels have a code each, all others share one, so that unseen levels can be scored.
+    """
 
     name: str
     levels: tuple[str, ...]
 
     @property
     def n_codes(self) -> int:
-        """Distinct codes: missing, other, and one per level."""
+        """Number of codes: missing, other, and one per level."""
         return FIRST_LEVEL + len(self.levels)
 
     def encode(self, column: pd.Series) -> np.ndarray:
-        """(N,) int64 level codes."""
+        """(N,) int64 category codes."""
         known = pd.Index(self.levels, dtype="str").get_indexer(pd.Index(_text(column)))
         codes = np.where(known >= 0, known + FIRST_LEVEL, OTHER_LEVEL)
         codes[column.isna().to_numpy()] = MISSING_LEVEL
@@ -68,10 +75,11 @@ class CategoricalFeature:
 
 @dataclass(frozen=True, kw_only=True)
 class CohortArrays:
-    """What the models read of N customers, seen from one moment.
+    """Model inputs of N customers at one moment.
 
-    numeric (N, F) and behaviour (N, G): float32 in [0, 1], NaN where missing. categorical (N, C): int64 level codes.
-    n_history (N,): events before the moment; `events` holds later ones too, as targets for the sequence model.
+    numeric (N, F) and behaviour (N, G): float32 in [0, 1], NaN where missing. categorical (N, C): int64 category codes.
+    n_history (N,): events before the moment; `events` also holds later ones, as targets of the sequence model.
+    now_days: the moment in days, from which recency is measured.
     """
 
     customer_id: np.ndarray
@@ -88,12 +96,12 @@ class CohortArrays:
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureEncoder:
-    """How a cohort becomes arrays. Fitted once, on training customers; the same for training, scoring and planning.
+    """Turns a cohort into arrays. Fitted once, on training customers, and used for training, scoring and planning.
 
     actions: names in the order of their ids 1..A. action_features: (A + 1, K) numbers in [0, 1], row 0 for padding,
     with action_feature_names (K,). kinds: (A,) engagement or retention. repeatable: (A,) whether an action may be
-    proposed again. action_counts: (A,) how often each occurs among the customers fitted on; action_pairs: (id, id that
-    came right after it, times), by falling times, at most MAX_SUCCESSORS per id. Both are empty where not recorded.
+    proposed again. action_counts: (A,) occurrences of each action among training customers; action_pairs: (id, id of
+    the next action, count), by falling count, at most MAX_SUCCESSORS per id. Both are empty in runs that lack them.
     """
 
     actions: tuple[str, ...]
@@ -111,22 +119,22 @@ class FeatureEncoder:
 
     @property
     def n_actions(self) -> int:
-        """A: the size of the vocabulary, padding not counted."""
+        """A: size of the vocabulary without padding."""
         return len(self.actions)
 
     @classmethod
     def fit(cls, cohort: Cohort, rows: np.ndarray, as_of: Moment | None, n_bins: int = 16) -> FeatureEncoder:
-        """Vocabulary, scales and counts from the customers `rows`.
+        """An encoder with vocabulary, scales and counts from the customers `rows`.
 
-        Every scale, the range of values among them, comes from their events before `as_of` (None: all events). Counts
-        of actions and pairs come from all their events, which are the targets of the sequence model. The vocabulary is
-        the cohort's table of actions: an action that no training customer had still has an id.
+        All scales, also that of event values, are fitted on their events before `as_of` (None: all events). Counts of
+        actions and pairs include all their events, since these are the targets of the sequence model. The vocabulary is
+        the cohort's table of actions, so an action without any training event still has an id.
         """
         customers = cohort.customers.iloc[rows]
         numeric, categorical = [], []
         for name in cohort.feature_columns:
             column = customers[name]
-            if _is_number(column):
+            if _is_numeric(column):
                 numeric.append(_fit_numeric(name, _numbers(column), n_bins))
             else:
                 categorical.append(_fit_categorical(name, column))
@@ -153,30 +161,31 @@ class FeatureEncoder:
         )
 
     def encode(self, cohort: Cohort, as_of: Moment | None = None, now_days: float | None = None) -> CohortArrays:
-        """The cohort as seen at `as_of`: history strictly before it; None: everything known is history.
+        """Arrays of the cohort at `as_of`: history is strictly before it; None: all events are history.
 
-        now_days: the moment recency is measured from; by default `as_of`, or the last event of the cohort. A part of a
-        stream must be given the whole cohort's. Raises `DataError` where a column of the training cohort is missing.
+        now_days: moment that recency is measured from; by default `as_of`, or else the last event of the cohort. For a
+        part of a cohort, pass that of the whole cohort. Raises `DataError` if a column of the training cohort is
+        missing.
         """
         for name in [*(f.name for f in self.numeric), *(f.name for f in self.categorical)]:
             if name not in cohort.customers:
                 raise DataError(f"customers need the column {name!r}, which the run was trained on; found none")
         now = moment_of_view(cohort, as_of, now_days)
         events, n_history = self._events(cohort, as_of)
-        known = behaviour_features(cohort, as_of, now, self.actions)
+        behaviour = behaviour_features(cohort, as_of, now, self.actions)
         n = cohort.n_customers
         return CohortArrays(
             customer_id=cohort.customers[CUSTOMER_ID].to_numpy(dtype=object),
             numeric=_stack([f.scale(_numbers(cohort.customers[f.name])) for f in self.numeric], n, np.float32),
             categorical=_stack([f.encode(cohort.customers[f.name]) for f in self.categorical], n, np.int64),
-            behaviour=_stack([f.scale(known[f.name]) for f in self.behaviour], n, np.float32),
+            behaviour=_stack([f.scale(behaviour[f.name]) for f in self.behaviour], n, np.float32),
             events=events,
             n_history=n_history,
             now_days=now,
         )
 
     def _events(self, cohort: Cohort, as_of: Moment | None) -> tuple[Events, np.ndarray]:
-        """Events with this encoder's action ids; actions it does not know are left out."""
+        """Events with this encoder's action ids, without unknown actions; and n_history (N,)."""
         ids = pd.Index(self.actions, dtype="str").get_indexer(pd.Index(cohort.actions[ACTION])) + 1
         action = ids[cohort.event_actions].astype(np.int32) if cohort.has_events else np.zeros(0, np.int32)
         known = action > 0
@@ -192,18 +201,18 @@ class FeatureEncoder:
         return events, n_history.astype(np.int64)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; `from_dict` is the inverse."""
+        """Plain values for JSON; the inverse of `from_dict`."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, given: dict[str, Any]) -> FeatureEncoder:
-        """The encoder that `to_dict` wrote."""
+        """An encoder from the values of `to_dict`."""
         return cls(
             **{k: tuple(given[k]) for k in ("actions", "action_labels", "kinds", "repeatable", "action_feature_names")},
             value_range=(given["value_range"][0], given["value_range"][1]),
             action_features=tuple(tuple(row) for row in given["action_features"]),
-            numeric=_numbers_from(given["numeric"]),
-            behaviour=_numbers_from(given["behaviour"]),
+            numeric=_numeric_from(given["numeric"]),
+            behaviour=_numeric_from(given["behaviour"]),
             action_counts=tuple(given.get("action_counts", ())),
             action_pairs=_pairs_from(given.get("action_pairs", ()), len(given["actions"])),
             categorical=tuple(
@@ -212,20 +221,20 @@ class FeatureEncoder:
         )
 
 
-def _numbers_from(given: list[dict[str, Any]]) -> tuple[NumericFeature, ...]:
-    return tuple(NumericFeature(**(f | {"edges": tuple(f["edges"])})) for f in given)
+def _numeric_from(values: list[dict[str, Any]]) -> tuple[NumericFeature, ...]:
+    return tuple(NumericFeature(**(f | {"edges": tuple(f["edges"])})) for f in values)
 
 
-def _pairs_from(given: list[list[int]], n_actions: int) -> tuple[tuple[int, int, int], ...]:
-    """What `_action_pairs` counted. `ValueError` where an id is none of the vocabulary."""
-    pairs = tuple((int(before), int(after), int(times)) for before, after, times in given)
+def _pairs_from(values: list[list[int]], n_actions: int) -> tuple[tuple[int, int, int], ...]:
+    """Action pairs from JSON. Raises `ValueError` if an id is not in the vocabulary."""
+    pairs = tuple((int(before), int(after), int(times)) for before, after, times in values)
     if any(not (1 <= before <= n_actions and 1 <= after <= n_actions and times > 0) for before, after, times in pairs):
-        raise ValueError("action_pairs holds an id outside of the vocabulary")
+        raise ValueError("action_pairs holds an id outside the vocabulary")
     return pairs
 
 
 def _fit_numeric(name: str, values: np.ndarray, n_bins: int) -> NumericFeature | None:
-    """The scale of a number, or None where training customers do not differ in it."""
+    """A fitted numeric feature, or None if it is constant among training customers."""
     finite = values[np.isfinite(values)]
     if len(finite) == 0 or finite.min() == finite.max():
         return None
@@ -235,29 +244,29 @@ def _fit_numeric(name: str, values: np.ndarray, n_bins: int) -> NumericFeature |
 
 
 def _fit_categorical(name: str, column: pd.Series) -> CategoricalFeature | None:
-    """The levels of a text column, or None where it is constant or names each customer (an id, an address)."""
+    """A fitted categorical feature, or None if it is constant or nearly unique per customer (an id, an address)."""
     counts = _text(column.dropna()).value_counts()
     filled = int(counts.sum())
     if len(counts) == 0 or (len(counts) == 1 and filled == len(column)):
         return None
     if len(counts) > MAX_LEVELS and len(counts) > 0.5 * filled:
         return None
-    # Ties in frequency are broken by name, so that the order of customers decides nothing.
+    # Ties in frequency are broken by name, so that the result does not depend on the order of customers.
     ranked = sorted(counts.items(), key=lambda level: (-level[1], str(level[0])))
     return CategoricalFeature(name=name, levels=tuple(str(level) for level, _ in ranked[:MAX_LEVELS]))
 
 
 def _action_features(cohort: Cohort) -> tuple[tuple[str, ...], tuple[tuple[float, ...], ...]]:
-    """Names and (A + 1, K) values of the action features: numbers min-max scaled, text one column per level.
+    """Names and (A + 1, K) values of the action features: numbers min-max scaled, text one-hot encoded.
 
-    Text with `|` counts as several levels at once (genres). The table of actions is known before any customer is, so
-    its own minimum and maximum are no leak.
+    Text with `|` has several levels at once (genres). The table of actions is known before any customer is, so scaling
+    by its minimum and maximum leaks nothing.
     """
     names, columns = [], []
     table = cohort.actions.drop(columns=[ACTION, LABEL, REPEATABLE])
     for name in table.columns:
         column = table[name]
-        if _is_number(column):
+        if _is_numeric(column):
             feature = _fit_numeric(str(name), _numbers(column), 2)
             if feature is not None:
                 names.append(str(name))
@@ -275,7 +284,7 @@ def _action_features(cohort: Cohort) -> tuple[tuple[str, ...], tuple[tuple[float
 
 
 def _action_pairs(cohort: Cohort, training_events: np.ndarray) -> tuple[tuple[int, int, int], ...]:
-    """What came right after what, and how often, among the events marked; ties go to the lower id."""
+    """(id, id of the next action, count) of successive actions among the marked events; ties by lower id."""
     action, customer = cohort.event_actions[training_events].astype(np.int64), cohort.event_customers[training_events]
     n_actions, same = len(cohort.actions), np.diff(customer) == 0
     pairs, times = np.unique(action[:-1][same] * n_actions + action[1:][same], return_counts=True)
@@ -287,13 +296,13 @@ def _action_pairs(cohort: Cohort, training_events: np.ndarray) -> tuple[tuple[in
     return tuple(zip((before[kept] + 1).tolist(), (after[kept] + 1).tolist(), times[kept].tolist(), strict=True))
 
 
-def _is_number(column: pd.Series) -> bool:
+def _is_numeric(column: pd.Series) -> bool:
     dated = pd.api.types.is_datetime64_any_dtype(column)
     return dated or (pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column))
 
 
 def _numbers(column: pd.Series) -> np.ndarray:
-    """(N,) float64; dates in days, infinities and blanks as NaN."""
+    """(N,) float64; dates in days, infinite and missing values as NaN."""
     if pd.api.types.is_datetime64_any_dtype(column):
         values = days(column)
         values[column.isna().to_numpy()] = np.nan

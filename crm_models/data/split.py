@@ -13,7 +13,7 @@ from crm_models.data.events import Events
 
 
 def history(cohort: Cohort, as_of: Moment | None) -> Cohort:
-    """The cohort as it was known before `as_of` (strictly); None: all of it."""
+    """The cohort with its events strictly before `as_of`; None: with all events."""
     if as_of is None or not cohort.has_events:
         return cohort
     return replace(cohort, interactions=cohort.interactions[cohort.is_history(as_of)].reset_index(drop=True))
@@ -21,9 +21,9 @@ def history(cohort: Cohort, as_of: Moment | None) -> Cohort:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcomes:
-    """Where history ends and outcome begins, for scoring a sequence model.
+    """Boundary between history and outcome of each customer, for scoring a sequence model.
 
-    rows: (M,) rows of customers that can be scored (a history of at least one event, an outcome of at least one).
+    rows: (M,) rows of the customers that can be scored (at least one event in the history and one in the outcome).
     n_history: (M,) events in the history. n_outcome: (M,) events in the outcome, 1 to 3.
     """
 
@@ -32,12 +32,16 @@ class Outcomes:
     n_outcome: np.ndarray
 
     def take(self, at: np.ndarray) -> Outcomes:
-        """Some of the outcomes, in the order given; at: places, or a mark for each."""
+        """Some of the outcomes, in the order given; at: positions, or a boolean mask."""
         return Outcomes(rows=self.rows[at], n_history=self.n_history[at], n_outcome=self.n_outcome[at])
 
 
 def outcomes(cohort: Cohort) -> Outcomes:
-    """The next three events after `as_of`; without one, the last three events of customers who have four or more."""
+    """The next three events from `as_of` on; without `as_of`, the last three events of customers with four or more.
+
+    DIFF from paper, Datasets: five ratings and then three target actions for everyone; a real history has any length,
+    so a cut-off date separates history from outcome, and outcomes may be shorter than three steps.
+    """
     starts = cohort.starts
     total = np.diff(starts)
     if cohort.as_of is None:
@@ -51,7 +55,7 @@ def outcomes(cohort: Cohort) -> Outcomes:
 
 
 def true_steps(events: Events, outcomes: Outcomes) -> np.ndarray:
-    """(M, 3) action ids of the first three events after each history, 0 where there are fewer."""
+    """(M, 3) action ids of the first three events after each history, 0 if there are fewer."""
     place = np.arange(N_STEPS)
     is_real = place < outcomes.n_outcome[:, None]
     first = events.starts[outcomes.rows] + outcomes.n_history
@@ -60,13 +64,13 @@ def true_steps(events: Events, outcomes: Outcomes) -> np.ndarray:
 
 
 def planning_moment(cohort: Cohort) -> Moment | None:
-    """The moment plans are made at: `as_of` where the outcome is only simulated, else after everything known (None)."""
+    """Moment that plans are made at: `as_of` if the outcome is simulated, else None, after all known events."""
     return cohort.as_of if cohort.outcome == "simulated" else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Rows of `customers` for fitting, for choosing (early stopping, calibration), and for the final scores only."""
+    """Rows of `customers` for training, for validation (early stopping, calibration), and for the final scores."""
 
     train: np.ndarray
     valid: np.ndarray
@@ -74,15 +78,20 @@ class Split:
 
 
 def split_customers(cohort: Cohort, *, seed: int, test_share: float = 0.2, valid_share: float = 0.15) -> Split:
-    """Cut the customers into train, valid and test, each churn class by the same shares.
+    """Split the customers into train, valid and test, stratified by churn label.
 
-    Membership hangs on the customer's id and the seed, not on the order of rows: shuffling a cohort changes no split.
-    valid_share is of all customers; 0 leaves `valid` empty (the paper's own 80/20).
+    The split depends on customer ids and the seed, but not on the order of rows. valid_share is a share of all
+    customers; with 0, `valid` is empty (80/20, which the paper's accuracy of 1/60 implies: 20 test users x 3 steps).
+
+    DIFF from paper, Experimental Setup: a validation split for early stopping and calibration, because the training
+    loss does not show overfitting; the paper has none, as has `paper`.
+    DIFF from paper, Experimental Setup: stratified by label, so that small test splits have the cohort's churn rate,
+    and hashed by id, so that a reordered cohort has the same split; the paper does not say how it splits.
     """
     ids, labels = cohort.customers[CUSTOMER_ID], cohort.customers[CHURNED]
     draw = pd.util.hash_array(ids.to_numpy(dtype=object), hash_key=f"split{seed:011d}"[-16:], categorize=False)
     groups = labels.astype("Int8").fillna(-1).to_numpy()
-    # One list of all customers: classes one after the other, each in hashed order; every k-th of it goes to the test.
+    # All customers in one list, class by class, in hashed order within a class; every k-th one is a test customer.
     order = np.lexsort((draw, groups))
     place = np.arange(len(order))
     is_test = _every(place, test_share)
@@ -92,5 +101,5 @@ def split_customers(cohort: Cohort, *, seed: int, test_share: float = 0.2, valid
 
 
 def _every(place: np.ndarray, share: float) -> np.ndarray:
-    """Marks round(share * n) of n places, spread evenly: where the running share passes the next whole number."""
+    """Mask of round(share * n) of n evenly spaced places: those where the running share passes a whole number."""
     return np.floor((place + 1) * share + 0.5) > np.floor(place * share + 0.5)

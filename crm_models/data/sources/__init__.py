@@ -1,7 +1,7 @@
-"""Where cohorts come from.
+"""Sources of cohorts: generated ones, and importers of files.
 
-A new importer is a module here that ends with `IMPORTER = Importer(...)`, and its name in `FORMS`; the command line and
-the upload page read both from here.
+To add an importer, write a module here that ends with `IMPORTER = Importer(...)` and add its name to `FORMS`; the
+command line and the upload page read both.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ FORMS = (
     "starbucks",
     "retail",
 )
-"""Known forms of files, each the name of its module."""
+"""Known file formats; each is the name of its module."""
 
 
 def importer_of(form: str) -> Importer:
-    """The importer of a form; its module is loaded only now. `ConfigError` where the form is unknown."""
+    """The importer of a format, loaded on demand. Raises `ConfigError` if the format is unknown."""
     if form not in FORMS:
         raise ConfigError(f"form must be one of {', '.join(FORMS)}; found {form!r}")
     importer: Importer = import_module(f"crm_models.data.sources.{form}").IMPORTER
@@ -37,9 +37,9 @@ def importer_of(form: str) -> Importer:
 
 
 def import_cohort(form: str, sources: Sequence[Path], **options: Any) -> Cohort:
-    """A cohort from files of a known form; a zip of several files counts as the folder it holds.
+    """A cohort from files of a known format; a zip of several files is read like a folder.
 
-    `ConfigError` for an unknown form, or an option that the form does not have.
+    Raises `ConfigError` for an unknown format or option, and `DataError` if there are no files.
     """
     from crm_models.data.sources.archives import unpacked
 
