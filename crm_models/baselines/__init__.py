@@ -1,1 +1,1 @@
-"""Simple methods that need no training by gradient."""
+"""Baselines: simple models to compare the Transformers with."""

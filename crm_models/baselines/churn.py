@@ -1,7 +1,7 @@
-"""Churn baselines: the majority, recency alone, and logistic regression.
+"""Churn baselines: majority, recency alone, and logistic regression on all features.
 
-They answer in the same records as the Churn Transformer, so the same code scores them. They are fitted on training and
-validation customers together, because they need no early stopping; test customers are never looked at.
+They return the same records as the Churn Transformer and are scored by the same code. They are fitted on training and
+validation customers together, because they need no early stopping, and never on test customers.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from crm_models.data.features import CohortArrays, FeatureEncoder
 from crm_models.data.split import Split
 
 LOGISTIC_ROWS = 200_000
-"""Customers that logistic regression is fitted on at most: plenty for some hundred coefficients."""
+"""Most customers that logistic regression is fitted on: plenty for some hundred coefficients."""
 
 
 def churn_baselines(
     arrays: CohortArrays, labels: np.ndarray, split: Split, encoder: FeatureEncoder
 ) -> dict[str, ChurnPredictions]:
-    """All churn baselines, for the labelled customers of the test split; `recency` only where there are events."""
-    made = {"majority": majority(arrays, labels, split)}
+    """All churn baselines by name, for the labelled test customers; `recency` only if there are events."""
+    baselines = {"majority": majority(arrays, labels, split)}
     names = [feature.name for feature in encoder.behaviour]
     if "recency_days" in names:
         column = arrays.behaviour[:, [names.index("recency_days")]]
-        made["recency"] = _regression(arrays, labels, split, column, None)
-    return made | {"logistic": logistic(arrays, labels, split, encoder)}
+        baselines["recency"] = _regression(arrays, labels, split, column, None)
+    return baselines | {"logistic": logistic(arrays, labels, split, encoder)}
 
 
 def majority(arrays: CohortArrays, labels: np.ndarray, split: Split) -> ChurnPredictions:
-    """The churn rate of the customers fitted on, for everybody."""
+    """The churn rate of the training and validation customers, as everyone's churn probability."""
     fitted, test = _labelled(labels, split)
     return _churn(arrays, labels, test, np.full(len(test), labels[fitted].mean()))
 
 
 def logistic(arrays: CohortArrays, labels: np.ndarray, split: Split, encoder: FeatureEncoder) -> ChurnPredictions:
-    """Logistic regression on profile and behaviour features: one-hot levels, medians and a mark for what is missing."""
+    """Logistic regression on profile and behaviour features: one-hot levels, median imputation, missing indicators."""
     numbers = np.concatenate([arrays.numeric, arrays.behaviour], axis=1)
     return _regression(arrays, labels, split, numbers, encoder)
 
@@ -47,7 +47,7 @@ def logistic(arrays: CohortArrays, labels: np.ndarray, split: Split, encoder: Fe
 def _regression(
     arrays: CohortArrays, labels: np.ndarray, split: Split, numbers: np.ndarray, encoder: FeatureEncoder | None
 ) -> ChurnPredictions:
-    """Logistic regression on numbers (N, F), with the categorical features where their encoder is given."""
+    """Logistic regression on numbers (N, F), and on the categorical features of `encoder` unless it is None."""
     fitted, test = _labelled(labels, split)
     if len(np.unique(labels[fitted])) < 2:
         return majority(arrays, labels, split)
@@ -69,7 +69,7 @@ def _regression(
 
 
 def _labelled(labels: np.ndarray, split: Split) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to fit on (training and validation) and to score (test), as far as their label is known."""
+    """Rows with a known label to fit on (training and validation), and to score (test)."""
     fitted = np.sort(np.concatenate([split.train, split.valid]))
     return fitted[~np.isnan(labels[fitted])], split.test[~np.isnan(labels[split.test])]
 

@@ -1,6 +1,6 @@
-"""What follows an action, or two: transition tables with back-off, their most probable plans, their rankings.
+"""Markov chains of order 1 and 2 with back-off: transition probabilities, most probable plans, rankings.
 
-Actions are places 0 to A - 1 here (id - 1). Letters: A actions, P pairs of successive actions, M questions.
+Actions are indices 0 to A - 1 here (id - 1). Letters: A actions, P pairs of successive actions, M queries.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from scipy import sparse
 from crm_models.core.schema import N_STEPS
 
 BACK_OFF = (0.5, 2.0, 8.0, 32.0, 128.0, 512.0, 2048.0)
-"""Weights that a table may give to the simpler rule behind it, in events."""
+"""Candidate weights of the lower-order model that a table backs off to, in events."""
 
 CELLS = 8_000_000
-"""Entries of the table looked at together: bounds memory, whatever the number of questions."""
+"""Most table entries in memory at once, however many queries there are."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """Every action and the one right after it. Each (P,).
+    """Pairs of successive actions `last` and `following`; all arrays are (P,).
 
-    last and following: places. before: place of the action before `last`, -1 where there is none. held: marks the
-    pairs of the customers that choose the back-off weights.
+    before: the action before `last`, -1 if there is none. held: whether the pair is held back to choose the back-off
+    weights.
     """
 
     last: np.ndarray
@@ -35,9 +35,9 @@ class Pairs:
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
-    """The last action decides: p(b after a) = (times b followed a + weight * popular[b]) / (times any did + weight).
+    """Markov chain of order 1: p(b | a) = (count(a, b) + weight * popular[b]) / (count(a) + weight).
 
-    follows: sparse (A, A) counts, sorted. popular: (A,) probabilities. Nothing here is ever as large as A x A.
+    follows: sparse (A, A) counts, sorted. popular: (A,) probabilities. Only `dense` makes an array of A x A.
     """
 
     follows: sparse.csr_array
@@ -46,7 +46,7 @@ class Chain:
 
     @classmethod
     def fit(cls, pairs: Pairs, popular: np.ndarray) -> Chain:
-        """The table over all pairs, with the back-off weight that does best for customers held back."""
+        """A chain counted on all pairs, with the back-off weight of lowest loss on the held-back pairs."""
         n = len(popular)
         weight = _best_weight(pairs.last, pairs.following, popular[pairs.following], pairs.held, (n, n))
         return cls(follows=_table(pairs.last, pairs.following, (n, n)), popular=popular, weight=weight)
@@ -56,14 +56,11 @@ class Chain:
         return (_looked_up(self.follows, last, action) + self.weight * self.popular[action]) / self._total()[last]
 
     def dense(self) -> np.ndarray:
-        """(A, A) probabilities; for small vocabularies."""
+        """(A, A) probabilities, for small vocabularies."""
         return (self.follows.toarray() + self.weight * self.popular) / self._total()[:, None]
 
     def plans(self) -> tuple[np.ndarray, np.ndarray]:
-        """(A, 3) the most probable three steps after each action, and (A,) their probability.
-
-        From the last step to the first (Viterbi): the best end depends on the action before it alone.
-        """
+        """(A, 3) most probable three steps after each action, and (A,) their probability, by the Viterbi algorithm."""
         worth, choices = np.ones(len(self.popular)), []
         for _ in range(N_STEPS):
             worth, choice = self._best_next(worth)
@@ -73,66 +70,65 @@ class Chain:
         return np.stack([first, second, choices[0][second]], axis=1), worth
 
     def ranks(self, last: np.ndarray, action: np.ndarray) -> np.ndarray:
-        """(M,) place of `action` among all actions after `last`: higher probability first, then lower id.
+        """(M,) rank of `action` among all actions after `last`: higher probability first, then lower id.
 
-        The place by popularity alone, corrected for the actions that have been seen after `last`. Every distinct
-        question is asked once.
+        Computed as the rank by popularity, corrected for the actions seen after `last`; once per distinct query.
         """
         n_actions = len(self.popular)
-        questions, back = np.unique(last * n_actions + action, return_inverse=True)
+        queries, back = np.unique(last * n_actions + action, return_inverse=True)
         alone = self.weight * self.popular
-        # Complex numbers sort by their real part, then the imaginary one: higher score first, then lower id.
-        ladder = np.sort(-alone + 1j * np.arange(n_actions))
-        found = np.empty(len(questions), np.int64)
+        # Complex numbers sort by real part, then imaginary part: higher score first, then lower id.
+        sorted_keys = np.sort(-alone + 1j * np.arange(n_actions))
+        ranks = np.empty(len(queries), np.int64)
         size = max(1, CELLS // int(np.diff(self.follows.indptr).max(initial=1)))
-        for k in range(0, len(questions), size):
-            a, b = np.divmod(questions[k : k + size], n_actions)
-            own = _looked_up(self.follows, a, b) + alone[b]
+        for k in range(0, len(queries), size):
+            a, b = np.divmod(queries[k : k + size], n_actions)
+            score = _looked_up(self.follows, a, b) + alone[b]
             rows = self.follows[a]
-            asked, other = np.repeat(np.arange(len(a)), np.diff(rows.indptr)), rows.indices
+            query, other = np.repeat(np.arange(len(a)), np.diff(rows.indptr)), rows.indices
 
-            def stand_before(score: np.ndarray, own: np.ndarray, low_id: np.ndarray) -> np.ndarray:
-                return ((score > own) | ((score == own) & low_id)).astype(np.int64)
+            def ranks_before(theirs: np.ndarray, ours: np.ndarray, low_id: np.ndarray) -> np.ndarray:
+                return ((theirs > ours) | ((theirs == ours) & low_id)).astype(np.int64)
 
-            low_id = other < b[asked]
-            moved = stand_before(rows.data + alone[other], own[asked], low_id)
-            moved -= stand_before(alone[other], own[asked], low_id)
-            shift = np.bincount(asked, weights=moved, minlength=len(a)).astype(np.int64)
-            found[k : k + size] = np.searchsorted(ladder, -own + 1j * b) + shift
-        return found[back.ravel()]
+            low_id = other < b[query]
+            moved = ranks_before(rows.data + alone[other], score[query], low_id)
+            moved -= ranks_before(alone[other], score[query], low_id)
+            shift = np.bincount(query, weights=moved, minlength=len(a)).astype(np.int64)
+            ranks[k : k + size] = np.searchsorted(sorted_keys, -score + 1j * b) + shift
+        return ranks[back.ravel()]
 
     def _total(self) -> np.ndarray:
         return _row_sums(self.follows) + self.weight
 
     def _best_next(self, worth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """For each action the largest p(b after it) * worth[b] over all b, and that b (the lowest among equals).
+        """For each action a, the maximum of p(b | a) * worth[b] over all b, and that b (the lowest on a tie).
 
-        What was never seen after an action scores by popularity alone, and the best of that is the same for every row:
-        where it was seen after all, its own entry is larger still.
+        Actions never seen after a score by popularity alone, so the best of them is the same for all a; if it was seen
+        after a, its entry in the table is even larger.
         """
         starts, other = self.follows.indptr, self.follows.indices
         alone = self.weight * self.popular * worth
         value, choice = np.full(len(worth), alone.max()), np.full(len(worth), alone.argmax())
-        some = np.flatnonzero(np.diff(starts))
-        if len(some):
+        nonempty = np.flatnonzero(np.diff(starts))
+        if len(nonempty):
             seen = self.follows.data * worth[other] + alone[other]
-            top = np.maximum.reduceat(seen, starts[some])
-            is_top = seen == np.repeat(top, np.diff(starts)[some])
-            at = np.minimum.reduceat(np.where(is_top, other, len(worth)), starts[some])
-            better = (top > value[some]) | ((top == value[some]) & (at < choice[some]))
-            value[some[better]], choice[some[better]] = top[better], at[better]
+            top = np.maximum.reduceat(seen, starts[nonempty])
+            is_top = seen == np.repeat(top, np.diff(starts)[nonempty])
+            at = np.minimum.reduceat(np.where(is_top, other, len(worth)), starts[nonempty])
+            better = (top > value[nonempty]) | ((top == value[nonempty]) & (at < choice[nonempty]))
+            value[nonempty[better]], choice[nonempty[better]] = top[better], at[better]
         return value / self._total(), choice
 
 
 @dataclass(frozen=True, kw_only=True)
 class LongChain:
-    """The last two actions decide. table: (A + 1, A, A) p of the next after [before, last]; [A]: nothing before."""
+    """Markov chain of order 2. table: (A + 1, A, A) p(next | before, last); table[A]: only one action so far."""
 
     table: np.ndarray
 
     @classmethod
     def fit(cls, pairs: Pairs, chain: Chain) -> LongChain:
-        """Counts of all triples, backing off to `chain`, by a weight chosen as there."""
+        """A chain counted on all triples, which backs off to `chain`, with a weight chosen in the same way."""
         n = len(chain.popular)
         known = pairs.before >= 0
         last, following, held = pairs.last[known], pairs.following[known], pairs.held[known]
@@ -148,7 +144,7 @@ class LongChain:
         return cls(table=np.concatenate([table, alone]))
 
     def plans(self) -> tuple[np.ndarray, np.ndarray]:
-        """(A + 1, A, 3) the most probable three steps after each two actions, and (A + 1, A) their probability."""
+        """(A + 1, A, 3) most probable three steps after each pair of actions, and (A + 1, A) their probability."""
         worth, choices = np.ones(self.table.shape[1:]), []
         for _ in range(N_STEPS):
             joint = self.table * worth[: self.table.shape[1]]
@@ -160,9 +156,10 @@ class LongChain:
 
 
 def leave_one_out_weight(context: np.ndarray, times: np.ndarray, simpler_p: np.ndarray) -> float:
-    """The back-off weight with the lowest loss over all events, each predicted from a table without itself.
+    """The back-off weight with the lowest leave-one-out loss: each event is predicted from all others.
 
-    context, times and simpler_p (the simpler rule's probability of the action): (P,), one entry per distinct pair.
+    context, times (count) and simpler_p (probability of the action in the lower-order model): (P,), one entry per
+    distinct pair.
     """
     if not len(context):
         return BACK_OFF[0]
@@ -172,7 +169,7 @@ def leave_one_out_weight(context: np.ndarray, times: np.ndarray, simpler_p: np.n
 
 
 def places(scores: np.ndarray) -> np.ndarray:
-    """(..., A) place of each action when the last axis is sorted: higher score first, then lower id."""
+    """(..., A) rank of each action along the last axis: higher score first, then lower id."""
     order = np.argsort(-scores, axis=-1, kind="stable")
     place = np.empty_like(order)
     np.put_along_axis(place, order, np.broadcast_to(np.arange(scores.shape[-1]), order.shape), axis=-1)
@@ -182,9 +179,10 @@ def places(scores: np.ndarray) -> np.ndarray:
 def _best_weight(
     context: np.ndarray, action: np.ndarray, simpler_p: np.ndarray, held: np.ndarray, shape: tuple[int, int]
 ) -> float:
-    """The back-off weight with the lowest loss over the held-back pairs, the table being counted on the others.
+    """The back-off weight with the lowest loss on the held-back pairs, with the table counted on the others.
 
-    context, action, simpler_p (the simpler rule's probability of the action) and held: (P,) each. shape: of the table.
+    context, action, simpler_p (probability of the action in the lower-order model) and held: (P,) each. shape: of the
+    table.
     """
     if not held.any() or held.all():
         return BACK_OFF[len(BACK_OFF) // 2]
@@ -195,7 +193,7 @@ def _best_weight(
 
 
 def _table(context: np.ndarray, action: np.ndarray, shape: tuple[int, int]) -> sparse.csr_array:
-    """How often each action came in each context."""
+    """Counts of each action in each context."""
     table = sparse.coo_array((np.ones(len(action)), (context, action)), shape=shape).tocsr()
     table.sort_indices()
     return table
@@ -206,5 +204,5 @@ def _row_sums(table: sparse.csr_array) -> np.ndarray:
 
 
 def _looked_up(table: sparse.csr_array, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """(M,) the counts at these places."""
+    """(M,) counts at these rows and columns."""
     return np.asarray(table[row, column]).ravel() if len(row) else np.zeros(0)

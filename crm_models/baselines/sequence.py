@@ -1,8 +1,8 @@
 """Sequence baselines: popularity, repeat-last, and Markov chains of order 1 and 2.
 
-They answer in the same records as the Sequence Transformer, so the same code scores them. They are fitted on training
-and validation customers together, because they need no early stopping; test customers are never looked at.
-Ties are broken everywhere by the higher score, then the lower action id, which is how the Transformers are ranked too.
+They return the same records as the Sequence Transformer and are scored by the same code. They are fitted on training
+and validation customers together, because they need no early stopping, and never on test customers. Actions are ranked
+by higher score, then by lower id, as for the Transformers.
 Letters: N customers, M scored customers, E events, A actions.
 """
 
@@ -20,17 +20,17 @@ from crm_models.data.features import CohortArrays, FeatureEncoder
 from crm_models.data.split import Outcomes, true_steps
 
 RECENT_SHARE = 0.2
-"""`recent` counts the latest fifth of all events fitted on."""
+"""Share of the events, the latest ones, that the baseline `recent` counts."""
 
 DENSE_ACTIONS = 100
-"""Up to so many actions `markov_2` looks at the last two (A^3 probabilities); beyond, pairs are too rare to count."""
+"""Largest vocabulary for `markov_2` (A^3 probabilities); with more actions, pairs are too rare to count."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """What the customers fitted on did.
+    """Counts over the customers that the baselines are fitted on.
 
-    popular and recent: (A,) probabilities, smoothed by one event in all. pairs: their successive actions.
+    popular and recent: (A,) probabilities, smoothed by one event in total. pairs: pairs of successive actions.
     """
 
     popular: np.ndarray
@@ -40,17 +40,17 @@ class Counts:
 
 def count(arrays: CohortArrays, rows: np.ndarray, n_actions: int) -> Counts:
     """Counts over all events of the customers `rows`."""
-    own = np.zeros(len(arrays), dtype=bool)
-    own[rows] = True
+    is_fitted = np.zeros(len(arrays), dtype=bool)
+    is_fitted[rows] = True
     events = arrays.events
     customer = np.repeat(np.arange(len(arrays)), np.diff(events.starts))
-    keep = own[customer]
+    keep = is_fitted[customer]
     action, days, customer = events.action[keep].astype(np.int64) - 1, events.days[keep], customer[keep]
     latest = days >= np.quantile(days, 1 - RECENT_SHARE) if len(days) else np.zeros(0, bool)
     last = np.flatnonzero(np.diff(customer) == 0)
     before = np.maximum(last - 1, 0)
     known = (last > 0) & (customer[before] == customer[last])
-    # Every fifth customer by id, not by row: shuffling a cohort changes nothing.
+    # A fifth of the customers, by hashed id, so that the order of rows changes nothing.
     held = pd.util.hash_array(arrays.customer_id.astype(object), categorize=False) % 5 == 0
     return Counts(
         popular=_smoothed(np.bincount(action, minlength=n_actions)),
@@ -67,28 +67,28 @@ def count(arrays: CohortArrays, rows: np.ndarray, n_actions: int) -> Counts:
 def sequence_baselines(
     fitted: CohortArrays, rows: np.ndarray, arrays: CohortArrays, found: Outcomes, encoder: FeatureEncoder
 ) -> dict[str, SequencePredictions]:
-    """All sequence baselines, fitted on the customers `rows` of `fitted`, for the outcomes `found` of `arrays`.
+    """All sequence baselines by name, fitted on the customers `rows` of `fitted`, for the outcomes `found` of `arrays`.
 
-    `popular`, `recent`, `repeat_last`, `markov` (the last action decides) and, for small vocabularies, `markov_2`.
+    `popular`, `recent`, `repeat_last`, `markov` (order 1) and, for small vocabularies, `markov_2` (order 2).
     """
     counts = count(fitted, rows, encoder.n_actions)
     chain = Chain.fit(counts.pairs, counts.popular)
-    made = {
-        "popular": _static(arrays, found, counts.popular),
-        "recent": _static(arrays, found, counts.recent),
+    baselines = {
+        "popular": _fixed(arrays, found, counts.popular),
+        "recent": _fixed(arrays, found, counts.recent),
         "repeat_last": _repeat_last(arrays, found, counts),
         "markov": _markov(arrays, found, chain),
     }
     if encoder.n_actions <= DENSE_ACTIONS:
-        made["markov_2"] = _markov_2(arrays, found, LongChain.fit(counts.pairs, chain))
-    return made
+        baselines["markov_2"] = _markov_2(arrays, found, LongChain.fit(counts.pairs, chain))
+    return baselines
 
 
 def popular(
     fitted: CohortArrays, rows: np.ndarray, arrays: CohortArrays, found: Outcomes, encoder: FeatureEncoder
 ) -> SequencePredictions:
-    """The most popular action of the customers fitted on, three times over."""
-    return _static(arrays, found, count(fitted, rows, encoder.n_actions).popular)
+    """The most popular action of the customers `rows` of `fitted`, at all three steps."""
+    return _fixed(arrays, found, count(fitted, rows, encoder.n_actions).popular)
 
 
 def last_actions(arrays: CohortArrays, found: Outcomes) -> np.ndarray:
@@ -96,59 +96,59 @@ def last_actions(arrays: CohortArrays, found: Outcomes) -> np.ndarray:
     return arrays.events.action[arrays.events.starts[found.rows] + found.n_history - 1].astype(np.int64)
 
 
-def _static(arrays: CohortArrays, found: Outcomes, p: np.ndarray) -> SequencePredictions:
-    """The same distribution for everybody and every step."""
+def _fixed(arrays: CohortArrays, found: Outcomes, p: np.ndarray) -> SequencePredictions:
+    """The same distribution for all customers and steps."""
     actual, m, best = true_steps(arrays.events, found) - 1, len(found.rows), int(p.argmax())
     plan, plan_p = np.full((m, N_STEPS), best + 1), np.full(m, p[best] ** N_STEPS)
-    return _answer(arrays, found, plan, plan_p, p[actual], places(p)[actual[:, 0]])
+    return _predictions(arrays, found, plan, plan_p, p[actual], places(p)[actual[:, 0]])
 
 
 def _repeat_last(arrays: CohortArrays, found: Outcomes, counts: Counts) -> SequencePredictions:
-    """The last action again, then the others by popularity; as probable as repeating was among the customers fitted on.
+    """The last action first, as probable as repeats are among fitted customers; then the others by popularity.
 
-    It plans and ranks by this rule even where repeating is rare, so its plan need not be its most probable one.
+    It plans and ranks in this order even if repeats are rare, so its plan need not be its most probable one.
     """
     pairs = counts.pairs
     share = ((pairs.last == pairs.following).sum() + 0.5) / (len(pairs.last) + 1)
-    line = _line(arrays, found)
-    last, first = line[:, 0], line[:, 1]
-    p = (1 - share) * counts.popular[line[:, 1:]] + share * (line[:, 1:] == line[:, :-1])
+    actions = _last_and_true(arrays, found)
+    last, first = actions[:, 0], actions[:, 1]
+    p = (1 - share) * counts.popular[actions[:, 1:]] + share * (actions[:, 1:] == actions[:, :-1])
     place = places(counts.popular)
     rank = np.where(first == last, 0, place[first] + (place[last] > place[first]))
     plan = np.repeat(last[:, None] + 1, N_STEPS, axis=1)
-    return _answer(arrays, found, plan, (share + (1 - share) * counts.popular[last]) ** N_STEPS, p, rank)
+    return _predictions(arrays, found, plan, (share + (1 - share) * counts.popular[last]) ** N_STEPS, p, rank)
 
 
 def _markov(arrays: CohortArrays, found: Outcomes, chain: Chain) -> SequencePredictions:
     """The most probable plan after the last action."""
-    line = _line(arrays, found)
-    last, first = line[:, 0], line[:, 1]
+    actions = _last_and_true(arrays, found)
+    last, first = actions[:, 0], actions[:, 1]
     plans, plan_p = chain.plans()
-    p = chain.p(line[:, :-1].ravel(), line[:, 1:].ravel()).reshape(-1, N_STEPS)
-    return _answer(arrays, found, plans[last] + 1, plan_p[last], p, chain.ranks(last, first))
+    p = chain.p(actions[:, :-1].ravel(), actions[:, 1:].ravel()).reshape(-1, N_STEPS)
+    return _predictions(arrays, found, plans[last] + 1, plan_p[last], p, chain.ranks(last, first))
 
 
 def _markov_2(arrays: CohortArrays, found: Outcomes, chain: LongChain) -> SequencePredictions:
     """The most probable plan after the last two actions."""
-    line, nothing = _line(arrays, found), chain.table.shape[1]
-    last, first = line[:, 0], line[:, 1]
+    actions, nothing = _last_and_true(arrays, found), chain.table.shape[1]
+    last, first = actions[:, 0], actions[:, 1]
     earlier = arrays.events.action[arrays.events.starts[found.rows] + np.maximum(found.n_history - 2, 0)] - 1
     before = np.where(found.n_history > 1, earlier, nothing).astype(np.int64)
     plans, plan_p = chain.plans()
-    p = chain.table[np.column_stack([before, line[:, :-2]]), line[:, :-1], line[:, 1:]]
+    p = chain.table[np.column_stack([before, actions[:, :-2]]), actions[:, :-1], actions[:, 1:]]
     rank = places(chain.table)[before, last, first]
-    return _answer(arrays, found, plans[before, last] + 1, plan_p[before, last], p, rank)
+    return _predictions(arrays, found, plans[before, last] + 1, plan_p[before, last], p, rank)
 
 
-def _line(arrays: CohortArrays, found: Outcomes) -> np.ndarray:
-    """(M, 4) places of the last action and of the true next three, -1 where there are fewer."""
+def _last_and_true(arrays: CohortArrays, found: Outcomes) -> np.ndarray:
+    """(M, 4) indices of the last action and of the true next three, -1 if there are fewer."""
     return np.column_stack([last_actions(arrays, found), true_steps(arrays.events, found)]) - 1
 
 
-def _answer(
+def _predictions(
     arrays: CohortArrays, found: Outcomes, plan: np.ndarray, plan_p: np.ndarray, p: np.ndarray, rank: np.ndarray
 ) -> SequencePredictions:
-    """The record of a baseline. p: (M, 3) probability of each true step, anything where there is none."""
+    """The predictions of a baseline. p: (M, 3) probability of each true step; unused where there is none."""
     actual = true_steps(arrays.events, found)
     return SequencePredictions(
         customer_id=arrays.customer_id[found.rows],
@@ -162,5 +162,5 @@ def _answer(
 
 
 def _smoothed(counts: np.ndarray) -> np.ndarray:
-    """Counts as probabilities; one event in all is spread evenly, so that nothing is impossible."""
+    """Counts as probabilities, smoothed by one event spread evenly, so that no action is impossible."""
     return (counts + 1 / len(counts)) / (counts.sum() + 1)

@@ -1,6 +1,7 @@
-"""The report: every score beside chance, baselines and ceiling. The one module of evaluation that reads truth.
+"""Evaluation report: every score beside chance, baselines and ceiling. The only evaluation module that reads truth.
 
-Letters: M scored customers, A actions.
+DIFF from paper, Evaluation Metrics: the paper prints accuracies and losses alone; chance, baselines, ceiling and 95 %
+intervals show whether a score means anything on so few customers.
 """
 
 from __future__ import annotations
@@ -48,12 +49,12 @@ def build_report(
     churn: ChurnPredictions | None,
     truth: Truth | None,
 ) -> dict[str, Any]:
-    """The content of `report.json`: each part null where its model could not be trained, with `notes` in sentences.
+    """The content of `report.json`: a part for each model, None if it could not be trained, and `notes` in sentences.
 
-    arrays: the cohort at its `as_of`. found: the test outcomes that `sequence` answers. Each part has the model's
-    scores and their `intervals`, `chance`, `baselines`, `ceiling` (null without truth), `comparisons` with the best
-    baseline (see `_compared`), and the first of them again as `over_best_baseline`. `ceiling` is what the truth scores
-    on average over all outcomes it might have drawn; the churn part's `ceiling_as_drawn`, on those that it drew.
+    arrays: the cohort at its `as_of`. found: test outcomes, in the order of `sequence`. Each part has the model's
+    scores and their `intervals`, `chance`, `baselines`, `ceiling` (None without truth), `comparisons` with the best
+    baseline (see `_compared`), and the first of these again as `over_best_baseline`. `ceiling` is the expected score of
+    the true probabilities; the churn part's `ceiling_as_drawn` is their score on the outcomes actually drawn.
     """
     parts: dict[str, dict[str, Any] | None] = {"sequence": None, "churn": None}
     if sequence is not None and len(sequence.rank):
@@ -74,7 +75,7 @@ def _sequence_part(
 ) -> dict[str, Any]:
     n_actions = possible_actions(cohort)
     others = sequence_baselines(arrays, np.concatenate([split.train, split.valid]), arrays, found, encoder)
-    baselines = {name: sequence_scores(theirs, n_actions) for name, theirs in others.items()}
+    baselines = {name: sequence_scores(other, n_actions) for name, other in others.items()}
     steps = (ours.actual > 0).sum(axis=1)
 
     def gap(score: str, best: str) -> Estimate:
@@ -115,7 +116,7 @@ def _churn_part(
     truth: Truth | None,
 ) -> dict[str, Any]:
     others = churn_baselines(arrays, cohort.labels, split, encoder)
-    baselines = {name: churn_scores(theirs) for name, theirs in others.items()}
+    baselines = {name: churn_scores(other) for name, other in others.items()}
 
     def gap(score: str, best: str) -> Estimate:
         if score == "auc":
@@ -139,15 +140,15 @@ def _churn_part(
 
 
 def _best(baselines: dict[str, dict[str, Any]], *scores: str) -> list[tuple[str, str]]:
-    """Each of the scores with the name of its best baseline; scores that no baseline has are left out."""
+    """(score, name of its best baseline) for each of the scores that a baseline has."""
     return [(score, name) for score in scores if (name := best_baseline(baselines, score)) is not None]
 
 
 def _compared(score: str, baseline: str, gap: Estimate) -> dict[str, Any]:
-    """Ours against a baseline on the same customers: `value` is positive where ours is better, whatever the score.
+    """Difference to a baseline on the same customers: `value` is positive if our model is better, for every score.
 
-    low and high: its 95 % interval, None where too few customers tell.
+    low and high: ends of its 95 % interval, None if there are too few customers.
     """
-    known = math.isfinite(gap.low)
-    ends = {"low": rounded(gap.low) if known else None, "high": rounded(gap.high) if known else None}
-    return {"score": score, "baseline": baseline, "value": rounded(gap.value), **ends}
+    has_interval = math.isfinite(gap.low)
+    interval = {name: rounded(getattr(gap, name)) if has_interval else None for name in ("low", "high")}
+    return {"score": score, "baseline": baseline, "value": rounded(gap.value), **interval}

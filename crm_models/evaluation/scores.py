@@ -1,4 +1,4 @@
-"""Scores of predictions with 95 % intervals, and what chance reaches.
+"""Scores of predictions with 95 % intervals, and the scores of chance.
 
 Letters: M scored customers, A actions.
 """
@@ -35,6 +35,9 @@ def sequence_scores(predictions: SequencePredictions, n_actions: int) -> dict[st
     plan_accuracy: share of customers with three known steps whose whole plan is right. loss: mean cross-entropy per
     known step in nats. hr_at_1, hr_at_10 and ndcg_at_10: the true next action in the ranking of all actions; with
     `n_actions` below ten, all of them are the top.
+
+    DIFF from paper, Evaluation Metrics: ranking scores (hr_at_k, ndcg_at_10) beside accuracy, because a CRM can offer
+    more than one action; and both accuracies, because the paper's words mean plans and its 0.0167 means steps.
     """
     known = predictions.actual > 0
     steps = known.sum(axis=1)
@@ -52,7 +55,7 @@ def sequence_scores(predictions: SequencePredictions, n_actions: int) -> dict[st
 
 
 def sequence_chance(n_actions: int) -> dict[str, Any]:
-    """What guessing evenly among A actions gives, exactly."""
+    """Exact scores of guessing uniformly among A actions."""
     top = min(TOP, n_actions)
     return {
         "step_accuracy": 1 / n_actions,
@@ -65,13 +68,13 @@ def sequence_chance(n_actions: int) -> dict[str, Any]:
 
 
 def possible_actions(cohort: Cohort) -> int:
-    """A for chance: engagement actions, and any other that occurs. Retention actions that never occur are no guess."""
+    """A for chance: the engagement actions, and all others that occur in the interactions."""
     occurs = np.bincount(cohort.event_actions, minlength=len(cohort.actions)) > 0
     return int(((cohort.actions[KIND] == "engagement").to_numpy() | occurs).sum())
 
 
 def right_per_customer(predictions: SequencePredictions) -> np.ndarray:
-    """(M,) share of known steps that the plan has right."""
+    """(M,) share of known steps that the plan predicts correctly."""
     known = predictions.actual > 0
     return ((predictions.plan == predictions.actual) & known).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
 
@@ -79,8 +82,11 @@ def right_per_customer(predictions: SequencePredictions) -> np.ndarray:
 def churn_scores(predictions: ChurnPredictions, threshold: float = DEFAULT_THRESHOLD) -> dict[str, Any]:
     """The churn part of the report for one model or baseline, with `intervals` (95 %) beside it.
 
-    accuracy calls a customer a churner if `is_at_risk` at `threshold`. auc and average_precision are None where only
-    one class is present. ece: see `calibration_error`. log_loss in nats, probabilities kept 1e-7 away from 0 and 1.
+    accuracy predicts churn if `is_at_risk` at `threshold`. auc and average_precision are None if only one class is
+    present. ece: see `calibration_error`. log_loss in nats, with probabilities clipped to 1e-7 from 0 and 1.
+
+    DIFF from paper, Evaluation Metrics: calibration (ece, brier) beside accuracy, loss and AUC, because the threshold
+    is set on probabilities; average precision, because churners are few.
     """
     y, p = predictions.churned.astype(np.float64), predictions.churn_p
     both = 0 < y.sum() < len(y)
@@ -99,14 +105,14 @@ def churn_scores(predictions: ChurnPredictions, threshold: float = DEFAULT_THRES
 
 
 def churn_chance(churn_rate: float) -> dict[str, Any]:
-    """What is reached by knowing the churn rate and nothing else, exactly."""
-    h = -sum(q * math.log(q) for q in (churn_rate, 1 - churn_rate) if q > 0)
+    """Exact scores of predicting the churn rate for every customer."""
+    entropy = -sum(q * math.log(q) for q in (churn_rate, 1 - churn_rate) if q > 0)
     return {
         "churn_rate": churn_rate,
         "accuracy": max(churn_rate, 1 - churn_rate),
         "auc": 0.5,
         "average_precision": churn_rate,
-        "log_loss": h,
+        "log_loss": entropy,
         "brier": churn_rate * (1 - churn_rate),
         "ece": 0.0,
     }
@@ -119,28 +125,28 @@ def log_loss_per_customer(predictions: ChurnPredictions) -> np.ndarray:
 
 
 def average_precision(churned: np.ndarray, p: np.ndarray) -> float:
-    """Precision averaged over the churners found, going down from the highest p; p (M,) must rise.
+    """Average precision: mean precision at each churner, in order of falling p; p (M,) must be sorted ascending.
 
-    Customers with the same p are found together.
+    Customers with the same p are counted together.
     """
     y = churned[::-1]
     ends = np.append(np.flatnonzero(np.diff(p[::-1])), len(p) - 1)
-    found = np.cumsum(y)[ends]
-    return float((np.diff(found, prepend=0.0) * found / (ends + 1)).sum() / found[-1])
+    hits = np.cumsum(y)[ends]
+    return float((np.diff(hits, prepend=0.0) * hits / (ends + 1)).sum() / hits[-1])
 
 
 def calibration_error(churned: np.ndarray, p: np.ndarray) -> float:
-    """Mean distance between predicted and observed churn rate over ten bins, each customer counting the same.
+    """Expected calibration error (ECE): mean difference of predicted and observed churn rate over ten bins.
 
-    The bins hold equally many customers, as far as those with the same p stay together. Even a perfect model has an
-    error above 0 in a finite sample: on 1,000 customers about 0.03.
+    Bins are weighted by customers, and of equal size as far as customers with the same p stay together. Even a perfect
+    model has an error above 0 in a finite sample: about 0.03 on 1,000 customers.
     """
     order = np.argsort(p, kind="stable")
     return _sorted_calibration_error(churned[order], p[order])
 
 
 def calibration_bins(p: np.ndarray, n_bins: int = ECE_BINS) -> np.ndarray:
-    """Where each bin of the rising p (M,) begins, and M at the end; no two customers with the same p are parted."""
+    """First index of each bin of p (M,), sorted ascending, and M at the end; equal p are in the same bin."""
     cuts = np.rint(np.linspace(0, len(p), n_bins + 1)[1:-1]).astype(np.int64)
     cuts = np.searchsorted(p, p[cuts.clip(max=len(p) - 1)], "left") if len(p) else cuts[:0]
     return np.unique(np.concatenate([[0], cuts, [len(p)]]))
@@ -151,18 +157,18 @@ def _sorted_calibration_error(churned: np.ndarray, p: np.ndarray) -> float:
 
 
 def _with_intervals(parts: dict[str, Estimate | None]) -> dict[str, Any]:
-    """Plain numbers by name, and `intervals` with those whose ends are finite."""
+    """Plain numbers by name, with `intervals` [low, high] where the ends are finite."""
     scores: dict[str, Any] = {name: None if e is None else rounded(e.value) for name, e in parts.items()}
     finite = {name: e for name, e in parts.items() if e is not None and math.isfinite(e.high)}
     return scores | {"intervals": {name: [rounded(e.low), rounded(e.high)] for name, e in finite.items()}}
 
 
 def rounded(value: float) -> float:
-    """To the eight digits that a report keeps."""
+    """The value rounded to the eight digits of a report."""
     return round(float(value), 8)
 
 
 def best_baseline(baselines: dict[str, dict[str, Any]], score: str) -> str | None:
-    """The name of the baseline that is best in a score; None if none of them has it."""
+    """Name of the best baseline in a score; None if no baseline has it."""
     known = {name: scores[score] for name, scores in baselines.items() if scores.get(score) is not None}
     return (min if score in LOWER_IS_BETTER else max)(known, key=known.__getitem__) if known else None

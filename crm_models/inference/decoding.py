@@ -1,6 +1,6 @@
-"""Trained models and arrays to probabilities and plans; every customer's numbers are independent of the batch's others.
+"""Decoding: churn probabilities and most probable plans from trained models; independent of how customers are batched.
 
-Letters: N customers, B batch, A actions, W candidate plans kept (the beam), P positions of the encoded history.
+Letters: N customers, B batch, A actions, W beam width (candidate plans kept), P positions of the encoded history.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from crm_models.models.sequence import SequenceBatch, SequenceTransformer
 from crm_models.training.objectives import outcome_log_p
 
 SCORING_BATCH = 256
-"""Customers at a time: few enough for a batch to stay in the processor's cache, enough for its many small steps to pay.
-(512 are hardly quicker and take more memory, 768 are slower.)"""
+"""Customers per batch: small enough for the processor's cache, large enough for the overhead of its many small steps.
+(512 are hardly faster and take more memory, 768 are slower.)"""
 
 CHURN_ROWS = 512
-"""Customers x members at a time, for the same reasons."""
+"""Customers x ensemble members per batch, for the same reasons."""
 
 NARROW, WIDE = 4, 16
-"""Candidates kept per step: first few, then many for the customers for whom a plan that was cut might have been better.
-Up to sixteen actions the wide search tries every first and the sixteen best first pairs."""
+"""Beam widths: narrow for all customers, then wide for those where a pruned plan might have been better.
+With up to sixteen actions, the wide search tries every first step and the sixteen best first pairs."""
 
 ROUNDING = 1e-4
-"""The same log-probability, computed in another batch, differs by less than this."""
+"""Upper limit of the difference between the same log-probability computed in different batches."""
 
 SCORES_AT_ONCE = 8_000_000
-"""Scores (customers x candidates x actions) held at once while decoding, 32 MB: many actions mean smaller batches."""
+"""Most scores (customers x candidates x actions) in memory while decoding, 32 MB: many actions mean smaller batches."""
 
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
-def _side_by_side(work: Callable[[np.ndarray], Made], batches: list[np.ndarray], device: torch.device) -> list[Made]:
-    """What `work` makes of each batch, in order.
+def _in_parallel(work: Callable[[np.ndarray], Result], batches: list[np.ndarray], device: torch.device) -> list[Result]:
+    """Results of `work` for each batch, in order; on the CPU, batches run in parallel with one thread each.
 
-    Batches that stay in the cache are too small for cores to share one: each core takes batches of its own.
+    Batches that fit the cache are too small to be split between cores.
     """
     cores = torch.get_num_threads()
     if device.type != "cpu" or min(cores, len(batches)) < 2:
@@ -75,7 +75,7 @@ def churn_probabilities(model: ChurnTransformer, arrays: CohortArrays, rows: np.
         out[at] = torch.sigmoid(logits.double()).cpu().numpy()
 
     batches = _by_length(arrays.n_history[rows], most=max(1, CHURN_ROWS // model.config.n_members))
-    _side_by_side(score, batches, device)
+    _in_parallel(score, batches, device)
     return out
 
 
@@ -84,9 +84,9 @@ def churn_probabilities(model: ChurnTransformer, arrays: CohortArrays, rows: np.
 
 @torch.inference_mode()
 def sequence_predictions(model: SequenceTransformer, arrays: CohortArrays, found: Outcomes) -> SequencePredictions:
-    """How the model does on customers whose outcome is known; plans are decoded with repeats allowed.
+    """Predictions for customers with a known outcome, for evaluation; plans are decoded with repeats allowed.
 
-    rank counts the actions that score higher than the true next one, and those that score the same but have a lower id.
+    rank: number of actions with a higher score than the true next one, plus those with the same score and a lower id.
     """
     n = len(found.rows)
     log_p, rank = np.zeros((n, N_STEPS)), np.zeros(n, np.int64)
@@ -94,9 +94,9 @@ def sequence_predictions(model: SequenceTransformer, arrays: CohortArrays, found
     plan_p = np.zeros(n)
     steps = true_steps(arrays.events, found)
     for at in _by_length(found.n_history, model.n_actions):
-        scores, own = outcome_log_p(model, arrays, found, at)
-        target = (own - 1).clamp(min=0)[..., None]
-        log_p[at] = torch.where(own > 0, scores.gather(2, target).squeeze(-1), 0.0).double().cpu().numpy()
+        scores, true_ids = outcome_log_p(model, arrays, found, at)
+        target = (true_ids - 1).clamp(min=0)[..., None]
+        log_p[at] = torch.where(true_ids > 0, scores.gather(2, target).squeeze(-1), 0.0).double().cpu().numpy()
         first, true = scores[:, 0], target[:, 0]
         value = first.gather(1, true)
         ties = (first == value) & (torch.arange(model.n_actions, device=first.device) < true)
@@ -118,27 +118,30 @@ def sequence_predictions(model: SequenceTransformer, arrays: CohortArrays, found
 def decode_plans(
     model: SequenceTransformer, arrays: CohortArrays, encoder: FeatureEncoder, rows: np.ndarray | None = None
 ) -> DecodedPlans:
-    """The most probable plan for use of each customer: no action twice, none had already that cannot be repeated.
+    """The most probable usable plan of each customer (rows None: all).
 
-    Retention actions are not proposed either: whether they are due is the policy's decision, not the model's.
+    Retention actions are not proposed, because the policy decides on them, not the model.
+
+    DIFF from paper, Integration for CRM: no action occurs twice in a plan, and a non-repeatable action the customer has
+    already had (a film, a product) is not proposed; the paper puts no such limits on a plan.
     """
     rows = np.arange(len(arrays)) if rows is None else rows
 
     @torch.inference_mode()
     def decode(at: np.ndarray) -> DecodedPlans:
-        chosen, stops = rows[at], arrays.n_history[rows[at]]
-        batch = history_batch(arrays, chosen, stops, model.config.max_events)
-        return _decode(model, batch, torch.from_numpy(stops), _Allowed.for_use(model, arrays, encoder, chosen))
+        batch_rows, stops = rows[at], arrays.n_history[rows[at]]
+        batch = history_batch(arrays, batch_rows, stops, model.config.max_events)
+        return _decode(model, batch, torch.from_numpy(stops), _Allowed.for_use(model, arrays, encoder, batch_rows))
 
     batches = _by_length(arrays.n_history[rows], model.n_actions)
-    made = _side_by_side(decode, batches, model.action.weight.device)
-    return _in_order(list(zip(batches, made, strict=True)), len(rows))
+    decoded = _in_parallel(decode, batches, model.action.weight.device)
+    return _in_order(list(zip(batches, decoded, strict=True)), len(rows))
 
 
 def score_customers(
     sequence: SequenceTransformer | None, churn: ChurnTransformer | None, arrays: CohortArrays, encoder: FeatureEncoder
 ) -> CustomerScores:
-    """Churn probability and plan for use of every customer; what the run has no model for is NaN or None."""
+    """Churn probability and usable plan of every customer; NaN or None where the run has no model."""
     n = len(arrays)
     return CustomerScores(
         customer_id=arrays.customer_id,
@@ -149,17 +152,17 @@ def score_customers(
 
 
 def _by_length(lengths: np.ndarray, n_actions: int = 1, most: int = SCORING_BATCH) -> list[np.ndarray]:
-    """Positions cut into batches of like length, so that little of a batch is padding."""
+    """Batches of positions with similar lengths, so that there is little padding."""
     order = np.argsort(lengths, kind="stable")
     size = max(1, min(most, SCORES_AT_ONCE // (WIDE * n_actions)))
     return [order[k : k + size] for k in range(0, len(order), size)]
 
 
-def _in_order(made: list[tuple[np.ndarray, DecodedPlans]], n: int) -> DecodedPlans:
-    """Batches of decoded plans put back into the order of the customers."""
+def _in_order(decoded: list[tuple[np.ndarray, DecodedPlans]], n: int) -> DecodedPlans:
+    """Batches of decoded plans, concatenated in the order of the customers."""
     place = np.empty(n, np.int64)
-    if made:
-        place[np.concatenate([at for at, _ in made])] = np.arange(n)
+    if decoded:
+        place[np.concatenate([at for at, _ in decoded])] = np.arange(n)
     fields = {}
     for name, shape in (
         ("actions", (0, 3)),
@@ -168,7 +171,7 @@ def _in_order(made: list[tuple[np.ndarray, DecodedPlans]], n: int) -> DecodedPla
         ("runner_up", (0, 3)),
         ("runner_up_p", (0, 3)),
     ):
-        fields[name] = np.concatenate([getattr(plans, name) for _, plans in made] or [np.zeros(shape)])[place]
+        fields[name] = np.concatenate([getattr(plans, name) for _, plans in decoded] or [np.zeros(shape)])[place]
     return DecodedPlans(**fields)
 
 
@@ -177,7 +180,7 @@ def _in_order(made: list[tuple[np.ndarray, DecodedPlans]], n: int) -> DecodedPla
 
 @dataclass(frozen=True, kw_only=True)
 class _Allowed:
-    """Which actions may stand in a plan. first: (B, A) bool; repeats: whether one may stand there twice."""
+    """Actions allowed in a plan. first: (B, A) bool; repeats: whether an action may occur twice."""
 
     first: Tensor
     repeats: bool
@@ -194,29 +197,33 @@ class _Allowed:
         allowed = np.tile(np.array([kind != "retention" for kind in encoder.kinds]), (len(rows), 1))
         once = ~np.array(encoder.repeatable)
         if once.any():
-            # All of the history counts, not only the window that the model sees.
+            # The full history counts, not only the window that the model sees.
             counts = arrays.n_history[rows]
             ends = np.cumsum(counts)
             at = np.arange(ends[-1] if len(ends) else 0) + np.repeat(
                 arrays.events.starts[rows] - (ends - counts), counts
             )
-            had = arrays.events.action[at] - 1
-            who = np.repeat(np.arange(len(rows)), counts)
-            allowed[who[once[had]], had[once[had]]] = False
+            past_actions = arrays.events.action[at] - 1
+            customer = np.repeat(np.arange(len(rows)), counts)
+            excluded = once[past_actions]
+            allowed[customer[excluded], past_actions[excluded]] = False
         return cls(first=torch.from_numpy(allowed).to(model.action.weight.device), repeats=False)
 
 
 def _decode(model: SequenceTransformer, batch: SequenceBatch, n_history: Tensor, allowed: _Allowed) -> DecodedPlans:
-    """The most probable three steps by beam search over one encoded history.
+    """The most probable three steps of each customer, by beam search.
 
-    The history is encoded once. Then the W candidates of a step are appended as W positions that see the history, their
-    own forerunners and themselves, but not each other: one small pass per step instead of W passes over everything.
+    The history is encoded once. The W candidates of a step are then appended as W positions that attend to the history,
+    to their ancestors and to themselves, but not to each other: one small pass per step instead of W full passes.
+
+    DIFF from paper, Integration for CRM: the paper predicts "the next best action" step by step; beam search finds the
+    most probable plan as a whole, which best first steps alone need not lead to.
     """
     device = model.action.weight.device
     batch = batch.to(device)
     length = n_history.clamp(max=model.config.max_events).to(device)
     last = length - 1 + model.n_front
-    # Without a profile token there is nothing to look at before the first event; such customers get a fallback plan.
+    # Without events and profile token there is nothing to attend to; such customers get a fallback plan.
     read = last.clamp(min=0)[:, None]
     encoded, recent = model(batch, read=read), picked(model.recent_actions(batch.action), read)[:, 0]
     n_positions = batch.action.shape[1] + model.n_front
@@ -228,24 +235,24 @@ def _decode(model: SequenceTransformer, batch: SequenceBatch, n_history: Tensor,
         first_logits=model.logits(encoded.hidden[:, 0], recent),
         allowed=allowed,
     )
-    found = _search(model, history, NARROW)
-    unsure = (found.total[:, 0] < found.cut).nonzero()[:, 0]
-    plans = found.result()
+    beam = _search(model, history, NARROW)
+    unsure = (beam.total[:, 0] < beam.cut).nonzero()[:, 0]
+    plans = beam.result()
     if not len(unsure):
         return plans
-    better = _search(model, history.of(unsure), WIDE, found.total[unsure, 0] - ROUNDING)
+    better = _search(model, history.of(unsure), WIDE, beam.total[unsure, 0] - ROUNDING)
     return _replaced(plans, unsure, better.result())
 
 
 def _search(model: SequenceTransformer, history: _History, width: int, least: Tensor | None = None) -> _Beam:
-    """The best plan of each customer (a beam of one) among those that `width` candidates per step lead to.
+    """Beam search with `width` candidates per step; the best plan of each customer, as a beam of one.
 
-    least (B,): log-probability that the best plan is known to have; what falls below it is not followed.
+    least (B,): lower limit of the best plan's log-probability; partial plans below it are pruned.
     """
     beam = _Beam.start(history.first_logits, history.allowed, width).above(least)
     seen, past, ancestors = history.seen, history.past, None
     for step in range(1, N_STEPS):
-        # After the last step only the best plan is asked for.
+        # After the last step only the best plan is needed.
         keep = width if step < N_STEPS - 1 else 1
         seen, ancestors = beam.visible(seen, ancestors)
         recent = history.recent_after(beam.actions)
@@ -255,17 +262,17 @@ def _search(model: SequenceTransformer, history: _History, width: int, least: Te
 
 
 def _replaced(plans: DecodedPlans, at: Tensor, by: DecodedPlans) -> DecodedPlans:
-    """The plans with those of the customers `at` replaced."""
+    """The plans, with those of the customers `at` replaced."""
     rows = at.cpu().numpy()
-    for name, own in vars(plans).items():
-        own[rows] = getattr(by, name)
+    for name, values in vars(plans).items():
+        values[rows] = getattr(by, name)
     return plans
 
 
 def _advance(
     model: SequenceTransformer, recent: Tensor, position: Tensor, past: list[KeyValue], seen: Tensor
 ) -> tuple[Tensor, list[KeyValue]]:
-    """Logits (B, W, A) after recent (B, W, R), whose last events are new; position (B,), seen (B, W, P + W)."""
+    """Logits (B, W, A) after recent (B, W, R), whose last actions are new; position (B,), seen (B, W, P + W)."""
     actions = recent[..., -1]
     unknown = torch.full(actions.shape, torch.nan, device=actions.device)
     x = model.embed(actions, unknown, unknown, position[:, None].expand_as(actions))
@@ -275,8 +282,11 @@ def _advance(
 
 @dataclass(frozen=True, kw_only=True)
 class _History:
-    """What a search starts from: length (B,) events, which positions are seen (B, P), the latest actions (B, R), keys
-    and values per block, the scores of the first step (B, A), and what may stand in a plan."""
+    """Encoded histories, from which a search starts.
+
+    length (B,): number of events. seen (B, P): real positions. recent (B, R): latest actions. past: keys and values per
+    block. first_logits (B, A): logits of the first step. allowed: actions allowed in a plan.
+    """
 
     length: Tensor
     seen: Tensor
@@ -286,18 +296,18 @@ class _History:
     allowed: _Allowed
 
     def recent_after(self, steps: Tensor) -> Tensor:
-        """(B, W, R) the latest actions once the steps (B, W, s) of each candidate plan are taken."""
+        """(B, W, R) latest actions after the steps (B, W, s) of each candidate plan."""
         n_recent = self.recent.shape[1]
         before = self.recent[:, None].expand(-1, steps.shape[1], -1)
         return torch.cat([before, steps], dim=2)[..., -n_recent:]
 
     def of(self, rows: Tensor) -> _History:
-        """The same of some customers."""
+        """The histories of some customers."""
         return _History(
             length=self.length[rows],
             seen=self.seen[rows],
             recent=self.recent[rows],
-            past=[KeyValue(past.key[rows], past.value[rows]) for past in self.past],
+            past=[KeyValue(block.key[rows], block.value[rows]) for block in self.past],
             first_logits=self.first_logits[rows],
             allowed=_Allowed(first=self.allowed.first[rows], repeats=self.allowed.repeats),
         )
@@ -307,10 +317,10 @@ class _History:
 class _Beam:
     """The W best partial plans per customer, best first.
 
-    actions (B, W, s) ids; step_log_p (B, W, s); total (B, W) log-probability of the plan so far; parent (B, W) place in
-    the previous beam; runner_up (B, W, s) and its log-probability; cut (B,) log-probability of the best partial plan
-    that did not stay in the beam at any step. No plan that it could have led to is more probable than itself, so a
-    finished plan that is at least as probable is the best there is.
+    actions (B, W, s): ids; step_log_p (B, W, s). total (B, W): log-probability of the plan so far. parent (B, W): index
+    in the previous beam. runner_up (B, W, s): ids, with runner_up_log_p. cut (B,): log-probability of the best partial
+    plan pruned at any step. A pruned plan never becomes more probable, so a finished plan that is at least as
+    probable as `cut` is the best of all.
     """
 
     actions: Tensor
@@ -341,7 +351,7 @@ class _Beam:
         """The `keep` best plans that are one step longer, from logits (B, W, A) after each candidate."""
         action, log_p = self._best_next(logits, allowed, keep + 1)
         n, width, n_next = log_p.shape
-        # Where no action is left, "none" (id 0) follows at no cost, so that the steps before it still count.
+        # If no action is left, "none" (id 0) follows at no cost, so that a shorter plan stays in the beam.
         used_up = ~torch.isfinite(log_p[..., :1])
         cost = torch.cat([log_p[..., :1].masked_fill(used_up, 0.0), log_p[..., 1:]], dim=2)
         total, index = (self.total[..., None] + cost).flatten(1).topk(min(keep + 1, width * n_next), dim=1)
@@ -349,7 +359,7 @@ class _Beam:
         total, index = total[:, :keep], index[:, :keep]
         rows = torch.arange(n, device=logits.device)[:, None]
         parent, place = index // n_next, index % n_next
-        # The best action that was not chosen: the second where the best was, else the best.
+        # Runner-up: the second-best action if the best one was chosen, else the best.
         other = (place == 0).long()
 
         def grow(old: Tensor, table: Tensor, at: Tensor) -> Tensor:
@@ -366,33 +376,35 @@ class _Beam:
         )
 
     def above(self, least: Tensor | None) -> _Beam:
-        """The beam cut where nobody's plan is as probable as their `least` (B,) any more."""
+        """The beam without the ranks at which no customer's plan reaches its `least` (B,)."""
         if least is None:
             return self
         width = max(1, int((self.total >= least[:, None]).sum(dim=1).max()))
-        return _Beam(**{name: own if name == "cut" else own[:, :width] for name, own in vars(self).items()})
+        return _Beam(**{name: value if name == "cut" else value[:, :width] for name, value in vars(self).items()})
 
     def _best_next(self, logits: Tensor, allowed: _Allowed, count: int) -> tuple[Tensor, Tensor]:
-        """Ids and log-probabilities (B, W, K) of each candidate's `count` best next actions, best first; id 0 and -inf
-        after the last one that is allowed. The others can neither enter the beam nor be a runner-up."""
+        """Ids and log-probabilities (B, W, K) of each candidate's `count` best next actions, best first.
+
+        Id 0 and -inf follow the last allowed action. Others can neither enter the beam nor be a runner-up.
+        """
         log_sum = logits.logsumexp(dim=-1, keepdim=True)
         usable = logits.masked_fill(~allowed.first[:, None], -torch.inf)
         if not allowed.repeats and self.actions.shape[2]:
-            # Where a step is 0 nothing was left anyway: it does no harm that this closes action 1.
+            # After a step of 0 no action is left anyway, so excluding action 1 there is harmless.
             usable.scatter_(2, (self.actions - 1).clamp(min=0), -torch.inf)
         best, index = usable.topk(min(count, usable.shape[2]), dim=2)
         action = torch.where(torch.isfinite(best), index + 1, 0)
-        # A last column of none: with a single action, the runner-up must still be somewhere.
+        # A last column of "none": with a single action, the runner-up index must still be valid.
         return F.pad(action, (0, 1)), F.pad(best - log_sum, (0, 1), value=-torch.inf)
 
     def visible(self, seen: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What each candidate may look at: what its forerunner saw, and itself. Returns (B, W, P + W), twice."""
+        """Attention mask of each candidate, (B, W, P + W), twice: what its parent attends to, and itself."""
         n, width = self.parent.shape
         rows = torch.arange(n, device=seen.device)[:, None]
         old = seen[:, None].expand(n, width, -1) if before is None else before[rows, self.parent]
-        own = torch.eye(width, dtype=torch.bool, device=seen.device).expand(n, -1, -1)
-        now = torch.cat([old, own], dim=2)
-        return now, now
+        itself = torch.eye(width, dtype=torch.bool, device=seen.device).expand(n, -1, -1)
+        mask = torch.cat([old, itself], dim=2)
+        return mask, mask
 
     def result(self) -> DecodedPlans:
         """The best plan of each customer as numpy arrays."""
