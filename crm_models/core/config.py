@@ -1,4 +1,4 @@
-"""Settings: frozen, keyword-only, validated on creation, passed whole."""
+"""Settings of models, training and runs: frozen dataclasses, validated on creation."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ Device = Literal["auto", "cpu", "cuda"]
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceConfig:
-    """Shape of the Sequence Transformer; the values here are those of `standard`."""
+    """Architecture and inputs of the Sequence Transformer; the defaults are those of `standard`."""
 
     d_model: int = 64  # width; n_heads must divide it
     n_heads: int = 2
     n_blocks: int = 2
     d_feedforward: int = 256
     dropout: float = 0.1
-    norm_first: bool = True  # False: layer norm after each part, as in the paper
-    max_events: int = 50  # the most recent events of a history that the model sees
+    norm_first: bool = True  # pre-norm; False: post-norm, as in the paper
+    max_events: int = 50  # the model sees this many most recent events of a history
     use_profile: bool = True  # customer features (equation 8's second argument)
     use_action_features: bool = True  # product features: rating, category, sentiment, ...
     use_time: bool = True  # gaps between events
     use_value: bool = True  # ratings, amounts
-    use_transition_prior: bool = True  # logits start from how often actions follow the last one
-    use_repeat_bias: bool = True  # logits of actions already in the history are raised or lowered
-    tie_weights: bool = True  # the output layer reads the action embedding
+    use_transition_prior: bool = True  # add counted transitions from the last action to the logits
+    use_repeat_bias: bool = True  # add a learned bias to the logits of actions already in the history
+    tie_weights: bool = True  # the output layer shares the weights of the action embedding
 
     def __post_init__(self) -> None:
         _check_shape(self.d_model, self.n_heads, self.n_blocks, self.d_feedforward, self.dropout)
@@ -41,20 +41,20 @@ class SequenceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ChurnConfig:
-    """Shape of the Churn Transformer; the values here are those of `standard`."""
+    """Architecture and inputs of the Churn Transformer; the defaults are those of `standard`."""
 
     d_model: int = 48
     n_heads: int = 2
-    n_blocks: int = 1  # a second one takes twice the time and was no better; a wider one was
+    n_blocks: int = 1  # a second one takes twice the time and was not better; a wider one was
     d_feedforward: int = 96
     n_members: int = 4  # BatchEnsemble members within one model; they share most weights
     ensemble_size: int = 1  # deep ensemble: independent models whose log-odds are averaged
-    dropout: float = 0.0  # members and early stopping guard against overfitting, at no cost in time
+    dropout: float = 0.0  # ensemble members and early stopping already limit overfitting
     norm_first: bool = True
     max_events: int = 30  # 0: profile and behaviour features only
     numeric_embedding: NumericEmbedding = "piecewise"
     n_bins: int = 8  # quantile bins of a piecewise-linear embedding
-    use_behaviour: bool = True  # recency, frequency, monetary value and their kin, from the history
+    use_behaviour: bool = True  # behaviour features (RFM and others) from the history
 
     def __post_init__(self) -> None:
         _check_shape(self.d_model, self.n_heads, self.n_blocks, self.d_feedforward, self.dropout)
@@ -67,25 +67,25 @@ class ChurnConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How a model is fitted; the same loop reads it for both models."""
+    """Training settings of one model; both models use the same training loop."""
 
     n_epochs: int = 30
-    batch_size: int | None = 128  # customers per update; None: all of them at once, as in the paper
-    min_updates_per_epoch: int = 1  # few customers are cut into smaller batches, down to 16 customers
+    batch_size: int | None = 128  # customers per update; None: all (full batch), as in the paper
+    min_updates_per_epoch: int = 1  # with few customers, batches get smaller, down to 16 customers
     learning_rate: float = 1e-3
-    weight_decay: float = 1e-2  # decoupled (AdamW), except for `l2_in_loss`
-    l2_in_loss: bool = False  # the paper's L + lambda * ||theta||^2 (equation 9), by Adam for all weights
-    muon_lr_scale: float = 3.0  # Muon learning rate (matrices of the blocks) as a multiple of the other; 0: no Muon
+    weight_decay: float = 1e-2  # decoupled (AdamW) unless `l2_in_loss`
+    l2_in_loss: bool = False  # L2 in the loss, L + lambda * ||theta||^2, on all weights with Adam (Paper, equation 9)
+    muon_lr_scale: float = 3.0  # Muon learning rate (matrices of the blocks) relative to learning_rate; 0: no Muon
     schedule: Schedule = "one-cycle"
-    monitor: Monitor = "valid"  # the loss that early stopping and "best weights" look at; last: every epoch is best
+    monitor: Monitor = "valid"  # loss that decides early stopping and best weights; last: every epoch is the best
     patience_epochs: int = 6
-    average_weights: float = 0.0  # share of its past that a running mean of the weights keeps per update; 0: no mean
-    all_positions: bool = True  # sequence: every event is a target; False: only the three steps of the outcome
-    context_dropout: float = 0.3  # sequence: share of events whose gap and value are hidden in training
+    average_weights: float = 0.0  # decay per update of the moving average of the weights; 0: no average
+    all_positions: bool = True  # sequence: every event is a target; False: only the three outcome steps
+    context_dropout: float = 0.3  # sequence: share of events with gap and value hidden in training
     calibrate: bool = False  # temperature scaling on the validation split (churn)
-    pretraining_share: float = 0.0  # churn by inactivity: share of the epochs for pre-training at an earlier date
-    short_phase_share: float = 0.0  # without pre-training: share of the epochs tried first, kept if they are enough
-    final_refit: bool = False  # churn: repeat the best phase at the end on training + validation customers
+    pretraining_share: float = 0.0  # churn by inactivity: share of epochs for pre-training at an earlier cut-off date
+    short_phase_share: float = 0.0  # without pre-training: share of epochs of a short first phase, kept if it is enough
+    final_refit: bool = False  # churn: at the end, repeat the best phase on training + validation customers
 
     def __post_init__(self) -> None:
         _at_least("n_epochs", self.n_epochs, 1)
@@ -107,20 +107,20 @@ class TrainingConfig:
 
     @property
     def most_epochs(self) -> int:
-        """Epochs if nothing ends training early; a final refit may take as many as the phase it repeats."""
+        """Number of epochs without early stopping; a final refit takes at most as many as the phase it repeats."""
         return 2 * self.n_epochs if self.final_refit else self.n_epochs
 
 
 MIN_UPDATES = 32
-"""Updates per epoch in `standard` and `strong`: a few hundred customers in batches of 128 give too few to learn."""
+"""Minimum updates per epoch in `standard` and `strong`: a few hundred customers in batches of 128 give too few."""
 
 FIRST_PHASE_SHARE = 0.2
-"""Churn in `standard` and `strong`: ten of fifty epochs for pre-training, or else for a short phase."""
+"""Churn in `standard` and `strong`: ten of fifty epochs for pre-training, or else for a short first phase."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that decides the numbers of a run, apart from the cohort itself."""
+    """All settings of a run; with the cohort, they determine its results."""
 
     preset: PresetName = "standard"
     models: tuple[ModelName, ...] = ("sequence", "churn")
@@ -144,7 +144,7 @@ class RunConfig:
         )
     )
     device: Device = "auto"
-    threads: int | None = None  # None: as many as torch finds
+    threads: int | None = None  # None: PyTorch's default
 
     def __post_init__(self) -> None:
         one_of("preset", self.preset, PRESET_NAMES)
@@ -160,20 +160,20 @@ class RunConfig:
         if self.threads is not None:
             _at_least("threads", self.threads, 1)
         if self.sequence_training.final_refit:
-            # The transition prior was counted on training customers, leaving out the event that is predicted.
+            # The transition prior is counted on training customers, leaving out the predicted event.
             raise ConfigError("final_refit is for the churn model; expected sequence_training.final_refit to be false")
 
     def training(self, model: ModelName) -> TrainingConfig:
-        """How the named model is fitted."""
+        """Training settings of the named model."""
         return self.sequence_training if model == "sequence" else self.churn_training
 
     @property
     def pretrains(self) -> bool:
-        """Whether a churn model is to be trained that pretrains first, where the cohort allows it."""
+        """Whether the churn model is pre-trained first, if the cohort allows it."""
         return "churn" in self.models and self.churn_training.pretraining_share > 0
 
     def with_epochs(self, n_epochs: int) -> RunConfig:
-        """The same run with another number of epochs for both models."""
+        """The configuration with another number of epochs for both models."""
         return replace(
             self,
             sequence_training=replace(self.sequence_training, n_epochs=n_epochs),
@@ -181,7 +181,7 @@ class RunConfig:
         )
 
     def with_setting(self, setting: str) -> RunConfig:
-        """The configuration with one setting changed, as in `sequence.d_model=32`; the value takes its present type."""
+        """The configuration with one setting changed, as in `sequence.d_model=32`; the type stays that of the value."""
         match = re.fullmatch(r"(?:(\w+)\.)?(\w+)=(.*)", setting)
         if match is None:
             raise ConfigError(f"--set expects NAME=VALUE, as in sequence.d_model=32; found {setting!r}")
@@ -198,12 +198,12 @@ class RunConfig:
         return changed if part is None else replace(self, **parts_of)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; `from_dict` is the inverse."""
+        """Plain values for JSON; the inverse of `from_dict`."""
         return asdict(self) | {"models": list(self.models)}
 
     @classmethod
     def from_dict(cls, given: dict[str, Any]) -> RunConfig:
-        """A run configuration from plain values; an unknown setting is a `ConfigError`, not ignored."""
+        """A configuration from plain values. Raises `ConfigError` for an unknown setting."""
         parts = {
             "sequence": SequenceConfig,
             "churn": ChurnConfig,
@@ -219,18 +219,18 @@ class RunConfig:
         return _from_dict(cls, values)
 
 
-def _typed(text: str, now: Any, setting: str) -> Any:
+def _typed(text: str, old: Any, setting: str) -> Any:
     if text.lower() == "none":
         return None
     try:
-        if isinstance(now, bool):
+        if isinstance(old, bool):
             return {"true": True, "false": False}[text.lower()]
-        if isinstance(now, int) or now is None:
+        if isinstance(old, int) or old is None:
             return int(text)
-        return float(text) if isinstance(now, float) else text
+        return float(text) if isinstance(old, float) else text
     except (KeyError, ValueError):
         kind = (
-            "true or false" if isinstance(now, bool) else "a whole number" if not isinstance(now, float) else "a number"
+            "true or false" if isinstance(old, bool) else "a whole number" if not isinstance(old, float) else "a number"
         )
         raise ConfigError(f"--set {setting}: expected {kind}, found {text!r}") from None
 
@@ -250,7 +250,7 @@ def _at_least(name: str, value: int, least: int) -> None:
 
 
 def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """`ConfigError` where the value is none of those allowed."""
+    """Raise `ConfigError` unless the value is one of `allowed`."""
     if value not in allowed:
         raise ConfigError(f"{name} must be one of {', '.join(allowed)}; found {value!r}")
 
@@ -266,14 +266,14 @@ EARLIER_NAMES = {
     "short_share": "short_phase_share",
     "refit": "final_refit",
 }
-"""Settings by the names they had in earlier versions: old runs and `--set` still know them by these."""
+"""Earlier names of settings, still accepted in old runs and by `--set`."""
 
 _DEFAULTS_OF_OLDER_FILES: dict[str, dict[str, Any]] = {
     "sequence": {"use_repeat_bias": False},
     "sequence_training": {"muon_lr_scale": 0.0},
     "churn_training": {"muon_lr_scale": 0.0, "short_phase_share": 0.0, "final_refit": False},
 }
-"""Defaults for settings that older config files do not have: their models were trained without them."""
+"""Defaults for settings absent from older config files, whose models were trained without them."""
 
 
 def _with_current_names(given: dict[str, Any]) -> dict[str, Any]:

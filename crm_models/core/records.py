@@ -1,6 +1,6 @@
-"""What crosses the borders between stages: decoded plans, scores per customer, predictions, epoch events.
+"""Records passed between stages: decoded plans, scores per customer, predictions, epoch events.
 
-Plain frozen dataclasses over numpy; no torch here, so that evaluation, planning and export stay free of it.
+Plain frozen dataclasses over numpy, so that evaluation, planning and export need no torch.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from crm_models.core.schema import (
 
 @dataclass(frozen=True, kw_only=True)
 class DecodedPlans:
-    """The best three steps per customer, as the decoder found them.
+    """The most probable three steps of each customer.
 
-    actions: (N, 3) action ids (1..A), 0 where no action was left to propose.
+    actions: (N, 3) action ids (1..A), 0 if no action was left to propose.
     step_p: (N, 3) probability of each step given the history and the steps before it.
     plan_p: (N,) probability of the three steps together.
     runner_up: (N, 3) the next best action id at that step (0: none), with runner_up_p (N, 3).
@@ -40,11 +40,10 @@ class DecodedPlans:
 
 @dataclass(frozen=True, kw_only=True)
 class CustomerScores:
-    """What the models say about a stretch of customers; planning needs nothing else.
+    """Churn probabilities and plans of N customers: the input of planning.
 
-    customer_id: (N,) str. churn_p: (N,) in [0, 1], NaN where there is no churn model.
-    n_events: (N,) length of the history the models saw. plans: for use (no repeats, nothing already had), or None
-    where there is no sequence model.
+    customer_id: (N,) str. churn_p: (N,) in [0, 1], NaN without a churn model. n_events: (N,) length of the history.
+    plans: usable plans (see `decode_plans`), or None without a sequence model.
     """
 
     customer_id: np.ndarray
@@ -59,19 +58,19 @@ class CustomerScores:
             customer_id=self.customer_id[rows],
             churn_p=self.churn_p[rows],
             n_events=self.n_events[rows],
-            plans=None if plans is None else DecodedPlans(**{name: own[rows] for name, own in vars(plans).items()}),
+            plans=None if plans is None else DecodedPlans(**{name: array[rows] for name, array in vars(plans).items()}),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SequencePredictions:
-    """How a sequence model did on customers whose outcome is known; evaluation turns it into scores.
+    """Predictions of a sequence model for customers with a known outcome: the input of evaluation.
 
     customer_id: (N,) str. n_events: (N,) length of the history before the outcome.
-    actual: (N, 3) true action ids, 0 where the outcome is shorter than three events.
+    actual: (N, 3) true action ids, 0 if the outcome is shorter than three events.
     plan: (N, 3) the most probable plan, repeats allowed. plan_p: (N,) its probability.
-    actual_log_p: (N, 3) natural log of the probability of each true step given the true steps before it; 0 where none.
-    rank: (N,) place of the true next action among all A actions, 0 = first.
+    actual_log_p: (N, 3) natural log of the probability of each true step given the true steps before it; 0 if none.
+    rank: (N,) rank of the true next action among all A actions, 0 = first.
     """
 
     customer_id: np.ndarray
@@ -85,7 +84,7 @@ class SequencePredictions:
 
 @dataclass(frozen=True, kw_only=True)
 class ChurnPredictions:
-    """Churn probabilities beside known labels. customer_id: (N,) str. churned: (N,) 0/1. churn_p: (N,) in [0, 1]."""
+    """Churn probabilities with known labels. customer_id: (N,) str. churned: (N,) 0/1. churn_p: (N,) in [0, 1]."""
 
     customer_id: np.ndarray
     churned: np.ndarray
@@ -94,7 +93,7 @@ class ChurnPredictions:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochEnd:
-    """One epoch of training is over. Losses are means in nats; valid_loss is None where nothing is held back.
+    """End of a training epoch. Losses are means in nats; valid_loss is None without validation customers.
 
     epoch: counts from 1. n_epochs: expected number of epochs, more if a final refit follows. best: whether the
     monitored loss is the lowest so far. seconds: since training began. pretraining: train_loss is that of the

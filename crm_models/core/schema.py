@@ -1,6 +1,6 @@
-"""The words of the product: column names, action kinds, plan sources and the few fixed numbers.
+"""Vocabulary of the product: column names, action kinds, plan sources, and fixed numbers.
 
-One name each, from the column in a file to the label on a screen. Nothing here does any work.
+Each thing has one name, from the column in a file to the label on a screen.
 """
 
 from typing import Final, Literal
@@ -31,7 +31,7 @@ DEFAULT_RETENTION_ACTIONS: Final[tuple[str, str, str]] = (
 )
 
 PADDING: Final = 0
-"""Action id that fills the unused end of a history; real actions are 1..A in the order of `actions`."""
+"""Action id of padding at the end of a history; real actions are 1..A in the order of `actions`."""
 
 PlanSource = Literal["model", "override", "graded", "fallback"]
 PLAN_SOURCES: Final[tuple[str, ...]] = ("model", "override", "graded", "fallback")
@@ -47,9 +47,9 @@ PresetName = Literal["paper", "standard", "strong"]
 PRESET_NAMES: Final[tuple[PresetName, ...]] = ("paper", "standard", "strong")
 
 Outcome = Literal["none", "simulated", "observed"]
-"""What a cohort knows of the time after its `as_of`.
+"""Kind of the events after a cohort's `as_of`.
 
-none: there is no cut-off; the last three events of a customer serve as outcome when a model is scored.
-simulated: a generator drew what comes next; it is the answer key, and plans are made as if it had not happened.
-observed: it really happened, so it serves as outcome for scores, and as history when a plan is made today.
+none: no cut-off; each customer's last three events are the outcome in evaluation.
+simulated: drawn by a generator; they are the outcome in evaluation, and unknown when plans are made.
+observed: they really happened; they are the outcome in evaluation, and history when plans are made.
 """

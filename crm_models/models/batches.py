@@ -38,7 +38,7 @@ def outcome_batch(
 ) -> tuple[SequenceBatch, Tensor, Tensor]:
     """Histories followed by the first two true steps (teacher forcing).
 
-    Returns the batch, the true steps (B, 3) as ids, 0 where there is none, and the lengths of the histories (B,).
+    Returns the batch, the ids of the true steps (B, 3), 0 if there is none, and the lengths of the histories (B,).
     Gaps and values of the steps are NaN, because they are unknown while planning.
     """
     rows, n_history = found.rows[at], found.n_history[at]
@@ -63,7 +63,7 @@ def outcome_batch(
 
 
 def churn_batch(arrays: CohortArrays, rows: np.ndarray, model: ChurnTransformer) -> ChurnBatch:
-    """Churn model inputs of the customers `rows`, at the moment the arrays were encoded for."""
+    """Churn model inputs of the customers `rows`, at the moment that the arrays were encoded for."""
     config = model.config
     numeric = [arrays.numeric[rows], *([arrays.behaviour[rows]] if config.use_behaviour else [])]
     n_history = arrays.n_history[rows] if config.max_events else np.zeros(len(rows), np.int64)

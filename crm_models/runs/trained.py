@@ -1,4 +1,4 @@
-"""A finished run put to use: its models, and what they say about its held-out customers."""
+"""Use of a finished run: its models, and predictions for its test customers."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 
 def rows_of(cohort: Cohort, table: pd.DataFrame) -> Split:
-    """The saved split as rows of this cohort, by id; customers that the run never saw are in no part."""
+    """The saved split as rows of the cohort, matched by id; customers new to the run are in no part."""
     at = pd.Index(cohort.customers[CUSTOMER_ID]).get_indexer(pd.Index(table[CUSTOMER_ID]))
     rows = {part: np.sort(at[(table["part"] == part).to_numpy() & (at >= 0)]) for part in ("train", "valid", "test")}
     return Split(**rows)
 
 
 def plan_catalogue(run: RunFolder, policy: Policy) -> Catalogue:
-    """The vocabulary of this run's plans under a policy. `DataError` where the run's popular actions are damaged."""
+    """Plan vocabulary of a run under a policy. Raises `DataError` if the run's popular actions are damaged."""
     encoder, popular = run.encoder(), run.about()["popular"]
     with read_whole(run.folder / "config.json", "the popular actions of a run", "train it again"):
         return Catalogue.of(encoder, popular, policy)
@@ -44,7 +44,7 @@ def plan_catalogue(run: RunFolder, policy: Policy) -> Catalogue:
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
-    """The trained models of a run, ready to score; a model the run has not is None."""
+    """The trained models of a run, ready to score; None for a model that was not trained."""
 
     sequence: SequenceTransformer | None
     churn: ChurnTransformer | None
@@ -52,18 +52,18 @@ class Models:
     config: RunConfig
 
     def score(self, cohort: Cohort, moment: Moment | None, now_days: float | None = None) -> CustomerScores:
-        """Churn probability and best plan of every customer of the cohort, seen at `moment`."""
+        """Churn probability and most probable plan of every customer of the cohort at `moment`."""
         return self.score_encoded(self.encoder.encode(cohort, moment, now_days))
 
     def score_encoded(self, arrays: CohortArrays) -> CustomerScores:
-        """The same of customers that `encoder` has encoded."""
+        """The same for customers already encoded by `encoder`."""
         from crm_models.inference.decoding import score_customers
 
         return score_customers(self.sequence, self.churn, arrays, self.encoder)
 
 
 def load_models(run: RunFolder, *, device: str | None = None, threads: int | None = None) -> Models:
-    """The models of a run with their best weights, in evaluation mode. `RunError` where the run has none yet."""
+    """Load the models of a run with their best weights. Raises `RunError` if there are no weights, or damaged ones."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -80,13 +80,13 @@ def load_models(run: RunFolder, *, device: str | None = None, threads: int | Non
     except SafetensorError as error:
         raise RunError(f"{file}: expected the run's weights, found a damaged file ({error}); train it again") from None
 
-    def loaded(name: ModelName, made_of: Any, settings: Any) -> Any:
-        own = {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
-        if not own:  # and none is made: without actions there is no sequence model to initialise
+    def loaded(name: ModelName, model_class: Any, settings: Any) -> Any:
+        weights = {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
+        if not weights:  # before initialising a model, which fails without actions
             return None
-        module = made_of(settings, encoder)
+        module = model_class(settings, encoder)
         try:
-            module.load_state_dict(own)
+            module.load_state_dict(weights)
         except RuntimeError:
             raise RunError(f"{file}: the weights do not fit config.json and encoder.json; train it again") from None
         return module.to(place).eval()
@@ -101,7 +101,7 @@ def load_models(run: RunFolder, *, device: str | None = None, threads: int | Non
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """A run's cohort cut as the run cut it: what evaluation and explanation work on."""
+    """A run's cohort with the run's split and the test outcomes: the input of evaluation and explanation."""
 
     cohort: Cohort
     arrays: CohortArrays
@@ -110,21 +110,24 @@ class HeldOut:
 
 
 def held_out(run: RunFolder, encoder: FeatureEncoder, cohort: Path | None = None) -> HeldOut:
-    """The run's cohort (or the same customers at another place) with the run's own split and the test outcomes."""
+    """The run's cohort with the run's split. Raises `RunError` if the cohort has none of the run's test customers.
+
+    cohort: folder of the cohort, if it is no longer where the run was trained.
+    """
     about = run.about()
-    whole = load_cohort(cohort or Path(about["cohort"]))
-    split = rows_of(whole, run.split())
+    loaded = load_cohort(cohort or Path(about["cohort"]))
+    split = rows_of(loaded, run.split())
     if not len(split.test):
         raise RunError(
             f"{run.folder}: none of the run's test customers is in the cohort; evaluate on the run's own cohort"
         )
-    found = outcomes(whole)
-    chosen = found.take(np.isin(found.rows, split.test))
-    return HeldOut(cohort=whole, arrays=encoder.encode(whole, whole.as_of), split=split, outcomes=chosen)
+    all_outcomes = outcomes(loaded)
+    test_outcomes = all_outcomes.take(np.isin(all_outcomes.rows, split.test))
+    return HeldOut(cohort=loaded, arrays=encoder.encode(loaded, loaded.as_of), split=split, outcomes=test_outcomes)
 
 
 def predict_held_out(models: Models, held: HeldOut) -> tuple[SequencePredictions | None, ChurnPredictions | None]:
-    """What the models say about the run's test customers, for evaluation; None where there is no model or no case."""
+    """Predictions for the test customers, for evaluation; None without the model or without test cases."""
     from crm_models.inference.decoding import churn_probabilities, sequence_predictions
 
     sequence, churn, labels = None, None, held.cohort.labels
