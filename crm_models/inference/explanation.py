@@ -93,7 +93,7 @@ class Effects:
             )
         return (
             f"Attention and effect disagree (rank correlation {self.agreement:.2f}): most attention goes to "
-            f"{most_attended}, but taking away {most_effective} changes the prediction most."
+            f"“{most_attended}”, but removing “{most_effective}” changes the prediction most."
         )
 
 

@@ -99,7 +99,7 @@ class ChurnTransformer(nn.Module):
         self.others = nn.ModuleList(ChurnTransformer(single, encoder) for _ in range(config.ensemble_size - 1))
 
     @property
-    def copies(self) -> list[ChurnTransformer]:
+    def ensemble(self) -> list[ChurnTransformer]:
         """The models of the deep ensemble: this one and `others`."""
         return [self, *self.others]
 
@@ -108,7 +108,7 @@ class ChurnTransformer(nn.Module):
 
         Both are means over members and models. T' counts [CLS], then features (`feature_names`), then events.
         """
-        log_odds, all_weights = zip(*(copy.members(batch, need_weights) for copy in self.copies), strict=True)
+        log_odds, all_weights = zip(*(model.members(batch, need_weights) for model in self.ensemble), strict=True)
         attention = [
             torch.stack(block).unflatten(1, (-1, self.config.n_members)).mean(dim=(0, 2))
             for block in zip(*all_weights, strict=True)

@@ -211,7 +211,7 @@ class ChurnObjective:
         """
         labels, batch = self._labels(self.examples, chosen), self._batch(self.examples, chosen)
         losses = []
-        for model in self.model.copies:
+        for model in self.model.ensemble:
             member = torch.from_numpy(rng.permutation(len(chosen)) % model.config.n_members).to(labels.device)
             losses.append(F.binary_cross_entropy_with_logits(model.of_member(batch, member), labels))
         return torch.stack(losses).mean(), len(chosen)

@@ -152,7 +152,7 @@ def test_the_note_says_where_attention_and_effect_disagree():
     assert "largely agree" in effects([-0.3, 0.2, 0.1], [0.5, 0.3, 0.2]).note()
     told = effects([0.1, 0.2, -0.3], [0.5, 0.3, 0.2]).note()
     assert "disagree" in told
-    assert "most attention goes to a, but taking away c" in told
+    assert "most attention goes to “a”, but removing “c”" in told
 
 
 def test_the_table_ranks_effects_by_size():

@@ -158,12 +158,12 @@ def test_the_answer_is_the_mean_of_members_that_differ(encoded):
     torch.testing.assert_close(log_odds(model, batch), each.mean(dim=1))
 
 
-def test_copies_are_models_of_their_own_whose_answers_and_maps_are_averaged(encoded):
+def test_the_ensemble_is_of_models_of_their_own_whose_answers_and_maps_are_averaged(encoded):
     model = untrained("churn", encoded[0], with_churn(SMALL, ensemble_size=3))
     batch = batch_of(encoded, model)
     with torch.inference_mode():
         together, maps = model(batch, need_weights=True)
-        each = [copy(batch, need_weights=True) for copy in model.copies[1:]]
+        each = [copy(batch, need_weights=True) for copy in model.ensemble[1:]]
         own = model.members(batch)[0].mean(dim=1)
     torch.testing.assert_close(together, torch.stack([own, *(answer for answer, _ in each)]).mean(dim=0))
     assert torch.stack([answer for answer, _ in each]).std(dim=0).min() > 1e-3, "drawn independently"
@@ -180,13 +180,13 @@ def test_every_copy_learns_from_all_customers(encoded):
     loss, n = task.loss(task.train, np.random.default_rng(0))
     rng = np.random.default_rng(0)
     alone = []
-    for copy in model.copies:
+    for copy in model.ensemble:
         member = torch.from_numpy(rng.permutation(n) % config.churn.n_members)
         asked = copy.of_member(churn_batch(known.arrays, task.train, model), member)
         alone.append(F.binary_cross_entropy_with_logits(asked, torch.tensor(known.labels[task.train]).float()))
     torch.testing.assert_close(loss, sum(alone) / 2)
     loss.backward()
-    assert all(copy.output.weight.grad.abs().sum() > 0 for copy in model.copies)
+    assert all(copy.output.weight.grad.abs().sum() > 0 for copy in model.ensemble)
 
 
 def test_one_copy_is_the_model_without_any(encoded):
