@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from crm_models.evaluation.intervals import Z
 from crm_models.evaluation.scores import LOWER_IS_BETTER
@@ -121,3 +121,10 @@ def _above_ceiling(name: str, part: dict[str, Any]) -> list[str]:
         f"The {name} model's {_IN_WORDS[score]} of {ours:.3f} is above the ceiling of {ceiling:.3f} by more than "
         "chance: its inputs must contain the outcome (a data leak)."
     ]
+
+
+def tone(note: str) -> Literal["good", "warning", "neutral"]:
+    """Whether a note of a report is good news, a warning or neither, told by the words that this module uses."""
+    if any(words in note for words in ("is worse than", "suspiciously", "above the ceiling")):
+        return "warning"
+    return "good" if " beats the best baseline" in note else "neutral"

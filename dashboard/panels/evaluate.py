@@ -11,6 +11,7 @@ import streamlit as st
 from crm_models.core.records import ChurnPredictions
 from crm_models.evaluation import curves
 from crm_models.evaluation.intervals import auc_with_interval
+from crm_models.evaluation.verdict import tone
 from dashboard.charts import evaluation as evaluation_charts
 from dashboard.charts import theme
 from dashboard.panels import policy as policy_panels
@@ -60,13 +61,14 @@ MEANING = {
 }
 
 
+ICONS = {"good": ":material/check_circle:", "warning": ":material/warning:", "neutral": ":material/info:"}
+
+
 def notes(report: dict[str, Any]) -> None:
     """Draw the notes of the report on what the scores mean."""
     lines = []
     for note in report.get("notes", []):
-        warning = "worse than" in note or "suspiciously" in note
-        icon = ":material/warning:" if warning else ":material/check_circle:" if "beats" in note else ":material/info:"
-        lines.append(f"{icon} {widgets.plain(note)}")
+        lines.append(f"{ICONS[tone(note)]} {widgets.plain(note)}")
     if lines:
         st.markdown("  \n".join(lines))  # one paragraph with line breaks
 

@@ -19,7 +19,7 @@ from crm_models.evaluation.scores import (
     right_per_customer,
     sequence_scores,
 )
-from crm_models.evaluation.verdict import _drawn_ceiling, _joint_plans, verdict
+from crm_models.evaluation.verdict import _drawn_ceiling, _joint_plans, tone, verdict
 from tests.evaluation.test_scores import FOUR, churners
 
 
@@ -274,3 +274,17 @@ def test_the_ceiling_is_that_of_the_histories_that_were_scored(bench, oracle_rep
     exact = sequence_ceiling(bench.truth, bench.cohort, rows=bench.found.rows, n_history=n_history)
     assert oracle_report["sequence"]["ceiling"] == exact
     assert exact != sequence_ceiling(bench.truth, bench.cohort, rows=bench.found.rows, n_history=n_history - 1)
+
+
+def test_the_tone_of_a_note_is_told_by_what_it_says(bench, oracle_report):
+    """Of notes as the report writes them, so that other words would be noticed here."""
+    beaten = oracle_report["notes"][0]
+    assert "beats" in beaten
+    assert tone(beaten) == "good"
+    leaking = bench.report(None, bench.churn(np.nan_to_num(bench.cohort.labels) * 0.98 + 0.01))
+    assert [tone(note) for note in leaking["notes"] if "leak" in note] == ["warning"]
+    suspicious = bench.report(None, bench.churn(np.nan_to_num(bench.cohort.labels) * 0.98 + 0.01), truth=False)
+    assert [tone(note) for note in suspicious["notes"] if "known only after" in note] == ["warning"]
+    ignorant = bench.report(None, bench.churn(np.full(bench.cohort.n_customers, 0.01)))
+    assert "warning" in [tone(note) for note in ignorant["notes"] if "churn model" in note]
+    assert tone("There are no sequence scores.") == "neutral"
