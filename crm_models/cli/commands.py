@@ -1,6 +1,7 @@
 """The command line: `python -m crm_models generate | import | check | train | tune | evaluate | plan | ...`.
 
-Exit 0: done. Exit 2: wrong usage or bad input, said in one line on stderr. Progress goes to stderr, results to stdout.
+Exit status 0: success. 2: wrong usage or bad input, with one error line on stderr. Progress goes to stderr, results to
+stdout.
 """
 
 from __future__ import annotations
@@ -24,33 +25,37 @@ INSTALLED_AS = "crm-transformers"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    given = _parser().parse_args(arguments)
+    args = _parser().parse_args(arguments)
     try:
-        given.run(given)
+        args.run(args)
         sys.stdout.flush()
     except CrmError as error:
-        return _say(str(error))
-    except BrokenPipeError:  # `... | head` has seen enough
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # else the interpreter flushes into the pipe on its way out
+        return _fail(str(error))
+    except BrokenPipeError:  # the reader of a pipe has closed it, as `... | head` does
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # else the interpreter flushes into the closed pipe at exit
         return 0
     except OSError as error:
-        place = str(error.filename or "")
-        if place.endswith(".part"):  # a name of ours that nobody asked for
-            place = os.path.dirname(place)
-        where = f"{place}: " if place else ""
-        return _say(f"{where}expected to read or write here, found: {error.strerror or error}; check space and rights")
+        path = str(error.filename or "")
+        if path.endswith(".part"):  # our temporary name, which the user does not know
+            path = os.path.dirname(path)
+        where = f"{path}: " if path else ""
+        return _fail(
+            f"{where}expected to read or write here, found: {error.strerror or error}; check disk space and permissions"
+        )
     except MemoryError:
-        return _say("expected enough memory for this cohort, found too little; use fewer customers or a larger machine")
+        return _fail(
+            "expected enough memory for this cohort, found too little; use fewer customers or a larger machine"
+        )
     except KeyboardInterrupt:
-        return _say("interrupted", 130)
+        return _fail("interrupted", 130)
     except Exception as error:
         if os.environ.get("CRM_DEBUG"):
             traceback.print_exc()
-        return _say(f"unexpected {type(error).__name__}: {error}; CRM_DEBUG=1 shows where; please report it", 2)
+        return _fail(f"unexpected {type(error).__name__}: {error}; CRM_DEBUG=1 shows where; please report it", 2)
     return 0
 
 
-def _say(message: str, status: int = 2) -> int:
+def _fail(message: str, status: int = 2) -> int:
     print("error: " + " ".join(message.split()), file=sys.stderr)
     return status
 
@@ -84,68 +89,72 @@ def _add_generate(commands: Any) -> None:
     parser.add_argument("--customers", type=whole(1), help="default: 100 for paper, 5000 for lifelike")
     parser.add_argument("--signal", type=share, default=1.0, help="0: nothing to learn; 1: as much as the truth holds")
     parser.add_argument("--seed", type=whole(0), default=0)
-    parser.add_argument("--events", type=whole(0), help="lifelike: give every customer a history of so many events")
+    parser.add_argument("--events", type=whole(0), help="lifelike: number of events in every customer's history")
     parser.add_argument("--out", type=Path, required=True, metavar="COHORT")
 
 
-def _generate(given: argparse.Namespace) -> None:
+def _generate(args: argparse.Namespace) -> None:
     from crm_models import workflow
 
     cohort = workflow.generate(
-        given.out,
-        scenario=given.scenario,
-        customers=given.customers,
-        signal=given.signal,
-        seed=given.seed,
-        events=given.events,
+        args.out,
+        scenario=args.scenario,
+        customers=args.customers,
+        signal=args.signal,
+        seed=args.seed,
+        events=args.events,
     )
-    _summarise(cohort, given)
+    _summarise(cohort, args)
 
 
 def _add_import(commands: Any) -> None:
-    parser = command(commands, "import", "Turn files of a known form into a cohort.", _import)
+    parser = command(commands, "import", "Turn files of a known format into a cohort.", _import)
     parser.add_argument("form", choices=FORMS)
-    parser.add_argument("sources", type=Path, nargs="+", metavar="SOURCE", help="files, or the folder that holds them")
+    parser.add_argument("sources", type=Path, nargs="+", metavar="SOURCE", help="files, or a folder of files")
     parser.add_argument(
-        "--churn-days", type=positive, help="call a customer churned after so many days without activity"
+        "--churn-days", type=positive, help="label customers without activity for this many days as churned"
     )
     parser.add_argument(
-        "--column", action="append", default=[], metavar="NAME=THEIRS", help="tables: what a column is called"
+        "--column",
+        action="append",
+        default=[],
+        metavar="NAME=COLUMN",
+        help="tables: the column of a file to read as NAME",
     )
     parser.add_argument("--drop", action="append", default=[], metavar="COLUMN", help="tables: a column to leave out")
     parser.add_argument("--positive", help="tables: the value of the label that means churned")
     parser.add_argument("--out", type=Path, required=True, metavar="COHORT")
 
 
-def _import(given: argparse.Namespace) -> None:
+def _import(args: argparse.Namespace) -> None:
     from crm_models import workflow
     from crm_models.core.errors import ConfigError
 
     columns = {}
-    for pair in given.column:
-        name, equals, theirs = pair.partition("=")
-        if not (equals and name and theirs):
-            raise ConfigError(f"--column expects NAME=THEIRS, as in customer_id=userId; found {pair!r}")
-        columns[name] = theirs
+    for pair in args.column:
+        name, equals, column = pair.partition("=")
+        if not (equals and name and column):
+            raise ConfigError(f"--column expects NAME=COLUMN, as in customer_id=userId; found {pair!r}")
+        columns[name] = column
     options = {
-        "churn_days": given.churn_days,
+        "churn_days": args.churn_days,
         "columns": columns,
-        "drop": tuple(given.drop),
-        "positive": given.positive,
+        "drop": tuple(args.drop),
+        "positive": args.positive,
     }
-    options = {name: value for name, value in options.items() if value}  # others keep the default of the form
-    _summarise(workflow.import_files(given.out, given.form, given.sources, **options), given)
+    options = {name: value for name, value in options.items() if value}  # others keep the default of the format
+    _summarise(workflow.import_files(args.out, args.form, args.sources, **options), args)
 
 
-def _summarise(cohort: Any, given: argparse.Namespace) -> None:
+def _summarise(cohort: Any, args: argparse.Namespace) -> None:
     churned = (
         f", {cohort.labels[~_nan(cohort.labels)].mean():.1%} churned" if cohort.has_labels else ", no churn labels"
     )
     print(
-        f"{given.out}: {cohort.n_customers:,} customers, {len(cohort.interactions):,} interactions, "
+        f"{args.out}: {cohort.n_customers:,} customers, {len(cohort.interactions):,} interactions, "
         f"{len(cohort.actions):,} actions{churned}"
     )
-    if not given.quiet:
+    if not args.quiet:
         for note in cohort.notes:
             print(f"  note: {note}", file=sys.stderr)
 
@@ -157,18 +166,18 @@ def _nan(values: Any) -> Any:
 
 
 def _add_check(commands: Any) -> None:
-    parser = command(commands, "check", "Say what in a cohort will hurt, before training.", _check)
+    parser = command(commands, "check", "Check a cohort for problems before training.", _check)
     parser.add_argument("cohort", type=Path, metavar="COHORT")
 
 
-def _check(given: argparse.Namespace) -> None:
+def _check(args: argparse.Namespace) -> None:
     from crm_models import workflow
 
-    findings = workflow.check(given.cohort)
+    findings = workflow.check(args.cohort)
     for finding in findings:
         print(f"{finding.level}: {finding.title}. {finding.detail} {finding.advice}".strip())
     if not findings:
-        print("nothing found that would hurt")
+        print("no problems found")
 
 
 # ---- train, tune, evaluate, plan -------------------------------------------------------------------------------------
@@ -180,167 +189,171 @@ def _add_train(commands: Any) -> None:
     parser.add_argument("--out", type=Path, metavar="RUN")
     parser.add_argument("--preset", choices=PRESET_NAMES, default=None, help="default: standard")
     parser.add_argument(
-        "--model", choices=("both", "sequence", "churn"), default=None, help="default: what the data allow"
+        "--model", choices=("both", "sequence", "churn"), default=None, help="default: all that the data allow"
     )
-    parser.add_argument("--epochs", type=whole(1), help="most epochs of each model")
+    parser.add_argument("--epochs", type=whole(1), help="maximum number of epochs per model")
     parser.add_argument("--seed", type=whole(0), default=None)
     parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="any setting: sequence.d_model=32"
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="any setting, as in sequence.d_model=32"
     )
-    parser.add_argument("--resume", nargs="?", const=True, default=False, metavar="RUN", help="go on with a run")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier run of this name")
+    parser.add_argument(
+        "--resume", nargs="?", const=True, default=False, metavar="RUN", help="resume training of a run"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing run of this name")
     add_device(parser)
 
 
-def _train(given: argparse.Namespace) -> None:
+def _train(args: argparse.Namespace) -> None:
     from crm_models import workflow
     from crm_models.core.errors import ConfigError
 
     # `--resume RUN`, `--resume --out RUN` and `COHORT --out RUN --resume` all mean the same.
-    if isinstance(given.resume, str):
-        if given.out is None:
-            given.out = Path(given.resume)
+    if isinstance(args.resume, str):
+        if args.out is None:
+            args.out = Path(args.resume)
         else:
-            given.cohort = Path(given.resume)
-    if given.out is None:
+            args.cohort = Path(args.resume)
+    if args.out is None:
         raise ConfigError("train needs --out RUN, the folder to write to")
-    if given.resume:
-        events = workflow.resume(given.out, device=given.device, threads=given.threads)
+    if args.resume:
+        events = workflow.resume(args.out, device=args.device, threads=args.threads)
     else:
-        if given.cohort is None:
+        if args.cohort is None:
             raise ConfigError("train needs a COHORT folder; make one with `generate` or `import`")
         config = workflow.run_config(
-            preset=given.preset or "standard",
-            model=given.model,
-            epochs=given.epochs,
-            seed=given.seed or 0,
-            device=given.device,
-            threads=given.threads,
-            settings=given.set,
+            preset=args.preset or "standard",
+            model=args.model,
+            epochs=args.epochs,
+            seed=args.seed or 0,
+            device=args.device,
+            threads=args.threads,
+            settings=args.set,
         )
-        events = workflow.train(
-            given.cohort, given.out, config, chosen=given.model is not None, overwrite=given.overwrite
-        )
+        events = workflow.train(args.cohort, args.out, config, chosen=args.model is not None, overwrite=args.overwrite)
     for event in events:
-        if not given.quiet:
+        if not args.quiet:
             valid = "" if event.valid_loss is None else f", validation {event.valid_loss:.4f}"
-            said = ", final refit" if event.final_refit else valid
+            outcome = ", final refit" if event.final_refit else valid
             best = " *" if event.best else ""
-            place = f"{event.model:<8} epoch {event.epoch:>3}/{event.n_epochs}"
-            print(f"{place}  loss {event.train_loss:.4f}{said}  {event.seconds:.1f} s{best}", file=sys.stderr)
-    print(workflow.run_summary(given.out))
+            prefix = f"{event.model:<8} epoch {event.epoch:>3}/{event.n_epochs}"
+            print(f"{prefix}  loss {event.train_loss:.4f}{outcome}  {event.seconds:.1f} s{best}", file=sys.stderr)
+    print(workflow.run_summary(args.out))
 
 
 def _add_tune(commands: Any) -> None:
     parser = command(
-        commands, "tune", "Search for better settings of one model; the same command again goes on.", _tune
+        commands, "tune", "Search for better settings of one model; run the same command again to continue.", _tune
     )
     parser.add_argument("cohort", type=Path, metavar="COHORT")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--model", choices=("sequence", "churn"), required=True)
-    parser.add_argument("--minutes", type=positive, help="end after so many minutes, in the middle of a trial too")
-    parser.add_argument("--trials", type=whole(1), help="end after so many trials (default: 20, or as time allows)")
-    parser.add_argument("--preset", choices=PRESET_NAMES[1:], default="standard", help="the first trial")
-    parser.add_argument("--epochs", type=whole(1), help="most epochs of each trial")
+    parser.add_argument("--minutes", type=positive, help="stop after this many minutes, even during a trial")
+    parser.add_argument(
+        "--trials", type=whole(1), help="stop after this many trials (default: 20, or no limit with --minutes)"
+    )
+    parser.add_argument("--preset", choices=PRESET_NAMES[1:], default="standard", help="settings of the first trial")
+    parser.add_argument("--epochs", type=whole(1), help="maximum number of epochs per trial")
     parser.add_argument("--seed", type=whole(0), default=0)
     parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting that is not searched, as for train"
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting to keep fixed, as for train"
     )
-    parser.add_argument("--runs", type=Path, metavar="DIR", help="where the trials' runs go (default: into FOLDER)")
+    parser.add_argument("--runs", type=Path, metavar="DIR", help="folder for the runs of the trials (default: FOLDER)")
     add_device(parser)
 
 
-def _tune(given: argparse.Namespace) -> None:
+def _tune(args: argparse.Namespace) -> None:
     from crm_models import workflow
     from crm_models.runs.trials import summary
 
     events = workflow.tune(
-        given.cohort,
-        given.out,
-        model=given.model,
-        minutes=given.minutes,
-        trials=given.trials,
-        preset=given.preset,
-        epochs=given.epochs,
-        seed=given.seed,
-        device=given.device,
-        threads=given.threads,
-        settings=given.set,
-        runs=given.runs,
+        args.cohort,
+        args.out,
+        model=args.model,
+        minutes=args.minutes,
+        trials=args.trials,
+        preset=args.preset,
+        epochs=args.epochs,
+        seed=args.seed,
+        device=args.device,
+        threads=args.threads,
+        settings=args.set,
+        runs=args.runs,
     )
     for trial in events:
-        if not given.quiet:
+        if not args.quiet:
             loss = "no loss yet" if trial.loss is None else f"validation {trial.loss:.4f}"
-            tried = ", ".join(f"{k.partition('.')[2]} {v}" for k, v in trial.settings.items()) or given.preset
-            place = f"trial {trial.number:>3}  {trial.state:<8}  {loss}  {trial.seconds:.1f} s"
-            print(f"{place}  {trial.reason or tried}", file=sys.stderr)
-    print(summary(given.out))
+            changes = ", ".join(f"{k.partition('.')[2]} {v}" for k, v in trial.settings.items()) or args.preset
+            prefix = f"trial {trial.number:>3}  {trial.state:<8}  {loss}  {trial.seconds:.1f} s"
+            print(f"{prefix}  {trial.reason or changes}", file=sys.stderr)
+    print(summary(args.out))
 
 
 def _add_evaluate(commands: Any) -> None:
-    parser = command(commands, "evaluate", "Score a run on its own held-out customers.", _evaluate)
+    parser = command(commands, "evaluate", "Evaluate a run on its test customers.", _evaluate)
     parser.add_argument("run_folder", type=Path, metavar="RUN")
-    parser.add_argument("--cohort", type=Path, help="where the cohort lies now, if it was moved")
+    parser.add_argument("--cohort", type=Path, help="the cohort's folder, if it was moved")
     parser.add_argument("--out", type=Path, metavar="report.json")
     add_device(parser)
 
 
-def _evaluate(given: argparse.Namespace) -> None:
+def _evaluate(args: argparse.Namespace) -> None:
     from crm_models import workflow
     from crm_models.core.files import need_file_target, write_json
 
-    if given.out is not None:
-        need_file_target(given.out)
-    report = workflow.evaluate(given.run_folder, cohort=given.cohort, device=given.device, threads=given.threads)
-    if given.out is None:
+    if args.out is not None:
+        need_file_target(args.out)
+    report = workflow.evaluate(args.run_folder, cohort=args.cohort, device=args.device, threads=args.threads)
+    if args.out is None:
         print(json.dumps(report, indent=2, ensure_ascii=False))
         return
-    write_json(given.out, report)
-    print(f"{given.out}: {workflow.report_summary(report)}")
+    write_json(args.out, report)
+    print(f"{args.out}: {workflow.report_summary(report)}")
 
 
 def _add_plan(commands: Any) -> None:
-    parser = command(commands, "plan", "Write every customer's three next actions as CSV.", _plan)
+    parser = command(commands, "plan", "Write a plan of three actions for every customer as CSV.", _plan)
     parser.add_argument("run_folder", type=Path, metavar="RUN")
-    parser.add_argument("--cohort", type=Path, help="other customers than those the run was trained on")
+    parser.add_argument("--cohort", type=Path, help="a cohort other than the one the run was trained on")
     parser.add_argument("--threshold", type=share, default=DEFAULT_THRESHOLD)
     parser.add_argument("--mode", choices=PLAN_MODES, default="override")
     parser.add_argument("--intensity", type=float, default=1.0, help="the paper's alpha, for --mode graded")
     parser.add_argument(
-        "--retention", action="append", metavar="ACTION", help="a retention action; three replace the usual"
+        "--retention", action="append", metavar="ACTION", help="a retention action; give three to replace the defaults"
     )
     parser.add_argument("--layout", choices=("wide", "long"), default="wide")
-    parser.add_argument("--as-of", help="cohort, latest, or a date: the moment the plans are made at")
+    parser.add_argument("--as-of", help="cohort, latest, or a date: when the plans are made")
     parser.add_argument(
-        "--api-exact", action="store_true", help="leave text as it is, for loaders instead of spreadsheets"
+        "--api-exact",
+        action="store_true",
+        help="do not neutralise formulas: for import into a system, not a spreadsheet",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="plans.csv")
     add_device(parser)
 
 
-def _plan(given: argparse.Namespace) -> None:
+def _plan(args: argparse.Namespace) -> None:
     from crm_models import workflow
     from crm_models.planning.policy import Policy
 
     policy = Policy(
-        threshold=given.threshold,
-        mode=given.mode,
-        intensity=given.intensity,
-        retention_actions=tuple(given.retention or DEFAULT_RETENTION_ACTIONS),
+        threshold=args.threshold,
+        mode=args.mode,
+        intensity=args.intensity,
+        retention_actions=tuple(args.retention or DEFAULT_RETENTION_ACTIONS),
     )
     manifest = workflow.plan(
-        given.run_folder,
-        given.out,
+        args.run_folder,
+        args.out,
         policy,
-        cohort=given.cohort,
-        layout=given.layout,
-        as_of=given.as_of,
-        api_exact=given.api_exact,
-        device=given.device,
-        threads=given.threads,
-        progress=None if given.quiet else _progress,
+        cohort=args.cohort,
+        layout=args.layout,
+        as_of=args.as_of,
+        api_exact=args.api_exact,
+        device=args.device,
+        threads=args.threads,
+        progress=None if args.quiet else _progress,
     )
-    print(f"{given.out}: {workflow.plan_summary(manifest)}")
+    print(f"{args.out}: {workflow.plan_summary(manifest)}")
 
 
 def _progress(done: int, total: int) -> None:
@@ -351,29 +364,35 @@ def _progress(done: int, total: int) -> None:
 
 
 def _add_paper(commands: Any) -> None:
-    parser = command(commands, "paper", "Re-run the paper over many seeds and hold it against its tables.", _paper)
+    parser = command(
+        commands, "paper", "Re-run the paper's experiments over many seeds and compare with its tables.", _paper
+    )
     parser.add_argument("--seeds", type=whole(1), default=20)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     add_device(parser)
 
 
-def _paper(given: argparse.Namespace) -> None:
+def _paper(args: argparse.Namespace) -> None:
     from crm_models import workflow
 
-    progress = None if given.quiet else (lambda said: print(said, file=sys.stderr))
-    print(workflow.paper(given.out, seeds=given.seeds, device=given.device, threads=given.threads, progress=progress))
+    progress = None if args.quiet else (lambda message: print(message, file=sys.stderr))
+    print(workflow.paper(args.out, seeds=args.seeds, device=args.device, threads=args.threads, progress=progress))
 
 
 def _add_benchmark(commands: Any) -> None:
-    parser = command(commands, "benchmark", "Measure a model on fixed splits, for comparison with others.", _benchmark)
+    parser = command(commands, "benchmark", "Score a model on fixed splits, to compare it with others.", _benchmark)
     parser.add_argument("task", choices=("sequence", "churn"))
     parser.add_argument("cohort", type=Path, metavar="COHORT")
     parser.add_argument("--preset", choices=PRESET_NAMES, default="standard")
-    parser.add_argument("--holdout", type=whole(1), default=1, help="sequence: last events held out of each customer")
-    parser.add_argument("--folds", type=whole(2), default=5, help="churn: stratified folds")
-    parser.add_argument("--labels", type=whole(1), help="churn: learn from the labels of so many customers alone")
+    parser.add_argument(
+        "--holdout", type=whole(1), default=1, help="sequence: number of last events held out per customer"
+    )
+    parser.add_argument("--folds", type=whole(2), default=5, help="churn: number of stratified folds")
+    parser.add_argument("--labels", type=whole(1), help="churn: train on the labels of this many customers only")
     parser.add_argument("--seed", type=whole(0), default=0)
-    parser.add_argument("--seeds", type=whole(1), default=1, help="so many, from --seed up: mean and spread")
+    parser.add_argument(
+        "--seeds", type=whole(1), default=1, help="number of seeds, counting up from --seed; reports mean and spread"
+    )
     for option in ("epochs", "width", "blocks", "heads", "max-len", "batch"):
         parser.add_argument(f"--{option}", type=whole(1))
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any setting, as for train")
@@ -381,29 +400,29 @@ def _add_benchmark(commands: Any) -> None:
     add_device(parser)
 
 
-def _benchmark(given: argparse.Namespace) -> None:
+def _benchmark(args: argparse.Namespace) -> None:
     from crm_models import workflow
     from crm_models.core.files import need_file_target, write_json
 
-    if given.out is not None:
-        need_file_target(given.out)
-    shape = {k: getattr(given, k) for k in ("epochs", "width", "blocks", "heads", "max_len", "batch")}
+    if args.out is not None:
+        need_file_target(args.out)
+    shape = {k: getattr(args, k) for k in ("epochs", "width", "blocks", "heads", "max_len", "batch")}
     scores = workflow.benchmark(
-        given.task,
-        given.cohort,
-        preset=given.preset,
-        holdout=given.holdout,
-        folds=given.folds,
-        seed=given.seed,
-        seeds=given.seeds,
-        labels=given.labels,
+        args.task,
+        args.cohort,
+        preset=args.preset,
+        holdout=args.holdout,
+        folds=args.folds,
+        seed=args.seed,
+        seeds=args.seeds,
+        labels=args.labels,
         shape={k: v for k, v in shape.items() if v is not None},
-        settings=given.set,
-        device=given.device,
-        threads=given.threads,
+        settings=args.set,
+        device=args.device,
+        threads=args.threads,
     )
-    if given.out is not None:
-        write_json(given.out, scores)
+    if args.out is not None:
+        write_json(args.out, scores)
     print(json.dumps(scores, indent=2))
 
 
