@@ -219,7 +219,7 @@ def _reason(plans: Plans, row: int, step: int, labels: tuple[str, ...], threshol
     if source == STEP_FALLBACK:
         cause = "no history" if plans.n_events[row] == 0 else "no prediction for this step"
         return f"{cause}: popular action ({p:.0%} of all events)"
-    reason = f"from the most likely three-step plan (probability {p:.2f}"
+    reason = f"from the most likely three-step sequence (probability {p:.2f}"
     other, other_p = int(plans.runner_up[row, step]), plans.runner_up_p[row, step]
     if other >= 0:
         # The plan as a whole is the most probable one, but a single step need not be.

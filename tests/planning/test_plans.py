@@ -115,10 +115,10 @@ def test_steps_the_model_left_open_are_filled_with_popular_actions_not_yet_plann
 def test_every_step_says_why_it_is_there():
     plans = plan(Policy(), [0.2, 0.71, 0.1], [1, 2, 3], n_events=[5, 5, 0])
     why = reasons(plans)
-    assert why[0][0] == "from the most likely three-step plan (probability 0.50; runner-up: gift 0.20)"
+    assert why[0][0] == "from the most likely three-step sequence (probability 0.50; runner-up: gift 0.20)"
     likelier = reasons(replace(plans, runner_up_p=np.full((3, 3), 0.6)))
     assert (
-        likelier[0][0] == "from the most likely three-step plan (probability 0.50; more likely on its own: gift 0.60)"
+        likelier[0][0] == "from the most likely three-step sequence (probability 0.50; more likely on its own: gift 0.60)"
     )
     narrow = reasons(plan(Policy(threshold=0.2), [0.203997, 0.200001]))
     assert narrow[0][0] == "churn probability 0.204 exceeds 0.200"
