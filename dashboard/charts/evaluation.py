@@ -1,4 +1,4 @@
-"""Figures of the evaluation page: one function per table of `crm_models.evaluation.curves`."""
+"""Figures of the evaluation page, one per table of `crm_models.evaluation.curves`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SQUARE = 380
 
 
 def roc(table: pd.DataFrame, title: str, point: tuple[float, float, float]) -> go.Figure:
-    """ROC curve with chance's diagonal and one threshold's point. point: threshold, false and true positive rate."""
+    """ROC curve with chance and the current threshold. point: threshold, false positive rate, true positive rate."""
     fig = figure(
         title, x="stayers wrongly flagged (false positive rate)", y="churners found (true positive rate)",
         height=SQUARE, legend=True,
@@ -39,7 +39,7 @@ def roc(table: pd.DataFrame, title: str, point: tuple[float, float, float]) -> g
 def precision_recall(table: pd.DataFrame, rate: float, point: tuple[float, float | None, float]) -> go.Figure:
     """Precision against recall with the churn rate as chance. point: threshold, precision, recall."""
     fig = figure(
-        "Precision and recall", x="churners found (recall)", y="right among those flagged (precision)",
+        "Precision and recall", x="churners found (recall)", y="churners among those flagged (precision)",
         height=SQUARE, legend=True,
     )  # fmt: skip
     _line(fig, [0, 1], [rate, rate], "Chance", CHANCE, dash="dot")
@@ -62,7 +62,7 @@ def precision_recall(table: pd.DataFrame, rate: float, point: tuple[float, float
 
 
 def calibration(table: pd.DataFrame, title: str = "Calibration") -> go.Figure:
-    """Observed churn rate against predicted probability, with 95 % intervals and the diagonal of perfection."""
+    """Calibration curve: observed churn rate against predicted probability, with 95 % intervals and the diagonal."""
     fig = figure(title, x="predicted churn probability", y="observed churn rate", height=SQUARE, legend=True)
     _line(fig, [0, 1], [0, 1], "Perfect", CEILING, dash="dot")
     fig.add_trace(
@@ -72,7 +72,7 @@ def calibration(table: pd.DataFrame, title: str = "Calibration") -> go.Figure:
             error_y=_interval(table, "observed"),
             customdata=table[["customers", "low", "high"]].to_numpy().tolist(),
             mode="markers+lines",
-            name="Ours, a tenth of the customers each",
+            name="Ours, in tenths of the customers",
             marker={"color": MODEL, "size": 9},
             line={"color": MODEL, "width": 1},
             hovertemplate="predicted %{x:.1%}<br>observed %{y:.1%} (95 %: %{customdata[1]:.1%} to %{customdata[2]:.1%})"
@@ -83,9 +83,11 @@ def calibration(table: pd.DataFrame, title: str = "Calibration") -> go.Figure:
 
 
 def gain(table: pd.DataFrame, point: tuple[float, float, float]) -> go.Figure:
-    """Share of all churners reached when the riskiest customers are contacted first. point: threshold, share of the
-    customers contacted, share of the churners reached."""
-    fig = figure("Gain", x="customers contacted, riskiest first", y="churners reached", height=SQUARE, legend=True)
+    """Gain curve: share of churners reached when customers are contacted in order of falling risk.
+
+    point: threshold, share of customers contacted, share of churners reached.
+    """
+    fig = figure("Gain", x="customers contacted, highest risk first", y="churners reached", height=SQUARE, legend=True)
     _line(fig, [0, 1], [0, 1], "Chance", CHANCE, dash="dot")
     fig.add_trace(
         go.Scatter(
@@ -106,9 +108,9 @@ def gain(table: pd.DataFrame, point: tuple[float, float, float]) -> go.Figure:
 
 
 def lift(table: pd.DataFrame) -> go.Figure:
-    """How many times more churners are reached than by contacting at random."""
+    """Lift curve: ratio of the churners reached to those reached by contacting at random."""
     fig = figure(
-        "Lift", x="customers contacted, riskiest first", y="times better than at random", height=SQUARE, legend=True
+        "Lift", x="customers contacted, highest risk first", y="lift over random contacts", height=SQUARE, legend=True
     )  # fmt: skip
     _line(fig, [0, 1], [1, 1], "Chance", CHANCE, dash="dot")
     fig.add_trace(
@@ -127,20 +129,21 @@ def lift(table: pd.DataFrame) -> go.Figure:
 
 
 def confusion(table: pd.DataFrame, threshold: float, ink: str) -> go.Figure:
-    """Customers by what happened (rows) and what was said (columns) at a threshold. ink: colour of the theme's text."""
-    fig = figure(f"Right and wrong at {threshold:.2f}", x="what the model said", y="what happened", height=SQUARE)
+    """Confusion matrix at a threshold: actual (rows) against predicted (columns). ink: text colour of the theme."""
+    fig = figure(f"Confusion matrix at {threshold:.2f}", x="predicted", y="actual", height=SQUARE)
     counts = table.to_numpy()
     share = counts / max(counts.sum(), 1)
-    names = [["churners found", "churners missed"], ["false alarms", "stayers left in peace"]]
-    # Right in one colour, wrong in another; the depth says how many.
-    for right, color in ((True, RETENTION), (False, AT_RISK)):
-        z = [[float(share[i, j]) if (i == j) == right else None for j in range(2)] for i in range(2)]
+    names = [["churners found", "churners missed"], ["false alarms", "stayers not flagged"]]
+    # Correct cells in one colour, errors in another; darker means more customers.
+    for is_correct, color in ((True, RETENTION), (False, AT_RISK)):
+        z = [[float(share[i, j]) if (i == j) == is_correct else None for j in range(2)] for i in range(2)]
         fig.add_trace(
             go.Heatmap(
                 z=z, x=list(table.columns), y=list(table.index), zmin=0, zmax=1, showscale=False, xgap=4, ygap=4,
                 colorscale=[[0, _faded(color, 0.1)], [1, _faded(color, 0.5)]], text=names, hoverongaps=False,
                 customdata=counts.tolist(),
-                hovertemplate="%{text}: %{customdata:,} customers, %{z:.1%} of all<br>%{y}, said %{x}<extra></extra>",
+                hovertemplate="%{text}: %{customdata:,} customers, %{z:.1%} of all"
+                "<br>%{y}, predicted %{x}<extra></extra>",
             )
         )  # fmt: skip
     for i in range(2):
@@ -154,9 +157,9 @@ def confusion(table: pd.DataFrame, threshold: float, ink: str) -> go.Figure:
 
 
 def distribution(table: pd.DataFrame, threshold: float) -> go.Figure:
-    """Customers per bin of churn probability, by what happened, with the threshold."""
+    """Histogram of the churn probability by outcome, with the threshold."""
     fig = figure(
-        "Churn probability by what happened", x="churn probability", y="customers", height=SQUARE, legend=True
+        "Churn probability by outcome", x="churn probability", y="customers", height=SQUARE, legend=True
     )  # fmt: skip
     middle = ((table["low"] + table["high"]) / 2).tolist()
     width = float((table["high"] - table["low"]).iloc[0])
@@ -181,9 +184,11 @@ def distribution(table: pd.DataFrame, threshold: float) -> go.Figure:
 def accuracy_bars(
     labels: Sequence[object], table: pd.DataFrame, column: str, *, title: str, x: str, chance: float | None
 ) -> go.Figure:
-    """Share of right actions per group with its 95 % interval, and chance. table: `column`, `low`, `high`, `loss`,
-    `customers`."""
-    fig = figure(title, x=x, y="right actions", height=SQUARE, legend=chance is not None)
+    """Bars of the share of correct actions per group with 95 % intervals, and the line of chance.
+
+    table: `column`, `low`, `high`, `loss`, `customers`.
+    """
+    fig = figure(title, x=x, y="correct actions", height=SQUARE, legend=chance is not None)
     n = len(table)
     fig.add_trace(
         go.Bar(
@@ -198,7 +203,7 @@ def accuracy_bars(
                     labels, table["low"], table["high"], table["customers"], table["loss"], strict=True
                 )
             ],
-            hovertemplate=f"{x} %{{customdata[0]}}<br>right %{{y:.1%}} (95 %: %{{customdata[1]:.1%}} to "
+            hovertemplate=f"{x} %{{customdata[0]}}<br>correct %{{y:.1%}} (95 %: %{{customdata[1]:.1%}} to "
             "%{customdata[2]:.1%})<br>loss %{customdata[4]:.3f} nats<br>%{customdata[3]:,} customers<extra></extra>",
         )
     )
@@ -208,7 +213,7 @@ def accuracy_bars(
     return with_room(fig.update_yaxes(tickformat=".0%", rangemode="tozero"))
 
 
-# ---- pieces ----------------------------------------------------------------------------------------------------------
+# ---- helpers ---------------------------------------------------------------------------------------------------------
 
 
 def _line(fig: go.Figure, x: Sequence[float], y: Sequence[float], name: str, color: str, *, dash: str) -> None:

@@ -1,4 +1,4 @@
-"""The list of customers with its filter, shared by the pages that act: never more than a few hundred rows at a time."""
+"""Customer list with filter and paging, shared by the customers and plans pages."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Filter:
 
 
 def current_filter() -> Filter:
-    """The filter of this viewer, also where it is not drawn."""
+    """The viewer's filter, also on pages that do not draw it."""
     state = st.session_state
     return Filter(
         search=(state.get(SEARCH) or "").strip(),
@@ -59,7 +59,7 @@ def current_filter() -> Filter:
 
 
 def filter_row(*, search: bool = True) -> Filter:
-    """The controls of the filter in a row; without the search where the page has it already."""
+    """Draw the filter controls; search=False if the page already has the search box."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if search:
             search_box("Search customers")
@@ -80,7 +80,7 @@ def filter_row(*, search: bool = True) -> Filter:
 
 
 def search_box(label: str, placeholder: str = "Part of a customer id") -> str:
-    """The search, one for all pages; returns what is searched for."""
+    """Draw the search box, shared by all pages; returns the search text."""
     st.text_input(
         label,
         key=SEARCH,
@@ -95,7 +95,7 @@ def search_box(label: str, placeholder: str = "Part of a customer id") -> str:
 
 
 def filtered(card: store.RunCard, everybody: CustomerScores, policy: Policy, wanted: Filter) -> np.ndarray:
-    """Rows of the cohort that pass the filter, in its order. A pass over a million customers takes tens of ms."""
+    """Rows of the cohort that match the filter, in its order. For a million customers it takes tens of ms."""
     n = len(everybody.customer_id)
     passes = np.ones(n, dtype=bool)
     at_risk = policy.at_risk(everybody.churn_p)
@@ -118,34 +118,34 @@ def filtered(card: store.RunCard, everybody: CustomerScores, policy: Policy, wan
     return rows
 
 
-def _source(everybody: CustomerScores, policy: Policy) -> np.ndarray:
-    """(N,) place in PLAN_SOURCES of everybody's plan, without making the plans."""
-    has_model = np.zeros(len(everybody.customer_id), dtype=bool)
-    if everybody.plans is not None:
-        has_model = (everybody.n_events > 0) & (everybody.plans.actions > 0).any(axis=1)
+def _source(scores: CustomerScores, policy: Policy) -> np.ndarray:
+    """(N,) index in PLAN_SOURCES of each customer's plan, without making the plans."""
+    has_model = np.zeros(len(scores.customer_id), dtype=bool)
+    if scores.plans is not None:
+        has_model = (scores.n_events > 0) & (scores.plans.actions > 0).any(axis=1)
     source = np.where(has_model, PLAN_SOURCES.index("model"), PLAN_SOURCES.index("fallback"))
-    turned = policy.n_retention(everybody.churn_p) > 0
-    return np.where(turned, PLAN_SOURCES.index(policy.mode), source)
+    is_changed = policy.n_retention(scores.churn_p) > 0
+    return np.where(is_changed, PLAN_SOURCES.index(policy.mode), source)
 
 
 def page_of(rows: np.ndarray, key: str = PAGE) -> np.ndarray:
-    """The rows of the page of the list that the viewer is on, with the control to turn it; call it after the table."""
+    """The rows on the current page of the list; `turn_pages` draws the paging control."""
     pages = max(1, -(-len(rows) // ROWS))
     at = min(int(st.session_state.get(key) or 1), pages)
     return rows[(at - 1) * ROWS : at * ROWS]
 
 
 def turn_pages(n_rows: int, key: str = PAGE) -> None:
-    """The control that turns the pages of a list, and how many rows there are in all."""
+    """Draw the number of customers in the list and the paging control."""
     pages = max(1, -(-n_rows // ROWS))
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.caption(f"{n_rows:,} customers" + (f", {ROWS} on a page" if pages > 1 else ""))
+        st.caption(f"{n_rows:,} customer{'' if n_rows == 1 else 's'}" + (f", {ROWS} per page" if pages > 1 else ""))
         if pages > 1:
             st.pagination(pages, key=key, persist_state="page")
 
 
 def table(plans: Plans, *, has_churn: bool = True) -> pd.DataFrame:
-    """The plans as a table to look at: one row per customer, the three steps as chips."""
+    """Table of plans for display: one row per customer, the three steps as chips."""
     labels = np.array([*plans.catalogue.labels, ""], dtype=object)
     shown = pd.DataFrame(
         {
@@ -163,7 +163,7 @@ def table(plans: Plans, *, has_churn: bool = True) -> pd.DataFrame:
 
 
 def column_config(plans: Plans) -> dict[str, Any]:
-    """How the columns of `table` look: a bar for the risk, chips for the plan, retention actions in their colour."""
+    """Column configuration of `table`: risk as a bar, plan as chips, retention actions in their own colour."""
     labels, retention = plans.catalogue.labels, plans.policy.retention_actions[:N_STEPS]
     used = sorted({int(a) for a in plans.action.ravel() if a >= 0})
     options = [f"{k}. {labels[a]}" for a in used for k in range(1, N_STEPS + 1)]
@@ -172,26 +172,28 @@ def column_config(plans: Plans) -> dict[str, Any]:
         "customer": st.column_config.TextColumn(pinned=True),
         "churn probability": risk_bar(),
         "plan": st.column_config.MultiselectColumn("three steps", options=options, color=colors, width=520),
-        "from": st.column_config.TextColumn(help="Where the plan comes from."),
-        "instead of": st.column_config.TextColumn(help="What the model would do if the risk were below the threshold."),
-        "events": st.column_config.NumberColumn(help="Length of the history."),
+        "from": st.column_config.TextColumn(help="Source of the plan."),
+        "instead of": st.column_config.TextColumn(
+            help="Plan of the sequence model if the churn risk were below the threshold."
+        ),
+        "events": st.column_config.NumberColumn(help="Number of events in the history."),
     }
 
 
 def risk_bar() -> Any:
-    """The column of a table that shows churn probabilities in percent (0 to 100) as bars."""
+    """Table column with churn probabilities in percent (0 to 100) as bars."""
     return st.column_config.ProgressColumn(format="%.1f%%", min_value=0, max_value=100, color=theme.AT_RISK)
 
 
 def link_to(customer_id: str) -> dict[str, str]:
-    """What stands in the address of the page of one customer."""
-    found = {session.CUSTOMER: customer_id, session.THRESHOLD: f"{session.threshold():g}"}
+    """Query parameters that open the page of a customer."""
+    params = {session.CUSTOMER: customer_id, session.THRESHOLD: f"{session.threshold():g}"}
     for key in (session.COHORT, session.RUN):
         if st.session_state.get(key):
-            found[key] = st.session_state[key]
-    return found
+            params[key] = st.session_state[key]
+    return params
 
 
 def nobody() -> None:
-    """What a list shows that lets nobody through."""
-    widgets.empty_state("search_off", "No customer matches", "Widen the filter above, or clear the search.")
+    """Draw the empty state of a list without matches."""
+    widgets.empty_state("search_off", "No customer matches", "Change the filter or clear the search.")

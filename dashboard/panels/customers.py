@@ -1,4 +1,4 @@
-"""What the customers page shows of one customer: risk, plan, history, profile, and what-if."""
+"""Sections of the customers page: risk, plan, history, profile and what-if of a customer, and the list of all."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dashboard.state import predictions, session, store
 from dashboard.state.predictions import Customer
 
 OPTIONS = 200
-"""Customers in the select box: a search narrows them down, so that a million are never sent."""
+"""Most customers in the select box; a search narrows them down, so that a million are never sent to the browser."""
 TABS = ("History", "Profile", "What if", "All customers")
 BADGES = {
     "model": ":blue-badge[:material/model_training: model]",
@@ -38,77 +38,78 @@ ADDED = "what_if_added"
 
 @st.fragment
 def look(card: store.RunCard) -> None:
-    """One customer, chosen and shown; another choice reruns this and nothing else of the page."""
-    everybody = store.scores(card)
-    assert everybody is not None  # the page asked for them first
-    row = choose(card, everybody)
+    """Draw the selected customer; as a fragment, so that another selection reruns only this part."""
+    all_scores = store.scores(card)
+    assert all_scores is not None  # the page asked for them first
+    row = choose(card, all_scores)
     policy = session.policy()
     if row is not None:
-        plans = predictions.plans(card, everybody, np.array([row]), policy)
-        _verdict(plans)
+        plans = predictions.plans(card, all_scores, np.array([row]), policy)
+        _risk(plans)
         _steps(plans)
     time.sleep(plans_panels.PAINT_SECONDS)
-    history, profile, what_if, listed = st.tabs(TABS, key="customer_tab", on_change="rerun", bind="query-params")
-    if listed.open or row is None:
-        with listed:
-            everyone(card, everybody, policy)
+    history, profile, what_if, all_customers = st.tabs(TABS, key="customer_tab", on_change="rerun", bind="query-params")
+    if all_customers.open or row is None:
+        with all_customers:
+            everyone(card, all_scores, policy)
         return
-    who = _customer(card, everybody, row)
-    if who is None:
+    customer = _customer(card, all_scores, row)
+    if customer is None:
         return
     if profile.open:
         with profile:
-            _profile(card, who)
+            _profile(card, customer)
     elif what_if.open:
         with what_if:
-            _what_if(card, who, policy)
+            _what_if(card, customer, policy)
     else:
         with history:
-            _history(who)
+            _history(customer)
 
 
-# ---- choosing --------------------------------------------------------------------------------------------------------
+# ---- selection -------------------------------------------------------------------------------------------------------
 
 
-def choose(card: store.RunCard, everybody: CustomerScores) -> int | None:
-    """The select box, with what a search left; returns the row of the customer, None where there is none."""
+def choose(card: store.RunCard, scores: CustomerScores) -> int | None:
+    """Draw the search and the select box; returns the row of the selected customer, or None."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        search = customer_list.search_box("Search", f"Part of an id, among {len(everybody.customer_id):,} customers")
-        names = _options(predictions.scores_mark(card), card, everybody, search)
-        chosen = st.selectbox(
+        search = customer_list.search_box("Search", f"Part of an id ({len(scores.customer_id):,} customers)")
+        names = _options(predictions.scores_mark(card), card, scores, search)
+        customer_id = st.selectbox(
             "Customer",
             names,
             key=session.CUSTOMER,
             bind="query-params",
             accept_new_options=True,
             filter_mode="contains",
-            placeholder="Choose one, or type an id",
-            help=f"The {OPTIONS} riskiest of those who match the search; any other id can be typed in.",
+            placeholder="Select one, or type an id",
+            help=f"The {OPTIONS} matching customers with the highest risk; you can also type any id.",
             width=300,
         )
-    if not chosen:
+    if not customer_id:
         customer_list.nobody()
         return None
-    row = predictions.row_of(card, everybody, chosen)
+    row = predictions.row_of(card, scores, customer_id)
     if row is None:
-        st.warning(f"No customer of this cohort has the id {widgets.plain(chosen, 60)}.", icon=":material/search_off:")
+        st.warning(
+            f"No customer of this cohort has the id {widgets.plain(customer_id, 60)}.", icon=":material/search_off:"
+        )
     return row
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _options(mark: str, _card: store.RunCard, _everybody: CustomerScores, search: str) -> list[str]:
-    wanted = customer_list.Filter(search=search)
-    rows = customer_list.filtered(_card, _everybody, Policy(), wanted)[:OPTIONS]
-    return [str(name) for name in _everybody.customer_id[rows]]
+def _options(mark: str, _card: store.RunCard, _scores: CustomerScores, search: str) -> list[str]:
+    rows = customer_list.filtered(_card, _scores, Policy(), customer_list.Filter(search=search))[:OPTIONS]
+    return [str(name) for name in _scores.customer_id[rows]]
 
 
-def _customer(card: store.RunCard, everybody: CustomerScores, row: int) -> Customer | None:
+def _customer(card: store.RunCard, scores: CustomerScores, row: int) -> Customer | None:
     try:
-        who = predictions.customer(card.cohort, row)
-        if str(who.cohort.customers[CUSTOMER_ID].iloc[0]) == str(everybody.customer_id[row]):
-            return who
+        customer = predictions.customer(card.cohort, row)
+        if str(customer.cohort.customers[CUSTOMER_ID].iloc[0]) == str(scores.customer_id[row]):
+            return customer
     except DataError:
-        pass  # fewer customers than there were
+        pass  # the cohort now has fewer customers
     st.warning("The cohort has changed since it was scored. Train on it again.", icon=":material/warning:")
     return None
 
@@ -116,7 +117,7 @@ def _customer(card: store.RunCard, everybody: CustomerScores, row: int) -> Custo
 # ---- risk and plan ---------------------------------------------------------------------------------------------------
 
 
-def _verdict(plans: Plans) -> None:
+def _risk(plans: Plans) -> None:
     p, threshold = float(plans.churn_p[0]), plans.policy.threshold
     known = not np.isnan(p)
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -139,48 +140,48 @@ def _verdict(plans: Plans) -> None:
 
 
 def _steps(plans: Plans) -> None:
-    """The three steps as cards, each with its source, probability, reason and runner-up; and the plan before."""
-    why = reasons(plans)[0]
+    """Draw the three steps as cards with source, probability, reason and runner-up, and the plan before the policy."""
+    step_reasons = reasons(plans)[0]
     labels = plans.catalogue.labels
     with st.grid(N_STEPS, min_column_width=145):
         for k in range(N_STEPS):
             code, source = int(plans.action[0, k]), STEP_SOURCES[plans.step_source[0, k]]
             with st.container(border=True, height="stretch"):
-                # One element for all lines: the browser draws three cards within the time that a viewer notices.
-                named = f"**{widgets.plain(labels[code], 80)}**" if code >= 0 else "No action left"
-                lines = [f":small[:gray[Step {k + 1}]]", named]
+                # One element for all lines, because the browser draws it faster than one for each.
+                heading = f"**{widgets.plain(labels[code], 80)}**" if code >= 0 else "No action left"
+                lines = [f":small[:gray[Step {k + 1}]]", heading]
                 if code >= 0:
                     lines.append(BADGES[source])
-                st.markdown("\n\n".join([*lines, "  \n".join(_about_step(plans, k, why[k]))]))
+                st.markdown("\n\n".join([*lines, "  \n".join(_step_details(plans, k, step_reasons[k]))]))
     before = [widgets.plain(labels[a], 60) for a in plans.before[0] if a >= 0]
     if (plans.action[0] != plans.before[0]).any():
-        st.markdown(f":material/history: Before the policy the plan was: {', then '.join(before) or 'no action'}.")
+        st.markdown(f":material/history: Plan before the policy: {', then '.join(before) or 'no action'}.")
     elif not plans.at_risk[0] and (highest := places_below(float(plans.churn_p[0]))) is not None:
-        st.caption(f"At a threshold of {highest:.2f} or lower the plan would turn to keeping this customer.")
+        st.caption(f"At a threshold of {highest:.2f} or lower, the plan would switch to retention actions.")
 
 
 def places_below(p: float) -> float | None:
-    """The highest place of the threshold's slider that a probability lies above; None where there is none."""
-    if not p > 0:  # 0, or not known
+    """The highest position of the threshold slider below a probability; None if there is none."""
+    if not p > 0:  # 0, or unknown
         return None
     return (math.ceil(round(100 * p, 4)) - 1) / 100
 
 
-def _about_step(plans: Plans, k: int, why: str) -> list[str]:
-    """The lines under an action: how likely it is, what comes next, and why it is there."""
+def _step_details(plans: Plans, k: int, reason: str) -> list[str]:
+    """Lines below an action: probability and runner-up of a model step, or the reason for another step."""
     if plans.step_source[0, k] != MODEL_STEP:
-        return [f":small[{_sentence(why)}]"]
+        return [f":small[{_sentence(reason)}]"]
     p, other, q = float(plans.step_p[0, k]), int(plans.runner_up[0, k]), float(plans.runner_up_p[0, k])
     lines = [f"Probability **{likely(p)}**"]
     if other >= 0:
         lines.append(f":small[Runner-up: {widgets.plain(plans.catalogue.labels[other], 60)}, {likely(q)}]")
-    together = " together, though not alone" if other >= 0 and q > p else ""
-    lines.append(f":small[Part of the three steps that are likeliest{together}.]")
+    contrast = ", although the runner-up is more likely on its own" if other >= 0 and q > p else ""
+    lines.append(f":small[From the most likely three-step sequence{contrast}.]")
     return lines
 
 
 def likely(p: float) -> str:
-    """A probability in percent, with a digit that says something also where there are thousands of actions."""
+    """A probability in percent, with a significant digit even for the small ones of thousands of actions."""
     return f"{p:.1%}" if p >= 0.001 or p == 0 else f"{100 * p:.1g}%" if p >= 1e-6 else "below 0.0001%"
 
 
@@ -191,28 +192,28 @@ def _sentence(text: str) -> str:
 # ---- history and profile ---------------------------------------------------------------------------------------------
 
 
-def _seen(who: Customer) -> np.ndarray:
-    """(T,) whether the models see the event: strictly before the moment of planning."""
-    return who.cohort.is_history(who.moment)
+def _seen(customer: Customer) -> np.ndarray:
+    """(T,) whether the models see each event: those strictly before the moment of planning."""
+    return customer.cohort.is_history(customer.moment)
 
 
-def _labels(who: Customer) -> np.ndarray:
-    return who.cohort.actions[LABEL].to_numpy(dtype=object)[who.cohort.event_actions]
+def _labels(customer: Customer) -> np.ndarray:
+    return customer.cohort.actions[LABEL].to_numpy(dtype=object)[customer.cohort.event_actions]
 
 
-def _history(who: Customer) -> None:
-    events, seen = who.cohort.interactions, _seen(who)
+def _history(customer: Customer) -> None:
+    events, seen = customer.cohort.interactions, _seen(customer)
     if not len(events):
-        widgets.empty_state("timeline", "No history", "Nothing is known to have happened with this customer yet.")
+        widgets.empty_state("timeline", "No history", "This customer has no events yet.")
         return
-    dated = who.cohort.is_dated
+    dated = customer.cohort.is_dated
     last = events.iloc[-LONGEST:]
-    cut = None if who.moment is None else who.moment
+    cut = None if customer.moment is None else customer.moment
     widgets.chart(
         decision_charts.timeline(
             decision_charts.TimedEvents(
                 when=last[TIMESTAMP].tolist(),
-                action=_labels(who)[-LONGEST:].tolist(),
+                action=_labels(customer)[-LONGEST:].tolist(),
                 value=last[VALUE].tolist(),
                 seen=seen[-LONGEST:].tolist(),
             ),
@@ -224,13 +225,13 @@ def _history(who: Customer) -> None:
         table=pd.DataFrame(
             {
                 "when": events[TIMESTAMP],
-                "action": _labels(who),
+                "action": _labels(customer),
                 "value": events[VALUE],
                 "seen by the models": seen,
             }
         ).iloc[::-1],
-        note="Each dot is something that happened with this customer. Hollow dots came after the cut-off: the models "
-        "do not see them; they serve to check the plan.",
+        note="Each dot is an event. Hollow dots are events after the cut-off date: the models do not see them, and the "
+        "plan can be checked against them.",
     )
     if len(events) > LONGEST:
         st.caption(f"The latest {LONGEST} of {len(events):,} events.")
@@ -239,22 +240,22 @@ def _history(who: Customer) -> None:
 LONGEST = 300
 
 
-def _profile(card: store.RunCard, who: Customer) -> None:
-    known = {True: "churned", False: "stayed", None: "not known"}[who.churned]
-    features = who.profile
+def _profile(card: store.RunCard, customer: Customer) -> None:
+    outcome = {True: "churned", False: "stayed", None: "unknown"}[customer.churned]
+    features = customer.profile
     table = pd.DataFrame(
         {
-            "feature": ["what became of the customer", "events in the history", *features.index],
-            "value": [known, str(int(_seen(who).sum())), *[_text(value) for value in features]],
+            "feature": ["outcome", "events in the history", *features.index],
+            "value": [outcome, str(int(_seen(customer).sum())), *[_text(value) for value in features]],
         }
     )
     st.dataframe(table, hide_index=True, alt="Profile of the customer", width="stretch")
     with st.container(horizontal=True):
         st.page_link(
             widgets.PAGES["attention"],
-            label="Why? See what the models look at for this customer",
+            label="Why? See which events and features matter for this customer",
             icon=":material/grid_on:",
-            query_params=customer_list.link_to(str(who.cohort.customers[CUSTOMER_ID].iloc[0])),
+            query_params=customer_list.link_to(str(customer.cohort.customers[CUSTOMER_ID].iloc[0])),
         )
 
 
@@ -267,67 +268,67 @@ def _text(value: Any) -> str:
 # ---- what if ---------------------------------------------------------------------------------------------------------
 
 
-def _what_if(card: store.RunCard, who: Customer, policy: Policy) -> None:
-    """Change the profile or the history; the models say what risk and plan would be."""
-    customer_id = str(who.cohort.customers[CUSTOMER_ID].iloc[0])
-    st.markdown("Change something about this customer. The models answer anew; nothing is saved.")
+def _what_if(card: store.RunCard, customer: Customer, policy: Policy) -> None:
+    """Draw controls that change profile or history, and the risk and plan that the models predict then."""
+    customer_id = str(customer.cohort.customers[CUSTOMER_ID].iloc[0])
+    st.markdown("Change features or events of this customer to see a new prediction. Nothing is saved.")
     left, right = st.columns(2)
     with left:
-        profile = _changed_profile(card, who, customer_id)
+        profile = _changed_profile(card, customer, customer_id)
     with right:
-        events = _changed_events(who, customer_id)
-    with st.spinner("Asking the models", show_time=True):
+        events = _changed_events(customer, customer_id)
+    with st.spinner("Predicting", show_time=True):
         models = predictions.models(card)
-        words = predictions.catalogue(card, policy)
-        made = []
-        for cohort in (who.cohort, _rebuilt(who.cohort, profile, events)):
-            scores = models.score(cohort, who.moment, who.now_days)
-            made.append(make_plans(scores, words, policy))
-    _moved(*made)
+        catalogue = predictions.catalogue(card, policy)
+        plans = []
+        for cohort in (customer.cohort, _rebuilt(customer.cohort, profile, events)):
+            scores = models.score(cohort, customer.moment, customer.now_days)
+            plans.append(make_plans(scores, catalogue, policy))
+    _comparison(*plans)
 
 
-def _changed_profile(card: store.RunCard, who: Customer, customer_id: str) -> pd.DataFrame:
+def _changed_profile(card: store.RunCard, customer: Customer, customer_id: str) -> pd.DataFrame:
     encoder = card.folder.encoder()
     numbers = {f.name: f for f in encoder.numeric}
     levels = {f.name: f for f in encoder.categorical}
-    people = who.cohort.customers.copy()
-    picked = st.multiselect(
-        "Change features", [*numbers, *levels], key=f"what_if_features_{customer_id}", placeholder="None so far"
+    customers = customer.cohort.customers.copy()
+    changed = st.multiselect(
+        "Change features", [*numbers, *levels], key=f"what_if_features_{customer_id}", placeholder="None"
     )
-    for name in picked:
-        now, key = people[name].iloc[0], f"what_if_{name}_{customer_id}"
+    for name in changed:
+        value, key = customers[name].iloc[0], f"what_if_{name}_{customer_id}"
         if name in numbers:
-            number = st.number_input(widgets.plain(name), value=None if pd.isna(now) else float(now), key=key)
-            people[name] = pd.Series([np.nan if number is None else number], dtype="float64")
+            number = st.number_input(widgets.plain(name), value=None if pd.isna(value) else float(value), key=key)
+            customers[name] = pd.Series([np.nan if number is None else number], dtype="float64")
         else:
-            known = [str(level) for level in levels[name].levels]
-            at = known.index(str(now)) if str(now) in known else None
-            level = st.selectbox(widgets.plain(name), known, index=at, key=key, placeholder="missing")
-            people[name] = pd.Series([level], dtype="object")
-    return people
+            options = [str(level) for level in levels[name].levels]
+            at = options.index(str(value)) if str(value) in options else None
+            level = st.selectbox(widgets.plain(name), options, index=at, key=key, placeholder="missing")
+            customers[name] = pd.Series([level], dtype="object")
+    return customers
 
 
-def _changed_events(who: Customer, customer_id: str) -> pd.DataFrame:
-    events, labels = who.cohort.interactions, _labels(who)
-    seen = np.flatnonzero(_seen(who))[-REMOVABLE:][::-1]
-    ago = who.now_days - who.cohort.event_days
+def _changed_events(customer: Customer, customer_id: str) -> pd.DataFrame:
+    events, labels = customer.cohort.interactions, _labels(customer)
+    seen = np.flatnonzero(_seen(customer))[-REMOVABLE:][::-1]
+    ago = customer.now_days - customer.cohort.event_days
     names = {int(k): f"{labels[k]}, {ago[k]:.0f} days before" for k in seen}
     removed = st.multiselect(
-        "Take away events",
+        "Remove events",
         list(names),
         format_func=names.__getitem__,
         key=f"what_if_removed_{customer_id}",
-        placeholder="None so far",
+        placeholder="None",
     )
     kept = events.drop(index=events.index[removed])
-    added = _added(who, customer_id)
+    added = _added(customer, customer_id)
     if not added:
         return kept
-    actions = who.cohort.actions
+    actions = customer.cohort.actions
     name_of = dict(zip(actions[LABEL], actions[ACTION], strict=True))
-    # Strictly before the moment of planning, or the models would not see it.
-    moments = who.now_days - np.maximum([ago for _, ago in added], 1e-3)
-    when: Any = pd.to_datetime(moments * 86_400e6, unit="us") if who.cohort.is_dated else moments
+    # Strictly before the moment of planning, because the models do not see later events.
+    moments = customer.now_days - np.maximum([ago for _, ago in added], 1e-3)
+    when: Any = pd.to_datetime(moments * 86_400e6, unit="us") if customer.cohort.is_dated else moments
     new = pd.DataFrame(
         {
             CUSTOMER_ID: customer_id,
@@ -340,12 +341,12 @@ def _changed_events(who: Customer, customer_id: str) -> pd.DataFrame:
     return pd.concat([plain_events, new], ignore_index=True) if len(kept) else new
 
 
-def _added(who: Customer, customer_id: str) -> list[tuple[str, float]]:
-    """The controls to add events; returns (action label, days before the moment of planning) of those added."""
+def _added(customer: Customer, customer_id: str) -> list[tuple[str, float]]:
+    """Draw the controls to add events; returns (action label, days before the moment of planning) of each."""
     key = f"{ADDED}_{customer_id}"
     added: list[tuple[str, float]] = st.session_state.setdefault(key, [])
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        action = st.selectbox("Add an event", who.cohort.actions[LABEL].tolist(), key=f"{key}_action", width=230)
+        action = st.selectbox("Add an event", customer.cohort.actions[LABEL].tolist(), key=f"{key}_action", width=230)
         ago = st.number_input("Days before", 0.0, 36_500.0, 1.0, 1.0, key=f"{key}_ago", width=130)
         if st.button("Add", icon=":material/add:", key=f"{key}_add") and len(added) < REMOVABLE:
             added.append((str(action), float(ago)))
@@ -356,11 +357,11 @@ def _added(who: Customer, customer_id: str) -> list[tuple[str, float]]:
     return added
 
 
-def _rebuilt(cohort: Cohort, people: pd.DataFrame, events: pd.DataFrame) -> Cohort:
+def _rebuilt(cohort: Cohort, customers: pd.DataFrame, events: pd.DataFrame) -> Cohort:
     return Cohort.build(
         name=cohort.name,
         source=cohort.source,
-        customers=people,
+        customers=customers,
         interactions=events,
         actions=cohort.actions,
         as_of=cohort.as_of,
@@ -368,58 +369,56 @@ def _rebuilt(cohort: Cohort, people: pd.DataFrame, events: pd.DataFrame) -> Coho
     )
 
 
-def _moved(before: Plans, after: Plans) -> None:
+def _comparison(before: Plans, after: Plans) -> None:
     p, q = float(before.churn_p[0]), float(after.churn_p[0])
     labels = before.catalogue.labels
     with st.container(horizontal=True):
         verdicts = ["no churn model" if np.isnan(r) else "at risk" if m.at_risk[0] else "not at risk"
                     for r, m in ((p, before), (q, after))]  # fmt: skip
         st.metric(
-            "Churn probability as it is", widgets.share(p), verdicts[0], border=True, delta_color="off",
+            "Current churn probability", widgets.share(p), verdicts[0], border=True, delta_color="off",
             delta_arrow="off",
         )  # fmt: skip
-        moved = not (np.isnan(p) or np.isnan(q)) and p != q
+        is_changed = not (np.isnan(p) or np.isnan(q)) and p != q
         st.metric(
-            "Churn probability then",
+            "New churn probability",
             widgets.share(q),
-            f"{100 * (q - p):+.1f} points, {verdicts[1]}" if moved else f"no change, {verdicts[1]}",
+            f"{100 * (q - p):+.1f} points, {verdicts[1]}" if is_changed else f"no change, {verdicts[1]}",
             border=True,
-            delta_color="inverse" if moved else "off",
-            delta_arrow="auto" if moved else "off",
+            delta_color="inverse" if is_changed else "off",
+            delta_arrow="auto" if is_changed else "off",
         )
     table = pd.DataFrame(
         {
             "step": range(1, N_STEPS + 1),
-            "as it is": [labels[a] if a >= 0 else "" for a in before.action[0]],
-            "then": [labels[a] if a >= 0 else "" for a in after.action[0]],
-            "changes": ["yes" if a != b else "" for a, b in zip(before.action[0], after.action[0], strict=True)],
+            "current": [labels[a] if a >= 0 else "" for a in before.action[0]],
+            "new": [labels[a] if a >= 0 else "" for a in after.action[0]],
+            "changed": ["yes" if a != b else "" for a, b in zip(before.action[0], after.action[0], strict=True)],
         }
     )
-    st.dataframe(table, hide_index=True, alt="The plan as it is, and as it would be")
-    turned = int(before.at_risk[0]) - int(after.at_risk[0])
-    same = (before.action[0] == after.action[0]).all()
-    said = (
-        "Then the customer would " + ("**no longer be at risk**" if turned > 0 else "**be at risk**") if turned else ""
-    )
-    st.markdown(
-        (said + ", and" if said else "Then") + (" the plan would stay as it is." if same else " the plan would change.")
-    )
+    st.dataframe(table, hide_index=True, alt="Current and new plan")
+    same_plan = (before.action[0] == after.action[0]).all()
+    plan_change = "plan would not change." if same_plan else "plan would change."
+    if before.at_risk[0] == after.at_risk[0]:
+        st.markdown(f"The {plan_change}")
+    else:
+        risk = "be at risk" if after.at_risk[0] else "no longer be at risk"
+        st.markdown(f"The customer would **{risk}**, and the {plan_change}")
 
 
-# ---- everybody -------------------------------------------------------------------------------------------------------
+# ---- all customers ---------------------------------------------------------------------------------------------------
 
 
-def everyone(card: store.RunCard, everybody: CustomerScores, policy: Policy) -> None:
-    """The list of customers; a click on a row opens the customer above."""
-    wanted = customer_list.filter_row(search=False)
-    rows = customer_list.filtered(card, everybody, policy, wanted)
+def everyone(card: store.RunCard, scores: CustomerScores, policy: Policy) -> None:
+    """Draw the customer list; a click on a row selects the customer."""
+    list_filter = customer_list.filter_row(search=False)
+    rows = customer_list.filtered(card, scores, policy, list_filter)
     if not len(rows):
         customer_list.nobody()
         return
-    shown = customer_list.page_of(rows)
-    plans = predictions.plans(card, everybody, shown, policy)
+    plans = predictions.plans(card, scores, customer_list.page_of(rows), policy)
     st.dataframe(
-        customer_list.table(plans, has_churn=not np.isnan(everybody.churn_p).all()),
+        customer_list.table(plans, has_churn=not np.isnan(scores.churn_p).all()),
         hide_index=True,
         key="customer_list",
         alt="Customers with their churn probability and plan",
@@ -435,7 +434,7 @@ LISTED = "listed_customers"
 
 
 def _open() -> None:
-    """Callback of the list: the customer in the chosen row becomes the one looked at."""
-    picked = st.session_state["customer_list"]["selection"]["rows"]
-    if picked:
-        st.session_state[session.CUSTOMER] = st.session_state[LISTED][picked[0]]
+    """Callback of the list: select the customer in the clicked row."""
+    rows = st.session_state["customer_list"]["selection"]["rows"]
+    if rows:
+        st.session_state[session.CUSTOMER] = st.session_state[LISTED][rows[0]]

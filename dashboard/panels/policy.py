@@ -1,4 +1,4 @@
-"""The viewer's policy, shared by the pages that act and kept in the address: threshold, mode, intensity, actions."""
+"""Policy controls, shared by pages and kept in the address: threshold, mode, intensity, retention actions."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from crm_models.planning.policy import Policy
 from dashboard.state import session
 
 ABOUT = (
-    "**Override** replaces the whole plan of a customer at risk by the three retention actions. **Graded** puts in "
-    "one, two or three of them, the more the further the risk lies above the threshold; the model's best steps follow. "
-    "**Intensity** says how fast it grows: at 0 nothing changes, at 1 a certain churner gets three."
+    "**Override** replaces the whole plan of a customer at risk with the three retention actions. **Graded** starts "
+    "the plan with one to three of them, more the further the risk is above the threshold; the model's best steps "
+    "follow. **Intensity** sets how fast the number grows: at 0 nothing changes, at 1 a churn probability of 100% "
+    "gives three."
 )
 
 
 def threshold_slider() -> float:
-    """The slider, in the address and shared by the pages."""
+    """Draw the threshold slider, shared by pages and kept in the address; returns the threshold."""
     return st.slider(
         "Churn threshold",
         0.0,
@@ -25,12 +26,12 @@ def threshold_slider() -> float:
         0.01,
         key=session.THRESHOLD,
         bind="query-params",
-        help="Customers whose churn probability lies above it are at risk, and their plan turns to keeping them.",
+        help="Customers with a higher churn probability are at risk, and their plans switch to retention actions.",
     )
 
 
 def policy_row() -> Policy:
-    """Mode, intensity and retention actions in a row; and the policy they make."""
+    """Draw mode, intensity and retention actions in a row; returns the policy."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         mode = st.radio(
             "Above the threshold",
@@ -45,14 +46,14 @@ def policy_row() -> Policy:
                 "Intensity", 0.0, 10.0, 1.0, 0.1, key=session.INTENSITY, bind="query-params", width=130, help=ABOUT
             )
         with st.popover("Retention actions", icon=":material/edit:"):
-            st.markdown("What is done, in this order, to keep a customer. Use the words of your CRM system.")
+            st.markdown("Actions to keep a customer, in this order. Use the names from your CRM system.")
             for k, (key, default) in enumerate(zip(session.RETENTION, DEFAULT_RETENTION_ACTIONS, strict=True), 1):
                 st.text_input(f"Retention action {k}", default, key=key, bind="query-params", max_chars=80)
     policy = session.policy()
-    wanted = tuple(st.session_state.get(key) or "" for key in session.RETENTION)
-    if policy.retention_actions != wanted:
+    entered = tuple(st.session_state.get(key) or "" for key in session.RETENTION)
+    if policy.retention_actions != entered:
         st.warning(
-            "Three different retention actions are needed, none blank. Until then the usual ones are used.",
+            "Three different retention actions are needed, none blank. Until then the defaults are used.",
             icon=":material/warning:",
         )
     return policy

@@ -1,7 +1,7 @@
-"""What the current run says, ready for the pages that decide and explain.
+"""Cached predictions of a run: scores, plans, loaded models, test predictions, single customers.
 
-Bounded caches over scores, models and single customers. Like those of `store`, what these functions hand out is shared
-by all viewers: read it, never change it. Whatever moves with a slider is a look-up in arrays put in order once.
+The caches are bounded, and their objects are shared by all viewers (as in `store`): never change them. What depends on
+the threshold slider is a look-up in arrays that are sorted once.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ if TYPE_CHECKING:
 
 BINS = 50
 CHUNK = 65_536
-"""Customers that plans are made for at a time: a million at once would take gigabytes."""
+"""Customers per chunk of plans: a million at once would take gigabytes."""
 
 
-# ---- everybody's scores ----------------------------------------------------------------------------------------------
+# ---- scores and plans ------------------------------------------------------------------------------------------------
 
 
 def scores_mark(card: store.RunCard) -> str:
-    """Changes whenever the scores of a run do: the key of every cache over them."""
+    """Cache key of the scores of a run; it changes whenever the scores do."""
     file = scoring.scores_file(card.folder, workspace.cohorts_folder() / card.cohort)
-    facts = file.stat()
-    return f"{file}|{facts.st_mtime_ns}-{facts.st_size}"
+    stat = file.stat()
+    return f"{file}|{stat.st_mtime_ns}-{stat.st_size}"
 
 
 def scored_at(card: store.RunCard) -> str:
-    """When the scores of a run were made (UTC): the same plans get the same file, whenever they are downloaded."""
+    """Time of scoring (UTC), instead of the time of download, so that the same plans give the same file."""
     file = scoring.scores_file(card.folder, workspace.cohorts_folder() / card.cohort)
     return pd.Timestamp(file.stat().st_mtime, unit="s", tz="UTC").strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -66,27 +66,27 @@ def risk_counts(mark: str, _churn_p: np.ndarray) -> np.ndarray:
 
 @st.cache_resource(max_entries=3, show_spinner=False)
 def ids(mark: str, _customer_id: np.ndarray) -> pa.Array:
-    """The customers' ids in cohort order, in a form that is searched in milliseconds."""
+    """Customer ids in cohort order, as an Arrow array that is searched in milliseconds."""
     return pa.array(_customer_id, type=pa.large_string())
 
 
 def row_of(card: store.RunCard, everybody: CustomerScores, customer_id: str) -> int | None:
-    """The customer's row in the cohort; None where there is no such customer."""
+    """Row of a customer in the cohort; None if there is no such customer."""
     row = pc.index(ids(scores_mark(card), everybody.customer_id), customer_id).as_py()
     return None if row < 0 else int(row)
 
 
 def catalogue(card: store.RunCard, policy: Policy) -> Catalogue:
-    """The words that plans of this run under this policy are made of."""
+    """Vocabulary of the plans of a run under a policy."""
     return plan_catalogue(card.folder, policy)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def mix_before(mark: str, retention: tuple[str, ...], _everybody: CustomerScores, _catalogue: Catalogue) -> np.ndarray:
-    """(V,) how often each action of the catalogue, which has these retention actions, stands in a plan before them."""
-    nobody = Policy(threshold=1.0, retention_actions=retention)
+def _mix_before(mark: str, retention: tuple[str, ...], _scores: CustomerScores, _catalogue: Catalogue) -> np.ndarray:
+    """(V,) occurrences of each action in all plans before the policy. retention: the catalogue's retention actions."""
+    without_retention = Policy(threshold=1.0, retention_actions=retention)
     counts = np.zeros(len(_catalogue.labels), np.int64)
-    for plans in chunks(_everybody, np.arange(len(_everybody.customer_id)), _catalogue, nobody):
+    for plans in chunks(_scores, np.arange(len(_scores.customer_id)), _catalogue, without_retention):
         counts += np.bincount(plans.before[plans.before >= 0], minlength=len(counts))
     return counts
 
@@ -94,10 +94,10 @@ def mix_before(mark: str, retention: tuple[str, ...], _everybody: CustomerScores
 def mix(mark: str, policy: Policy, everybody: CustomerScores, words: Catalogue, risk: RiskIndex) -> pd.DataFrame:
     """Occurrences of each action in all plans: `action`, `before` and `after` the policy.
 
-    The first call for these retention actions passes over all customers; after that, a threshold takes a look-up and
-    the plans of a few thousand customers at most.
+    The first call for these retention actions makes the plans of all customers; after that, a new threshold takes a
+    look-up and the plans of at most a few thousand customers.
     """
-    before = mix_before(mark, policy.retention_actions, everybody, words)
+    before = _mix_before(mark, policy.retention_actions, everybody, words)
 
     def change_of_first(k: int, n: int) -> np.ndarray:
         sums = _change_sums(mark, policy.retention_actions, k, everybody, risk, words)
@@ -113,23 +113,23 @@ def mix(mark: str, policy: Policy, everybody: CustomerScores, words: Catalogue, 
 
 @st.cache_resource(max_entries=9, show_spinner=False)
 def _change_sums(
-    mark: str, retention: tuple[str, ...], k: int, _everybody: CustomerScores, _risk: RiskIndex, _words: Catalogue
+    mark: str, retention: tuple[str, ...], k: int, _scores: CustomerScores, _risk: RiskIndex, _catalogue: Catalogue
 ) -> np.ndarray:
-    policy = Policy(retention_actions=retention)  # the number of steps is given, so only the actions matter
-    return action_mix.change_sums(_everybody, _risk.rows, _words, policy, k)
+    policy = Policy(retention_actions=retention)  # the number of retention steps is k, so only the actions matter
+    return action_mix.change_sums(_scores, _risk.rows, _catalogue, policy, k)
 
 
 def chunks(everybody: CustomerScores, rows: np.ndarray, words: Catalogue, policy: Policy) -> Iterator[Plans]:
-    """The plans of these customers (rows of the cohort), a stretch at a time, so that memory stays small.
+    """Plans of the customers `rows` of the cohort, in chunks, so that memory stays small.
 
-    Of nobody, one stretch without plans: a file of them still has its header.
+    Without rows, one empty chunk, so that a file of them still has its header.
     """
     for first in range(0, max(len(rows), 1), CHUNK):
         yield make_plans(everybody.take(rows[first : first + CHUNK]), words, policy)
 
 
 def plans(card: store.RunCard, everybody: CustomerScores, rows: np.ndarray, policy: Policy) -> Plans:
-    """The plans of a few customers (rows of the cohort) under a policy."""
+    """Plans of a few customers (rows of the cohort) under a policy."""
     return make_plans(everybody.take(np.asarray(rows)), catalogue(card, policy), policy)
 
 
@@ -137,7 +137,7 @@ def plans(card: store.RunCard, everybody: CustomerScores, rows: np.ndarray, poli
 
 
 def models(card: store.RunCard) -> Models:
-    """The models of a run, loaded once; the first call of a server takes a few seconds, for PyTorch."""
+    """The models of a run, loaded once; the first call takes a few seconds, because it imports PyTorch."""
     file = card.folder.need_weights()
     return _models(str(card.folder.folder), file.stat().st_mtime_ns)
 
@@ -152,7 +152,7 @@ def _models(folder: str, mark: int) -> Models:
 
 @dataclass(frozen=True, kw_only=True)
 class Tested:
-    """What a run said about its held-out customers, beside what happened to them."""
+    """Predictions of a run for its test customers, with their outcomes; n_actions is A for chance."""
 
     sequence: SequencePredictions | None
     churn: ChurnPredictions | None
@@ -160,7 +160,7 @@ class Tested:
 
 
 def tested(card: store.RunCard) -> Tested:
-    """Predictions on the held-out customers of a run, computed once and kept."""
+    """Predictions for the test customers of a run, computed once and saved."""
     folder = workspace.cohorts_folder() / card.cohort
     return _tested(
         str(card.folder.folder), str(folder), workspace.stamp(folder), card.folder.need_weights().stat().st_mtime_ns
@@ -169,30 +169,32 @@ def tested(card: store.RunCard) -> Tested:
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _tested(run: str, cohort: str, stamp: str, mark: int) -> Tested:
-    """From the run folder where they were kept, else computed and kept there."""
+    """Read from the run folder, or computed and saved there."""
     file, key = Path(run) / "held_out.npz", f"{stamp}|{mark}"
-    found = _read_tested(file, key)
-    if found is None:
+    saved = _read_tested(file, key)
+    if saved is None:
         from crm_models.evaluation.scores import possible_actions
         from crm_models.runs.trained import predict_held_out
 
-        held, own = _held_out(run, cohort, stamp), _models(run, mark)
-        sequence, churn = predict_held_out(own, held)
-        found = Tested(sequence=sequence, churn=churn, n_actions=possible_actions(held.cohort))
-        _write_tested(file, key, found)
-    return found
+        held = _held_out(run, cohort, stamp)
+        sequence, churn = predict_held_out(_models(run, mark), held)
+        saved = Tested(sequence=sequence, churn=churn, n_actions=possible_actions(held.cohort))
+        _write_tested(file, key, saved)
+    return saved
 
 
-def _write_tested(file: Path, key: str, found: Tested) -> None:
-    parts = {f"{name}.{k}": v for name in MODEL_NAMES for k, v in vars(getattr(found, name) or _Nothing()).items()}
-    # Ids are written as text of fixed width: arrays of objects would need pickle, which runs what it reads.
+def _write_tested(file: Path, key: str, tested: Tested) -> None:
+    parts = {
+        f"{name}.{k}": v for name in MODEL_NAMES for k, v in vars(getattr(tested, name) or _NoPredictions()).items()
+    }
+    # Ids are saved as fixed-width text, because object arrays need pickle, which can run code when read.
     arrays = {k: v.astype(str) if v.dtype == object else v for k, v in parts.items()}
     with new_file(file) as part, part.open("wb") as handle:
-        np.savez(handle, key=np.array(key), n_actions=np.array(found.n_actions), **arrays)
+        np.savez(handle, key=np.array(key), n_actions=np.array(tested.n_actions), **arrays)
 
 
-class _Nothing:
-    """A model that is not there has no arrays."""
+class _NoPredictions:
+    """Stands for a model that was not trained: no arrays."""
 
 
 def _read_tested(file: Path, key: str) -> Tested | None:
@@ -205,16 +207,16 @@ def _read_tested(file: Path, key: str) -> Tested | None:
             arrays = {name: saved[name] for name in saved.files}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
-    own = {m: {k.split(".")[1]: v for k, v in arrays.items() if k.startswith(f"{m}.")} for m in MODEL_NAMES}
+    fields = {m: {k.split(".")[1]: v for k, v in arrays.items() if k.startswith(f"{m}.")} for m in MODEL_NAMES}
     return Tested(
-        sequence=SequencePredictions(**own["sequence"]) if own["sequence"] else None,
-        churn=ChurnPredictions(**own["churn"]) if own["churn"] else None,
+        sequence=SequencePredictions(**fields["sequence"]) if fields["sequence"] else None,
+        churn=ChurnPredictions(**fields["churn"]) if fields["churn"] else None,
         n_actions=int(arrays["n_actions"]),
     )
 
 
 def held_out(card: store.RunCard) -> HeldOut:
-    """The cohort of a run with its held-out customers."""
+    """The cohort of a run with its test customers and outcomes."""
     folder = workspace.cohorts_folder() / card.cohort
     return _held_out(str(card.folder.folder), str(folder), workspace.stamp(folder))
 
@@ -222,10 +224,10 @@ def held_out(card: store.RunCard) -> HeldOut:
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _held_out(run: str, cohort: str, stamp: str) -> HeldOut:
     from crm_models.runs.folder import RunFolder
-    from crm_models.runs.trained import held_out as cut
+    from crm_models.runs.trained import held_out as load_held_out
 
     folder = RunFolder(Path(run))
-    return cut(folder, folder.encoder(), Path(cohort))
+    return load_held_out(folder, folder.encoder(), Path(cohort))
 
 
 # ---- one customer ----------------------------------------------------------------------------------------------------
@@ -233,7 +235,7 @@ def _held_out(run: str, cohort: str, stamp: str) -> HeldOut:
 
 @dataclass(frozen=True, kw_only=True)
 class Customer:
-    """One customer as a cohort of one. moment: when plans are made (None: after everything known)."""
+    """A customer as a cohort of one. moment: when plans are made (None: after all known events)."""
 
     cohort: Cohort
     moment: Any
@@ -241,20 +243,20 @@ class Customer:
 
     @property
     def profile(self) -> pd.Series:
-        """The features."""
+        """Profile features of the customer."""
         return self.cohort.customers.iloc[0][self.cohort.feature_columns]
 
     @property
     def churned(self) -> bool | None:
-        """Whether the customer churned; None where it is not known."""
+        """Whether the customer churned; None if unknown."""
         label = self.cohort.labels[0]
         return None if np.isnan(label) else bool(label)
 
 
 def part_of(cohort_name: str, row: int) -> tuple[Cohort, int]:
-    """The part of a cohort that holds the customer at `row`, and the row its customers begin at.
+    """The part of a cohort that contains the customer at `row`, and the row of its first customer.
 
-    `DataError` where the cohort has become shorter than that.
+    Raises `DataError` if the cohort has no such row any more.
     """
     folder = workspace.cohorts_folder() / cohort_name
     stamp = workspace.stamp(folder)
@@ -266,12 +268,12 @@ def part_of(cohort_name: str, row: int) -> tuple[Cohort, int]:
 
 
 def customer(cohort_name: str, row: int) -> Customer:
-    """One customer with profile and history; reads one part of the cohort, whatever the size of the rest."""
-    own_part, first = part_of(cohort_name, row)
-    own = select(own_part, np.array([row - first]))
-    moment = planning_moment(own)
+    """A customer with profile and history; reads only one part of the cohort."""
+    cohort_part, first = part_of(cohort_name, row)
+    single = select(cohort_part, np.array([row - first]))
+    moment = planning_moment(single)
     now = last_moment_days(store.cohort_card(cohort_name).about) if moment is None else moment_days(moment)
-    return Customer(cohort=own, moment=moment, now_days=now)
+    return Customer(cohort=single, moment=moment, now_days=now)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)

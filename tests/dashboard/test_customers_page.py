@@ -79,7 +79,7 @@ def test_the_steps_have_probability_source_reason_and_runner_up(workspace, open_
         assert "model" in card
         assert f"Probability {plans.step_p[row, k]:.1%}" in card
         assert f"Runner-up: {labels[plans.runner_up[row, k]]}, {plans.runner_up_p[row, k]:.1%}" in card
-        assert "likeliest" in card
+        assert "most likely three-step sequence" in card
 
 
 def test_an_override_shows_its_reason_and_the_plan_before(workspace, open_page, texts):
@@ -88,10 +88,10 @@ def test_an_override_shows_its_reason_and_the_plan_before(workspace, open_page, 
     before = plans_of(workspace, Policy(threshold=0.0)).before[row]
     labels = plans_of(workspace, Policy(threshold=0.0)).catalogue.labels
     assert "exceeds 0.00" in cards(app, texts)[0]
-    assert f"Before the policy the plan was: {', then '.join(labels[a] for a in before)}." in texts(app)
+    assert f"Plan before the policy: {', then '.join(labels[a] for a in before)}." in texts(app)
     app.slider("threshold").set_value(1.0).run()
-    assert "Before the policy" not in texts(app)
-    assert "would turn to keeping this customer" in texts(app)
+    assert "before the policy" not in texts(app)
+    assert "would switch to retention actions" in texts(app)
 
 
 def test_the_timeline_holds_every_event_and_says_which_the_models_saw(workspace, open_page):
@@ -110,7 +110,7 @@ def test_the_profile_tells_features_and_what_became_of_the_customer(workspace, o
     app = open_page("customers", customer=name, customer_tab="Profile")
     table = app.dataframe[0].value.set_index("feature")["value"]
     people = load_cohort(workspace / "cohorts" / "small").customers
-    assert table["what became of the customer"] == ("churned" if people["churned"].iloc[row] else "stayed")
+    assert table["outcome"] == ("churned" if people["churned"].iloc[row] else "stayed")
     assert table["age"] == f"{people['age'].iloc[row]:g}"
     assert table["events in the history"] == str(scores_of(workspace).n_events[row])
 
@@ -159,9 +159,9 @@ def test_what_if_nothing_changes_nothing_moves(workspace, open_page, texts):
     app = open_page("customers", customer=name, customer_tab="What if")
     assert not app.exception
     shown = metrics(app)
-    assert shown["Churn probability as it is"] == shown["Churn probability then"]
-    assert shown["Churn probability then"] == f"{scores_of(workspace).churn_p[row]:.1%}"
-    assert "Then the plan would stay as it is." in texts(app)
+    assert shown["Current churn probability"] == shown["New churn probability"]
+    assert shown["New churn probability"] == f"{scores_of(workspace).churn_p[row]:.1%}"
+    assert "The plan would not change." in texts(app)
 
 
 def test_what_if_a_feature_changes_the_risk_moves_as_the_model_says(workspace, open_page):
@@ -175,7 +175,7 @@ def test_what_if_a_feature_changes_the_risk_moves_as_the_model_says(workspace, o
     changed = customer_panels._rebuilt(who.cohort, people, who.cohort.interactions)
     expected = models.score(changed, who.moment, who.now_days).churn_p[0]
     assert expected != pytest.approx(scores_of(workspace).churn_p[row], abs=1e-6)
-    moved = next(m for m in app.metric if m.label == "Churn probability then")
+    moved = next(m for m in app.metric if m.label == "New churn probability")
     assert moved.value == f"{expected:.1%}"
     assert "points" in moved.delta
 
@@ -190,7 +190,7 @@ def test_what_if_events_are_taken_away_and_added_the_plan_is_made_anew(workspace
     events = who.cohort.interactions.drop(index=who.cohort.interactions.index[latest])
     changed = customer_panels._rebuilt(who.cohort, who.cohort.customers, events)
     expected = models.score(changed, who.moment, who.now_days).churn_p[0]
-    assert metrics(app)["Churn probability then"] == f"{expected:.1%}"
+    assert metrics(app)["New churn probability"] == f"{expected:.1%}"
     key = f"{customer_panels.ADDED}_{name}"
     app.selectbox(f"{key}_action").select("Answer a complaint")
     app.number_input(f"{key}_ago").set_value(2.0)
@@ -198,7 +198,7 @@ def test_what_if_events_are_taken_away_and_added_the_plan_is_made_anew(workspace
     assert not app.exception
     assert "Added: Answer a complaint, 2 days before" in texts(app)
     table = app.dataframe[0].value
-    assert table["changes"].eq("yes").equals(table["as it is"] != table["then"])
+    assert table["changed"].eq("yes").equals(table["current"] != table["new"])
     app.button(f"{key}_clear").click().run()
     assert "Added:" not in texts(app)
 
@@ -250,7 +250,7 @@ def test_the_filter_by_plan_and_the_order_by_history(workspace, open_page):
 def test_without_events_every_tab_works(parts, open_page, texts, tab):
     app = open_page("customers", cohort="profiles", customer_tab=tab)
     assert not app.exception
-    assert "Before the policy the plan was: no action." in texts(app) or "No action left" in texts(app)
+    assert "Plan before the policy: no action." in texts(app) or "No action left" in texts(app)
     assert tab != "History" or "No history" in texts(app)
 
 

@@ -51,8 +51,8 @@ def test_the_churn_tab_has_all_its_curves_and_the_auc_with_its_interval(workspac
     churn = read_json(workspace / "runs" / "second" / "report.json")["churn"]
     low, high = churn["intervals"]["auc"]
     assert titles(app)[2:] == [
-        "Right and wrong at 0.50",
-        "Churn probability by what happened",
+        "Confusion matrix at 0.50",
+        "Churn probability by outcome",
         f"ROC curve: AUC {churn['auc']:.3f} ({low:.3f} to {high:.3f})",
         "Precision and recall",
         "Gain",
@@ -71,7 +71,7 @@ def test_a_move_of_the_threshold_moves_matrix_metrics_and_the_points(workspace, 
         shown = metrics(app)
         assert shown["Recall"] == f"{scores['recall']:.1%}"
         assert shown["Specificity"] == f"{scores['specificity']:.1%}"
-        assert f"Right and wrong at {threshold:.2f}" in titles(app)
+        assert f"Confusion matrix at {threshold:.2f}" in titles(app)
         point = next(t for t in traces(app, "ROC") if t["name"] == f"Threshold {threshold:.2f}")
         assert (point["x"], point["y"]) == ([1 - scores["specificity"]], [scores["recall"]])
         flagged = counts["at risk"].sum() / counts.to_numpy().sum()
@@ -81,7 +81,7 @@ def test_a_move_of_the_threshold_moves_matrix_metrics_and_the_points(workspace, 
 def test_the_confusion_matrix_counts_customers_in_its_hover(workspace, open_page):
     app = open_page("evaluate", threshold="0.6")
     found = predictions.tested(store.run_card("second")).churn
-    field = traces(app, "Right and wrong")[0]
+    field = traces(app, "Confusion matrix")[0]
     assert field["customdata"] == curves.confusion_table(found, 0.6).to_numpy().tolist()
     assert "customers" in field["hovertemplate"]
 
@@ -98,7 +98,7 @@ def test_the_tab_of_the_next_actions_reopens_from_a_link_and_shows_steps_and_len
 
 @pytest.mark.parametrize(
     ("cohort", "opened", "missing"),
-    [("profiles", "Churn probability by what happened", "sequence"), ("events", "Accuracy by step", "churn")],
+    [("profiles", "Churn probability by outcome", "sequence"), ("events", "Accuracy by step", "churn")],
 )
 def test_with_one_model_it_opens_where_there_is_something_to_see(parts, open_page, texts, cohort, opened, missing):
     app = open_page("evaluate", cohort=cohort)

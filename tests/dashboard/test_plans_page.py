@@ -119,7 +119,7 @@ def test_graded_changes_as_many_steps_as_the_package_does(workspace, open_page):
     n = plans.policy.n_retention(plans.churn_p)
     assert metrics(app)["Plans changed"] == str((n > 0).sum())
     steps = next(m.delta for m in app.metric if m.label == "Plans changed")
-    assert steps == f"{n.sum():,} steps to keep a customer"
+    assert steps == f"{n.sum():,} retention steps"
     assert 0 < n.sum() < 3 * (n > 0).sum()
 
 
@@ -303,7 +303,7 @@ def test_without_labels_nobody_is_at_risk_and_names_are_shown_as_text(parts, ope
     for tab in ("Who is at risk", "What changes", "Best threshold"):
         app = open_page("plans", cohort="events", plans_tab=tab)
         assert not app.exception
-        assert "Nobody's risk is known" in texts(app)
+        assert "No churn risk available" in texts(app)
 
 
 def test_a_formula_in_a_name_is_neutralised_in_the_download(parts, open_page, downloads):

@@ -84,7 +84,7 @@ def test_limits_of_size_and_rows_name_what_to_do_instead(monkeypatch):
     with pytest.raises(DataError, match="at most 3 rows, found 4"):
         uploads.read_upload("t.csv", b"a,b\n" + b"1,2\n" * 4)
     half = mapped("customers", {"customer_id": ["a", "b"]})
-    with pytest.raises(DataError, match="at most 3 rows in all, found 4"):
+    with pytest.raises(DataError, match="at most 3 rows in total, found 4"):
         uploads.build([half, half], name="x")
 
 
