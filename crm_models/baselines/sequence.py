@@ -96,63 +96,63 @@ def last_actions(arrays: CohortArrays, found: Outcomes) -> np.ndarray:
     return arrays.events.action[arrays.events.starts[found.rows] + found.n_history - 1].astype(np.int64)
 
 
-def _fixed(arrays: CohortArrays, found: Outcomes, p: np.ndarray) -> SequencePredictions:
+def _fixed(arrays: CohortArrays, outcomes: Outcomes, p: np.ndarray) -> SequencePredictions:
     """The same distribution for all customers and steps."""
-    actual, m, best = true_steps(arrays.events, found) - 1, len(found.rows), int(p.argmax())
+    actual, m, best = true_steps(arrays.events, outcomes) - 1, len(outcomes.rows), int(p.argmax())
     plan, plan_p = np.full((m, N_STEPS), best + 1), np.full(m, p[best] ** N_STEPS)
-    return _predictions(arrays, found, plan, plan_p, p[actual], places(p)[actual[:, 0]])
+    return _predictions(arrays, outcomes, plan, plan_p, p[actual], places(p)[actual[:, 0]])
 
 
-def _repeat_last(arrays: CohortArrays, found: Outcomes, counts: Counts) -> SequencePredictions:
+def _repeat_last(arrays: CohortArrays, outcomes: Outcomes, counts: Counts) -> SequencePredictions:
     """The last action first, as probable as repeats are among fitted customers; then the others by popularity.
 
     It plans and ranks in this order even if repeats are rare, so its plan need not be its most probable one.
     """
     pairs = counts.pairs
     share = ((pairs.last == pairs.following).sum() + 0.5) / (len(pairs.last) + 1)
-    actions = _last_and_true(arrays, found)
+    actions = _last_and_true(arrays, outcomes)
     last, first = actions[:, 0], actions[:, 1]
     p = (1 - share) * counts.popular[actions[:, 1:]] + share * (actions[:, 1:] == actions[:, :-1])
     place = places(counts.popular)
     rank = np.where(first == last, 0, place[first] + (place[last] > place[first]))
     plan = np.repeat(last[:, None] + 1, N_STEPS, axis=1)
-    return _predictions(arrays, found, plan, (share + (1 - share) * counts.popular[last]) ** N_STEPS, p, rank)
+    return _predictions(arrays, outcomes, plan, (share + (1 - share) * counts.popular[last]) ** N_STEPS, p, rank)
 
 
-def _markov(arrays: CohortArrays, found: Outcomes, chain: Chain) -> SequencePredictions:
+def _markov(arrays: CohortArrays, outcomes: Outcomes, chain: Chain) -> SequencePredictions:
     """The most probable plan after the last action."""
-    actions = _last_and_true(arrays, found)
+    actions = _last_and_true(arrays, outcomes)
     last, first = actions[:, 0], actions[:, 1]
     plans, plan_p = chain.plans()
     p = chain.p(actions[:, :-1].ravel(), actions[:, 1:].ravel()).reshape(-1, N_STEPS)
-    return _predictions(arrays, found, plans[last] + 1, plan_p[last], p, chain.ranks(last, first))
+    return _predictions(arrays, outcomes, plans[last] + 1, plan_p[last], p, chain.ranks(last, first))
 
 
-def _markov_2(arrays: CohortArrays, found: Outcomes, chain: LongChain) -> SequencePredictions:
+def _markov_2(arrays: CohortArrays, outcomes: Outcomes, chain: LongChain) -> SequencePredictions:
     """The most probable plan after the last two actions."""
-    actions, nothing = _last_and_true(arrays, found), chain.table.shape[1]
+    actions, nothing = _last_and_true(arrays, outcomes), chain.table.shape[1]
     last, first = actions[:, 0], actions[:, 1]
-    earlier = arrays.events.action[arrays.events.starts[found.rows] + np.maximum(found.n_history - 2, 0)] - 1
-    before = np.where(found.n_history > 1, earlier, nothing).astype(np.int64)
+    earlier = arrays.events.action[arrays.events.starts[outcomes.rows] + np.maximum(outcomes.n_history - 2, 0)] - 1
+    before = np.where(outcomes.n_history > 1, earlier, nothing).astype(np.int64)
     plans, plan_p = chain.plans()
     p = chain.table[np.column_stack([before, actions[:, :-2]]), actions[:, :-1], actions[:, 1:]]
     rank = places(chain.table)[before, last, first]
-    return _predictions(arrays, found, plans[before, last] + 1, plan_p[before, last], p, rank)
+    return _predictions(arrays, outcomes, plans[before, last] + 1, plan_p[before, last], p, rank)
 
 
-def _last_and_true(arrays: CohortArrays, found: Outcomes) -> np.ndarray:
+def _last_and_true(arrays: CohortArrays, outcomes: Outcomes) -> np.ndarray:
     """(M, 4) indices of the last action and of the true next three, -1 if there are fewer."""
-    return np.column_stack([last_actions(arrays, found), true_steps(arrays.events, found)]) - 1
+    return np.column_stack([last_actions(arrays, outcomes), true_steps(arrays.events, outcomes)]) - 1
 
 
 def _predictions(
-    arrays: CohortArrays, found: Outcomes, plan: np.ndarray, plan_p: np.ndarray, p: np.ndarray, rank: np.ndarray
+    arrays: CohortArrays, outcomes: Outcomes, plan: np.ndarray, plan_p: np.ndarray, p: np.ndarray, rank: np.ndarray
 ) -> SequencePredictions:
     """The predictions of a baseline. p: (M, 3) probability of each true step; unused where there is none."""
-    actual = true_steps(arrays.events, found)
+    actual = true_steps(arrays.events, outcomes)
     return SequencePredictions(
-        customer_id=arrays.customer_id[found.rows],
-        n_events=found.n_history,
+        customer_id=arrays.customer_id[outcomes.rows],
+        n_events=outcomes.n_history,
         actual=actual,
         plan=plan,
         plan_p=plan_p,

@@ -36,7 +36,7 @@ class NumericFeature:
     edges: increasing quantiles of the scaled training values, from 0 to 1, for piecewise-linear embeddings.
 
     DIFF from paper, Data Preprocessing and Feature Engineering: the paper names no missing values; they stay missing
-    (NaN) and get their own embedding, because that a value is missing can itself be informative.
+    (NaN) and get their own embedding, because a missing value can itself be informative.
     """
 
     name: str

@@ -68,13 +68,13 @@ def _sequence_part(
     cohort: Cohort,
     arrays: CohortArrays,
     split: Split,
-    found: Outcomes,
+    outcomes: Outcomes,
     encoder: FeatureEncoder,
     ours: SequencePredictions,
     truth: Truth | None,
 ) -> dict[str, Any]:
     n_actions = possible_actions(cohort)
-    others = sequence_baselines(arrays, np.concatenate([split.train, split.valid]), arrays, found, encoder)
+    others = sequence_baselines(arrays, np.concatenate([split.train, split.valid]), arrays, outcomes, encoder)
     baselines = {name: sequence_scores(other, n_actions) for name, other in others.items()}
     steps = (ours.actual > 0).sum(axis=1)
 
@@ -92,8 +92,8 @@ def _sequence_part(
     ceiling = None
     if truth is not None:
         n_history = np.zeros(cohort.n_customers, np.int64)
-        n_history[found.rows] = found.n_history
-        ceiling = sequence_ceiling(truth, cohort, rows=found.rows, n_history=n_history)
+        n_history[outcomes.rows] = outcomes.n_history
+        ceiling = sequence_ceiling(truth, cohort, rows=outcomes.rows, n_history=n_history)
     comparisons = [
         _compared(score, best, gap(score, best))
         for score, best in _best(baselines, "step_accuracy", "plan_accuracy", "loss", "hr_at_1")

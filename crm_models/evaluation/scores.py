@@ -90,8 +90,8 @@ def churn_scores(predictions: ChurnPredictions, threshold: float = DEFAULT_THRES
     """
     y, p = predictions.churned.astype(np.float64), predictions.churn_p
     both = 0 < y.sum() < len(y)
-    wanted = {"ece": _sorted_calibration_error} | ({"average_precision": average_precision} if both else {})
-    resampled = bootstrapped(y, p, wanted)
+    metrics = {"ece": _sorted_calibration_error} | ({"average_precision": average_precision} if both else {})
+    resampled = bootstrapped(y, p, metrics)
     parts = {
         "churn_rate": share(y),
         "accuracy": share(is_at_risk(p, threshold) == (y > 0.5)),

@@ -217,7 +217,7 @@ def _decode(model: SequenceTransformer, batch: SequenceBatch, n_history: Tensor,
     to their ancestors and to themselves, but not to each other: one small pass per step instead of W full passes.
 
     DIFF from paper, Integration for CRM: the paper predicts "the next best action" step by step; beam search finds the
-    most probable plan as a whole, which best first steps alone need not lead to.
+    most probable plan as a whole, which greedy steps can miss.
     """
     device = model.action.weight.device
     batch = batch.to(device)
