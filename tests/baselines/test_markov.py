@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from crm_models.baselines.markov import BACK_OFF, Chain, LongChain, Pairs, places
+from crm_models.baselines.markov import BACK_OFF, Chain, LongChain, Pairs, leave_one_out_weight, places
 
 
 def pairs_of(*histories: list[int], held: tuple[int, ...] = ()) -> Pairs:
@@ -126,3 +126,18 @@ def test_two_actions_tell_what_one_does_not():
     np.testing.assert_allclose(chain.dense(), 0.5, atol=0.02)
     for before, last, following in [(0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0)]:
         assert table[before, last, following] > 0.99
+
+
+def test_the_leave_one_out_weight_by_hand():
+    """Each event is predicted from the table without itself, so pairs that came once say nothing for the table."""
+    once = leave_one_out_weight(np.array([0, 0, 1]), np.array([1, 1, 1]), np.array([0.5, 0.5, 1.0]))
+    assert once == BACK_OFF[-1]
+    often = leave_one_out_weight(np.array([0, 1]), np.array([50, 50]), np.array([0.1, 0.1]))
+    assert often == BACK_OFF[0]
+    assert leave_one_out_weight(np.zeros(0, int), np.zeros(0, int), np.zeros(0)) == BACK_OFF[0]
+    context, times, simpler = np.array([0, 0, 1, 1]), np.array([9, 1, 4, 2]), np.array([0.4, 0.2, 0.3, 0.1])
+    losses = {}
+    for weight in BACK_OFF:
+        total = np.array([10, 10, 6, 6])
+        losses[weight] = -(times * np.log((times - 1 + weight * simpler) / (total - 1 + weight))).sum()
+    assert leave_one_out_weight(context, times, simpler) == min(losses, key=losses.__getitem__)

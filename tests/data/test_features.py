@@ -161,3 +161,62 @@ def test_an_encoder_without_counts_is_read_as_one_that_has_none():
     earlier = {name: value for name, value in given.items() if name not in ("action_counts", "action_pairs")}
     read = FeatureEncoder.from_dict(earlier)
     assert (read.action_counts, read.action_pairs) == ((), ())
+
+
+def test_encoded_arrays_are_of_the_types_that_models_read():
+    cohort = small()
+    arrays = FeatureEncoder.fit(cohort, ALL, None).encode(cohort)
+    kinds = {name: getattr(arrays, name).dtype.name for name in ("numeric", "categorical", "behaviour", "n_history")}
+    assert kinds == {"numeric": "float32", "categorical": "int64", "behaviour": "float32", "n_history": "int64"}
+    assert arrays.events.action.dtype == np.int32
+    assert arrays.events.value.dtype == np.float32
+    assert arrays.customer_id.tolist() == ["a", "b", "c"]
+    bare = Cohort.build(name="t", source="t", customers=pd.DataFrame({"customer_id": ["a"]}), interactions=None)
+    without = FeatureEncoder.fit(bare, np.array([0]), None).encode(bare)
+    assert [getattr(without, name).shape for name in ("numeric", "categorical", "behaviour")] == [(1, 0)] * 3
+    assert without.categorical.dtype == np.int64
+
+
+def test_recency_counts_from_the_moment_that_is_given():
+    cohort = small()
+    encoder = FeatureEncoder.fit(cohort, ALL, None)
+    recency = next(f for f in encoder.behaviour if f.name == "recency_days")
+    assert (recency.minimum, recency.maximum) == (0.0, 4.0)  # from day 6, the last event of all
+    assert encoder.encode(cohort).now_days == 6.0
+    later = encoder.encode(cohort, None, 8.0)
+    assert later.now_days == 8.0
+    np.testing.assert_array_equal(behaviour(encoder, later, "recency_days"), np.float32([0.5, 1, np.nan]))
+
+
+def test_values_beyond_the_range_of_training_count_as_its_ends():
+    cohort = small()
+    encoder = FeatureEncoder.fit(cohort, ALL, None)
+    assert encoder.value_range == (2.0, 4.0)
+    cohort.interactions["value"] = [1.0, 3.0, 9.0, np.nan]
+    np.testing.assert_array_equal(encoder.encode(cohort).events.value, np.float32([0, 0.5, 1, np.nan]))
+
+
+def test_dates_count_in_days_and_blanks_and_infinities_are_missing():
+    customers = pd.DataFrame(
+        {
+            "customer_id": ["a", "b", "c", "d"],
+            "since": pd.to_datetime(["2026-01-01", "2026-01-11", None, "2026-01-06"]),
+            "visits": pd.array([1, None, 5, 3], dtype="Int64"),
+            "spent": [np.inf, 2.0, 4.0, -np.inf],
+        }
+    )
+    cohort = Cohort.build(name="t", source="t", customers=customers, interactions=None)
+    encoder = FeatureEncoder.fit(cohort, np.arange(4), None)
+    assert [feature.name for feature in encoder.numeric] == ["since", "visits", "spent"]
+    expected = [[0, 0, np.nan], [1, np.nan, 0], [np.nan, 1, 1], [0.5, 0.5, np.nan]]
+    np.testing.assert_array_equal(encoder.encode(cohort).numeric, np.float32(expected))
+
+
+def test_shares_of_actions_are_those_of_the_runs_actions_whatever_the_cohort_lists():
+    encoder = FeatureEncoder.fit(small(), ALL, None)
+    other = small()
+    actions = pd.DataFrame({"action": ["zoom", "mail", "call"]})
+    events = other.interactions.astype({"customer_id": "str", "action": "str"})
+    relisted = Cohort.build(name="t", source="t", customers=other.customers, interactions=events, actions=actions)
+    np.testing.assert_array_equal(encoder.encode(relisted).behaviour, encoder.encode(other).behaviour)
+    assert encoder.encode(relisted).events.action.tolist() == encoder.encode(other).events.action.tolist()
