@@ -157,7 +157,7 @@ def test_one_class_only_is_imported_and_the_check_calls_it_a_problem(capsys, tmp
         (["--churn-days", "soon"], "--churn-days"),
         (["--churn-days", "nan"], "--churn-days"),
         (["--churn-days", "3"], "labels already"),
-        (["--column", "customer_id"], "--column expects NAME=THEIRS"),
+        (["--column", "customer_id"], "--column expects NAME=COLUMN"),
         (["--column", "customer_id=user"], "no table has a column 'user'"),
         (["--drop", "shoe size"], "--drop shoe size: no table has such a column"),
         (["--positive", "gone"], "expected 'gone' in the column 'churned'"),
