@@ -21,10 +21,5 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _in_the_folder_of_the_examples(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if isinstance(request.node, pytest.DoctestItem):
         monkeypatch.chdir(request.getfixturevalue("examples"))
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The re-run of the paper takes some fifteen seconds, also over one seed."""
-    for item in items:
-        if isinstance(item, pytest.DoctestItem) and item.name == "crm_models.workflow.paper":
-            item.add_marker(pytest.mark.slow)
+        # The re-run of the paper ends with a larger cohort, which tests/paper train on; here a small one will do.
+        monkeypatch.setattr("crm_models.paper.rerun.TINY_CUSTOMERS", 300)

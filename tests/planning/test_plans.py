@@ -118,7 +118,8 @@ def test_every_step_says_why_it_is_there():
     assert why[0][0] == "from the most likely three-step sequence (probability 0.50; runner-up: gift 0.20)"
     likelier = reasons(replace(plans, runner_up_p=np.full((3, 3), 0.6)))
     assert (
-        likelier[0][0] == "from the most likely three-step sequence (probability 0.50; more likely on its own: gift 0.60)"
+        likelier[0][0]
+        == "from the most likely three-step sequence (probability 0.50; more likely on its own: gift 0.60)"
     )
     narrow = reasons(plan(Policy(threshold=0.2), [0.203997, 0.200001]))
     assert narrow[0][0] == "churn probability 0.204 exceeds 0.200"
