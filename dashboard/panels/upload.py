@@ -73,7 +73,7 @@ def _one_file(k: int, file: Any) -> Mapped | None:
                 error if str(error) else "too large for the memory of this machine", "This file cannot be read:"
             )
             return None
-        st.markdown(f"**{widgets.plain(file.name)}** (rows: {len(table):,}, columns: {table.shape[1]})")
+        st.markdown(f"**{widgets.plain(file.name)}**: {len(table):,} rows, {table.shape[1]} columns")
         st.dataframe(table.head(5), hide_index=True, alt=f"First rows of {file.name}", height=212)
         guessed = uploads.guess_kind(file.name, table)
         kind = st.selectbox(
