@@ -23,17 +23,15 @@ tune: $(STAMPS)/tune ## add what the search for better settings needs, here and 
 export PYTHONDONTWRITEBYTECODE :=
 
 # Two processes of one computing thread each take two thirds of the time of one process of two. One that has nothing
-# left to do takes over tests of the other. The tests in the browser run beside them, in one process, and go first where
-# both want a core: they look at a clock, and wait for trainings that yield to everything else.
+# left to do takes over tests of the other. Tests in the browser come after the others, and in one process: they wait
+# for trainings that yield to everything else, and look at a clock.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 SIDE_BY_SIDE := $(PYTEST) --numprocesses 2 --dist worksteal --ignore tests/browser
-BESIDE_BROWSER := .venv/side-by-side.log
 
 test: $(STAMPS)/test ## set up if need be; lint, types, all tests
 	$(MAKE) --no-print-directory check
-	@nice -n 10 $(SHELL) -c '$(SIDE_BY_SIDE)' > $(BESIDE_BROWSER) 2>&1 & side=$$!; \
-	$(PYTEST) -m browser tests/browser; browser=$$?; \
-	wait $$side; side=$$?; cat $(BESIDE_BROWSER); exit $$((browser || side))
+	$(SIDE_BY_SIDE)
+	$(PYTEST) -m browser tests/browser
 
 quick: $(STAMPS)/test ## the tests that take less than a minute
 	$(SIDE_BY_SIDE) -m "not slow and not data and not pages"

@@ -114,7 +114,7 @@ def rerun_steps(seeds: int, *, device: str = "auto") -> Iterator[dict[str, Any]]
     for seed, cohort, fitted in replications(seeds, device=device):
         churn.append(fitted["churn"].predictions)  # type: ignore[arg-type]  # the churn model predicts churn
         if seed == 0:
-            extras["sample_plans"] = sample_plans(cohort, fitted["sequence"])
+            extras["sample_plans"] = sample_plans(fitted["sequence"])
             extras["attention"] = step_attention(cohort, fitted["sequence"])
         for model in MODEL_NAMES:
             losses[model].append(fitted[model].train_loss)
@@ -223,7 +223,7 @@ def fit_once(cohort: Cohort, config: RunConfig) -> dict[ModelName, Fitted]:
 # ---- sample plans, attention and ROC curve ---------------------------------------------------------------------------
 
 
-def sample_plans(cohort: Cohort, fitted: Fitted, users: int = 5) -> list[list[Any]]:
+def sample_plans(fitted: Fitted, users: int = 5) -> list[list[Any]]:
     """[user, [three actions]] of the first users: plans from their five ratings."""
     from crm_models.inference.decoding import decode_plans
 
