@@ -56,19 +56,21 @@ def test_a_training_that_an_earlier_version_began_is_finished(workspace):
     assert workflow.run_summary(run).startswith(f"{run}: finished")
 
 
-def test_settings_are_understood_by_their_earlier_names():
-    config = workflow.run_config(
-        settings=[
-            "sequence.use_follow_ups=false",
-            "sequence.use_repeats=false",
-            "churn.n_members=2",
-            "churn.n_copies=2",
-            "sequence_training.muon_stretch=2",
-            "sequence_training.hide_context=0.1",
-            "churn_training.least_updates=8",
-            "churn_training.rehearsal_share=0.1",
-            "churn_training.short_share=0",
-            "churn_training.refit=false",
-        ]
-    )
+@pytest.mark.parametrize(
+    ("earlier", "today"),
+    [
+        ("sequence.use_follow_ups=false", "sequence.use_transition_prior=false"),
+        ("sequence.use_repeats=false", "sequence.use_repeat_bias=false"),
+        ("churn.n_copies=2", "churn.ensemble_size=2"),
+        ("sequence_training.muon_stretch=2", "sequence_training.muon_lr_scale=2"),
+        ("sequence_training.hide_context=0.1", "sequence_training.context_dropout=0.1"),
+        ("churn_training.least_updates=8", "churn_training.min_updates_per_epoch=8"),
+        ("churn_training.rehearsal_share=0.1", "churn_training.pretraining_share=0.1"),
+        ("churn_training.short_share=0", "churn_training.short_phase_share=0"),
+        ("churn_training.refit=false", "churn_training.final_refit=false"),
+    ],
+)
+def test_a_setting_is_understood_by_its_earlier_name(earlier, today):
+    config = workflow.run_config(settings=[earlier])
+    assert config == workflow.run_config(settings=[today])
     assert config != workflow.run_config()
