@@ -262,3 +262,13 @@ def test_a_retention_action_that_is_the_first_of_the_catalogue_is_a_retention_st
     plans = plan(Policy(retention_actions=("call", "x", "y")), [0.9], [3, 2, 4])
     assert labels(plans, 0) == ["call", "x", "y"]
     assert plans.step_source.tolist() == [[STEP_RETENTION] * 3]
+
+
+def test_reasons_of_steps_that_are_not_the_models_word_for_word():
+    policy = Policy()
+    nothing = replace(catalogue(policy), fallback=(), fallback_p=())
+    assert reasons(make_plans(scores([0.1]), nothing, policy)) == [["no action left to propose"] * 3]
+    words = catalogue(policy)
+    with_history, without = (reasons(make_plans(scores([0.1], n_events=[n]), words, policy))[0][0] for n in (5, 0))
+    assert with_history == "no prediction for this step: popular action (50% of all events)"
+    assert without == "no history: popular action (50% of all events)"
