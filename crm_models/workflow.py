@@ -138,7 +138,7 @@ def train(
     """Train the configured models on a cohort folder into the run folder `out`; yields each epoch as it ends.
 
     chosen: whether the caller named the models; then a model that the data cannot train is an error, else it is left
-    out. Nothing happens until the epochs are iterated over, and stopping to iterate stops the training.
+    out. Nothing happens until the epochs are iterated over, and leaving the loop stops the training.
 
     >>> from crm_models import workflow
     >>> config = workflow.run_config(preset="paper", epochs=2)

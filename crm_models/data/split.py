@@ -35,6 +35,10 @@ class Outcomes:
         """Some of the outcomes, in the order given; at: positions, or a boolean mask."""
         return Outcomes(rows=self.rows[at], n_history=self.n_history[at], n_outcome=self.n_outcome[at])
 
+    def of_customers(self, rows: np.ndarray) -> Outcomes:
+        """The outcomes of the customers `rows`, in the order they have here."""
+        return self.take(np.isin(self.rows, rows))
+
 
 def outcomes(cohort: Cohort) -> Outcomes:
     """The next three events from `as_of` on; without `as_of`, the last three events of customers with four or more.

@@ -21,7 +21,7 @@ from crm_models.core.schema import MODEL_NAMES, ModelName
 from crm_models.data.cohort import Cohort
 from crm_models.data.features import CohortArrays, FeatureEncoder
 from crm_models.data.sources.synthetic import N_RATINGS, ScenarioSettings, generate
-from crm_models.data.split import Outcomes, outcomes, split_customers
+from crm_models.data.split import outcomes, split_customers
 from crm_models.data.truth import churn_ceiling, churn_p, sequence_ceiling
 from crm_models.evaluation.curves import roc_table
 from crm_models.evaluation.intervals import auc_with_interval
@@ -201,7 +201,7 @@ def fit_once(cohort: Cohort, config: RunConfig) -> dict[ModelName, Fitted]:
         losses = tuple(event.train_loss for event in train(state, training_data))
         predictions: SequencePredictions | ChurnPredictions
         if model == "sequence":
-            predictions = sequence_predictions(state.module, arrays, only(every, split.test))
+            predictions = sequence_predictions(state.module, arrays, every.of_customers(split.test))
             scores = sequence_scores(predictions, encoder.n_actions)
         else:
             p = churn_probabilities(state.module, arrays, split.test)
@@ -242,7 +242,7 @@ def step_attention(cohort: Cohort, fitted: Fitted) -> dict[str, Any]:
 
     from crm_models.models.batches import outcome_batch
 
-    test = only(outcomes(cohort), fitted.test)
+    test = outcomes(cohort).of_customers(fitted.test)
     batch, _, length = outcome_batch(fitted.arrays, test, np.arange(len(test.rows)), N_RATINGS)
     with torch.inference_mode():
         weights = fitted.module(batch.to(next(fitted.module.parameters()).device), need_weights=True).weights[-1]
@@ -280,7 +280,7 @@ def lifelike(
     cohort, truth = generate(ScenarioSettings(scenario="lifelike", customers=size, signal=signal, seed=seed))
     config = tiny_config(seed, device)
     fitted = fit_once(cohort, config)
-    test = only(outcomes(cohort), fitted["sequence"].test)
+    test = outcomes(cohort).of_customers(fitted["sequence"].test)
     n_history = np.zeros(cohort.n_customers, np.int64)
     n_history[test.rows] = test.n_history
     n_actions, churn_rate = possible_actions(cohort), float(np.nanmean(cohort.labels[fitted["churn"].test]))
@@ -335,12 +335,6 @@ def tiny_config(seed: int, device: str = "auto") -> RunConfig:
         "churn_training": replace(paper_config.churn_training, n_epochs=10, **fitting),
     }
     return replace(paper_config, **changes)
-
-
-def only(found: Outcomes, rows: np.ndarray) -> Outcomes:
-    """The outcomes of the customers `rows`."""
-    keep = np.isin(found.rows, rows)
-    return Outcomes(rows=found.rows[keep], n_history=found.n_history[keep], n_outcome=found.n_outcome[keep])
 
 
 def verdict(result: dict[str, Any]) -> str:

@@ -122,7 +122,7 @@ def held_out(run: RunFolder, encoder: FeatureEncoder, cohort: Path | None = None
             f"{run.folder}: none of the run's test customers is in the cohort; evaluate on the run's own cohort"
         )
     all_outcomes = outcomes(loaded)
-    test_outcomes = all_outcomes.take(np.isin(all_outcomes.rows, split.test))
+    test_outcomes = all_outcomes.of_customers(split.test)
     return HeldOut(cohort=loaded, arrays=encoder.encode(loaded, loaded.as_of), split=split, outcomes=test_outcomes)
 
 

@@ -10,7 +10,7 @@ from crm_models.core.schema import DEFAULT_THRESHOLD, N_STEPS
 from crm_models.planning.policy import Policy
 from dashboard.charts import theme
 from dashboard.panels import widgets
-from dashboard.state import session, store
+from dashboard.state import predictions, session, store
 
 LISTED = 50
 
@@ -147,10 +147,8 @@ def most_at_risk() -> None:
     if all_scores is None or risk is None:
         return
     has_churn = "churn" in run.folder.trained()
-    rows = risk.rows_at_risk(-1.0)[:LISTED] if has_churn else np.arange(min(LISTED, len(all_scores.customer_id)))
-    plans = store.plans_of(run, rows, Policy())
-    if plans is None:
-        return
+    rows = risk.rows[:LISTED] if has_churn else np.arange(min(LISTED, len(all_scores.customer_id)))
+    plans = predictions.plans(run, all_scores, rows, Policy())
     st.header("Highest churn risk, and the next actions" if has_churn else "Next actions", anchor=False)
     labels = plans.catalogue.labels
     table = pd.DataFrame(

@@ -11,7 +11,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import streamlit as st
 
 from crm_models.core.config import RunConfig
@@ -22,11 +21,8 @@ from crm_models.data.cohort import Cohort
 from crm_models.data.profile import CohortProfile, Headline, headline, profile
 from crm_models.data.storage import describe, load_cohort
 from crm_models.inference.score_store import read_scores
-from crm_models.planning.plans import Plans, make_plans
-from crm_models.planning.policy import Policy
 from crm_models.planning.thresholds import RiskIndex
 from crm_models.runs.folder import RunFolder, RunStatus
-from crm_models.runs.trained import plan_catalogue
 from dashboard.jobs import scoring
 from dashboard.jobs.queue import FailedJob, Job, JobAtWork
 from dashboard.state.workspace import (
@@ -232,14 +228,6 @@ def risk_index(card: RunCard, cohort_name: str | None = None) -> RiskIndex | Non
     file = scoring.scores_file(card.folder, cohorts_folder() / (cohort_name or card.cohort))
     version = mark(file)
     return _risk_index(str(file), version) if version else None
-
-
-def plans_of(card: RunCard, rows: np.ndarray, policy: Policy, cohort_name: str | None = None) -> Plans | None:
-    """The plans of some customers (rows of the cohort) under a policy; None while there are no scores."""
-    all_scores = scores(card, cohort_name)
-    if all_scores is None:
-        return None
-    return make_plans(all_scores.take(rows), plan_catalogue(card.folder, policy), policy)
 
 
 def ask_for_scores(card: RunCard) -> None:

@@ -11,7 +11,7 @@ import pytest
 from crm_models.core.records import ChurnPredictions, SequencePredictions
 from crm_models.data.features import FeatureEncoder
 from crm_models.data.sources.synthetic import ScenarioSettings, generate
-from crm_models.data.split import Outcomes, outcomes, split_customers
+from crm_models.data.split import outcomes, split_customers
 from crm_models.data.truth import Belief, believe, best_plans, churn_p, next_p, sequence_ceiling
 from crm_models.evaluation.report import build_report, difference_interval
 from crm_models.evaluation.scores import (
@@ -32,9 +32,7 @@ class Bench:
         self.split = split_customers(self.cohort, seed=0)
         self.encoder = FeatureEncoder.fit(self.cohort, self.split.train, self.cohort.as_of)
         self.arrays = self.encoder.encode(self.cohort, self.cohort.as_of)
-        every = outcomes(self.cohort)
-        test = np.isin(every.rows, self.split.test)
-        self.found = Outcomes(rows=every.rows[test], n_history=every.n_history[test], n_outcome=every.n_outcome[test])
+        self.found = outcomes(self.cohort).of_customers(self.split.test)
 
     def sequence_oracle(self) -> SequencePredictions:
         """The plans and rankings that the generator's own probabilities give."""
