@@ -150,7 +150,7 @@ def train(
     churn 2
     """
     from crm_models.runs.pipeline import fit, start_run
-    from crm_models.training.loop import resolve_device
+    from crm_models.training.state import resolve_device
 
     resolve_device(config.device)  # before anything is written
     run = start_run(Path(cohort), Path(out), config, chosen=chosen, overwrite=overwrite)
@@ -225,7 +225,7 @@ def tune(
     [(1, 'finished')]
     """
     from crm_models.runs.search import Limits, search
-    from crm_models.training.loop import resolve_device
+    from crm_models.training.state import resolve_device
 
     resolve_device(device)
     config = run_config(

@@ -19,7 +19,6 @@ from crm_models.data.cohort import Cohort
 from crm_models.data.features import FeatureEncoder
 from crm_models.data.split import Outcomes, Split
 from crm_models.evaluation.scores import calibration_error, churn_scores, sequence_scores
-from crm_models.training.pretraining import pretraining_of
 
 if TYPE_CHECKING:
     from crm_models.training.objectives import TrainingData
@@ -107,7 +106,6 @@ def churn(
             labels=kept_labels,
             split=split,
             outcomes=no_outcomes,
-            pretraining=pretraining_of(cohort, encoder) if config.pretrains else None,
         )
         module, epochs, fit_s = _fitted("churn", config, encoder, training_data)
         total_epochs, total_s = total_epochs + epochs, total_s + fit_s
@@ -144,7 +142,8 @@ def _fitted(
 ) -> tuple[Any, int, float]:
     """The trained module, the number of epochs, and the seconds they took."""
     from crm_models.models.runtime import prepare_torch
-    from crm_models.training.loop import TrainingState, train
+    from crm_models.training.loop import train
+    from crm_models.training.state import TrainingState
 
     prepare_torch(config.threads)
     began = time.perf_counter()
@@ -167,7 +166,8 @@ def _rates(
     products in training as a share of those of one large matrix product on this machine.
     """
     from crm_models.models.runtime import gigaflops_of, matrix_product_gflops
-    from crm_models.training.loop import TrainingState, train
+    from crm_models.training.loop import train
+    from crm_models.training.state import TrainingState
 
     state = TrainingState.start(model, config.with_epochs(1), encoder)
     gigaflops = epochs * gigaflops_of(lambda: next(train(state, training_data), None))

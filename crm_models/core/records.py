@@ -96,9 +96,8 @@ class EpochEnd:
     """End of a training epoch. Losses are means in nats; valid_loss is None without validation customers.
 
     epoch: counts from 1. n_epochs: expected number of epochs, more if a final refit follows. best: whether the
-    monitored loss is the lowest so far. seconds: since training began. pretraining: train_loss is that of the
-    pre-training labels. short_phase: the epoch belongs to the short first phase. final_refit: validation customers were
-    trained on as well.
+    monitored loss is the lowest so far. seconds: since training began. final_refit: it also trained on validation
+    customers.
     """
 
     model: ModelName
@@ -108,6 +107,4 @@ class EpochEnd:
     valid_loss: float | None
     best: bool
     seconds: float
-    pretraining: bool = False
-    short_phase: bool = False
     final_refit: bool = False

@@ -275,8 +275,8 @@ def _advance(
     """Logits (B, W, A) after recent (B, W, R), whose last actions are new; position (B,), seen (B, W, P + W)."""
     actions = recent[..., -1]
     unknown = torch.full(actions.shape, torch.nan, device=actions.device)
-    x = model.embed(actions, unknown, unknown, position[:, None].expand_as(actions))
-    out = model.run_blocks(x, seen[:, None], past)
+    position = position[:, None].expand_as(actions)
+    out = model.run_blocks(model.embed(actions, unknown, unknown, position), position, seen[:, None], past)
     return model.logits(out.hidden, recent), out.past
 
 

@@ -20,7 +20,7 @@ from crm_models.data.split import Outcomes, Split, outcomes
 from crm_models.data.storage import load_cohort
 from crm_models.planning.plans import Catalogue
 from crm_models.planning.policy import Policy
-from crm_models.runs.earlier import current_weights
+from crm_models.runs.earlier import averaged, churn_members, current_weights
 from crm_models.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def load_models(run: RunFolder, *, device: str | None = None, threads: int | Non
     from crm_models.models.churn import ChurnTransformer
     from crm_models.models.runtime import prepare_torch
     from crm_models.models.sequence import SequenceTransformer
-    from crm_models.training.loop import resolve_device
+    from crm_models.training.state import resolve_device
 
     file, config, encoder = run.need_weights(), run.config(), run.encoder()
     prepare_torch(threads)
@@ -80,20 +80,22 @@ def load_models(run: RunFolder, *, device: str | None = None, threads: int | Non
     except SafetensorError as error:
         raise RunError(f"{file}: expected the run's weights, found a damaged file ({error}); train it again") from None
 
-    def loaded(name: ModelName, model_class: Any, settings: Any) -> Any:
-        weights = {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
-        if not weights:  # before initialising a model, which fails without actions
-            return None
-        module = model_class(settings, encoder)
+    def weights_of(name: ModelName) -> dict[str, Any]:
+        return {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
+
+    def loaded(module: Any, weights: dict[str, Any]) -> Any:
         try:
             module.load_state_dict(weights)
         except RuntimeError:
             raise RunError(f"{file}: the weights do not fit config.json and encoder.json; train it again") from None
         return module.to(place).eval()
 
+    # Without weights no model is initialised; without actions there could not be one.
+    sequence, churn = weights_of("sequence"), weights_of("churn")
+    members = [loaded(ChurnTransformer(config.churn, encoder), part) for part in churn_members(churn)]
     return Models(
-        sequence=loaded("sequence", SequenceTransformer, config.sequence),
-        churn=loaded("churn", ChurnTransformer, config.churn),
+        sequence=loaded(SequenceTransformer(config.sequence, encoder), sequence) if sequence else None,
+        churn=averaged(members) if len(members) > 1 else next(iter(members), None),
         encoder=encoder,
         config=config,
     )
