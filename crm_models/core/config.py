@@ -131,7 +131,8 @@ class RunConfig:
             learning_rate=2e-3,
             patience_epochs=6,
             average_weights=0.99,
-            min_updates_per_epoch=MIN_UPDATES,
+            batch_size=256,
+            min_updates_per_epoch=MIN_UPDATES // 2,
             final_refit=True,
         )
     )

@@ -13,7 +13,7 @@ from crm_models.core.config import RunConfig
 from crm_models.core.errors import RunError
 from crm_models.core.files import read_whole
 from crm_models.core.records import ChurnPredictions, CustomerScores, SequencePredictions
-from crm_models.core.schema import CUSTOMER_ID, ModelName
+from crm_models.core.schema import CUSTOMER_ID, ModelName, PlanFor
 from crm_models.data.cohort import Cohort, Moment
 from crm_models.data.features import CohortArrays, FeatureEncoder
 from crm_models.data.split import Outcomes, Split, outcomes
@@ -55,11 +55,11 @@ class Models:
         """Churn probability and most probable plan of every customer of the cohort at `moment`."""
         return self.score_encoded(self.encoder.encode(cohort, moment, now_days))
 
-    def score_encoded(self, arrays: CohortArrays) -> CustomerScores:
-        """The same for customers already encoded by `encoder`."""
+    def score_encoded(self, arrays: CohortArrays, plan_for: PlanFor = "whole") -> CustomerScores:
+        """The same for customers already encoded by `encoder`; plan_for: see `decode_plans`."""
         from crm_models.inference.decoding import score_customers
 
-        return score_customers(self.sequence, self.churn, arrays, self.encoder)
+        return score_customers(self.sequence, self.churn, arrays, self.encoder, plan_for)
 
 
 def load_models(run: RunFolder, *, device: str | None = None, threads: int | None = None) -> Models:
