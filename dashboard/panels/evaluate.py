@@ -54,7 +54,8 @@ MIN_CHART_WIDTH = 360
 MEANING = {
     "sequence": "**Step accuracy** counts each of the three steps separately; **plan accuracy** needs all three to be "
     "correct. Both are for the plan that is most probable as a whole; **single steps** are the most probable action of "
-    "each step by itself, which is right more often step by step and less often as a whole. **HR@10** (hit rate): how often the true next action is among the ten that the model ranks highest. "
+    "each step by itself, which is right more often step by step and less often as a whole. **HR@10** (hit rate): how "
+    "often the true next action is among the ten that the model ranks highest. "
     "**NDCG@10** is 1 if the true action is ranked first, and lower the further down it is ranked. **Loss** measures "
     "how far the predicted probabilities are from what happened, in nats: lower is better. ",
     "churn": "**AUC**: how often a churner gets a higher probability than a customer who stayed; 0.5 is chance. "
