@@ -177,7 +177,7 @@ def read_rules(file: Path) -> tuple[Rule, ...]:
         name = row.text("name") or (before.text("name") if before else "")
         if name in by_name and before is not None and before.text("name") not in ("", name):
             raise DataError(
-                f"{file} row {row.number}: expected the rows of a rule beside each other, found a second {name!r}; "
+                f"{file} row {row.line}: expected the rows of a rule beside each other, found a second {name!r}; "
                 "give it another name"
             )
         by_name.setdefault(name, []).append(row)
@@ -259,20 +259,31 @@ class Verdicts:
 
 
 def first_rule(
-    part: Cohort, rules: Sequence[Rule], actions: Actions, moment: Moment | None, churn_p: np.ndarray
+    part: Cohort,
+    rules: Sequence[Rule],
+    actions: Actions,
+    moment: Moment | None,
+    churn_p: np.ndarray,
+    now_days: float | None = None,
 ) -> np.ndarray:
     """(N, V) uint8 codes: 0 allowed, k dropped first by rules[k - 1], 255 had already. See `judge`."""
-    return judge(part, rules, actions, moment, churn_p).code
+    return judge(part, rules, actions, moment, churn_p, now_days).code
 
 
 def judge(
-    part: Cohort, rules: Sequence[Rule], actions: Actions, moment: Moment | None, churn_p: np.ndarray
+    part: Cohort,
+    rules: Sequence[Rule],
+    actions: Actions,
+    moment: Moment | None,
+    churn_p: np.ndarray,
+    now_days: float | None = None,
 ) -> Verdicts:
     """Apply the rules to every customer of a part of a cohort, at `moment` (None: after all known events).
 
-    A condition on a missing value is not met: `eligible` then drops, the others do not.
+    now_days: the day that `moment` None means, if it is not that of the part's last event. A condition on a missing
+    value is not met: `eligible` then drops, the others do not.
     """
-    facts = _Facts(part, actions, moment, churn_p)
+    facts = _Facts(part, actions, moment, churn_p, now_days)
     code = np.zeros((part.n_customers, len(actions)), np.uint8)
     n_drops = np.zeros_like(code)
     unknown = np.zeros(len(rules), np.int64)
@@ -316,7 +327,14 @@ _CALL = re.compile(r"(count|days_since)\((.*)\)")
 class _Facts:
     """What is known of the customers of a part at a moment; each column is computed once."""
 
-    def __init__(self, part: Cohort, actions: Actions, moment: Moment | None, churn_p: np.ndarray) -> None:
+    def __init__(
+        self,
+        part: Cohort,
+        actions: Actions,
+        moment: Moment | None,
+        churn_p: np.ndarray,
+        now_days: float | None = None,
+    ) -> None:
         self.part, self.actions, self.moment, self.churn_p = part, actions, moment, churn_p
         self.n = part.n_customers
         past = part.is_history(moment)
@@ -324,8 +342,9 @@ class _Facts:
         # Rows of the vocabulary, -1 for actions of this cohort that the run does not know.
         known = pd.Index(actions.names).get_indexer(pd.Index(part.actions["action"]))
         self.action = known[part.event_actions[past]]
-        last = float(self.days.max()) if len(self.days) else 0.0
-        self.now = last if moment is None else moment_days(moment)
+        if moment is not None:
+            now_days = moment_days(moment)
+        self.now = now_days if now_days is not None else float(self.days.max(initial=0.0))
         self._columns: dict[str, pd.Series] = {}
 
     def dropped_by(self, rule: Rule) -> tuple[np.ndarray, int]:
@@ -430,7 +449,7 @@ class _Facts:
 
 
 def _as_type_of(column: pd.Series, condition: Condition) -> Any:
-    """The value of a condition as the column's type. Raises `DataError` if it is none, or has no order for >= and <=."""
+    """The value of a condition as the type of the column; `DataError` if it is none, or the column has no order."""
 
     def one(value: Any) -> Any:
         text = str(value).strip()

@@ -19,7 +19,7 @@ class Row:
     """One row of a table: its cells by column, and where it is."""
 
     file: str
-    number: int
+    line: int
     cells: dict[str, str]
 
     def text(self, column: str) -> str:
@@ -72,7 +72,7 @@ class Row:
         try:
             yield
         except DataError as error:
-            raise DataError(f"{self.file} row {self.number}: {error}") from None
+            raise DataError(f"{self.file} row {self.line}: {error}") from None
 
 
 def read_rows(file: Path, *, needed: Sequence[str], known: Sequence[str]) -> list[Row]:

@@ -238,9 +238,7 @@ def churn_p_by_action(truth: Truth, cohort: Cohort, days: float | None = None) -
     return 1 - (1 - p) ** (days / effects.window_days)
 
 
-def _mixed_churn_p(
-    truth: Truth, belief: Belief, log_odds: np.ndarray, shift: np.ndarray | float = 0.0
-) -> np.ndarray:
+def _mixed_churn_p(truth: Truth, belief: Belief, log_odds: np.ndarray, shift: np.ndarray | float = 0.0) -> np.ndarray:
     """(N,) churn probability averaged over the segments; shift (S,): change of the log-odds by an action."""
     parameters = truth.churn
     per_segment = 1 / (1 + np.exp(-(log_odds[:, None] + (np.array(parameters.segment) + shift))))

@@ -116,11 +116,16 @@ def sequence_predictions(model: SequenceTransformer, arrays: CohortArrays, found
 
 
 def decode_plans(
-    model: SequenceTransformer, arrays: CohortArrays, encoder: FeatureEncoder, rows: np.ndarray | None = None
+    model: SequenceTransformer,
+    arrays: CohortArrays,
+    encoder: FeatureEncoder,
+    rows: np.ndarray | None = None,
+    dropped: np.ndarray | None = None,
 ) -> DecodedPlans:
     """The most probable usable plan of each customer (rows None: all).
 
-    Retention actions are not proposed, because the policy decides on them, not the model.
+    Retention actions are not proposed, because the policy decides on them, not the model. dropped (len(rows), A) bool:
+    actions that a campaign's rules forbid.
 
     DIFF from paper, Integration for CRM: no action occurs twice in a plan, and a non-repeatable action the customer has
     already had (a film, a product) is not proposed; the paper puts no such limits on a plan.
@@ -131,7 +136,9 @@ def decode_plans(
     def decode(at: np.ndarray) -> DecodedPlans:
         batch_rows, stops = rows[at], arrays.n_history[rows[at]]
         batch = history_batch(arrays, batch_rows, stops, model.config.max_events)
-        return _decode(model, batch, torch.from_numpy(stops), _Allowed.for_use(model, arrays, encoder, batch_rows))
+        forbidden = None if dropped is None else dropped[at]
+        allowed = _Allowed.for_use(model, arrays, encoder, batch_rows, forbidden)
+        return _decode(model, batch, torch.from_numpy(stops), allowed)
 
     batches = _by_length(arrays.n_history[rows], model.n_actions)
     decoded = _in_parallel(decode, batches, model.action.weight.device)
@@ -192,7 +199,12 @@ class _Allowed:
 
     @classmethod
     def for_use(
-        cls, model: SequenceTransformer, arrays: CohortArrays, encoder: FeatureEncoder, rows: np.ndarray
+        cls,
+        model: SequenceTransformer,
+        arrays: CohortArrays,
+        encoder: FeatureEncoder,
+        rows: np.ndarray,
+        dropped: np.ndarray | None = None,
     ) -> _Allowed:
         allowed = np.tile(np.array([kind != "retention" for kind in encoder.kinds]), (len(rows), 1))
         once = ~np.array(encoder.repeatable)
@@ -207,6 +219,8 @@ class _Allowed:
             customer = np.repeat(np.arange(len(rows)), counts)
             excluded = once[past_actions]
             allowed[customer[excluded], past_actions[excluded]] = False
+        if dropped is not None:
+            allowed &= ~dropped
         return cls(first=torch.from_numpy(allowed).to(model.action.weight.device), repeats=False)
 
 
