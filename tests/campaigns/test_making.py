@@ -36,7 +36,7 @@ def test_no_plan_holds_a_dropped_action_and_only_plans_that_did_are_decoded_agai
         for row, label in enumerate(decisions[f"step_{k}"]):
             assert label == "" or allowed[row, codes[label]], (row, label)
     assert not (decisions[["step_1", "step_2", "step_3"]] == "Call the customer").any(axis=None)
-    before = [s.plans for s in workflow.score_stream(_run(made), made / "cohort", threads=1)][0]
+    before = next(workflow.score_stream(_run(made), made / "cohort", threads=1)).plans
     after = read_scores(campaign.folder / "scores.parquet").plans
     hit = (~np.take_along_axis(allowed, (before.actions - 1).clip(min=0), axis=1) & (before.actions > 0)).any(axis=1)
     assert campaign.about["decoded_again"] == hit.sum() > 0

@@ -123,10 +123,12 @@ def test_true_probabilities_without_an_action_are_those_of_the_generator_and_eff
     assert (early[:, 0] < p[:, 0]).all()
     loyal_dogs = (p[:, 3] > p[:, 0] + 0.02).mean()
     assert 0.02 < loyal_dogs < 0.4
-    # After five days a discount has not had the effect on the log-odds that it has in the end.
-    shift = np.abs(np.log(p[:, 3] / p[:, 0]))
-    shift_early = np.abs(np.log(early[:, 3] / early[:, 0]))
-    assert (shift_early < shift + 1e-9).mean() > 0.9
+    # Undo the shorter time: after five days, the effect lies between none and that of the whole window.
+    at_window = 1 - (1 - early) ** (90 / 5)
+    assert at_window[:, 0] == pytest.approx(p[:, 0])
+    share = (at_window[:, 1] - p[:, 0]) / (p[:, 1] - p[:, 0])
+    reached = 1 - np.exp(-5 / 10)
+    assert np.median(share) == pytest.approx(reached, abs=0.05)
 
 
 @pytest.fixture(scope="module")
