@@ -2,8 +2,8 @@
 
 A customer is targeted if at risk under the policy and allowed at least one retention action; with a budget, if the
 allocation gives one. Targeted customers in the control group keep the plan that they would have without the campaign.
-The first retention step is the campaign's `action`: what is costed and measured; under a policy without a budget,
-further retention steps may follow it.
+The first retention step is the campaign's `action`: what is costed and measured. Under a policy without a budget,
+further retention steps may follow it, for customers who do not react to the first.
 
 Letters: N customers, V actions, C retention actions on offer.
 """
@@ -24,7 +24,7 @@ from crm_models.campaigns.split import ARMS, EXPLORE, HOLDOUT, NOT_TARGETED, PLA
 from crm_models.core.files import new_file
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import CUSTOMER_ID, N_STEPS, PLAN_SOURCES
-from crm_models.planning.plans import STEP_RETENTION, Plans, make_plans
+from crm_models.planning.plans import Plans, make_plans
 from crm_models.planning.policy import rounded
 
 CHUNK = 65_536
@@ -121,6 +121,7 @@ def write_decisions(
             table["value"] = value[rows]
             table["value_before"] = value_before[rows]
             table["dropped_reason"] = pd.array(reason[rows], dtype="str")
+            table["confident"] = pd.array([pd.NA] * len(table), dtype="boolean")  # needs several runs to compare
             table["not_before"] = not_before[rows]
             arrow = pa.Table.from_pandas(table, preserve_index=False)
             writer = writer or pq.ParquetWriter(part, arrow.schema, compression="zstd")
@@ -144,12 +145,11 @@ def _table(campaign: Campaign, plans: Plans, assignment: Assignment, costs: np.n
     }
     columns |= {f"step_{k + 1}": labels[plans.action[:, k]] for k in range(N_STEPS)}
     columns |= {f"step_{k + 1}_probability": plans.step_p[:, k] for k in range(N_STEPS)}
-    spent = np.where(plans.step_source == STEP_RETENTION, costs[plans.action], 0.0).sum(axis=1)
     columns |= {
         "action": labels[assignment.given],
         "planned_action": labels[assignment.planned],
         "propensity": assignment.propensity,
-        "cost": spent,
+        "cost": costs[assignment.given],
         "n_events": plans.n_events,
     }
     return pd.DataFrame(columns)

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from crm_models.campaigns.deciding import write_decisions
 from crm_models.campaigns.folder import FILE, ROW, Campaign
+from crm_models.campaigns.ledger import lines as ledger_lines
 from crm_models.campaigns.offers import Actions, Offer
 from crm_models.campaigns.rules import ALLOWED, Funnel, Rule, checked, judge, need_valid
 from crm_models.campaigns.split import Split
@@ -55,13 +56,14 @@ def new(
     device: str = "auto",
     threads: int | None = None,
     progress: Progress | None = None,
+    ledger: str = "",
 ) -> Campaign:
     """Make the campaign folder `out` from a run: apply the rules, plan, and assign the control group.
 
     cohort: customers other than those of the run. offers: the retention actions to choose from, in order of preference;
     without any, the policy's. split: by default a control group of a tenth, with a salt of its own. scores: of all
-    customers of the cohort, if they are known already. overwrite: replace an existing campaign. Nothing is written
-    before everything is known to be valid.
+    customers of the cohort, if they are known already. overwrite: replace an existing campaign. ledger: lines of the
+    campaign that is replaced. Nothing is written before everything is known to be valid.
     """
     folder, out = RunFolder(Path(run)), Path(out)
     if (out / FILE).exists() and not overwrite:
@@ -138,7 +140,37 @@ def new(
         }
         write_json(made / FILE, about)
         write_decisions(Campaign(made, about), value_before=extra.values)
+        if ledger:
+            (made / "ledger.jsonl").write_text(ledger, encoding="utf-8")
     return Campaign.load(out)
+
+
+def remake(campaign: Campaign, scores: CustomerScores | None = None, **changes: Any) -> Campaign:
+    """The campaign with other rules, offers, policy or split (`changes`), in the same folder; its ledger stays.
+
+    Raises `ConfigError` once it was exported or read: what was sent is measured as it was decided.
+    """
+    if is_fixed(campaign):
+        raise ConfigError(
+            f"{campaign.name} was exported or read already, so its rules and groups stay; make a new campaign instead"
+        )
+    kept: dict[str, Any] = {"policy": campaign.policy, "rules": campaign.rules, "offers": campaign.offers}
+    file = campaign.folder / "ledger.jsonl"
+    return new(
+        campaign.about["run"],
+        campaign.folder,
+        cohort=campaign.about["cohort_folder"],
+        **(kept | {"split": campaign.split} | changes),
+        scores=scores,
+        overwrite=True,
+        ledger=file.read_text(encoding="utf-8") if file.exists() else "",
+    )
+
+
+def is_fixed(campaign: Campaign) -> bool:
+    """Whether the campaign was exported or read, so that rules and groups can no longer change."""
+    exported = any(line["action"] == "export" for line in ledger_lines(campaign.folder))
+    return exported or (campaign.folder / "reading.json").exists()
 
 
 def _with_offers(policy: Policy, offers: Sequence[Offer]) -> tuple[Policy, tuple[Offer, ...]]:

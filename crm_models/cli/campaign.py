@@ -18,7 +18,7 @@ def add_campaign(commands: Any) -> None:
     about = "Campaigns: rules, control group, budget, approval, hand-over, and what came of it."
     parser: Parser = commands.add_parser("campaign", help=about, description=about)
     steps = parser.add_subparsers(dest="step", required=True, parser_class=Parser, metavar="STEP")
-    for add in (_add_new, _add_check, _add_approve, _add_simulate, _add_read):
+    for add in (_add_new, _add_check, _add_allocate, _add_approve, _add_export, _add_simulate, _add_read):
         add(steps)
 
 
@@ -110,6 +110,27 @@ def _check(args: argparse.Namespace) -> None:
         print(line)
 
 
+def _add_allocate(steps: Any) -> None:
+    parser = _campaign(steps, "allocate", "Spend a budget where it is worth most.", _allocate)
+    parser.add_argument("--budget", type=number, metavar="X", help="money for all contacts (default: no limit)")
+    parser.add_argument(
+        "--value", default="100", metavar="V", help="value of a kept customer: a number, or a column of the customers"
+    )
+
+
+def _allocate(args: argparse.Namespace) -> None:
+    from crm_models.campaigns.budgeting import fund, summary
+    from crm_models.campaigns.folder import Campaign
+
+    try:
+        value: float | str = float(args.value)
+    except ValueError:
+        value = str(args.value)
+    campaign = fund(Campaign.load(args.campaign), money=args.budget, value=value)
+    for k, line in enumerate(summary(campaign)):
+        print(f"{args.campaign}: {line}" if k == 0 else f"  {line}")
+
+
 # ---- approve ---------------------------------------------------------------------------------------------------------
 
 
@@ -151,6 +172,50 @@ def _approve(args: argparse.Namespace) -> None:
     else:
         line = ledger.approve(campaign, who, why=args.why, four_eyes=args.four_eyes)
     print(f"{args.campaign}: {line['action']} by {line['who']} ({line['sha256']})")
+
+
+# ---- export ----------------------------------------------------------------------------------------------------------
+
+
+def _add_export(steps: Any) -> None:
+    parser = _campaign(steps, "export", "Write the file for a CRM system, or confirm that it was loaded.", _export)
+    parser.add_argument("--preset", choices=("csv", "salesforce", "hubspot", "braze", "klaviyo"), default="csv")
+    parser.add_argument("--out", type=Path, metavar="FILE")
+    parser.add_argument("--identifier", metavar="COLUMN", help="the system's identifier column, if not its usual one")
+    parser.add_argument("--id-column", metavar="COLUMN", help="column of the customers with the identifiers")
+    parser.add_argument("--alias-label", default="", help="label beside Braze's user_alias_name")
+    parser.add_argument("--changed-only", action="store_true", help="only what differs from what was confirmed")
+    parser.add_argument("--targeted-only", action="store_true", help="leave out customers whom it is not for")
+    parser.add_argument("--api-exact", action="store_true", help="csv: do not neutralise formulas")
+    parser.add_argument("--approved-only", action="store_true", help="refuse a campaign that is not approved")
+    parser.add_argument("--confirm", action="store_true", help="note that the last export was loaded")
+    parser.add_argument("--failed", type=Path, metavar="FILE", help="with --confirm: identifiers that failed to load")
+    parser.add_argument("--who", help="who exports (default: the user of this machine)")
+
+
+def _export(args: argparse.Namespace) -> None:
+    from crm_models.campaigns import exporting, ledger
+    from crm_models.campaigns.folder import Campaign
+
+    campaign, who = Campaign.load(args.campaign), args.who or getpass.getuser()
+    if args.confirm:
+        done = exporting.confirm(campaign, args.preset, failed=args.failed, who=who)
+        print(f"{args.campaign}: {done['loaded']:,} rows confirmed as loaded, {done['failed']:,} failed")
+        return
+    if args.out is None:
+        raise ConfigError("export needs --out FILE, or --confirm")
+    if args.approved_only and ledger.state(campaign).approved_by is None:
+        raise ConfigError(f"{args.campaign} is not approved as it is now; use `campaign approve` first")
+    options = exporting.ExportOptions(
+        preset=args.preset,
+        identifier=args.identifier,
+        id_column=args.id_column,
+        alias_label=args.alias_label,
+        changed_only=args.changed_only,
+        targeted_only=args.targeted_only,
+        api_exact=args.api_exact,
+    )
+    print(f"{args.out}: {exporting.summary(exporting.export(campaign, args.out, options, who=who))}")
 
 
 # ---- simulate, read --------------------------------------------------------------------------------------------------

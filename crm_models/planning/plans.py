@@ -133,7 +133,9 @@ def make_plans(
     runner_up, runner_up_p = (_placed(values, place, fill) for values, fill in base.second)
     no_model_step = ~((base.source == STEP_MODEL).any(axis=1))
     source = np.where(no_model_step, FALLBACK, MODEL)
-    source = np.where(n_retention > 0, OVERRIDE if policy.mode == "override" else GRADED, source)
+    # Under an override, a campaign may leave fewer than three retention steps: the model's follow, as in graded plans.
+    overridden = (n_retention == N_STEPS) & (policy.mode == "override")
+    source = np.where(n_retention > 0, np.where(overridden, OVERRIDE, GRADED), source)
     return Plans(
         policy=policy,
         catalogue=catalogue,

@@ -99,7 +99,7 @@ def test_offers_set_the_order_mandatory_first_and_cost_what_they_say(made, tmp_p
     assert set(table["planned_action"][~north]) == {"Visit"}
     plan = table[(table["arm"] == "plan") & ~north]
     assert set(plan["step_2"]) == {"Provide a discount"}
-    assert set(plan["cost"]) == {60.0}
+    assert set(plan["cost"]) == {50.0}
     assert set(table["cost"][table["arm"] == "holdout"]) == {0.0}
 
 
