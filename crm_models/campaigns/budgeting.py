@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from crm_models.campaigns.allocation import Allocation, Limits, allocate, chosen_at
 from crm_models.campaigns.deciding import write_decisions
 from crm_models.campaigns.folder import FILE, Campaign
-from crm_models.campaigns.making import is_fixed
+from crm_models.campaigns.ledger import is_fixed
 from crm_models.campaigns.split import EXPLORE, HOLDOUT, PLAN, explored
 from crm_models.core.errors import ConfigError, DataError
 from crm_models.core.files import write_json

@@ -143,6 +143,12 @@ def _checked(campaign: Campaign, entry: Entry) -> str | None:
     return str(row["action"].iloc[0])
 
 
+def is_fixed(campaign: Campaign) -> bool:
+    """Whether the campaign was exported or read, so that rules, groups and budget can no longer change."""
+    exported = any(line["action"] == "export" for line in lines(campaign.folder))
+    return exported or (campaign.folder / "reading.json").exists()
+
+
 # ---- the present state -----------------------------------------------------------------------------------------------
 
 

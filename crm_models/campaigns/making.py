@@ -16,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from crm_models.campaigns.budgeting import fund
 from crm_models.campaigns.deciding import write_decisions
 from crm_models.campaigns.folder import FILE, ROW, Campaign
-from crm_models.campaigns.ledger import lines as ledger_lines
+from crm_models.campaigns.ledger import is_fixed
 from crm_models.campaigns.offers import Actions, Offer
 from crm_models.campaigns.rules import ALLOWED, Funnel, Rule, checked, judge, need_valid
 from crm_models.campaigns.split import Split
@@ -148,7 +149,7 @@ def new(
 def remake(campaign: Campaign, scores: CustomerScores | None = None, **changes: Any) -> Campaign:
     """The campaign with other rules, offers, policy or split (`changes`), in the same folder; its ledger stays.
 
-    Raises `ConfigError` once it was exported or read: what was sent is measured as it was decided.
+    A budget is spent again. Raises `ConfigError` once it was exported or read: what was sent is measured as decided.
     """
     if is_fixed(campaign):
         raise ConfigError(
@@ -156,7 +157,7 @@ def remake(campaign: Campaign, scores: CustomerScores | None = None, **changes: 
         )
     kept: dict[str, Any] = {"policy": campaign.policy, "rules": campaign.rules, "offers": campaign.offers}
     file = campaign.folder / "ledger.jsonl"
-    return new(
+    made = new(
         campaign.about["run"],
         campaign.folder,
         cohort=campaign.about["cohort_folder"],
@@ -165,12 +166,8 @@ def remake(campaign: Campaign, scores: CustomerScores | None = None, **changes: 
         overwrite=True,
         ledger=file.read_text(encoding="utf-8") if file.exists() else "",
     )
-
-
-def is_fixed(campaign: Campaign) -> bool:
-    """Whether the campaign was exported or read, so that rules and groups can no longer change."""
-    exported = any(line["action"] == "export" for line in ledger_lines(campaign.folder))
-    return exported or (campaign.folder / "reading.json").exists()
+    budget = campaign.about["budget"]
+    return made if budget is None else fund(made, money=budget["money"], value=budget["value"])
 
 
 def _with_offers(policy: Policy, offers: Sequence[Offer]) -> tuple[Policy, tuple[Offer, ...]]:

@@ -252,7 +252,8 @@ def summary(result: dict[str, Any]) -> str:
         return result["notes"][-1]
     d = result["difference"]
     scale, unit = (100, " points") if result.get("binary") else (1, "")
-    text = f"{result['metric']}: {d['value'] * scale:+.1f}{unit} ({d['low'] * scale:+.1f} to {d['high'] * scale:+.1f})"
+    value, low, high = (f"{d[end] * scale:+.1f}" for end in ("value", "low", "high"))
+    text = f"{result['metric'].capitalize()}: {value}{unit} ({low} to {high})"
     if d["low"] <= 0 <= d["high"]:
         return text + "; this does not prove an effect in either direction"
     return text + ("; the campaign helped" if d["low"] > 0 else "; the campaign did harm")

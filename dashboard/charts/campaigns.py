@@ -50,6 +50,25 @@ def power(table: pd.DataFrame, holdout: float) -> go.Figure:
     return with_room(fig)
 
 
+def budget_curve(curve: list[dict[str, float]], money: float) -> go.Figure:
+    """Expected value by budget: points of `budgeting.fund`, with the present budget marked."""
+    fig = figure("What more or less money would bring", x="budget", y="expected value, after costs")
+    fig.add_trace(
+        go.Scatter(
+            x=[point["money"] for point in curve],
+            y=[point["value"] for point in curve],
+            mode="lines+markers",
+            line={"color": MODEL, "width": 3},
+            customdata=[[round(point["contacts"])] for point in curve],
+            hovertemplate="budget %{x:,.0f}: %{y:,.0f} from %{customdata[0]:,} contacts<extra></extra>",
+        )
+    )
+    fig.add_vline(x=money, line={"color": AT_RISK, "width": 2, "dash": "dot"})
+    fig.update_xaxes(rangemode="tozero")
+    fig.update_yaxes(rangemode="tozero")
+    return with_room(fig)
+
+
 def effects(rows: list[dict[str, Any]], *, share: bool, title: str) -> go.Figure:
     """Estimates with intervals, one per row: `label`, `value`, `low`, `high`, optional `truth`, `color`."""
     labels = [plain(row["label"], 34) for row in rows][::-1]

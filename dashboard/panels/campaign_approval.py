@@ -13,7 +13,11 @@ from dashboard.state import campaign_store, session
 
 SHOWN = 200
 WHO = "approver"
-EDITS = {"exclude": "Take out of the campaign", "swap": "Give another action", "note": "Only note something"}
+EDITS: dict[ledger.Act, str] = {
+    "exclude": "Take out of the campaign",
+    "swap": "Give another action",
+    "note": "Only note something",
+}
 
 
 def draw(chosen: Campaign) -> None:

@@ -18,6 +18,7 @@ from dashboard.panels import widgets
 from dashboard.state import campaign_store, session
 
 LARGEST_MB = 200
+SEGMENT_NAMES = {"planned_action": "{}", "risk_band": "risk: {}"}
 
 FORMULAS = """
 **Difference** {plan:.4g} − {holdout:.4g} = **{value:+.4g}**, from {n_plan:,} customers with the plan and
@@ -111,7 +112,10 @@ def _reading(chosen: Campaign, result: dict[str, Any]) -> None:
     for segment in result["segments"]:
         at = (segment["by"], segment["segment"])
         rows.append(
-            {"label": segment["segment"] or "none", **{k: segment[k] for k in ("value", "low", "high")}}
+            {
+                "label": SEGMENT_NAMES.get(segment["by"], "{}").format(segment["segment"]),
+                **{k: segment[k] for k in ("value", "low", "high")},
+            }
             | ({"truth": known[at]} if at in known else {})
         )
     widgets.chart(

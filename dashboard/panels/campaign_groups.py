@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from crm_models.campaigns.folder import Campaign
-from crm_models.campaigns.making import is_fixed
+from crm_models.campaigns.ledger import is_fixed
 from crm_models.campaigns.split import SQL, Reading, customers_needed, detectable
 from dashboard.charts import campaigns as charts
 from dashboard.panels import widgets

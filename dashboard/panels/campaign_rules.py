@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from crm_models.campaigns.folder import Campaign
-from crm_models.campaigns.making import is_fixed
+from crm_models.campaigns.ledger import is_fixed
 from crm_models.campaigns.rules import COMPUTED, KINDS, OPS, Condition, Kind, Op, Rule, read_rules, write_rules
 from crm_models.core.errors import CrmError
 from dashboard.charts import campaigns as charts
@@ -125,7 +125,7 @@ def _form(chosen: Campaign, before: Rule | None, key: str) -> Rule:
 def _conditions(chosen: Campaign, before: Rule | None, key: str) -> tuple[Condition, ...]:
     columns = [*_profile(chosen), *COMPUTED, "count(*, 30)", "days_since(*)"]
     given = before.where if before else ()
-    conditions = []
+    conditions: list[Condition] = []
     for k in range(max(CONDITIONS, len(given))):
         old = given[k] if k < len(given) else None
         if k > len(conditions):

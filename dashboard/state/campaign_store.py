@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from crm_models.campaigns import making
+from crm_models.campaigns import ledger, making
+from crm_models.campaigns.budgeting import fund
 from crm_models.campaigns.checking import Facts, facts
 from crm_models.campaigns.folder import FILE, Campaign
 from crm_models.campaigns.offers import Offer
@@ -123,13 +124,15 @@ def prepare_demo(card: store.RunCard) -> None:
         rules=DEMO_RULES,
         split=Split(salt=name, holdout=0.3),
     )
-    simulate(campaign(name))
+    fund(campaign(name), money=1_500.0, value=200.0)
+    ledger.approve(campaign(name), "demo")
+    simulate(campaign(name), seed=1)
 
 
 DEMO_OFFERS = (
-    Offer(action="Offer proactive support", channel="phone", cost=12.0, success_rate=0.15),
-    Offer(action="Send a loyalty offer", channel="email", cost=8.0, success_rate=0.1),
-    Offer(action="Provide a discount", channel="email", cost=20.0, success_rate=0.15),
+    Offer(action="Offer proactive support", channel="phone", cost=6.0, success_rate=0.12, capacity=200),
+    Offer(action="Send a loyalty offer", channel="email", cost=2.0, success_rate=0.08),
+    Offer(action="Provide a discount", channel="email", cost=10.0, success_rate=0.12),
 )
 DEMO_RULES = (
     Rule(

@@ -34,7 +34,7 @@ def test_everybody_assigned_counts_and_the_difference_is_that_of_the_groups(camp
     assert 0 < result["difference"]["low"] < result["difference"]["value"] < result["difference"]["high"]
     assert result["relative_lift"]["value"] == pytest.approx(1 / 3, abs=0.04)
     assert result["sample_ratio_ok"]
-    assert summary(result).startswith("retained: +")
+    assert summary(result).startswith("Retained: +")
     assert summary(result).endswith("the campaign helped")
     assert json.loads((campaign.folder / "reading.json").read_text()) == result
 
