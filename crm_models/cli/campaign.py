@@ -18,7 +18,7 @@ def add_campaign(commands: Any) -> None:
     about = "Campaigns: rules, control group, budget, approval, hand-over, and what came of it."
     parser: Parser = commands.add_parser("campaign", help=about, description=about)
     steps = parser.add_subparsers(dest="step", required=True, parser_class=Parser, metavar="STEP")
-    for add in (_add_new, _add_check, _add_allocate, _add_approve, _add_export, _add_simulate, _add_read):
+    for add in (_add_new, _add_check, _add_allocate, _add_approve, _add_export, _add_simulate, _add_read, _add_report):
         add(steps)
 
 
@@ -263,3 +263,15 @@ def _read(args: argparse.Namespace) -> None:
     for note in result["notes"]:
         print(f"note: {note}", file=sys.stderr)
     print(f"{args.campaign}: {summary(result)}")
+
+
+def _add_report(steps: Any) -> None:
+    parser = _campaign(steps, "report", "Write one HTML file on the campaign.", _report)
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.html")
+
+
+def _report(args: argparse.Namespace) -> None:
+    from crm_models.campaigns.folder import Campaign
+    from crm_models.campaigns.report import write_report
+
+    print(f"{write_report(Campaign.load(args.campaign), args.out)}: the report of {args.campaign}")

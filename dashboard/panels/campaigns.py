@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
+from crm_models.campaigns import report
 from crm_models.campaigns.folder import Campaign
 from crm_models.campaigns.ledger import state as ledger_state
 from crm_models.campaigns.split import Split
@@ -38,6 +39,15 @@ def choose(run: store.RunCard) -> Campaign:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             name = st.selectbox("Campaign", names, key=campaign_store.CHOSEN, bind="query-params", width=320)
             st.button("New campaign", icon=":material/add:", on_click=_open_form, key="new_campaign")
+            st.download_button(
+                "Report (HTML)",
+                data=lambda: report.page(campaign_store.campaign(str(name))).encode(),
+                file_name=f"{name}.html",
+                mime="text/html",
+                icon=":material/description:",
+                on_click="ignore",
+                key="download_report",
+            )
             with st.popover("Delete", icon=":material/delete:", type="tertiary"):
                 st.markdown(f"Delete **{widgets.plain(name)}** with its approvals and its reading?")
                 st.button("Delete this campaign", on_click=_delete, args=(name,), key="delete_campaign")
