@@ -97,6 +97,46 @@ def chosen_at(v: np.ndarray, costs: np.ndarray, money_price: float, capacity_pri
     return action
 
 
+LEAST_DEVIATIONS = 20
+
+
+def counterparts(
+    v: np.ndarray, found: Allocation, costs: np.ndarray, others: np.ndarray, draw: np.ndarray
+) -> np.ndarray:
+    """(M,) the actions that `others` (M, C) would have got as the customers v (N, C) of an allocation did.
+
+    They follow its prices. Where the allocation had to choose among customers of equal worth, as many of the others are
+    taken; draw (M,) in [0, 1) decides. So a control group holds the same kind of customers, also where many are tied.
+    """
+    prices = found.money_price * costs + found.capacity_price
+    best, margin = _best_and_margin(v, prices)
+    net = np.append(v - prices, np.zeros((len(v), 1)), axis=1)  # the last column is none
+    rows = np.arange(len(v))
+    loss = net[rows, best] - net[rows, found.action]
+    deviates = found.action != best
+    chosen, margin_of_others = _best_and_margin(others, prices)
+    if deviates.sum() < LEAST_DEVIATIONS:
+        return chosen
+    near = np.quantile(loss[deviates], 0.95)
+    tied, tied_others = margin <= near, margin_of_others <= near
+    for action in np.unique(chosen[tied_others]):
+        taken = found.action[tied & (best == action)]
+        at = np.flatnonzero(tied_others & (chosen == action))
+        if len(taken):
+            drawn = np.sort(taken)[(draw[at] * len(taken)).astype(np.int64)]
+            may = (drawn < 0) | np.isfinite(others[at, drawn])
+            chosen[at] = np.where(may, drawn, -1)
+    return chosen
+
+
+def _best_and_margin(v: np.ndarray, prices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) the best action at these prices, -1 for none, and (N,) by how much it is better than the second best."""
+    net = np.append(v - prices, np.zeros((len(v), 1)), axis=1)
+    best = net.argmax(axis=1)
+    ordered = np.partition(net, -2, axis=1)
+    return np.where(best == v.shape[1], -1, best), ordered[:, -1] - ordered[:, -2]
+
+
 def _prices(v: np.ndarray, limits: Limits) -> tuple[float, np.ndarray, float, int]:
     """Prices of money and of each capacity that minimise the dual, its value, and the passes taken."""
     n_actions = len(limits.costs)

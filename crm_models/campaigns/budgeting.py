@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from crm_models.campaigns.allocation import Allocation, Limits, allocate, chosen_at
+from crm_models.campaigns.allocation import Allocation, Limits, allocate, counterparts
 from crm_models.campaigns.deciding import write_decisions
 from crm_models.campaigns.folder import FILE, Campaign
 from crm_models.campaigns.ledger import is_fixed
-from crm_models.campaigns.split import EXPLORE, HOLDOUT, PLAN, explored
+from crm_models.campaigns.split import EXPLORE, HOLDOUT, PLAN, explored, unit_hash
 from crm_models.core.errors import ConfigError, DataError
 from crm_models.core.files import write_json
 
@@ -29,12 +29,20 @@ CURVE_SHARES = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 """Budgets of the curve, as shares of the budget, on a sample of at most so many customers."""
 
 
-def fund(campaign: Campaign, *, money: float | None = None, value: float | str = 100.0) -> Campaign:
+def fund(
+    campaign: Campaign,
+    *,
+    money: float | None = None,
+    value: float | str = 100.0,
+    effects: dict[str, np.ndarray] | None = None,
+    taught_by: str = "",
+) -> Campaign:
     """Give each customer at risk the action that is worth it, within the budget and the capacities; rewrites decisions.
 
     value: of a kept customer: a number, or a numeric column of the customers. An action is worth p * success_rate *
-    value - cost, with the churn probability p: an assumption until past campaigns say how much an action helps. Raises
-    `ConfigError` once the campaign was exported or read.
+    value - cost, with the churn probability p: an assumption. effects: (N,) by action, from an earlier campaign called
+    `taught_by` (see `learning.effects_for`); such an action is worth effect * value - cost. Raises `ConfigError` once
+    the campaign was exported or read.
     """
     if is_fixed(campaign):
         raise ConfigError(f"{campaign.name} was exported or read already, so its budget stays; make a new campaign")
@@ -50,36 +58,47 @@ def fund(campaign: Campaign, *, money: float | None = None, value: float | str =
     worth = _customer_values(campaign, value)
     known = ~np.isnan(scores.churn_p) & ~np.isnan(worth)
     pool = np.flatnonzero(known & (campaign.policy.n_retention(scores.churn_p) > 0))
-    v = np.outer(scores.churn_p[pool] * worth[pool], rates) - costs
+    # In a random order, because customers of equal worth are taken in the order given.
+    pool = pool[np.argsort(unit_hash(f"{campaign.split.salt}:order", scores.customer_id[pool]), kind="stable")]
+    labels = [campaign.catalogue.labels[code] for code in candidates]
+    gains = np.outer(scores.churn_p[pool], rates)
+    for k, label in enumerate(labels):
+        if effects is not None and label in effects:
+            gains[:, k] = effects[label][pool]
+    v = gains * worth[pool][:, None] - costs
     v[~allowed[np.ix_(pool, candidates)]] = -np.inf
     arms = campaign.split.arms(scores.customer_id[pool])
     limits = Limits(costs=costs, money=money, capacity=capacity)
-    first = allocate(v[arms != HOLDOUT], limits)
     chosen = np.full(len(pool), -1)
-    explores = arms == EXPLORE
+    explores, plan, control = (arms == arm for arm in (EXPLORE, PLAN, HOLDOUT))
     if explores.any():
-        chosen[explores] = chosen_at(v[explores], costs, first.money_price, first.capacity_price)
-        limits = _without_explorers(
-            campaign, scores.customer_id[pool], allowed[np.ix_(pool, candidates)], explores & (chosen >= 0), limits
-        )
-    final = allocate(v[arms == PLAN], limits)
-    chosen[arms == PLAN] = final.action
-    control = arms == HOLDOUT
-    chosen[control] = chosen_at(v[control], costs, final.money_price, final.capacity_price)
+        chosen[explores] = allocate(v[~control], limits).action[explores[~control]]
+        paid = explores & (chosen >= 0)
+        limits = _without_explorers(campaign, scores.customer_id[pool], allowed[np.ix_(pool, candidates)], paid, limits)
+    final = allocate(v[plan], limits)
+    chosen[plan] = final.action
+    draw = unit_hash(f"{campaign.split.salt}:tie", scores.customer_id[pool][control])
+    chosen[control] = counterparts(v[plan], final, costs, v[control], draw)
     codes, expected = np.full(len(known), -1), np.full(len(known), np.nan)
     given = chosen >= 0
     codes[pool[given]] = candidates[chosen[given]]
     expected[pool[given]] = v[np.flatnonzero(given), chosen[given]]
-    labels = [campaign.catalogue.labels[code] for code in candidates]
+    taught = [label for label in labels if label in (effects or {})]
     about = campaign.about | {
         "budget": {
             "money": money,
             "value": value,
             "success_rates": dict(zip(labels, rates.tolist(), strict=True)),
-            "assumed": [label for label, o in zip(labels, offers, strict=True) if o is None or o.success_rate is None],
+            "taught_by": taught_by if taught else None,
+            "taught": taught,
+            "assumed": [
+                label
+                for label, offer in zip(labels, offers, strict=True)
+                if label not in taught and (offer is None or offer.success_rate is None)
+            ],
             "not_candidates": int((~known).sum()),
             **_facts(final, labels, limits),
-            "curve": _curve(v[arms == PLAN], limits),
+            "curve": _curve(v[plan], limits),
         }
     }
     funded = Campaign(campaign.folder, about)
@@ -173,6 +192,8 @@ def summary(campaign: Campaign) -> list[str]:
     for action, price in budget["capacity_price"].items():
         if price > 0:
             lines.append(f"{action} is full: one more place would be worth {price:,.1f}")
+    if budget["taught"]:
+        lines.append(f"effects of {', '.join(budget['taught'])} as learned from {budget['taught_by']}")
     if budget["assumed"]:
         lines.append(f"success rate {SUCCESS_RATE:.0%} assumed for {', '.join(budget['assumed'])}")
     cheapest = min(budget["costs"].values(), default=0)

@@ -298,9 +298,18 @@ def _write_parts(table: pd.DataFrame, out: Path, made_for: Preset, files: ExitSt
 
 def _need_round_trip(table: pd.DataFrame, files: list[Path]) -> None:
     """`DataError` unless the files, read as text, hold exactly these rows."""
-    kept = [pd.read_csv(file, dtype="str", keep_default_na=False, encoding="utf-8") for file in files]
-    back = pd.concat(kept, ignore_index=True)
-    if list(back.columns) != list(table.columns) or not (back.to_numpy() == table.to_numpy(dtype=object)).all():
+    first = 0
+    for file in files:
+        with pd.read_csv(file, dtype="str", keep_default_na=False, encoding="utf-8", chunksize=CHUNK) as chunks:
+            for chunk in chunks:
+                meant = table.iloc[first : first + len(chunk)].reset_index(drop=True)
+                first += len(chunk)
+                if list(chunk.columns) != list(table.columns) or not (
+                    chunk.reset_index(drop=True).astype(object).equals(meant.astype(object))
+                ):
+                    first = -1
+                    break
+    if first != len(table):
         raise DataError(f"{files[0]}: expected to read back what was written, found something else; do not send it")
 
 

@@ -149,7 +149,8 @@ def new(
 def remake(campaign: Campaign, scores: CustomerScores | None = None, **changes: Any) -> Campaign:
     """The campaign with other rules, offers, policy or split (`changes`), in the same folder; its ledger stays.
 
-    A budget is spent again. Raises `ConfigError` once it was exported or read: what was sent is measured as decided.
+    A budget is spent again, by the stated success rates. Raises `ConfigError` once it was exported or read: what was
+    sent is measured as decided.
     """
     if is_fixed(campaign):
         raise ConfigError(

@@ -162,7 +162,7 @@ def _effect(result: dict[str, Any]) -> str:
     if difference is None:
         return _section("What it did", *content)
     rows = [("Difference", difference), *([("Adjusted", result["adjusted"])] if result["adjusted"] else [])]
-    rows += [(s["segment"] or "none", s) for s in result["segments"]]
+    rows += [(f"{'risk: ' if s['by'] == 'risk_band' else ''}{s['segment']}", s) for s in result["segments"]]
     known = truth["difference"] if truth else None
     scale = 100 if result.get("binary") else 1
     ends = [e[k] for _, e in rows for k in ("value", "low", "high") if e[k] is not None] + [0.0, known or 0.0]
@@ -216,7 +216,8 @@ def _truth(truth: dict[str, Any]) -> str:
         said += (
             f"; {covered:.1%} of {truth['coverage']['campaigns']} simulated campaigns have an interval that holds it"
         )
-    return _p(said + ".") + _table(table)
+    said += f". If all {int(earned['campaign']['contacts']):,} targeted customers were contacted, targeting would earn:"
+    return _p(said) + _table(table)
 
 
 def _ledger(campaign: Campaign) -> str:

@@ -18,7 +18,17 @@ def add_campaign(commands: Any) -> None:
     about = "Campaigns: rules, control group, budget, approval, hand-over, and what came of it."
     parser: Parser = commands.add_parser("campaign", help=about, description=about)
     steps = parser.add_subparsers(dest="step", required=True, parser_class=Parser, metavar="STEP")
-    for add in (_add_new, _add_check, _add_allocate, _add_approve, _add_export, _add_simulate, _add_read, _add_report):
+    for add in (
+        _add_new,
+        _add_check,
+        _add_allocate,
+        _add_approve,
+        _add_export,
+        _add_simulate,
+        _add_read,
+        _add_uplift,
+        _add_report,
+    ):
         add(steps)
 
 
@@ -116,6 +126,9 @@ def _add_allocate(steps: Any) -> None:
     parser.add_argument(
         "--value", default="100", metavar="V", help="value of a kept customer: a number, or a column of the customers"
     )
+    parser.add_argument(
+        "--learned-from", type=Path, metavar="CAMPAIGN", help="take effects from a campaign that was read"
+    )
 
 
 def _allocate(args: argparse.Namespace) -> None:
@@ -126,7 +139,14 @@ def _allocate(args: argparse.Namespace) -> None:
         value: float | str = float(args.value)
     except ValueError:
         value = str(args.value)
-    campaign = fund(Campaign.load(args.campaign), money=args.budget, value=value)
+    campaign = Campaign.load(args.campaign)
+    taught: dict[str, Any] = {}
+    if args.learned_from is not None:
+        from crm_models.campaigns.learning import effects_for
+
+        past = Campaign.load(args.learned_from)
+        taught = {"effects": effects_for(campaign, past), "taught_by": past.name}
+    campaign = fund(campaign, money=args.budget, value=value, **taught)
     for k, line in enumerate(summary(campaign)):
         print(f"{args.campaign}: {line}" if k == 0 else f"  {line}")
 
@@ -263,6 +283,33 @@ def _read(args: argparse.Namespace) -> None:
     for note in result["notes"]:
         print(f"note: {note}", file=sys.stderr)
     print(f"{args.campaign}: {summary(result)}")
+
+
+def _add_uplift(steps: Any) -> None:
+    parser = command(
+        steps, "uplift", "Who is moved by which action, and what other plans would have brought.", _uplift
+    )  # fmt: skip
+    parser.add_argument("campaign", type=Path, metavar="CAMPAIGN|log.csv", help="a campaign that was read, or a log")
+    parser.add_argument("--control", metavar="ARM", help="log.csv: the arm that got nothing")
+    parser.add_argument("--seed", type=whole(0), default=0)
+    parser.add_argument("--out", type=Path, metavar="uplift.json")
+
+
+def _uplift(args: argparse.Namespace) -> None:
+    from crm_models.campaigns import learning
+    from crm_models.campaigns.folder import Campaign
+    from crm_models.core.files import need_file_target, write_json
+
+    if args.out is not None:
+        need_file_target(args.out)
+    if args.campaign.suffix == ".csv":
+        result = learning.learn_from_log(args.campaign, args.control, seed=args.seed)
+    else:
+        result = learning.learn(Campaign.load(args.campaign), seed=args.seed)
+    if args.out is not None:
+        write_json(args.out, result)
+    for line in learning.lines(result):
+        print(line)
 
 
 def _add_report(steps: Any) -> None:

@@ -204,7 +204,8 @@ def _beside_the_truth(truth: dict[str, Any]) -> None:
                 key="coverage",
                 alt="Intervals of simulated campaigns with the truth",
                 note=f"Of {found['campaigns']} simulated campaigns, {found['covered']:.1%} have an interval that holds "
-                f"the truth; 95 % are promised. {found['proven']:.0%} of them prove an effect: the power.",
+                "the truth; 95 % are promised, give or take 3 points of chance. "
+                f"{found['proven']:.0%} of them prove an effect: the power.",
             )
 
 

@@ -126,7 +126,7 @@ def prepare_demo(card: store.RunCard) -> None:
     )
     fund(campaign(name), money=1_500.0, value=200.0)
     ledger.approve(campaign(name), "demo")
-    simulate(campaign(name), seed=1)
+    simulate(campaign(name))
 
 
 DEMO_OFFERS = (

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 from scipy.optimize import linprog
 
-from crm_models.campaigns.allocation import Limits, allocate
+from crm_models.campaigns.allocation import Limits, allocate, counterparts
 from crm_models.campaigns.budgeting import fund, summary
 from crm_models.campaigns.folder import Campaign
 from crm_models.campaigns.making import new
@@ -109,6 +109,29 @@ def test_more_money_never_brings_less_each_unit_brings_less_and_the_price_is_the
     assert prices == sorted(prices, reverse=True)
 
 
+def test_a_control_group_follows_the_prices_and_shares_ties_at_random():
+    rng = np.random.default_rng(7)
+    costs = np.array([2.0])
+    everywhere = np.inf * np.ones(1)
+    plain = rng.normal(10, 3, (2_000, 1))
+    found = allocate(plain, Limits(costs=costs, money=1_000.0, capacity=everywhere))
+    others = rng.normal(10, 3, (1_000, 1))
+    taken = counterparts(plain, found, costs, others, rng.random(1_000)) >= 0
+    cut = plain[found.action >= 0].min()
+    assert (taken == (others[:, 0] >= cut)).mean() > 0.998
+    # All customers are worth the same: as large a share of the others is taken.
+    tied = np.full((2_000, 1), 5.0)
+    found = allocate(tied, Limits(costs=costs, money=1_000.0, capacity=everywhere))
+    assert (found.action >= 0).sum() == 500
+    taken = counterparts(tied, found, costs, np.full((1_000, 1), 5.0), rng.random(1_000)) >= 0
+    assert taken.mean() == pytest.approx(0.25, abs=0.04)
+    # Half of them may not get the action at all.
+    barred = np.where(np.arange(1_000)[:, None] % 2, -np.inf, 5.0)
+    taken = counterparts(tied, found, costs, barred, rng.random(1_000)) >= 0
+    assert not taken[1::2].any()
+    assert taken[::2].mean() == pytest.approx(0.25, abs=0.06)
+
+
 # ---- in a campaign ---------------------------------------------------------------------------------------------------
 
 OFFERS = (
@@ -145,6 +168,16 @@ def test_a_budget_is_kept_by_the_contacts_and_both_groups_are_chosen_alike(offer
     assert budget["expected_value"] <= budget["bound"]
     assert [point["value"] for point in budget["curve"]] == sorted(point["value"] for point in budget["curve"])
     assert "the next 100 of budget would bring" in " ".join(summary(campaign))
+
+
+def test_groups_are_alike_where_every_customer_is_worth_the_same(offered):
+    average = {offer.action: np.full(400, 0.1) for offer in OFFERS}
+    campaign = fund(offered, money=150.0, effects=average, taught_by="winter")
+    table = campaign.decisions()
+    arms = table["arm"].value_counts()
+    assert arms["plan"] < 100
+    assert arms["holdout"] / (arms["plan"] + arms["holdout"]) == pytest.approx(0.25, abs=0.12)
+    assert "as learned from winter" in " ".join(summary(campaign))
 
 
 def test_one_retention_action_each_and_the_models_steps_follow(offered):
