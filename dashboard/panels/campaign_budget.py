@@ -9,12 +9,14 @@ import streamlit as st
 
 from crm_models.campaigns.budgeting import SUCCESS_RATE, fund, summary
 from crm_models.campaigns.folder import Campaign
+from crm_models.campaigns.learning import effects_for
 from crm_models.campaigns.ledger import is_fixed
 from crm_models.campaigns.offers import Offer
 from dashboard.charts import campaigns as charts
 from dashboard.panels import widgets
 from dashboard.state import campaign_store, session
 
+STATED = "stated success rates"
 NOTE = """
 Each customer at risk gets at most one retention action: the one worth most, where an action is worth *churn probability
 × success rate × value of a kept customer − cost*. The success rate is your assumption until past campaigns with a
@@ -135,7 +137,7 @@ def _offers(chosen: Campaign, fixed: bool) -> None:
 
 def _form(chosen: Campaign, budget: dict[str, Any] | None) -> None:
     with st.form("budget", border=True):
-        with st.grid(3, min_column_width=180, vertical_alignment="bottom"):
+        with st.grid(4, min_column_width=160, vertical_alignment="bottom"):
             money = st.number_input(
                 "Budget for all contacts", 0.0, None, (budget or {}).get("money"), 100.0,
                 key=f"money_{chosen.name}", placeholder="no limit",
@@ -145,9 +147,19 @@ def _form(chosen: Campaign, budget: dict[str, Any] | None) -> None:
                 "Value of a kept customer", 0.0, 1e9, before if isinstance(before, float) else 100.0, 10.0,
                 key=f"worth_{chosen.name}",
             )  # fmt: skip
+            teacher = st.selectbox(
+                "Effect of an action",
+                [STATED, *campaign_store.teachers(chosen)],
+                key=f"teacher_{chosen.name}",
+                help="The stated success rates, or what an earlier campaign taught (see its tab What it did).",
+            )
             pressed = st.form_submit_button("Spend the budget", type="primary")
         if pressed:
             with widgets.guarded("The budget cannot be spent:"), st.spinner("Finding the best allocation"):
-                fund(chosen, money=money, value=float(worth))
+                taught: dict[str, Any] = {}
+                if teacher != STATED:
+                    past = campaign_store.campaign(teacher)
+                    taught = {"effects": effects_for(chosen, past), "taught_by": past.name}
+                fund(chosen, money=money, value=float(worth), **taught)
                 session.say("Budget spent.")
                 st.rerun()

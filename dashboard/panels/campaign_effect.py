@@ -14,7 +14,7 @@ from crm_models.campaigns.reading import keep, read_outcomes, summary
 from crm_models.campaigns.simulation import simulate
 from crm_models.core.errors import CrmError
 from dashboard.charts import campaigns as charts
-from dashboard.panels import widgets
+from dashboard.panels import campaign_learning, widgets
 from dashboard.state import campaign_store, session
 
 LARGEST_MB = 200
@@ -50,6 +50,8 @@ def draw(chosen: Campaign) -> None:
         )
     else:
         _reading(chosen, result)
+        if result["difference"] is not None:
+            campaign_learning.draw(chosen)
     _sources(chosen, result)
 
 

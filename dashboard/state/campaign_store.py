@@ -12,6 +12,7 @@ from crm_models.campaigns import ledger, making
 from crm_models.campaigns.budgeting import fund
 from crm_models.campaigns.checking import Facts, facts
 from crm_models.campaigns.folder import FILE, Campaign
+from crm_models.campaigns.learning import FILE as LEARNED
 from crm_models.campaigns.offers import Offer
 from crm_models.campaigns.rules import Condition, Rule
 from crm_models.campaigns.simulation import simulate
@@ -75,6 +76,20 @@ def reading(chosen: Campaign) -> dict[str, Any] | None:
     file = chosen.folder / "reading.json"
     version = mark(file)
     return marked_json(str(file), version) if version else None
+
+
+def learned(chosen: Campaign) -> dict[str, Any] | None:
+    """What the campaign taught (`learning.learn`), or None; None too if it was read anew since."""
+    file, outcomes = chosen.folder / LEARNED, chosen.folder / "outcomes.parquet"
+    if not file.exists() or not outcomes.exists() or file.stat().st_mtime_ns < outcomes.stat().st_mtime_ns:
+        return None
+    return marked_json(str(file), mark(file))
+
+
+def teachers(chosen: Campaign) -> list[str]:
+    """Other campaigns whose lessons were kept, newest first."""
+    found = newest_first(campaigns_folder(), LEARNED)
+    return [name for name in found if name != chosen.name and learned(campaign(name)) is not None]
 
 
 def has_world(chosen: Campaign) -> bool:

@@ -223,3 +223,37 @@ def test_the_demo_run_brings_a_campaign_that_was_read_and_stays_deleted(workspac
     assert not made.folder.exists()
     assert not open_page("campaigns", run="demo-standard").exception
     assert not made.folder.exists()
+
+
+def test_a_campaign_teaches_and_the_next_one_spends_by_it(workspace, open_page, texts):
+    from crm_models import workflow
+    from crm_models.runs.folder import RunFolder
+    from dashboard.jobs import scoring
+
+    workflow.generate(workspace / "cohorts" / "large", scenario="lifelike", customers=900, seed=3)
+    shutil.copytree(workspace / "runs" / "first", workspace / "runs" / "large-run")
+    about = json.loads((workspace / "runs" / "large-run" / "config.json").read_text())
+    about["cohort"] = str(workspace / "cohorts" / "large")
+    (workspace / "runs" / "large-run" / "config.json").write_text(json.dumps(about))
+    scores = read_scores(scoring.keep(RunFolder(workspace / "runs" / "large-run"), workspace / "cohorts" / "large"))
+    for name in ("winter", "spring"):
+        making.new(
+            workspace / "runs" / "large-run",
+            workspace / "campaigns" / name,
+            policy=Policy(threshold=0.1),
+            split=Split(salt=name, holdout=0.3, explore=0.5),
+            scores=scores,
+        )
+    page = open_page("campaigns", cohort="large", run="large-run", campaign="winter", campaign_tab="What it did")
+    page.button(key="simulate").click().run()
+    page.button(key="learn").click().run()
+    assert not page.exception
+    said = texts(page)
+    assert "changes the share by" in said
+    assert (workspace / "campaigns" / "winter" / "uplift.json").exists()
+    page = open_page("campaigns", cohort="large", run="large-run", campaign="spring", campaign_tab="Budget")
+    page.selectbox(key="teacher_spring").set_value("winter")
+    next(b for b in page.button if b.label == "Spend the budget").click().run()
+    assert not page.exception
+    assert "as learned from winter" in texts(page)
+    assert Campaign.load(workspace / "campaigns" / "spring").about["budget"]["taught_by"] == "winter"
