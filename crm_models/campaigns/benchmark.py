@@ -34,13 +34,21 @@ Provide a discount,email,10,0.2,100000
 
 def prepare(folder: Path, customers: int) -> None:
     """A cohort, a run with barely trained models, and scores drawn at random."""
-    from crm_models import workflow
-    from crm_models.core.records import CustomerScores, DecodedPlans
-    from crm_models.inference.score_store import write_scores
+    from dataclasses import replace
 
-    cohort = workflow.generate(folder / "cohort", scenario="lifelike", customers=customers, events=20)
-    workflow.generate(folder / "few", scenario="lifelike", customers=200)
-    list(workflow.train(folder / "few", folder / "run", workflow.run_config(preset="paper", epochs=1, threads=1)))
+    from crm_models.core.presets import preset
+    from crm_models.core.records import CustomerScores, DecodedPlans
+    from crm_models.data.sources.synthetic import ScenarioSettings, generate
+    from crm_models.data.storage import save_cohort
+    from crm_models.inference.score_store import write_scores
+    from crm_models.runs.pipeline import fit, start_run
+
+    cohort, truth = generate(ScenarioSettings(scenario="lifelike", customers=customers, events=20))
+    save_cohort(cohort, folder / "cohort", extra={"truth.json": truth.to_json()})
+    few, few_truth = generate(ScenarioSettings(scenario="lifelike", customers=200))
+    save_cohort(few, folder / "few", extra={"truth.json": few_truth.to_json()})
+    config = replace(preset("paper").with_epochs(1), threads=1, device="cpu")
+    list(fit(start_run(folder / "few", folder / "run", config, chosen=False, overwrite=False)))
     rng = np.random.default_rng(0)
     steps = np.argsort(rng.random((customers, 12), dtype=np.float32), axis=1)[:, :3] + 1
     p = rng.random((customers, 3))

@@ -124,9 +124,10 @@ class Rule:
 
     def sentence(self) -> str:
         """The rule in words, to read it back: what is dropped, and for whom."""
-        what = "any action" if self.actions == ("*",) else " or ".join(self.actions)
+        what = " or ".join(map(_named, self.actions))
         who = " and ".join(condition.sentence() for condition in self.where)
-        counted = "any events" if self.counts == ("*",) else " or ".join(self.counts)
+        events = "event" if self.most == 1 else "events"
+        counted = events if self.counts == ("*",) else f"of {' or '.join(map(_named, self.counts))}"
         if self.kind == "block":
             text = f"Never propose {what}" + (f" where {who}" if who else "")
         elif self.kind == "eligible":
@@ -134,12 +135,12 @@ class Rule:
         elif self.kind == "quiet":
             text = f"Do not propose {what} from {self.first} to {self.last}" + (f" where {who}" if who else "")
         elif self.kind == "cap":
-            text = f"Do not propose {what} after {self.most} of {counted} in the last {self.days:g} days"
+            text = f"Do not propose {what} after {self.most} {counted} in the last {self.days:g} days"
             text += f" where {who}" if who else ""
         else:
             text = f"Do not propose {what}" + (f" where {who}" if who else "")
             if self.most is not None and self.days is not None and self.pause_days is not None:
-                text += f"{' and' if who else ''} after {self.most} of {counted} within {self.days:g} days"
+                text += f"{' and' if who else ''} after {self.most} {counted} within {self.days:g} days"
                 text += f", until {self.pause_days:g} days have passed since the last"
         return text + "."
 
@@ -160,6 +161,16 @@ class Rule:
         days = {name: None if given[name] is None else date.fromisoformat(given[name]) for name in ("first", "last")}
         lists = {name: tuple(given[name]) for name in ("actions", "counts")}
         return cls(**(given | lists | days | {"where": where}))
+
+
+def _named(pattern: str) -> str:
+    """A pattern of actions in words."""
+    group, _, name = pattern.partition(":")
+    if pattern == "*":
+        return "any action"
+    if group == "kind" and name:
+        return f"any {name} action"
+    return f"any action by {name}" if group == "channel" and name else pattern
 
 
 def _plain(value: Any) -> Any:

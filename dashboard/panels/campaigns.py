@@ -37,7 +37,9 @@ def choose(run: store.RunCard) -> Campaign:
     name = None
     if names:
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            name = st.selectbox("Campaign", names, key=campaign_store.CHOSEN, bind="query-params", width=320)
+            name = st.selectbox(
+                "Campaign", names, index=None, key=campaign_store.CHOSEN, bind="query-params", width=320
+            )
             st.button("New campaign", icon=":material/add:", on_click=_open_form, key="new_campaign")
             st.download_button(
                 "Report (HTML)",

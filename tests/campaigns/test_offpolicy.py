@@ -2,7 +2,6 @@
 
 import gzip
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,8 +21,6 @@ from crm_models.campaigns.offpolicy import (
 )
 from crm_models.campaigns.uplift import features_of
 from crm_models.core.errors import DataError
-
-STARBUCKS = Path(__file__).resolve().parents[3] / "shared" / "data" / "starbucks"
 
 
 def lottery(n: int, seed: int, k: int = 3) -> tuple[Log, np.ndarray, np.ndarray]:
@@ -114,13 +111,12 @@ def test_bad_logs_are_refused():
 
 
 @pytest.fixture(scope="module")
-def starbucks() -> Log:
+def starbucks(shared_data) -> Log:
     """Six waves of ten offers or none, with the spend in the 72 hours after, capped at 100."""
-    if not STARBUCKS.exists():
-        pytest.skip("the Starbucks data do not lie beside the checkout")
-    people = pd.read_json(STARBUCKS / "profile.json", lines=True)
-    offers = pd.read_json(STARBUCKS / "portfolio.json", lines=True)["id"].tolist()
-    with gzip.open(STARBUCKS / "transcript.json.gz", "rt", encoding="utf-8") as file:
+    folder = shared_data / "starbucks"
+    people = pd.read_json(folder / "profile.json", lines=True)
+    offers = pd.read_json(folder / "portfolio.json", lines=True)["id"].tolist()
+    with gzip.open(folder / "transcript.json.gz", "rt", encoding="utf-8") as file:
         events = [json.loads(line) for line in file if line.strip()]
     ids = pd.Index(people["id"])
     bought = [(e["person"], e["time"], e["value"]["amount"]) for e in events if e["event"] == "transaction"]

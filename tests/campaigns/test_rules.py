@@ -148,6 +148,45 @@ def test_the_first_rule_is_named_by_kind_before_order_and_unknown_values_are_cou
     ]
 
 
+@pytest.mark.parametrize(
+    ("rule", "sentence"),
+    [
+        (Rule(name="r", kind="block"), "Never propose any action."),
+        (
+            Rule(name="r", kind="eligible", actions=("channel:email",), where=where("age", "between", ("18", "30"))),
+            "Propose any action by email only where age is between 18 and 30.",
+        ),
+        (
+            Rule(name="r", kind="cap", actions=("kind:retention",), most=1, days=7),
+            "Do not propose any retention action after 1 event in the last 7 days.",
+        ),
+        (
+            Rule(
+                name="r",
+                kind="suppress",
+                actions=("Mail", "Call"),
+                where=where("tier", "one of", ("gold", "basic")),
+                most=2,
+                days=90,
+                counts=("Call",),
+                pause_days=14,
+            ),
+            "Do not propose Mail or Call where tier is one of gold, basic and after 2 of Call within 90 days, until 14 "
+            "days have passed since the last.",
+        ),
+        (
+            Rule(
+                name="r", kind="quiet", first=date(2026, 12, 24), last=date(2026, 12, 26), where=where("age", ">=", "9")
+            ),
+            "Do not propose any action from 2026-12-24 to 2026-12-26 where age is at least 9.",
+        ),
+        (Rule(name="r", kind="block", where=where("age", "missing")), "Never propose any action where age is missing."),
+    ],
+)
+def test_a_rule_is_read_back_in_words(rule, sentence):
+    assert rule.sentence() == sentence
+
+
 # ---- laws ------------------------------------------------------------------------------------------------------------
 
 CONDITIONS = st.sampled_from(

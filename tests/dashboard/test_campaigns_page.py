@@ -80,7 +80,7 @@ def test_a_rule_is_added_changed_and_deleted_in_the_form(spring, open_page, text
     page.text_input(key=f"{key}_name").set_value("quiet please").run()
     page.selectbox(key=f"{key}_kind").set_value("cap").run()
     page.number_input(key=f"{key}_cap_most").set_value(2).run()
-    assert "Do not propose kind:retention after 2 of any events in the last 30 days." in texts(page).replace(
+    assert "Do not propose any retention action after 2 events in the last 30 days." in texts(page).replace(
         "\u2060", ""
     )
     page.button(key="save_rule").click().run()
