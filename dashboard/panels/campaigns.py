@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from crm_models.campaigns import report
+from crm_models.campaigns import ledger, report
 from crm_models.campaigns.folder import Campaign
-from crm_models.campaigns.ledger import state as ledger_state
 from crm_models.campaigns.split import Split
 from crm_models.core.errors import CrmError
 from dashboard.panels import (
@@ -161,9 +160,12 @@ def _state(chosen: Campaign) -> tuple[str, str]:
     if campaign_store.reading(chosen) is not None:
         return "Read", "What it did"
     try:
-        approved = ledger_state(chosen).approved_by
+        sent = any(line["action"] == "export" for line in ledger.lines(chosen.folder))
+        approved = ledger.state(chosen).approved_by
     except CrmError:
         return "Damaged", "see Approve"
+    if sent:
+        return "Sent", "to be read"
     return ("Approved", f"by {approved}") if approved else ("Draft", "not approved")
 
 

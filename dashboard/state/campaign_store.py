@@ -130,18 +130,22 @@ def prepare_demo(card: store.RunCard) -> None:
     if name is None or made.exists() or store.scores(card) is None or (campaigns_folder() / name).exists():
         return
     campaigns_folder().mkdir(parents=True, exist_ok=True)
-    made.touch()
-    make(
-        card,
-        name,
-        policy=Policy(threshold=0.3),
-        offers=DEMO_OFFERS,
-        rules=DEMO_RULES,
-        split=Split(salt=name, holdout=0.3),
-    )
-    fund(campaign(name), money=1_500.0, value=200.0)
-    ledger.approve(campaign(name), "demo")
-    simulate(campaign(name))
+    made.touch()  # first, so that a second viewer does not make it as well
+    try:
+        make(
+            card,
+            name,
+            policy=Policy(threshold=0.3),
+            offers=DEMO_OFFERS,
+            rules=DEMO_RULES,
+            split=Split(salt=name, holdout=0.3),
+        )
+        fund(campaign(name), money=1_500.0, value=200.0)
+        ledger.approve(campaign(name), "demo")
+        simulate(campaign(name))
+    except CrmError:
+        made.unlink()
+        raise
 
 
 DEMO_OFFERS = (

@@ -1,5 +1,7 @@
 """A campaign as a folder: plans keep the rules, nothing changes without rules, arms and columns."""
 
+from datetime import date
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -141,3 +143,23 @@ def test_a_folder_that_is_no_campaign_or_a_damaged_one_is_named(campaign):
     (campaign.folder / "campaign.json").write_text('{"format": 1}')
     with pytest.raises(DataError, match="make it again with `campaign new`"):
         Campaign.load(campaign.folder)
+
+
+def test_quiet_days_name_the_rule_and_the_first_day_after_them(made, tmp_path):
+    quiet = Rule(
+        name="new year",
+        kind="quiet",
+        actions=("Offer proactive support",),
+        where=(Condition(column="tier", op="is", value="basic"),),
+        first=date(2025, 12, 24),
+        last=date(2026, 1, 6),
+    )
+    campaign = new(made / "run", tmp_path / "c", rules=(quiet,), split=Split(salt="s"), threads=1)
+    table = campaign.decisions().merge(pd.read_parquet(made / "cohort" / "customers.parquet"), on="customer_id")
+    basic = table["tier"] == "basic"
+    assert set(table["not_before"][basic]) == {"2026-01-07"}
+    assert set(table["dropped_reason"][basic]) == {"new year"}
+    assert set(table["planned_action"][basic]) == {"Send a loyalty offer"}
+    assert table["not_before"][~basic].isna().all()
+    over = Rule(name="over", kind="quiet", first=date(2025, 12, 24), last=date(2025, 12, 31))
+    assert set(new(made / "run", tmp_path / "d", rules=(over,), threads=1).decisions()["dropped_reason"]) == {""}

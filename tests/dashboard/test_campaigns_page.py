@@ -180,6 +180,7 @@ def test_the_file_for_a_system_is_written_confirmed_and_fixes_the_campaign(sprin
     assert "0 rows in 1 file (120 unchanged)" in texts(page)
     fixed = open_page("campaigns")
     assert "its rules stay as they are" in texts(fixed)
+    assert {m.label: m.value for m in fixed.metric}["State"] == "Sent"
 
 
 def test_what_would_happen_stands_beside_the_truth(spring, open_page, texts):
@@ -257,3 +258,27 @@ def test_a_campaign_teaches_and_the_next_one_spends_by_it(workspace, open_page, 
     assert not page.exception
     assert "as learned from winter" in texts(page)
     assert Campaign.load(workspace / "campaigns" / "spring").about["budget"]["taught_by"] == "winter"
+
+
+@pytest.mark.parametrize("name", ["profiles", "events"])
+def test_a_cohort_without_events_or_labels_and_with_nasty_names_has_campaigns_too(
+    name, made_parts, tmp_path, monkeypatch, nobody_works, open_page, texts
+):
+    own = tmp_path / "workspace"
+    shutil.copytree(made_parts, own)
+    monkeypatch.setenv("CRM_WORKSPACE", str(own))
+    made = making.new(
+        own / "runs" / name,
+        own / "campaigns" / "parts",
+        cohort=own / "cohorts" / name,
+        policy=Policy(threshold=0.0),
+        rules=(Rule(name="<b>r</b>", kind="block", actions=("Send a loyalty offer",)),),
+        split=Split(salt="s", holdout=0.3),
+    )
+    # Without labels there is no churn model, so nobody is at risk.
+    assert ((made.decisions()["arm"] == "none").all()) == (name == "events")
+    for tab in ("Rules", "Budget", "Control group", "Approve", "Hand over", "What it did"):
+        page = open_page("campaigns", cohort=name, run=name, campaign="parts", campaign_tab=tab)
+        assert not page.exception, tab
+        assert not page.error, tab
+    assert "<b>r</b>" in texts(open_page("campaigns", cohort=name, run=name, campaign="parts"))
