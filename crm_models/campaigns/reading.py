@@ -28,7 +28,7 @@ from crm_models.campaigns.effects import (
 )
 from crm_models.campaigns.folder import Campaign
 from crm_models.core.errors import DataError
-from crm_models.core.files import new_file, write_json
+from crm_models.core.files import new_file, read_json, write_json
 from crm_models.core.provenance import now
 from crm_models.core.schema import CUSTOMER_ID
 from crm_models.evaluation.intervals import Estimate
@@ -117,10 +117,10 @@ class Observed:
         unknown = int((known.get_indexer(pd.Index(outcomes[CUSTOMER_ID])) < 0).sum())
         return cls(table=targeted.drop(columns="value").assign(**values), unknown_customers=unknown)
 
-    def group(self, arm: str, rows: np.ndarray | None = None) -> np.ndarray:
-        """Observed outcomes of one group (rows: a mask of the table)."""
-        chosen = (self.table["arm"] == arm).to_numpy() & self.table[OUTCOME].notna().to_numpy()
-        return self.table[OUTCOME].to_numpy()[chosen if rows is None else chosen & rows]
+    def group(self, arm: str, rows: np.ndarray | None = None, column: str = OUTCOME) -> np.ndarray:
+        """Observed outcomes, or values, of one group (rows: a mask of the table)."""
+        chosen = (self.table["arm"] == arm).to_numpy() & self.table[column].notna().to_numpy()
+        return self.table[column].to_numpy()[chosen if rows is None else chosen & rows]
 
 
 def read(campaign: Campaign, outcomes: pd.DataFrame) -> dict[str, Any]:
@@ -147,10 +147,11 @@ def read(campaign: Campaign, outcomes: pd.DataFrame) -> dict[str, Any]:
         "difference": None,
         "relative_lift": None,
         "adjusted": None,
+        "value": None,
         "segments": [],
         "notes": [],
     }
-    result["notes"] += _attrition(assigned, seen, observed.unknown_customers)
+    result["notes"] += _attrition(assigned, seen, observed.unknown_customers) + _early(campaign, outcomes)
     if min(seen.values()) < 2:
         result["notes"].append(
             "Nothing can be compared: outcomes are needed for at least two customers in the plan group and two in the "
@@ -172,6 +173,9 @@ def read(campaign: Campaign, outcomes: pd.DataFrame) -> dict[str, Any]:
     result["difference"] = _estimate(plain)
     result["relative_lift"] = _estimate(relative_lift(treated, control))
     result["adjusted"] = _estimate(_adjusted(campaign, observed)) if split.reading == "at_end" else None
+    if "value" in table and min(len(observed.group(arm, column="value")) for arm in assigned) > 1:
+        by_value = [observed.group(arm, column="value") for arm in ("plan", "holdout")]
+        result["value"] = _estimate(difference(*by_value))
     result["segments"] = segments(observed)
     result["binary"] = is_share(treated, control)
     if split.reading == "any_time":
@@ -199,6 +203,21 @@ def _attrition(assigned: dict[str, int], seen: dict[str, int], unknown: int) -> 
     if unknown:
         notes.append(f"Outcomes of {unknown:,} customers who are not in the campaign were not used.")
     return notes
+
+
+def _early(campaign: Campaign, outcomes: pd.DataFrame) -> list[str]:
+    """A note if outcomes are from before the end that was agreed for a single look."""
+    begin = pd.to_datetime(campaign.about["moment"], errors="coerce") if campaign.split.reading == "at_end" else pd.NaT
+    if "observed_at" not in outcomes or pd.isna(begin):
+        return []
+    last = pd.to_datetime(outcomes["observed_at"], errors="coerce", utc=True).max()
+    end = begin.tz_localize("UTC") + pd.Timedelta(days=campaign.split.horizon_days)
+    if pd.isna(last) or last >= end.normalize():
+        return []
+    return [
+        f"Outcomes reach up to {last:%Y-%m-%d}, but one look after {campaign.split.horizon_days:g} days was agreed, on "
+        f"{end:%Y-%m-%d}: this early look is no proof yet."
+    ]
 
 
 def _adjusted(campaign: Campaign, observed: Observed) -> Estimate | None:
@@ -240,6 +259,15 @@ def segments(observed: Observed, by: tuple[str, ...] = SEGMENTED_BY) -> list[dic
 def keep(campaign: Campaign, outcomes: pd.DataFrame, truth: dict[str, Any] | None = None) -> dict[str, Any]:
     """Read the campaign, and keep outcomes.parquet and reading.json in its folder. truth: of a simulated campaign."""
     result = read(campaign, outcomes) | ({"truth": truth} if truth is not None else {})
+    before = campaign.folder / "reading.json"
+    earlier = read_json(before) if before.exists() else {}
+    result["looks"] = 1 if truth is not None or "truth" in earlier else earlier.get("looks", 0) + 1
+    if result["looks"] > 1 and campaign.split.reading == "at_end":
+        result["notes"].insert(
+            0,
+            f"This is look number {result['looks']}, where a single one was agreed: who looks often enough finds "
+            "effects that are not there.",
+        )
     with new_file(campaign.folder / "outcomes.parquet") as part:
         outcomes.to_parquet(part, index=False)
     write_json(campaign.folder / "reading.json", result)

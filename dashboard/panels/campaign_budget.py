@@ -82,19 +82,18 @@ def _offers(chosen: Campaign, fixed: bool) -> None:
                 "action": labels,
                 "channel": [offer.channel for offer in rows],
                 "cost": [offer.cost for offer in rows],
-                "success rate": [offer.success_rate for offer in rows],
-                "capacity": [offer.capacity for offer in rows],
-                "mandatory": [offer.mandatory for offer in rows],
-                "contacts": [budget.get("used", {}).get(label) for label in labels],
-                "price of a place": [budget.get("capacity_price", {}).get(label) for label in labels],
+                "success rate": ["–" if o.success_rate is None else f"{o.success_rate:.0%}" for o in rows],
+                "capacity": ["no limit" if o.capacity is None else f"{o.capacity:,}" for o in rows],
+                "mandatory": ["yes" if o.mandatory else "" for o in rows],
+                "contacts": [f"{budget['used'][k]:,}" if budget else "–" for k in labels],
+                "price of a place": [f"{budget['capacity_price'][k]:,.2f}" if budget else "–" for k in labels],
             }
         ),
         hide_index=True,
         alt="Retention actions on offer",
         column_config={
-            "success rate": st.column_config.NumberColumn(format="percent"),
-            "price of a place": st.column_config.NumberColumn(
-                format="%.2f", help="What one more place for this action would be worth; 0 where there is room."
+            "price of a place": st.column_config.TextColumn(
+                help="What one more place for this action would be worth; 0 where there is room."
             ),
         },
     )

@@ -147,14 +147,15 @@ def _figures(result: dict[str, Any], share: bool, truth: dict[str, Any] | None) 
         low, high = (("?" if estimate[end] is None else f"{estimate[end] * scale:+.1f}") for end in ("low", "high"))
         return f"{estimate['value'] * scale:+.1f}{unit}", f"{low} to {high}"
 
-    means, unit, scale = result["means"], " points" if share else "", 100.0 if share else 1.0
+    means, scale = result["means"], 100.0 if share else 1.0
     rates = [widgets.share(means[arm]) if share else f"{means[arm]:,.4g}" for arm in ("plan", "holdout")]
     with st.grid(4, min_column_width=165):
         for label, (value, note) in {
             "With the plan": (rates[0], f"{result['observed']['plan']:,} customers"),
             "Control group": (rates[1], f"{result['observed']['holdout']:,} customers"),
-            "Difference": text(result["difference"], scale=scale, unit=unit),
+            "Difference, points" if share else "Difference": text(result["difference"], scale=scale, unit=""),
             "Relative lift": text(result["relative_lift"], scale=100.0, unit=" %"),
+            **({"Value per customer": text(result["value"], scale=1.0, unit="")} if result.get("value") else {}),
         }.items():
             st.metric(label, value, note, border=True, height="stretch", delta_color="off", delta_arrow="off")
 

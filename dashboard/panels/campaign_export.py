@@ -19,7 +19,7 @@ from crm_models.campaigns.presets import PRESETS, PresetName
 from crm_models.core.schema import CUSTOMER_ID
 from crm_models.planning.export import manifest_path, neutralised
 from dashboard.panels import widgets
-from dashboard.state import session, store, workspace
+from dashboard.state import campaign_store, session, workspace
 
 SYSTEMS: dict[PresetName, str] = {
     "csv": "CSV for spreadsheets and people",
@@ -69,7 +69,7 @@ def _options(chosen: Campaign) -> ExportOptions:
 
 def _identifier(chosen: Campaign, system: PresetName) -> dict[str, Any]:
     identifier = st.selectbox("Identifier", list(PRESETS[system].identifiers), key=f"identifier_{system}", width=200)
-    profile = store.cohort(Path(chosen.about["cohort_folder"]).name).feature_columns
+    profile = campaign_store.profile_columns(chosen)
     column = st.selectbox("from the column", [CUSTOMER_ID, *profile], key=f"id_column_{system}", width=200)
     about: dict[str, Any] = {"identifier": identifier, "id_column": None if column == CUSTOMER_ID else column}
     if identifier == "user_alias_name":

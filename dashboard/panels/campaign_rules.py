@@ -15,7 +15,7 @@ from crm_models.campaigns.rules import COMPUTED, KINDS, OPS, Condition, Kind, Op
 from crm_models.core.errors import CrmError
 from dashboard.charts import campaigns as charts
 from dashboard.panels import widgets
-from dashboard.state import campaign_store, session, store
+from dashboard.state import campaign_store, session
 
 NEW = "(a new rule)"
 ABOUT_KINDS = {
@@ -74,7 +74,8 @@ def _edit(chosen: Campaign) -> None:
         try:
             rule = _form(chosen, before, f"rule_{chosen.name}_{name}")
         except CrmError as error:
-            st.caption(f":material/info: {widgets.plain(error)}")
+            blank = not st.session_state.get(f"rule_{chosen.name}_{name}_name")
+            st.caption(f":material/info: {'Give the rule a name.' if blank else widgets.plain(error)}")
             rule = None
         if rule is not None:
             st.markdown(f":material/record_voice_over: {widgets.plain(rule.sentence())}")
@@ -123,7 +124,7 @@ def _form(chosen: Campaign, before: Rule | None, key: str) -> Rule:
 
 
 def _conditions(chosen: Campaign, before: Rule | None, key: str) -> tuple[Condition, ...]:
-    columns = [*_profile(chosen), *COMPUTED, "count(*, 30)", "days_since(*)"]
+    columns = [*campaign_store.profile_columns(chosen), *COMPUTED, "count(*, 30)", "days_since(*)"]
     given = before.where if before else ()
     conditions: list[Condition] = []
     for k in range(max(CONDITIONS, len(given))):
@@ -194,10 +195,6 @@ def _patterns(chosen: Campaign) -> list[str]:
     channels = sorted({channel for channel in chosen.actions.channels if channel})
     groups = ["*", "kind:retention", "kind:engagement", *(f"channel:{channel}" for channel in channels)]
     return groups + list(dict.fromkeys(chosen.actions.labels))
-
-
-def _profile(chosen: Campaign) -> list[str]:
-    return store.cohort(Path(chosen.about["cohort_folder"]).name).feature_columns
 
 
 def _files(chosen: Campaign, fixed: bool) -> None:

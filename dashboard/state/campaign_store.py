@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 import streamlit as st
 
 from crm_models.campaigns import ledger, making
@@ -18,6 +19,7 @@ from crm_models.campaigns.rules import Condition, Rule
 from crm_models.campaigns.simulation import simulate
 from crm_models.campaigns.split import Split
 from crm_models.core.errors import CrmError
+from crm_models.core.schema import CHURNED, CUSTOMER_ID
 from crm_models.data.truth import load_truth
 from crm_models.planning.policy import Policy
 from dashboard.state import store
@@ -96,6 +98,13 @@ def has_world(chosen: Campaign) -> bool:
     """Whether the campaign's cohort knows the true effects of retention actions, so that it can be simulated."""
     folder = cohorts_folder() / Path(chosen.about["cohort_folder"]).name
     return _has_world(str(folder), mark(folder / "truth.json"))
+
+
+def profile_columns(chosen: Campaign) -> list[str]:
+    """Profile columns of the campaign's customers; the table itself is not read."""
+    file = cohorts_folder() / Path(chosen.about["cohort_folder"]).name / "customers.parquet"
+    names = pq.read_schema(file).names if file.exists() else []
+    return [name for name in names if name not in (CUSTOMER_ID, CHURNED)]
 
 
 def make(card: store.RunCard, wish: str, **settings: Any) -> str:

@@ -70,6 +70,6 @@ def test_a_campaign_from_the_first_click_to_what_it_did(open_page):
     page.get_by_role("button", name="What would happen").click()
     expect(page.get_by_text("Beside the truth")).to_be_visible()
     expect(metric(page, "State")).to_have_text("Read")
-    expect(metric(page, "Difference")).to_have_text(re.compile(r"[+-]\d+\.\d points"))
+    expect(metric(page, "Difference")).to_have_text(re.compile(r"[+-]\d+\.\d"))
     tab(page, "Rules")
     expect(page.get_by_text("its rules stay as they are")).to_be_visible()

@@ -64,6 +64,25 @@ def test_a_wrong_sample_ratio_hides_the_lift_and_says_why(campaign):
     assert "No lift is shown" in summary(result)
 
 
+def test_values_are_compared_where_they_are_known(campaign):
+    outcomes = outcomes_of(campaign, 0.8, 0.6)
+    assert read(campaign, outcomes)["value"] is None
+    worth = campaign.decisions()["arm"].map({"plan": 12.0, "holdout": 9.0}).fillna(0)
+    noise = np.random.default_rng(0).normal(size=len(worth))
+    found = read(campaign, outcomes.assign(value=worth + noise))["value"]
+    assert found["low"] < 3 < found["high"]
+    assert found["high"] - found["low"] < 1
+
+
+def test_an_early_look_and_a_second_one_are_said_where_one_at_the_end_was_agreed(campaign):
+    outcomes = outcomes_of(campaign, 0.8, 0.6)
+    assert keep(campaign, outcomes.assign(observed_at="2026-04-01"))["notes"] == []
+    early = keep(campaign, outcomes.assign(observed_at="2026-02-10T12:00:00Z"))
+    assert early["looks"] == 2
+    assert "This is look number 2" in early["notes"][0]
+    assert "up to 2026-02-10, but one look after 90 days was agreed, on 2026-04-01" in early["notes"][1]
+
+
 def test_without_outcomes_nothing_is_compared(campaign):
     result = read(campaign, pd.DataFrame({"customer_id": ["x"], "outcome": [1.0]}))
     assert result["difference"] is None

@@ -193,7 +193,7 @@ def test_what_would_happen_stands_beside_the_truth(spring, open_page, texts):
     assert f"{100 * result['truth']['difference']:+.1f} points" in said
     assert "Without a control group" in said
     figures = {m.label: m.value for m in page.metric}
-    assert figures["Difference"] == f"{100 * result['difference']['value']:+.1f} points"
+    assert figures["Difference, points"] == f"{100 * result['difference']['value']:+.1f}"
     assert figures["State"] == "Read"
 
 
@@ -207,7 +207,7 @@ def test_uploaded_outcomes_are_read_and_bad_ones_named_by_their_file(spring, ope
     page.file_uploader(key="outcomes_file").upload("o.csv", stayed.to_csv(index=False).encode(), "text/csv").run()
     page.button(key="read_campaign").click().run()
     assert not page.exception
-    assert {m.label: m.value for m in page.metric}["Difference"] == "+100.0 points"
+    assert {m.label: m.value for m in page.metric}["Difference, points"] == "+100.0"
     assert "the campaign helped" in texts(page)
 
 
