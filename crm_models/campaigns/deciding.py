@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from crm_models.campaigns.folder import Campaign
-from crm_models.campaigns.rules import ALLOWED
+from crm_models.campaigns.judging import ALLOWED
 from crm_models.campaigns.split import ARMS, EXPLORE, HOLDOUT, NOT_TARGETED, PLAN, explored, propensity
 from crm_models.core.files import new_file
 from crm_models.core.records import CustomerScores

@@ -23,8 +23,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from crm_models.campaigns.judging import ALLOWED
 from crm_models.campaigns.offers import Actions, Offer
-from crm_models.campaigns.rules import ALLOWED, Rule
+from crm_models.campaigns.rules import Rule
 from crm_models.campaigns.split import Split
 from crm_models.core.errors import DataError
 from crm_models.core.files import read_json, read_whole, sha256

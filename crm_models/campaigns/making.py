@@ -19,9 +19,10 @@ import pyarrow.parquet as pq
 from crm_models.campaigns.budgeting import fund
 from crm_models.campaigns.deciding import write_decisions
 from crm_models.campaigns.folder import FILE, ROW, Campaign
+from crm_models.campaigns.judging import ALLOWED, Funnel, judge, need_valid
 from crm_models.campaigns.ledger import is_fixed
 from crm_models.campaigns.offers import Actions, Offer
-from crm_models.campaigns.rules import ALLOWED, Funnel, Rule, checked, judge, need_valid
+from crm_models.campaigns.rules import Rule, checked
 from crm_models.campaigns.split import Split
 from crm_models.core.errors import ConfigError, DataError
 from crm_models.core.files import new_folder, write_json

@@ -41,9 +41,9 @@ class World:
     column: np.ndarray
 
     @classmethod
-    def of(cls, campaign: Campaign, cohort: Path | None = None) -> World:
+    def of(cls, campaign: Campaign) -> World:
         """The world of a campaign on a generated cohort. Raises `DataError` if the cohort has no such truth."""
-        folder = cohort or Path(campaign.about["cohort_folder"])
+        folder = Path(campaign.about["cohort_folder"])
         truth = load_truth(folder)
         if truth is None or truth.retention is None:
             raise DataError(

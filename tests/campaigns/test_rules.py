@@ -8,20 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from crm_models.campaigns.judging import HAD_ALREADY, Funnel, first_rule, judge, need_valid
 from crm_models.campaigns.offers import Actions
-from crm_models.campaigns.rules import (
-    HAD_ALREADY,
-    KINDS,
-    Condition,
-    Funnel,
-    Rule,
-    checked,
-    first_rule,
-    judge,
-    need_valid,
-    read_rules,
-    write_rules,
-)
+from crm_models.campaigns.rules import KINDS, Condition, Rule, checked, read_rules, write_rules
 from crm_models.core.errors import DataError
 from crm_models.data.cohort import Cohort
 
