@@ -139,9 +139,13 @@ def qini(score: np.ndarray, treated: np.ndarray, outcome: np.ndarray, weight: np
     (mean over k of g(k) - g(N) / 2) / N, where g(k) = Y_t(k) - Y_c(k) N_t(k) / N_c(k) among the first k. 0 is what a
     random order is worth. weight (N,): how often each customer counts.
     """
-    weight = np.ones(len(score)) if weight is None else weight
     order = np.argsort(-score, kind="stable")
-    t, y, w = treated[order].astype(np.float64), outcome[order], weight[order]
+    weight = np.ones(len(score)) if weight is None else weight
+    return _qini_in_order(treated[order].astype(np.float64), outcome[order], weight[order])
+
+
+def _qini_in_order(t: np.ndarray, y: np.ndarray, w: np.ndarray) -> float:
+    """The same for customers in order already: treated (1 or 0), outcome and weight, each (N,)."""
     n_t, n_c = np.cumsum(w * t), np.cumsum(w * (1 - t))
     y_t, y_c = np.cumsum(w * t * y), np.cumsum(w * (1 - t) * y)
     gain = y_t - np.where(n_c > 0, y_c * n_t / np.maximum(n_c, 1e-12), 0.0)
@@ -155,11 +159,11 @@ def qini_with_interval(
     """The Qini coefficient with a 95 % bootstrap interval over customers. Equal scores are in a random order."""
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(len(score))
-    score, treated, outcome = score[shuffled], treated[shuffled], outcome[shuffled]
-    values = [qini(score, treated, outcome, rng.multinomial(len(score), np.full(len(score), 1 / len(score))))
-              for _ in range(resamples)]  # fmt: skip
+    order = shuffled[np.argsort(-score[shuffled], kind="stable")]  # sorted once, not for every resample
+    t, y, n = treated[order].astype(np.float64), outcome[order], len(order)
+    values = [_qini_in_order(t, y, np.bincount(rng.integers(0, n, n), minlength=n)) for _ in range(resamples)]
     low, high = np.quantile(values, [0.025, 0.975])
-    return Estimate(qini(score, treated, outcome), float(low), float(high))
+    return Estimate(_qini_in_order(t, y, np.ones(n)), float(low), float(high))
 
 
 def reliability(tau: np.ndarray, effect: np.ndarray) -> float:

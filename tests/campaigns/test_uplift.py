@@ -149,7 +149,7 @@ def test_hillstroms_published_counts_give_the_published_effects(tmp_path):
 
 
 def test_a_simulated_campaign_that_explores_teaches_what_is_true(made, tmp_path):
-    workflow.generate(tmp_path / "cohort", scenario="lifelike", customers=6_000, seed=4)
+    workflow.generate(tmp_path / "cohort", scenario="lifelike", customers=3_000, seed=4)
     campaign = new(
         made / "run",
         tmp_path / "campaign",
