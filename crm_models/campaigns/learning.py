@@ -90,6 +90,7 @@ class Past:
             x=x,
             customer=self.table[CUSTOMER_ID].to_numpy(),
             n_choices=len(self.labels),
+            possible=self.propensity > 0,
         )
 
     def trial(self, x: np.ndarray) -> Trial:

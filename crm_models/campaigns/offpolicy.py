@@ -34,7 +34,8 @@ PREDICTABLE = 0.03
 class Log:
     """What was done. choice (N,): 0 to K - 1. outcome (N,). propensity (N,): of the choice made, or None if unknown.
 
-    x (N, F): features from before. customer (N,): whose row it is. n_choices: K.
+    x (N, F): features from before. customer (N,): whose row it is. n_choices: K. possible (N, K) bool: choices that
+    could have been made for each row; None: those that were made for any.
     """
 
     choice: np.ndarray
@@ -43,6 +44,7 @@ class Log:
     x: np.ndarray
     customer: np.ndarray
     n_choices: int
+    possible: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.propensity is not None and not ((self.propensity > 0) & (self.propensity <= 1)).all():
@@ -117,8 +119,9 @@ def value_of(log: Log, pi: np.ndarray, q: np.ndarray | None = None, *, seed: int
     lottery = None if log.propensity is not None else _predictability(log, seed)
     log = _with_propensity(log)
     q = outcome_model(log, seed) if q is None else q
-    on_support = np.bincount(log.choice, minlength=log.n_choices) > 0
-    off = float(pi[:, ~on_support].sum(axis=1).mean())
+    made = np.bincount(log.choice, minlength=log.n_choices) > 0
+    possible = np.tile(made, (len(log.choice), 1)) if log.possible is None else log.possible & made
+    off = float((pi * ~possible).sum(axis=1).mean())
     result: dict[str, Any] = {"identifiable": True, "reason": "", "off_support": off, "bounds": None}
     result["effective"] = effective_size(log, pi)
     result["direct"] = float((pi * q).sum(axis=1).mean())
@@ -128,7 +131,9 @@ def value_of(log: Log, pi: np.ndarray, q: np.ndarray | None = None, *, seed: int
         low, high = float(log.outcome.min()), float(log.outcome.max())
         inside = float((_weights(log, pi) * log.outcome).mean())
         result |= {"identifiable": False, "bounds": [inside + off * low, inside + off * high]}
-        result["reason"] = f"{off:.0%} of the plan are choices that the log never makes; only bounds can be given"
+        result["reason"] = (
+            f"{off:.0%} of the plan are choices that the log never makes for such customers; only bounds can be given"
+        )
     elif result["effective"] < LEAST_EFFECTIVE:
         result |= {"identifiable": False}
         result["reason"] = (

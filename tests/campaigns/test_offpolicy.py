@@ -90,13 +90,25 @@ def test_what_cannot_be_told_is_said_with_the_reason():
     assert found["dr"] is None
     never = Log(**(vars(log) | {"n_choices": 4}))
     found = value_of(never, one_hot(np.full(600, 3), 4), np.column_stack([q, q[:, 0]]))
-    assert "100% of the plan are choices that the log never makes" in found["reason"]
+    assert "100% of the plan are choices that the log never makes for such customers" in found["reason"]
     assert found["bounds"] == [pytest.approx(log.outcome.min()), pytest.approx(log.outcome.max())]
     few = Log(**{k: v[:150] if isinstance(v, np.ndarray) else v for k, v in vars(log).items()})
     found = value_of(few, one_hot(np.argmax(q[:150], axis=1), 3), q[:150])
     assert "fewer than 100" in found["reason"]
     fair = Log(**(vars(log) | {"propensity": None, "choice": np.random.default_rng(0).integers(0, 3, 600)}))
     assert value_of(fair, one_hot(np.ones(600, int), 3), q)["identifiable"]
+
+
+def test_a_choice_that_is_made_for_others_only_is_off_support_too():
+    log, _, q = lottery(600, 1)
+    possible = np.ones((600, 3), dtype=bool)
+    possible[300:, 2] = False
+    log = Log(**(vars(log) | {"choice": np.where(log.choice == 2, 0, log.choice), "possible": possible}))
+    log.choice[:100] = 2
+    found = value_of(log, one_hot(np.full(600, 2), 3), q)
+    assert found["off_support"] == 0.5
+    assert not found["identifiable"]
+    assert value_of(log, one_hot(np.where(np.arange(600) < 300, 2, 0), 3), q)["off_support"] == 0
 
 
 def test_bad_logs_are_refused():
