@@ -90,7 +90,10 @@ def read_rows(file: Path, *, needed: Sequence[str], known: Sequence[str]) -> lis
     header = lines[0] if lines else ""
     # Cells use semicolons for lists, so a semicolon separates cells only in a header without commas.
     delimiter = "," if "," in header or ";" not in header else ";"
-    table = list(csv.reader(text.splitlines(keepends=True), delimiter=delimiter))
+    try:
+        table = list(csv.reader(text.splitlines(keepends=True), delimiter=delimiter))
+    except csv.Error as error:
+        raise DataError(f"{file}: expected a CSV file, found an unreadable one ({error})") from None
     columns = [name.strip() for name in table[0]] if table else []
     for name in needed:
         if name not in columns:

@@ -272,6 +272,25 @@ def test_a_bad_row_is_named_with_what_was_expected(line, expected, tmp_path):
     assert "rules.csv" in str(error.value)
 
 
+HEADER = "name,kind,actions,column,op,value,most,days,counts,pause_days,first,last"
+CELLS = st.sampled_from(
+    ["", "a", "block", "cap", "quiet", "eligible", "suppress", "*", "age", ">=", "between", "1;2", "-1", "1e400", "nan",
+     "2026-01-01", '"', "\x00", "é;", "kind:retention"]
+)  # fmt: skip
+
+
+@given(lines=st.lists(st.lists(CELLS, min_size=1, max_size=12).map(",".join), max_size=4))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_file_of_rules_ends_in_anything_but_rules_or_a_sentence(lines, tmp_path):
+    (tmp_path / "rules.csv").write_text("\n".join([HEADER, *lines]), encoding="utf-8")
+    try:
+        rules = read_rules(tmp_path / "rules.csv")
+        need_valid(rules, four_customers(), ACTIONS, TODAY)
+        first_rule(four_customers(), rules, ACTIONS, TODAY, np.zeros(4))
+    except DataError as error:
+        assert str(error)
+
+
 @pytest.mark.parametrize(
     ("rule", "expected"),
     [
