@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -176,13 +176,13 @@ def _retention(campaign: Campaign, decisions: pd.DataFrame) -> np.ndarray:
 def _system(campaign: Campaign, out: Path, options: ExportOptions) -> dict[str, Any]:
     made_for = preset(options.preset)
     identifier = made_for.identifier(options.identifier)
-    table, problems = _rows(campaign, made_for, identifier, options)
+    table, problems, everybody = _rows(campaign, made_for, identifier, options)
     hashes = row_hashes(table)
     table[made_for.scored_at] = _utc(campaign.about["created_at"])
     sent = _sent(campaign, options.preset)
     known = table[identifier].map(sent) if len(sent) else pd.Series([None] * len(table))
     kind = np.where(known.isna(), "insert", np.where(known == hashes, "unchanged", "update"))
-    cleared = _cleared(table, sent, made_for, identifier)
+    cleared = _cleared(table, sorted(set(sent).difference(everybody)), made_for, identifier)
     counts = {name: int((kind == name).sum()) for name in ("insert", "update", "unchanged")} | {"clear": len(cleared)}
     keep = kind != "unchanged" if options.changed_only else np.ones(len(table), dtype=bool)
     if options.changed_only and len(cleared):
@@ -193,17 +193,17 @@ def _system(campaign: Campaign, out: Path, options: ExportOptions) -> dict[str, 
         table, pending = table[keep].reset_index(drop=True), hashes[keep]
     rejected_file = out.with_name(f"{out.stem}.rejected.csv")
     with ExitStack() as files:
-        names = _write_parts(table, out, made_for, files)
+        parts = _write_parts(table, out, made_for, files)
+        _need_round_trip(table, list(parts.values()))
         with files.enter_context(new_file(rejected_file)).open("w", encoding="utf-8", newline="") as handle:
             writer = csv.writer(handle)
             writer.writerow(REJECTED_COLUMNS)
             writer.writerows([p.row, p.customer_id, p.column, p.value, p.rule] for p in problems)
         pending_table = pd.DataFrame({"identifier": table[identifier].to_numpy(), "row_hash": pending})
         pending_table.to_parquet(files.enter_context(new_file(_pending(campaign, options.preset))), index=False)
-    _need_round_trip(table, [out.with_name(name) for name in names])
     rejected = len({problem.row for problem in problems})
     return {
-        "files": names,
+        "files": list(parts),
         "text": "exact",
         "identifier": identifier,
         "counts": {"rows": len(table), "rejected": rejected, **counts},
@@ -213,8 +213,8 @@ def _system(campaign: Campaign, out: Path, options: ExportOptions) -> dict[str, 
 
 def _rows(
     campaign: Campaign, made_for: Preset, identifier: str, options: ExportOptions
-) -> tuple[pd.DataFrame, list[Problem]]:
-    """The rows for a system as text, without the rejected ones, and why those were rejected."""
+) -> tuple[pd.DataFrame, list[Problem], set[str]]:
+    """The rows for a system as text, without the rejected ones, why those were rejected, and all identifiers."""
     labels = [*campaign.catalogue.labels, ""]
     text = np.array([label or made_for.blank for label in labels], dtype=object)
     chunks = []
@@ -246,7 +246,7 @@ def _rows(
     ready = pd.DataFrame(front | {made_for.column(name): table[name].to_numpy() for name in FIELDS})
     good = np.ones(len(ready), dtype=bool)
     good[[problem.row - 1 for problem in problems]] = False
-    return ready[good].reset_index(drop=True), sorted(problems, key=lambda problem: problem.row)
+    return ready[good].reset_index(drop=True), sorted(problems, key=lambda problem: problem.row), set(values)
 
 
 def _flags(values: np.ndarray, made_for: Preset) -> np.ndarray:
@@ -272,28 +272,22 @@ def _utc(text: str) -> str:
     return pd.Timestamp(text).tz_convert("UTC").strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _write_parts(table: pd.DataFrame, out: Path, made_for: Preset, files: ExitStack) -> list[str]:
-    """Write the rows in as many files as the limits need; returns their names. They appear when `files` is closed."""
-    names: list[str] = []
-    handle: IO[str] | None = None
-    rows = 0
+def _write_parts(table: pd.DataFrame, out: Path, made_for: Preset, files: ExitStack) -> dict[str, Path]:
+    """Write the rows in as many files as the limits need: temporary path by name. Closing `files` puts them in place."""
+    parts: dict[str, Path] = {}
+    size, rows = 0, 0
+    header = table.iloc[:0].to_csv(index=False, lineterminator="\n")
     for first in range(0, max(len(table), 1), CHUNK):
         chunk = table.iloc[first : first + CHUNK]
-        text = chunk.to_csv(index=False, header=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
-        size = len(text.encode())
-        full = handle is not None and (
-            handle.tell() + size > made_for.most_bytes or rows + len(chunk) > made_for.most_rows
-        )
-        if handle is None or full:
-            target = out if not names else out.with_name(f"{out.stem}.{len(names) + 1}{out.suffix}")
-            names.append(target.name)
-            part = files.enter_context(new_file(target))
-            handle = files.enter_context(part.open("w", encoding="utf-8", newline=""))
-            handle.write(table.iloc[:0].to_csv(index=False, lineterminator="\n"))
-            rows = 0
-        handle.write(text)
-        rows += len(chunk)
-    return names
+        text = chunk.to_csv(index=False, header=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL).encode()
+        if not parts or size + len(text) > made_for.most_bytes or rows + len(chunk) > made_for.most_rows:
+            target = out if not parts else out.with_name(f"{out.stem}.{len(parts) + 1}{out.suffix}")
+            parts[target.name] = files.enter_context(new_file(target))
+            text, size, rows = header.encode() + text, 0, 0
+        with list(parts.values())[-1].open("ab") as handle:
+            handle.write(text)
+        size, rows = size + len(text), rows + len(chunk)
+    return parts
 
 
 def _need_round_trip(table: pd.DataFrame, files: list[Path]) -> None:
@@ -332,9 +326,8 @@ def _sent(campaign: Campaign, preset_name: str) -> dict[str, str]:
     return dict(zip(own["identifier"], own["row_hash"], strict=True))
 
 
-def _cleared(table: pd.DataFrame, sent: dict[str, str], made_for: Preset, identifier: str) -> pd.DataFrame:
-    """Rows that clear customers who were sent before and are no longer in the file."""
-    gone = sorted(set(sent).difference(table[identifier]))
+def _cleared(table: pd.DataFrame, gone: list[str], made_for: Preset, identifier: str) -> pd.DataFrame:
+    """Rows that clear customers who were sent before and whom the campaign no longer holds; not those rejected now."""
     columns: dict[str, Any] = {column: np.full(len(gone), made_for.blank, dtype=object) for column in table.columns}
     for flag in ("at_risk", "holdout"):
         columns[made_for.column(flag)][:] = made_for.false

@@ -13,6 +13,7 @@ from dashboard.state import campaign_store, session
 
 SHOWN = 200
 WHO = "approver"
+ARM_NAMES = {"plan": "Gets the plan", "holdout": "Control group", "explore": "Explores", "none": "Not targeted"}
 EDITS: dict[ledger.Act, str] = {
     "exclude": "Take out of the campaign",
     "swap": "Give another action",
@@ -44,13 +45,8 @@ def draw(chosen: Campaign) -> None:
 
 def _decisions(chosen: Campaign, now: ledger.State) -> None:
     table = campaign_store.decisions(chosen)
-    arms = st.segmented_control(
-        "Show", ["plan", "holdout", "explore", "none"], default="plan", key="arm_shown",
-        format_func={
-            "plan": "Gets the plan", "holdout": "Control group", "explore": "Explores", "none": "Not targeted"
-        }.__getitem__,
-    )  # fmt: skip
-    rows = table[table["arm"] == (arms or "plan")]
+    arm = st.radio("Show", list(ARM_NAMES), format_func=ARM_NAMES.__getitem__, horizontal=True, key="arm_shown")
+    rows = table[table["arm"] == arm]
     shown = rows.nlargest(SHOWN, "churn_probability") if rows["churn_probability"].notna().any() else rows.head(SHOWN)
     edited = shown[CUSTOMER_ID].map(
         lambda customer: "taken out" if customer in now.excluded else now.swaps.get(customer, "")

@@ -177,6 +177,38 @@ def test_an_edit_updates_and_a_customer_who_drops_out_is_cleared_and_old_plus_ch
     assert "left" not in set(pd.read_parquet(campaign.folder / "sent.parquet")["identifier"])
 
 
+def test_a_row_that_is_rejected_later_is_not_cleared(campaign, tmp_path, monkeypatch):
+    written(campaign, tmp_path, preset="braze")
+    confirm(campaign, "braze")
+    monkeypatch.setattr(presets, "lint_label", lambda made_for, label: "comma in a text" if "support" in label else "")
+    monkeypatch.setattr("crm_models.campaigns.exporting.lint_label", presets.lint_label)
+    manifest, table = written(campaign, tmp_path, preset="braze", changed_only=True)
+    assert manifest["counts"]["rejected"] > 100
+    assert manifest["counts"]["clear"] == len(table) == 0
+
+
+def test_what_cannot_be_read_back_is_not_put_in_place(campaign, tmp_path, monkeypatch):
+    from crm_models.campaigns import exporting
+
+    (tmp_path / "out.csv").write_text("before")
+    monkeypatch.setattr(exporting, "_write_parts", _spoiled(exporting._write_parts))
+    with pytest.raises(DataError, match="expected to read back what was written"):
+        export(campaign, tmp_path / "out.csv", ExportOptions(preset="salesforce"))
+    assert (tmp_path / "out.csv").read_text() == "before"
+    assert [file.name for file in tmp_path.glob("*.csv")] == ["out.csv"]
+    assert ledger.lines(campaign.folder) == []
+
+
+def _spoiled(write):
+    def spoil(*arguments):
+        parts = write(*arguments)
+        for part in parts.values():
+            part.write_bytes(part.read_bytes().replace(b"C000007", b"C000008"))
+        return parts
+
+    return spoil
+
+
 def test_hashes_do_not_depend_on_the_order_of_rows_and_see_every_cell():
     table = pd.DataFrame({"id": ["a", "b"], "x": ["1", "2"], "y": ["", "2"]})
     assert (row_hashes(table.iloc[::-1]) == row_hashes(table)[::-1]).all()
