@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from crm_models.campaigns.allocation import Allocation, Limits, allocate, counterparts
 from crm_models.campaigns.deciding import write_decisions
 from crm_models.campaigns.folder import FILE, Campaign
-from crm_models.campaigns.ledger import is_fixed
+from crm_models.campaigns.ledger import exclusive, is_fixed
 from crm_models.campaigns.split import EXPLORE, HOLDOUT, PLAN, explored, unit_hash
 from crm_models.core.errors import ConfigError, DataError
 from crm_models.core.files import write_json
@@ -44,6 +44,19 @@ def fund(
     `taught_by` (see `learning.effects_for`); such an action is worth effect * value - cost. Raises `ConfigError` once
     the campaign was exported or read.
     """
+    with exclusive(campaign.folder):
+        return spend(campaign, money=money, value=value, effects=effects, taught_by=taught_by)
+
+
+def spend(
+    campaign: Campaign,
+    *,
+    money: float | None,
+    value: float | str,
+    effects: dict[str, np.ndarray] | None = None,
+    taught_by: str = "",
+) -> Campaign:
+    """The same as `fund`, for a caller who has the campaign for themselves already."""
     if is_fixed(campaign):
         raise ConfigError(f"{campaign.name} was exported or read already, so its budget stays; make a new campaign")
     scores, allowed = campaign.scores(), campaign.allowed()

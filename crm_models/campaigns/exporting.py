@@ -273,7 +273,7 @@ def _utc(text: str) -> str:
 
 
 def _write_parts(table: pd.DataFrame, out: Path, made_for: Preset, files: ExitStack) -> dict[str, Path]:
-    """Write the rows in as many files as the limits need: temporary path by name. Closing `files` puts them in place."""
+    """Write the rows in as many files as the limits need: temporary path by name, put in place as `files` is closed."""
     parts: dict[str, Path] = {}
     size, rows = 0, 0
     header = table.iloc[:0].to_csv(index=False, lineterminator="\n")

@@ -1,7 +1,7 @@
 """Ledger: who approved or edited what, when and why; lines are only ever appended, each chained to the one before.
 
 A line's `sha256` is that of its content and of the line before it, so a line that is changed or removed later is found
-by `lines`. Appending takes a file lock, so two people who edit at once lose nothing. The decisions themselves are never
+by `lines`. Every change takes a lock, so two people who edit at once lose nothing. The decisions themselves are never
 edited: whoever was assigned to the plan counts as such when the campaign is read.
 """
 
@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -25,7 +27,7 @@ ACTS = get_args(Act)
 NEED_WHY = ("swap", "exclude", "reject")
 EDITS = ("swap", "exclude", "undo")
 
-FILE, LOCK = "ledger.jsonl", "ledger.lock"
+FILE = "ledger.jsonl"
 START = "0" * 64
 PATIENCE_SECONDS = 10.0
 
@@ -78,14 +80,24 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 def append(campaign: Campaign, entry: Entry) -> dict[str, Any]:
     """Append a line to the ledger and return it. Raises `DataError` for a customer or an action that does not exist."""
-    came_from = _checked(campaign, entry)
+    with exclusive(campaign.folder):
+        return _append(campaign, entry, _checked(campaign, entry))
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Nobody else changes the campaign in this folder meanwhile. `DataError` if somebody does so for ten seconds.
+
+    The lock lies beside the folder, because a campaign that is made again replaces the whole folder.
+    """
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
-        with locked(campaign.folder / LOCK) as lock:
+        with locked(folder.with_name(f".{folder.name}.lock")) as lock:
             if lock is not None:
-                return _append(campaign, entry, came_from)
+                yield
+                return
         if time.monotonic() > deadline:
-            raise DataError(f"{campaign.folder}: expected to write to the ledger, found it locked; try again")
+            raise DataError(f"{folder}: expected to change the campaign, found it in use by somebody else; try again")
 
 
 def _append(campaign: Campaign, entry: Entry, came_from: str | None) -> dict[str, Any]:

@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from crm_models.campaigns.budgeting import fund
+from crm_models.campaigns.budgeting import spend
 from crm_models.campaigns.deciding import write_decisions
 from crm_models.campaigns.folder import FILE, ROW, Campaign
 from crm_models.campaigns.judging import ALLOWED, Funnel, judge, need_valid
-from crm_models.campaigns.ledger import is_fixed
+from crm_models.campaigns.ledger import exclusive, is_fixed
 from crm_models.campaigns.offers import Actions, Offer
 from crm_models.campaigns.rules import Rule, checked
 from crm_models.campaigns.split import Split
@@ -153,23 +153,24 @@ def remake(campaign: Campaign, scores: CustomerScores | None = None, **changes: 
     A budget is spent again, by the stated success rates. Raises `ConfigError` once it was exported or read: what was
     sent is measured as decided.
     """
-    if is_fixed(campaign):
-        raise ConfigError(
-            f"{campaign.name} was exported or read already, so its rules and groups stay; make a new campaign instead"
-        )
     kept: dict[str, Any] = {"policy": campaign.policy, "rules": campaign.rules, "offers": campaign.offers}
     file = campaign.folder / "ledger.jsonl"
-    made = new(
-        campaign.about["run"],
-        campaign.folder,
-        cohort=campaign.about["cohort_folder"],
-        **(kept | {"split": campaign.split} | changes),
-        scores=scores,
-        overwrite=True,
-        ledger=file.read_text(encoding="utf-8") if file.exists() else "",
-    )
-    budget = campaign.about["budget"]
-    return made if budget is None else fund(made, money=budget["money"], value=budget["value"])
+    with exclusive(campaign.folder):
+        if is_fixed(campaign):
+            raise ConfigError(
+                f"{campaign.name} was exported or read already, so its rules and groups stay; make a new one"
+            )
+        made = new(
+            campaign.about["run"],
+            campaign.folder,
+            cohort=campaign.about["cohort_folder"],
+            **(kept | {"split": campaign.split} | changes),
+            scores=scores,
+            overwrite=True,
+            ledger=file.read_text(encoding="utf-8") if file.exists() else "",
+        )
+        budget = campaign.about["budget"]
+        return made if budget is None else spend(made, money=budget["money"], value=budget["value"])
 
 
 def _with_offers(policy: Policy, offers: Sequence[Offer]) -> tuple[Policy, tuple[Offer, ...]]:

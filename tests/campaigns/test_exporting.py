@@ -316,6 +316,20 @@ def test_two_people_who_edit_at_once_lose_nothing(campaign):
     assert sorted(line["why"] for line in lines) == sorted(map(str, range(24)))
 
 
+def test_an_approval_while_the_campaign_is_made_again_waits_and_is_not_lost(campaign):
+    from concurrent.futures import ThreadPoolExecutor
+
+    from crm_models.campaigns.making import remake
+
+    ledger.append(campaign, ledger.Entry(who="ann", action="note", why="before"))
+    with ThreadPoolExecutor(2) as pool:
+        making = pool.submit(remake, campaign, rules=())
+        noting = pool.submit(ledger.append, campaign, ledger.Entry(who="bob", action="note", why="meanwhile"))
+        assert making.result().rules == ()
+        noting.result()
+    assert sorted(line["why"] for line in ledger.lines(campaign.folder)) == ["before", "meanwhile"]
+
+
 def test_an_exported_campaign_no_longer_changes(campaign, tmp_path):
     from crm_models.campaigns.budgeting import fund
     from crm_models.campaigns.making import remake
