@@ -69,10 +69,15 @@ def budget_curve(curve: list[dict[str, float]], money: float) -> go.Figure:
     return with_room(fig)
 
 
-def effects(rows: list[dict[str, Any]], *, share: bool, title: str) -> go.Figure:
-    """Estimates with intervals, one per row: `label`, `value`, `low`, `high`, optional `truth`, `color`."""
+def effects(
+    rows: list[dict[str, Any]], *, share: bool, title: str, unit: str = "difference", zero: bool = True
+) -> go.Figure:
+    """Estimates with intervals, one per row: `label`, `value`, `low`, `high`, optional `truth`.
+
+    share: in points, else in `unit`. zero: with a line at 0.
+    """
     labels = [plain(row["label"], 34) for row in rows][::-1]
-    fig = figure(title, x="points" if share else "difference", height=110 + ROW * len(rows), legend=True)
+    fig = figure(title, x="points" if share else unit, height=110 + ROW * len(rows), legend=True)
     scale = 100.0 if share else 1.0
     values = [row["value"] * scale for row in rows][::-1]
     bars = [
@@ -104,7 +109,8 @@ def effects(rows: list[dict[str, Any]], *, share: bool, title: str) -> go.Figure
                 hovertemplate="truth of %{y}: %{x:.2f}<extra></extra>",
             )
         )
-    fig.add_vline(x=0, line={"color": CHANCE, "width": 1, "dash": "dot"})
+    if zero:
+        fig.add_vline(x=0, line={"color": CHANCE, "width": 1, "dash": "dot"})
     fig.update_yaxes(type="category", categoryorder="array", categoryarray=labels, range=[-0.6, n - 0.4])
     return with_room(fig, labels)
 

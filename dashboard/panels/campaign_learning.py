@@ -45,7 +45,7 @@ def draw(chosen: Campaign) -> None:
         return
     for row in result["uplift"]:
         _action(row)
-    _plans(result["plans"])
+    _plans(chosen, result["plans"])
 
 
 def _action(row: dict[str, Any]) -> None:
@@ -58,7 +58,7 @@ def _action(row: dict[str, Any]) -> None:
     rows = [{"label": RANKINGS[name], **estimate} for name, estimate in row["qini"].items()]
     with st.grid(2, min_column_width=widgets.CHART_WIDTH):
         widgets.chart(
-            charts.effects(rows, share=False, title="Worth of an order (Qini)"),
+            charts.effects(rows, share=False, title="Worth of an order", unit="Qini"),
             key=f"qini_{row['action']}",
             alt=f"Qini coefficients of three orders of customers for {row['action']}",
             table=pd.DataFrame(rows),
@@ -76,7 +76,7 @@ def _action(row: dict[str, Any]) -> None:
             )
 
 
-def _plans(plans: list[dict[str, Any]]) -> None:
+def _plans(chosen: Campaign, plans: list[dict[str, Any]]) -> None:
     st.subheader("What other plans would have brought", anchor=False)
     known = [plan for plan in plans if plan["identifiable"]]
     if known:
@@ -85,7 +85,13 @@ def _plans(plans: list[dict[str, Any]]) -> None:
             for plan in known
         ]
         widgets.chart(
-            charts.effects(rows, share=max(row["value"] for row in rows) <= 1, title="Share who stay, by plan"),
+            charts.effects(
+                rows,
+                share=max(row["value"] for row in rows) <= 1,
+                title=f"{chosen.split.metric.capitalize()}, by plan",
+                unit="outcome",
+                zero=False,
+            ),
             key="plan_values",
             alt="Value of several plans with 95 % intervals",
             table=pd.DataFrame(rows),
