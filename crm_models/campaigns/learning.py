@@ -6,6 +6,7 @@ explore make other plans identifiable. A log of another campaign is read by `rea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -191,15 +192,22 @@ def _features(campaign: Campaign, table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([known, profile.reset_index(drop=True)], axis=1)
 
 
-def read_log(file: Path | str, control: str | None = None) -> tuple[Trial, Log]:
+def read_log(
+    file: Path | str, control: str | None = None, columns: dict[str, str] | None = None, drop: Sequence[str] = ()
+) -> tuple[Trial, Log]:
     """A CSV of a past campaign: customer_id, arm, outcome, optional propensity; every other column is a feature.
 
-    control: the arm that got nothing; by default one called control, none, holdout or the like. Raises `DataError`.
+    control: the arm that got nothing; by default one called control, none, holdout or the like. columns: the file's
+    name of arm, outcome and so on. drop: columns that are no features, such as other outcomes. Raises `DataError`.
     """
     try:
         table = pd.read_csv(file, encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise DataError(f"{file}: expected a CSV of a past campaign, found: {error}") from None
+    for name in [*(columns or {}).values(), *drop]:
+        if name not in table:
+            raise DataError(f"{file}: expected the column {name}, found {', '.join(map(str, table.columns))}")
+    table = table.drop(columns=list(drop)).rename(columns={own: name for name, own in (columns or {}).items()})
     for column in ("arm", OUTCOME):
         if column not in table:
             raise DataError(f"{file}: expected the column {column}, found {', '.join(map(str, table.columns))}")
@@ -222,9 +230,16 @@ def read_log(file: Path | str, control: str | None = None) -> tuple[Trial, Log]:
     return trial, log
 
 
-def learn_from_log(file: Path | str, control: str | None = None, *, seed: int = 0) -> dict[str, Any]:
+def learn_from_log(
+    file: Path | str,
+    control: str | None = None,
+    *,
+    columns: dict[str, str] | None = None,
+    drop: Sequence[str] = (),
+    seed: int = 0,
+) -> dict[str, Any]:
     """The same as `learn` from a CSV of a past campaign (see `read_log`)."""
-    trial, log = read_log(file, control)
+    trial, log = read_log(file, control, columns, drop)
     q = outcome_model(log, seed)
     best = arm_models(trial, seed).argmax(axis=1)
     plans = {"nobody": np.zeros(len(log.choice), np.int64), "highest learned uplift": best}

@@ -291,6 +291,12 @@ def _add_uplift(steps: Any) -> None:
     )  # fmt: skip
     parser.add_argument("campaign", type=Path, metavar="CAMPAIGN|log.csv", help="a campaign that was read, or a log")
     parser.add_argument("--control", metavar="ARM", help="log.csv: the arm that got nothing")
+    parser.add_argument(
+        "--column", action="append", default=[], metavar="NAME=COLUMN", help="log.csv: as in arm=segment, outcome=visit"
+    )
+    parser.add_argument(
+        "--drop", action="append", default=[], metavar="COLUMN", help="log.csv: no feature, as other outcomes are not"
+    )
     parser.add_argument("--seed", type=whole(0), default=0)
     parser.add_argument("--out", type=Path, metavar="uplift.json")
 
@@ -303,13 +309,21 @@ def _uplift(args: argparse.Namespace) -> None:
     if args.out is not None:
         need_file_target(args.out)
     if args.campaign.suffix == ".csv":
-        result = learning.learn_from_log(args.campaign, args.control, seed=args.seed)
+        columns = dict(_pair(text) for text in args.column)
+        result = learning.learn_from_log(args.campaign, args.control, columns=columns, drop=args.drop, seed=args.seed)
     else:
         result = learning.learn(Campaign.load(args.campaign), seed=args.seed)
     if args.out is not None:
         write_json(args.out, result)
     for line in learning.lines(result):
         print(line)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, column = text.partition("=")
+    if not (equals and name and column):
+        raise ConfigError(f"--column expects NAME=COLUMN, as in arm=segment; found {text!r}")
+    return name, column
 
 
 def _add_report(steps: Any) -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -51,6 +52,26 @@ def test_a_whole_campaign_from_the_command_line(made, tmp_path, capsys):
     text = (tmp_path / "report.html").read_text()
     assert "no discount for premium" in text
     assert "<script src=" not in text
+
+
+def test_a_log_with_names_of_its_own_is_read_in_lines_and_json(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    log = pd.DataFrame({"segment": rng.choice(["No E-Mail", "Mail"], 600), "age": rng.integers(18, 70, 600)})
+    log["visit"] = (rng.random(600) < 0.2 + 0.3 * (log["segment"] == "Mail")).astype(int)
+    log["spend"] = log["visit"] * 10.0
+    log.to_csv(tmp_path / "log.csv", index=False)
+    options = ["--column", "arm=segment", "--column", "outcome=visit", "--drop", "spend"]
+    said = ran(capsys, "uplift", tmp_path / "log.csv", *options, "--out", tmp_path / "uplift.json")
+    assert said.startswith("Mail: +0.")
+    assert "Mail for all: 0." in said
+    (found,) = json.loads((tmp_path / "uplift.json").read_text())["uplift"]
+    assert found["average"]["low"] < 0.3 < found["average"]["high"]
+    assert "expected the column spent" in refused(
+        capsys, "campaign", "uplift", tmp_path / "log.csv", *options[:-1], "spent"
+    )
+    assert "--column expects NAME=COLUMN" in refused(
+        capsys, "campaign", "uplift", tmp_path / "log.csv", "--column", "x"
+    )
 
 
 @pytest.mark.parametrize(
