@@ -155,7 +155,11 @@ def lint_identifiers(kind: Identifier, column: str, values: np.ndarray, customer
 
     Of a doubled identifier every row is rejected, because nobody can say which one is meant.
     """
-    distinct, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    distinct, inverse = np.unique(values, return_inverse=True)
+    # Addresses that differ in capitals only are the same contact.
+    same = np.array([str(value).lower() if kind.shape is EMAIL else str(value) for value in distinct])
+    names, n_rows = np.unique(same[inverse], return_counts=True)
+    counts = n_rows[np.searchsorted(names, same)]
     problems = []
     for k, value in enumerate(distinct):
         text = str(value)

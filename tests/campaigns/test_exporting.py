@@ -110,6 +110,9 @@ def test_doubled_identifiers_are_all_rejected_and_labels_with_commas_for_braze()
     values = np.array(["a", "b", "a"], dtype=object)
     found = presets.lint_identifiers(kind, "external_id", values, values)
     assert [(p.row, p.rule) for p in found] == [(1, "identifier occurs 2 times"), (3, "identifier occurs 2 times")]
+    mails = np.array(["Ann@x.org", "ann@X.org", "bob@x.org"], dtype=object)
+    found = presets.lint_identifiers(presets.PRESETS["hubspot"].identifiers["Email"], "Email", mails, mails)
+    assert [p.row for p in found] == [1, 2]
     assert presets.lint_label(presets.PRESETS["braze"], "Call, then mail") == "comma in a text"
     assert presets.lint_label(presets.PRESETS["hubspot"], "Call, then mail") == ""
 
@@ -207,6 +210,15 @@ def _spoiled(write):
         return parts
 
     return spoil
+
+
+def test_a_campaign_for_nobody_is_a_file_with_a_header(made, tmp_path):
+    nobody = new(made / "run", tmp_path / "c", policy=Policy(threshold=1.0), split=Split(salt="s"), threads=1)
+    assert (nobody.decisions()["arm"] == "none").all()
+    for system in ("csv", "salesforce", "klaviyo"):
+        manifest, table = written(nobody, tmp_path, preset=system, targeted_only=True)
+        assert manifest["counts"]["rows"] == len(table) == 0
+        assert len(table.columns) > 8
 
 
 def test_hashes_do_not_depend_on_the_order_of_rows_and_see_every_cell():
