@@ -38,6 +38,7 @@ class Cohort:
     actions: one row per action: `action` (str, unique), `label`, `kind`, `repeatable` (bool), then feature columns.
     as_of: the cut-off between history and outcome, or None; see `schema.Outcome`.
     notes: sentences on the source and on what the import left out.
+    documents: further files of the cohort's folder, name to content: the receipt of the import and its recipe.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Cohort:
     outcome: Outcome = "none"
     notes: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
+    documents: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def build(

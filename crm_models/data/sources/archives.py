@@ -1,4 +1,7 @@
-"""Read packed files: gzip, a zip of one file, or a zip of several, which counts as a folder."""
+"""Read packed files: gzip, a zip of one file, or a zip of several, which counts as a folder.
+
+Unpacked bytes are counted while they are unpacked, here and nowhere else: a few bytes can unpack to more than memory.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,21 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from crm_models.core.errors import DataError
 from crm_models.data.sources.workbook import CONTENT_TYPES, is_workbook
 
+MAX_UNPACKED = 20_000_000_000
+"""Most bytes that one source may unpack to, all layers together; the app sets a lower limit."""
+MAX_RATIO = 300
+"""Most bytes that one packed byte may become, from `FREE_BYTES` on: tables shrink to a twentieth, archives made to do
+harm to a thousandth."""
+FREE_BYTES = 10_000_000
+LAYERS = 3
+
 _SPREADSHEET = b"\xd0\xcf\x11\xe0"
+_PART = 1 << 20
 _DAMAGED = (zipfile.BadZipFile, EOFError, OSError, zlib.error, RuntimeError, NotImplementedError)
 
 
@@ -30,20 +43,23 @@ def read_bytes(file: Path) -> bytes:
     return unpack(raw, file.name)
 
 
-def unpack(raw: bytes, name: str) -> bytes:
+def unpack(raw: bytes, name: str, limit: int = MAX_UNPACKED) -> bytes:
     """The unpacked bytes of gzip or a zip archive of one file; other bytes unchanged.
 
-    A workbook (.xlsx) is a zip too, but is returned unchanged. `DataError` for a damaged or encrypted archive, one with
-    several files, and the older spreadsheet format (.xls).
+    A workbook (.xlsx) is a zip too, but is returned unchanged. limit: most bytes over all layers. `DataError` for a
+    damaged or encrypted archive, one with several files, one that unpacks to more than the limit or than tables do,
+    and the older spreadsheet format (.xls).
     """
+    budget = _Budget(name, len(raw), limit)
     try:
-        for _ in range(3):  # a zip of a gzip occurs; the limit stops archives that contain themselves
+        for _ in range(LAYERS):  # a zip of a gzip occurs; the limit stops archives that contain themselves
             if raw[:2] == b"\x1f\x8b":
-                raw = gzip.decompress(raw)
+                with gzip.open(io.BytesIO(raw)) as packed:
+                    raw = budget.read(packed)
             elif is_workbook(raw):
                 break
             elif raw[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
-                raw = _only_member(raw, name)
+                raw = _only_member(raw, name, budget)
             elif raw[:4] == _SPREADSHEET:
                 raise DataError(f"{name}: expected CSV, Parquet or .xlsx, found an older spreadsheet; save it as CSV")
             else:
@@ -53,12 +69,44 @@ def unpack(raw: bytes, name: str) -> bytes:
         raise _damaged(name, error) from None
 
 
-def _only_member(raw: bytes, name: str) -> bytes:
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class _Budget:
+    """Counts unpacked bytes and stops at the limit."""
+
+    def __init__(self, name: str, packed: int, limit: int) -> None:
+        self.name, self.packed, self.limit, self.used = name, packed, limit, 0
+
+    def read(self, file: _Readable) -> bytes:
+        """The rest of an open packed file."""
+        return b"".join(self.parts(file))
+
+    def parts(self, file: _Readable) -> Iterator[bytes]:
+        """The rest of an open packed file, a megabyte at a time."""
+        while part := file.read(_PART):
+            self.used += len(part)
+            if self.used > self.limit:
+                raise DataError(
+                    f"{self.name}: expected at most {self.limit / 1e6:,.0f} MB when unpacked, found more; "
+                    "unpack it and import a part of it"
+                )
+            if self.used > max(FREE_BYTES, MAX_RATIO * self.packed):
+                raise DataError(
+                    f"{self.name}: expected a packed table, found {self.packed:,} bytes that unpack to more than "
+                    f"{self.used / 1e6:,.0f} MB; unpack it yourself if you trust it"
+                )
+            yield part
+
+
+def _only_member(raw: bytes, name: str, budget: _Budget) -> bytes:
     with zipfile.ZipFile(io.BytesIO(raw)) as archive:
         names = _members(archive)
         if len(names) != 1:
             raise DataError(f"{name}: expected one file in the archive, found {len(names)}; unpack it first")
-        return archive.read(names[0])
+        with archive.open(names[0]) as member:
+            return budget.read(member)
 
 
 def _members(archive: zipfile.ZipFile) -> list[str]:
@@ -71,26 +119,40 @@ def _damaged(name: str, error: Exception) -> DataError:
 
 
 @contextmanager
-def unpacked(sources: Sequence[Path]) -> Iterator[list[Path]]:
+def unpacked(sources: Sequence[Path], limit: int = MAX_UNPACKED) -> Iterator[list[Path]]:
     """The sources, with every zip of several files replaced by a temporary folder of its files."""
     with tempfile.TemporaryDirectory(prefix="crm-import-") as temporary:
-        yield [_folder_of(Path(source), Path(temporary) / str(k)) for k, source in enumerate(sources)]
+        yield [_folder_of(Path(source), Path(temporary) / str(k), limit) for k, source in enumerate(sources)]
 
 
-def _folder_of(source: Path, folder: Path) -> Path:
+def _folder_of(source: Path, folder: Path, limit: int) -> Path:
     if source.suffix.lower() != ".zip" or not source.is_file():
         return source
+    budget = _Budget(source.name, source.stat().st_size, limit)
     try:
         with zipfile.ZipFile(source) as archive:
             names = _members(archive)
-            if len(names) > 1 and CONTENT_TYPES not in names:
-                archive.extractall(folder, names)
-                while len(inside := list(folder.iterdir())) == 1 and inside[0].is_dir():
-                    folder = inside[0]
-                return folder
-            if len(names) == 1:
+            if not names or CONTENT_TYPES in names:
+                return source
+            written = [_extracted(archive, name, folder, budget) for name in names]
+            if len(written) == 1:
                 # Many formats are recognised by file name, so the name of the file in the archive is kept.
-                return Path(archive.extract(names[0], folder))
+                return written[0]
+            while len(inside := list(folder.iterdir())) == 1 and inside[0].is_dir():
+                folder = inside[0]
+            return folder
     except (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, NotImplementedError) as error:
         raise _damaged(source.name, error) from None
-    return source
+
+
+def _extracted(archive: zipfile.ZipFile, name: str, folder: Path, budget: _Budget) -> Path:
+    """The file written for a member. Its name is made safe: no part leads out of the folder, no part is hidden."""
+    parts = [part.lstrip(".") or "file" for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    target = folder.joinpath(*(parts or ["file"]))
+    while target.exists():  # two members of one name, which zip allows
+        target = target.with_name(f"_{target.name}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with archive.open(name) as member, open(target, "wb") as file:
+        for part in budget.parts(member):
+            file.write(part)
+    return target
