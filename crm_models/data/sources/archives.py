@@ -69,6 +69,29 @@ def unpack(raw: bytes, name: str, limit: int = MAX_UNPACKED) -> bytes:
         raise _damaged(name, error) from None
 
 
+def refuse_large(raw: bytes, name: str, limit: int) -> None:
+    """`DataError` if the bytes unpack to more than `limit`, all files and layers of an archive together."""
+    budget = _Budget(name, len(raw), limit)
+    try:
+        _unpack_all(raw, budget, LAYERS)
+    except _DAMAGED:
+        return  # reading it says so
+
+
+def _unpack_all(raw: bytes, budget: _Budget, layers: int) -> None:
+    inner: list[bytes] = []
+    if raw[:2] == b"\x1f\x8b":
+        with gzip.open(io.BytesIO(raw)) as packed:
+            inner = [budget.read(packed)]
+    elif raw[:2] == b"PK":
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            for name in _members(archive):
+                with archive.open(name) as member:
+                    inner.append(budget.read(member))
+    for content in inner if layers > 1 else []:
+        _unpack_all(content, budget, layers - 1)
+
+
 class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 

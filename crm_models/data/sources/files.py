@@ -12,8 +12,6 @@ import pandas as pd
 from crm_models.core.errors import DataError
 from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, TIMESTAMP, VALUE
 from crm_models.data.sources.reading import (
-    DELIMITER,
-    ENCODING,
     FOOTERS,
     RAGGED,
     REMARKS,
@@ -105,15 +103,7 @@ def prepared(cells: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFrame:
 
 def _count(receipt: Receipt, found: Found) -> None:
     attrs = found.cells.attrs
-    receipt.files.append(
-        {
-            "name": found.name,
-            "kind": found.kind,
-            "rows": len(found.cells),
-            "encoding": attrs.get(ENCODING),
-            "delimiter": attrs.get(DELIMITER),
-        }
-    )
+    receipt.count_file(found.cells, found.name, found.kind)
     for sheet in attrs.get(SHEETS_LEFT_OUT, []):
         receipt.not_read.append({"name": f"{found.name}, sheet {sheet}", "why": "its columns differ"})
     if attrs.get(SHEETS_LEFT_OUT):
@@ -156,15 +146,24 @@ def _joined(first: Found, second: Found, receipt: Receipt) -> Found:
         return first
     cells.attrs = second.cells.attrs
     cells = prepared(cells, second.name, receipt)
-    # Rows of the second file count on from those of the first; `parts` gives back file and row.
-    parts: list[dict[str, Any]] = first.cells.attrs.get(PARTS) or [_part(first.cells, first.name, 0)]
-    start = int(first.cells.index.max()) + 1 if len(first.cells) else 0
-    parts = [*parts, _part(cells, second.name, start)]
-    both = pd.concat([first.cells, cells.set_axis(cells.index + start)])
-    both.attrs = first.cells.attrs | {PARTS: parts}
-    name = f"{first.name} + {second.name}"
+    both, name = together([(first.cells, first.name), (cells, second.name)])
     receipt.note(f"{first.name} and {second.name} have the same columns and are read together as {first.kind}.")
     return Found(cells=both, name=name, kind=first.kind, by_name=first.by_name)
+
+
+def together(tables: Sequence[tuple[pd.DataFrame, str]]) -> tuple[pd.DataFrame, str]:
+    """Several tables of one kind as one, and a name for it. Messages still name the file and row of each."""
+    if len(tables) == 1:
+        return tables[0]
+    start, shifted, parts = 0, [], []
+    for cells, name in tables:
+        inner: list[dict[str, Any]] = cells.attrs.get(PARTS) or [_part(cells, name, 0)]
+        parts += [part | {"start": part["start"] + start} for part in inner]
+        shifted.append(cells.set_axis(cells.index + start))
+        start = int(shifted[-1].index.max()) + 1 if len(cells) else start
+    both = pd.concat(shifted)
+    both.attrs = tables[0][0].attrs | {PARTS: parts}
+    return both, " + ".join(name for _, name in tables)
 
 
 def _part(cells: pd.DataFrame, name: str, start: int) -> dict[str, Any]:

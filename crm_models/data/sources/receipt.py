@@ -116,6 +116,12 @@ class Receipt:
     _bad: dict[str, set[int]] = field(default_factory=dict)
     _n_ragged: dict[str, int] = field(default_factory=dict)
 
+    def count_file(self, cells: pd.DataFrame, name: str, kind: str) -> None:
+        """List a file that is read, with its layout."""
+        encoding, delimiter = cells.attrs.get("encoding"), cells.attrs.get("delimiter")
+        facts = {"name": name, "kind": kind, "rows": len(cells), "encoding": encoding, "delimiter": delimiter}
+        self.files.append(facts)
+
     def note(self, text: str) -> None:
         """Add a sentence that the user should read."""
         if text not in self.notes:

@@ -26,8 +26,8 @@ USUAL_NAMES = {
     "transaction_date invoice_date when datum zeitpunkt zeit wann bestelldatum kaufdatum fecha data date_heure",
     VALUE: "value rating amount amt price revenue score dollar_value sales quantity umsatz betrag wert preis montant "
     "prix importe precio",
-    CHURNED: "churned churn exited is_churn churn_flag churn_label churn_value attrition_flag attrition left target "
-    "label",
+    CHURNED: "churned churn exited is_churn churn_flag churn_label churn_value attrition_flag attrition gekundigt "
+    "gekuendigt kundigung kuendigung abgewandert resilie resiliation desabonne baja abbandono left target label",
 }
 """Usual names of each column, most likely first; compared without case, accents, blanks and punctuation."""
 
