@@ -1,4 +1,4 @@
-"""Inputs made after public bug reports (`../shared/cases`, `../shared/faults`): is each read right, or said, or refused?
+"""Inputs made after public bug reports, in `../shared/cases` and `../shared/faults`: is each read right?
 
 `python -m tests.cases` prints a line for each: right, said, refused, or WRONG.
 """

@@ -30,7 +30,10 @@ _POINT_GROUPS = r"[+-]?[0-9]{1,3}(?:\.[0-9]{3})+"
 _COMMA_GROUPS = r"[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3})(?:\.[0-9]*)?"
 _DECIMAL_POINT = r"[+-]?[0-9]*\.[0-9]*(?:[eE][+-]?[0-9]+)?"
 
-PROOF = {"comma": r"[+-]?[0-9]+(\.[0-9]{3})*,([0-9]{1,2}|[0-9]{4,})", "point": r"[+-]?[0-9]+(,[0-9]{3})*\.[0-9]{1,2}"}
+PROOF = {
+    "comma": r"[+-]?([0-9]+(\.[0-9]{3})*,([0-9]{1,2}|[0-9]{4,})|0?,[0-9]+)",
+    "point": r"[+-]?([0-9]+(,[0-9]{3})*\.([0-9]{1,2}|[0-9]{4,})|0?\.[0-9]+)",
+}
 """What a cell of another column looks like that proves the decimal mark of the file."""
 
 
@@ -120,7 +123,8 @@ def _decimal_mark(marked: pd.Series, delimiter: str | None, proof: Callable[[], 
         return "point", False, ""
     mark = proof()
     if mark is not None:
-        return mark, False, f"decimal {mark}s, as in other columns of the file"
+        ordinary = mark == "point" and not open_comma.any()
+        return mark, False, "" if ordinary else f"decimal {mark}s, as in other columns of the file"
     if open_point.any() and not open_comma.any():
         if delimiter == ";":
             # Files with ; between cells come from countries with decimal commas.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -31,12 +32,16 @@ USUAL_NAMES = {
 }
 """Usual names of each column, most likely first; compared without case, accents, blanks and punctuation."""
 
-OTHER_CUSTOMERS = (
+PERSONS = (
     *("contact_id", "contact", "lead_id", "prospect_id", "requester_id", "subscriber_id", "person_id", "visitor_id"),
-    *("patient_id", "account_id", "account_number", "account", "household_id", "profile_id", "recipient_id"),
-    *("email", "email_address", "e_mail"),
+    *("patient_id", "profile_id", "recipient_id"),
 )
-"""Names of a customer that `id` gives way to where it numbers the rows of events."""
+OTHER_CUSTOMERS = (
+    *PERSONS,
+    *("account_id", "account_number", "account", "household_id", "email", "email_address", "e_mail"),
+)
+"""Names of a customer that `id` gives way to where it numbers the rows of events. That persons repeat beside dates makes
+a table one of events; accounts and households repeat in lists of contacts, too."""
 
 OTHER_ACTIONS = (
     *("type", "activity", "activity_type", "event_name", "campaign_id", "campaign", "channel", "category", "kind"),
@@ -101,6 +106,8 @@ def _repeats_beside_dates(table: pd.DataFrame, guessed: dict[str, str]) -> bool:
     if len(table) < FEW_ROWS or CHURNED in guessed:
         return False
     customer = guessed.get(CUSTOMER_ID) or repeating_customer(table)
+    if customer is not None and plain(customer) == "id" and _never_repeats(table, customer):
+        customer = repeating_customer(table, PERSONS)
     if customer is None or table[customer].nunique() > 0.8 * len(table):
         return False
     return dated_column(table, customer) is not None
@@ -116,10 +123,10 @@ def customer_of(table: pd.DataFrame, kind: str) -> str | None:
     return guessed or _unique_id(table)
 
 
-def repeating_customer(table: pd.DataFrame) -> str | None:
-    """A column of customers, by its less usual name or its values, whose ids repeat."""
+def repeating_customer(table: pd.DataFrame, usual: Sequence[str] = OTHER_CUSTOMERS) -> str | None:
+    """A column of customers, by a less usual name or as the only one named like an id, whose ids repeat."""
     names = {plain(column): str(column) for column in reversed(table.columns)}
-    named = [names[plain(n)] for n in OTHER_CUSTOMERS if plain(n) in names]
+    named = [names[plain(n)] for n in usual if plain(n) in names]
     others = [str(c) for c in table.columns if _ID_NAME.fullmatch(plain(c)) and plain(c) != "id"]
     for column in (*named, *(others if len(others) == 1 else [])):
         if 1 < table[column].nunique() < table[column].notna().sum():
