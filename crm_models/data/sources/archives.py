@@ -7,16 +7,23 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from mmap import ACCESS_READ, MADV_DONTNEED, mmap
 from pathlib import Path
 from typing import Protocol
 
 from crm_models.core.errors import DataError
 from crm_models.data.sources.workbook import CONTENT_TYPES, is_workbook
+
+Raw = bytes | mmap
+"""The bytes of a file: in memory, or mapped from the disk."""
+MAPPED = 1 << 26
+"""From so many bytes on, a file is mapped."""
 
 MAX_UNPACKED = 20_000_000_000
 """Most bytes that one source may unpack to, all layers together; the app sets a lower limit."""
@@ -33,17 +40,55 @@ _DAMAGED = (zipfile.BadZipFile, EOFError, OSError, zlib.error, RuntimeError, Not
 
 def read_bytes(file: Path) -> bytes:
     """The content of a file, unpacked if it is gzip or a zip of one file; else `DataError`."""
-    file = Path(file)
+    with open_bytes(file) as raw:
+        return bytes(unpack(raw, Path(file).name))
+
+
+@contextmanager
+def open_bytes(file: Path) -> Iterator[Raw]:
+    """The bytes of a file as they are; a large file is mapped, so that it need not fit into memory beside its table."""
     try:
-        raw = file.read_bytes()
+        with open(file, "rb") as handle:
+            large = os.fstat(handle.fileno()).st_size >= MAPPED
+            raw: Raw = mmap(handle.fileno(), 0, access=ACCESS_READ) if large else handle.read()
     except FileNotFoundError:
         raise DataError(f"{file}: expected a file, found none") from None
     except IsADirectoryError:
         raise DataError(f"{file}: expected a file, found a folder") from None
-    return unpack(raw, file.name)
+    try:
+        yield raw
+    finally:
+        if isinstance(raw, mmap):
+            with suppress(BufferError):  # views of it are still held where an error is on its way out
+                raw.close()
 
 
-def unpack(raw: bytes, name: str, limit: int = MAX_UNPACKED) -> bytes:
+class Blocks(io.RawIOBase):
+    """A view of a mapped file as a stream whose pages leave memory as soon as they are read."""
+
+    def __init__(self, view: memoryview) -> None:
+        self.view, self.position = view, 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes."""
+        end = len(self.view) if size < 0 else self.position + size
+        part = bytes(self.view[self.position : end])
+        self.position += len(part)
+        forget(self.view.obj)
+        return part
+
+
+def forget(raw: object) -> None:
+    """Drop the pages of a mapped file, which count as memory in use; they are read again where needed."""
+    if isinstance(raw, mmap) and hasattr(raw, "madvise"):
+        raw.madvise(MADV_DONTNEED)
+
+
+def unpack(raw: Raw, name: str, limit: int = MAX_UNPACKED) -> Raw:
     """The unpacked bytes of gzip or a zip archive of one file; other bytes unchanged.
 
     A workbook (.xlsx) is a zip too, but is returned unchanged. limit: most bytes over all layers. `DataError` for a
@@ -123,7 +168,7 @@ class _Budget:
             yield part
 
 
-def _only_member(raw: bytes, name: str, budget: _Budget) -> bytes:
+def _only_member(raw: Raw, name: str, budget: _Budget) -> bytes:
     with zipfile.ZipFile(io.BytesIO(raw)) as archive:
         names = _members(archive)
         if len(names) != 1:

@@ -32,14 +32,17 @@ TAKEN = {"interactions": (CUSTOMER_ID, ACTION, TIMESTAMP, VALUE), "customers": (
 """Columns used automatically under a usual name, with a note, if neither mapped nor present by their standard name."""
 
 
+Table = tuple[pd.DataFrame, str]
+"""A table, and its file name for messages."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A table that was found: its cells, the file names it came from, its kind, and whether the file name says it."""
+    """A table that was found: its cells, the names of its files, and its kind."""
 
     cells: pd.DataFrame
     name: str
     kind: str
-    by_name: bool
 
 
 def find_tables(
@@ -48,7 +51,7 @@ def find_tables(
     drop: Sequence[str],
     options: ReadOptions,
     receipt: Receipt,
-) -> dict[str, Found]:
+) -> dict[str, Table]:
     """The tables by kind, which is the file name, or else is inferred from the columns after renaming by `columns`.
 
     Columns that differ from a standard name only in case, blanks and punctuation ("Customer ID") are renamed, unless
@@ -68,16 +71,16 @@ def find_tables(
             continue
         stem = file.name.split(".")[0].lower()
         kind = stem if stem in TABLES else kind_of(renamed_columns(cells, columns))
-        found = Found(cells=cells, name=file.name, kind=kind, by_name=stem in TABLES)
+        found = Found(cells=cells, name=file.name, kind=kind)
         _count(receipt, found)
         _add(tables, found, is_main, receipt)
     if not {"interactions", "customers"} & set(tables):
         raise DataError(f"{sources[0]}: expected a table of interactions or customers, found only actions")
+    named: dict[str, Table] = {}
     for kind, found in tables.items():
         receipt.kinds[found.name] = kind
-        cells = _with_usual_names(found, set(columns), reserved, receipt)
-        tables[kind] = Found(cells=cells, name=found.name, kind=kind, by_name=found.by_name)
-    return tables
+        named[kind] = (_with_usual_names(found, set(columns), reserved, receipt), found.name)
+    return named
 
 
 def renamed_columns(table: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
@@ -115,7 +118,7 @@ def _add(tables: dict[str, Found], found: Found, is_main: bool, receipt: Receipt
     first = tables.get(found.kind)
     if first is None and (is_main or _is_complete(found)):
         cells = prepared(found.cells, found.name, receipt)
-        tables[found.kind] = Found(cells=cells, name=found.name, kind=found.kind, by_name=found.by_name)
+        tables[found.kind] = Found(cells=cells, name=found.name, kind=found.kind)
         if not is_main:
             receipt.note(f"{found.name}: read as {found.kind}, by its columns.")
         return
@@ -148,7 +151,7 @@ def _joined(first: Found, second: Found, receipt: Receipt) -> Found:
     cells = prepared(cells, second.name, receipt)
     both, name = together([(first.cells, first.name), (cells, second.name)])
     receipt.note(f"{first.name} and {second.name} have the same columns and are read together as {first.kind}.")
-    return Found(cells=both, name=name, kind=first.kind, by_name=first.by_name)
+    return Found(cells=both, name=name, kind=first.kind)
 
 
 def together(tables: Sequence[tuple[pd.DataFrame, str]]) -> tuple[pd.DataFrame, str]:

@@ -12,6 +12,7 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from mmap import mmap
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,9 +24,9 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from crm_models.core.errors import DataError
-from crm_models.data.sources.archives import MAX_UNPACKED, read_bytes, unpack
+from crm_models.data.sources.archives import MAX_UNPACKED, Blocks, Raw, forget, open_bytes, unpack
 from crm_models.data.sources.receipt import FIRST_ROW
-from crm_models.data.sources.text_encoding import Decoded, decode
+from crm_models.data.sources.text_encoding import Decoded, Text, decode
 from crm_models.data.sources.workbook import is_workbook, read_workbook
 
 BLANKS = ("", "na", "n/a", "nan", "none", "null", "nil", "?", "-", "#n/a", "nat", "<na>")
@@ -81,11 +82,12 @@ class ReadOptions:
 
 def read_file(file: Path, options: ReadOptions | None = None) -> pd.DataFrame:
     """A CSV, Parquet or .xlsx file as a table of text (Parquet keeps its types); see `read_table`."""
-    return read_table(read_bytes(Path(file)), Path(file).name, options=options)
+    with open_bytes(Path(file)) as raw:
+        return read_table(raw, Path(file).name, options=options)
 
 
 def read_table(
-    source: bytes | BinaryIO,
+    source: Raw | BinaryIO,
     name: str,
     *,
     header: Sequence[str] | None = None,
@@ -100,16 +102,16 @@ def read_table(
     table: empty, binary, a row with too few or too many cells, a duplicate column.
     """
     options = options or ReadOptions()
-    raw = unpack(source if isinstance(source, bytes) else source.read(), name, options.max_unpacked)
+    raw = unpack(source if isinstance(source, bytes | mmap) else source.read(), name, options.max_unpacked)
     if raw[:4] == b"PAR1":
         return _parquet(raw, name, options.words_are_blank)
     if is_workbook(raw):
         return _workbook(raw, name, options.words_are_blank)
     decoded = decode(raw, name, options.encoding)
-    remarks = _encoding_remarks(decoded)
+    forget(raw)
+    remarks, encoding = _encoding_remarks(decoded), decoded.encoding
     text = _without_leading_blanks(decoded.text)
-    del raw
-    if not text.strip():
+    if _is_blank(text):
         raise DataError(f"{name}: expected a table, found an empty file")
     separator = re.match(rb"sep=([,;|\t])\r?\n", text)  # a line that Excel writes and reads
     if separator:
@@ -117,8 +119,8 @@ def read_table(
     delimiter = delimiter or sniff_delimiter(_sample(text))
     if delimiter == WHITESPACE:
         delimiter, text = "\t", _as_tab_separated(text)
-    elif quoted and f'{delimiter} "'.encode() in text:
-        text = re.sub(re.escape(delimiter).encode() + rb' +"', delimiter.encode() + b'"', text)
+    elif quoted and re.search(spaced := re.escape(delimiter).encode() + rb' +"', text):
+        text = re.sub(spaced, delimiter.encode() + b'"', text)
     first_row = 1 if header else 2
     if header:
         names, body = list(header), text
@@ -134,13 +136,16 @@ def read_table(
         body = _without_backslash_n(body, delimiter)
         remarks.append("Quotation marks are escaped by a backslash, as MySQL writes them.")
     cells = _parse(body, layout)
-    if quoted and b'"' in body:
+    if layout.has_quotes:
         _refuse_swallowed_rows(cells, layout)
-    table = _to_pandas(cells, names, options.words_are_blank)
+    columns = list(cells.columns)
+    del cells, body, text, decoded
+    forget(raw)
+    table = _to_pandas(columns, names, options.words_are_blank)
     table.attrs = {
         FIRST_ROW: first_row,
         DELIMITER: delimiter,
-        ENCODING: decoded.encoding,
+        ENCODING: encoding,
         REMARKS: remarks,
         FOOTERS: layout.footers,
         RAGGED: layout.left_out,
@@ -167,21 +172,21 @@ def _encoding_remarks(decoded: Decoded) -> list[str]:
 # ---- text to cells ---------------------------------------------------------------------------------------------------
 
 
-def _without_leading_blanks(text: bytes) -> bytes:
+def _without_leading_blanks(text: Text) -> Text:
     """The text without leading blank lines."""
     blank = re.match(rb"(?:[ \t]*(?:\r\n|\r|\n))+", text)
     return text[blank.end() :] if blank else text
 
 
-def _sample(text: bytes) -> str:
+def _sample(text: Text) -> str:
     """The first megabyte of a text, cut at a line end: half a row would mislead `sniff_delimiter`."""
-    sample = text[:SNIFF_BYTES]
+    sample = bytes(text[:SNIFF_BYTES])
     if len(text) > SNIFF_BYTES and b"\n" in sample:
         sample = sample[: sample.rindex(b"\n") + 1]
     return sample.decode("utf-8", errors="ignore")
 
 
-def _without_title(text: bytes, delimiter: str) -> tuple[bytes, list[str]]:
+def _without_title(text: Text, delimiter: str) -> tuple[Text, list[str]]:
     """The text from its header on, and the lines above it: titles that fill one cell above a table of several."""
     lines = _sample(text[:SNIFF_BYTES]).splitlines(keepends=True)[:60]
     try:
@@ -203,12 +208,12 @@ def _fills_one_cell(line: str, delimiter: str) -> bool:
     return sum(bool(cell.strip()) for cell in line.split(delimiter)) <= 1
 
 
-def _escapes_by_backslash(body: bytes, delimiter: str) -> bool:
+def _escapes_by_backslash(body: Text, delimiter: str) -> bool:
     """Whether a quotation mark within a cell is written as backslash and mark, not doubled."""
-    return b'\\"' in body and bool(re.search(rb'\\"[^"\r\n' + re.escape(delimiter).encode() + rb"]", body))
+    return bool(re.search(rb'\\"[^"\r\n' + re.escape(delimiter).encode() + rb"]", body))
 
 
-def _without_backslash_n(body: bytes, delimiter: str) -> bytes:
+def _without_backslash_n(body: Text, delimiter: str) -> Text:
     """The text with MySQL's \\N, which means no value, as empty cells: it is not an escaped N."""
     mark = re.escape(delimiter).encode()
     return re.sub(rb"(^|[\r\n" + mark + rb"])\\N(?=[\r\n" + mark + rb"]|$)", rb"\1", body)
@@ -238,15 +243,15 @@ def sniff_delimiter(text: str) -> str:
     return best
 
 
-def _as_tab_separated(text: bytes) -> bytes:
+def _as_tab_separated(text: Text) -> bytes:
     """A blank-separated table with tabs as delimiters; blanks within quotation marks are kept."""
-    text = re.sub(rb"(?m)^[ \t]+|[ \t]+(?=\r?$)", b"", text)
-    if b'"' not in text:
-        return re.sub(rb"[ \t]+", b"\t", text)
-    return re.sub(rb'("[^"\n]*")|[ \t]+', lambda match: match.group(1) or b"\t", text)
+    trimmed = re.sub(rb"(?m)^[ \t]+|[ \t]+(?=\r?$)", b"", text)
+    if b'"' not in trimmed:
+        return re.sub(rb"[ \t]+", b"\t", trimmed)
+    return re.sub(rb'("[^"\n]*")|[ \t]+', lambda match: match.group(1) or b"\t", trimmed)
 
 
-def _header(text: bytes, delimiter: str, quoted: bool, name: str) -> tuple[list[str], bytes]:
+def _header(text: Text, delimiter: str, quoted: bool, name: str) -> tuple[list[str], Text]:
     """The column names in the first row, and the text below it."""
     lines: list[str] = []
 
@@ -276,15 +281,18 @@ class _Layout:
     first_row: int
     skip_ragged: bool
     escape: str | None = None
+    has_quotes: bool = False
     footers: list[str] = field(default_factory=list)
     left_out: list[tuple[int, str]] = field(default_factory=list)
 
 
-def _parse(body: bytes, layout: _Layout) -> pa.Table:
+def _parse(body: Text, layout: _Layout) -> pa.Table:
     """The cells below the header as text; every row must have as many cells as the header."""
-    if not body.strip():
+    if _is_blank(body):
         return pa.table({str(k): pa.array([], pa.string()) for k in range(layout.width)})
-    if layout.quoted and not layout.escape and body.count(b'"') % 2:
+    n_quotes = _count(body, b'"') if layout.quoted else 0
+    layout.has_quotes = n_quotes > 0
+    if n_quotes % 2 and not layout.escape:
         _refuse_open_quote(body, layout)
     ragged = _Ragged()
     try:
@@ -306,6 +314,15 @@ def _parse(body: bytes, layout: _Layout) -> pa.Table:
     return _without_ragged(body, layout)
 
 
+def _is_blank(text: Text) -> bool:
+    return re.match(rb"\s*\Z", text) is not None
+
+
+def _count(text: Text, byte: bytes) -> int:
+    """How often a byte occurs, a block at a time."""
+    return sum(bytes(text[k : k + BLOCK_BYTES]).count(byte) for k in range(0, len(text), BLOCK_BYTES))
+
+
 class _Ragged:
     """Row handler for Arrow: skips blank lines and keeps rows with too few or too many cells: all, or the first."""
 
@@ -320,16 +337,17 @@ class _Ragged:
         return "skip" if self.skip else "error"
 
 
-def _arrow_csv(body: bytes, layout: _Layout, ragged: _Ragged, *, threads: bool = True) -> pa.Table:
+def _arrow_csv(body: Text, layout: _Layout, ragged: _Ragged, *, threads: bool = True) -> pa.Table:
     columns = [str(k) for k in range(layout.width)]
+    is_mapped = isinstance(body, memoryview) and isinstance(body.obj, mmap)
     return pa_csv.read_csv(
-        pa.BufferReader(body),
+        pa.PythonFile(Blocks(memoryview(body))) if is_mapped else pa.BufferReader(pa.py_buffer(body)),
         read_options=pa_csv.ReadOptions(column_names=columns, use_threads=threads, block_size=BLOCK_BYTES),
         parse_options=pa_csv.ParseOptions(
             delimiter=layout.delimiter,
             quote_char='"' if layout.quoted else False,
             escape_char=layout.escape or False,
-            newlines_in_values=layout.quoted and b'"' in body,
+            newlines_in_values=layout.has_quotes,
             invalid_row_handler=ragged,
         ),
         convert_options=pa_csv.ConvertOptions(
@@ -338,7 +356,7 @@ def _arrow_csv(body: bytes, layout: _Layout, ragged: _Ragged, *, threads: bool =
     )
 
 
-def _without_ragged(body: bytes, layout: _Layout) -> pa.Table:
+def _without_ragged(body: Text, layout: _Layout) -> pa.Table:
     """The rows with as many cells as the header. Short lines at the very end are a footer; `DataError` for others.
 
     Arrow reports row numbers only when reading in one thread.
@@ -388,11 +406,11 @@ def _refuse_swallowed_rows(cells: pa.Table, layout: _Layout) -> None:
             )
 
 
-def _refuse_open_quote(body: bytes, layout: _Layout) -> None:
+def _refuse_open_quote(body: Text, layout: _Layout) -> None:
     """`DataError` if a quotation mark is never closed: Arrow reads to the end of the file, pandas reports the row."""
     try:
         pd.read_csv(
-            io.BytesIO(body),
+            io.BytesIO(bytes(body)),
             sep=layout.delimiter,
             header=None,
             usecols=[0],
@@ -411,18 +429,26 @@ def _refuse_open_quote(body: bytes, layout: _Layout) -> None:
             ) from None
 
 
-def _to_pandas(cells: pa.Table, names: list[str], words_are_blank: bool) -> pd.DataFrame:
-    """Trimmed cells as a table, without empty unnamed columns and trailing blank rows (both from spreadsheets)."""
-    columns = [_trimmed(column, words_are_blank) for column in cells.columns]
+def _to_pandas(cells: list[pa.ChunkedArray], names: list[str], words_are_blank: bool) -> pd.DataFrame:
+    """Trimmed cells as a table, without empty unnamed columns and trailing blank rows (both from spreadsheets).
+
+    The list is emptied column by column, so that one column at a time is in memory twice.
+    """
+    columns: list[pa.ChunkedArray] = []
+    while cells:
+        columns.insert(0, _trimmed(cells.pop(), words_are_blank))
     kept = [k for k, column in enumerate(columns) if names[k] or column.null_count < len(column)]
-    n = len(cells)
+    n = len(columns[0]) if columns else 0
     if n and all(not columns[k][n - 1].is_valid for k in kept):
         filled = np.zeros(n, dtype=bool)
         for k in kept:
             filled |= columns[k].is_valid().to_numpy()
         n = int(np.flatnonzero(filled)[-1]) + 1 if filled.any() else 0
-    series = [columns[k].slice(0, n).to_pandas() for k in kept]
-    table = pd.DataFrame(dict(enumerate(series)), index=pd.RangeIndex(n))
+    series = {}
+    for k in reversed(kept):
+        series[k] = columns[k].slice(0, n).to_pandas()
+        columns[k] = None
+    table = pd.DataFrame({k: series[k] for k in kept}, index=pd.RangeIndex(n), copy=False)
     table.columns = pd.Index([names[k] or f"column {k + 1}" for k in kept], dtype=object)
     return table
 
@@ -436,21 +462,24 @@ def _trimmed(column: pa.ChunkedArray, words_are_blank: bool) -> pa.ChunkedArray:
         blank = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(BLANKS, column.type))
     else:
         blank = pc.equal(trimmed, "")
-    return pc.if_else(blank, pa.scalar(None, column.type), trimmed) if pc.any(blank).as_py() else trimmed
+    if pc.any(blank).as_py():
+        return pc.if_else(blank, pa.scalar(None, column.type), trimmed)
+    # Cells with nothing to trim stay the ones that were read, so that the copy is freed.
+    return column if pc.sum(pc.binary_length(trimmed)) == pc.sum(pc.binary_length(column)) else trimmed
 
 
 # ---- workbooks and Parquet -------------------------------------------------------------------------------------------
 
 
-def _workbook(raw: bytes, name: str, words_are_blank: bool) -> pd.DataFrame:
+def _workbook(raw: Raw, name: str, words_are_blank: bool) -> pd.DataFrame:
     """The largest sheet and those with the same columns; the names of the others are in `attrs`."""
     sheet, left_out = read_workbook(raw, name)
     width = max(len(sheet.header), *(len(row) for row in sheet.rows)) if sheet.rows else len(sheet.header)
     names = [*sheet.header, *[""] * (width - len(sheet.header))]
     columns = zip(*(row + [None] * (width - len(row)) for row in sheet.rows), strict=True)
-    arrays = [pa.array(column, pa.string()) for column in columns] or [pa.array([], pa.string())] * width
-    cells = pa.table(arrays, names=[str(k) for k in range(width)])
-    table = _to_pandas(cells, names, words_are_blank)
+    arrays = [pa.chunked_array([pa.array(column, pa.string())]) for column in columns]
+    arrays = arrays or [pa.chunked_array([], pa.string())] * width
+    table = _to_pandas(list(arrays), names, words_are_blank)
     remarks = []
     if sheet.without_result:
         remarks.append(
@@ -462,9 +491,9 @@ def _workbook(raw: bytes, name: str, words_are_blank: bool) -> pd.DataFrame:
     return table
 
 
-def _parquet(raw: bytes, name: str, words_are_blank: bool = True) -> pd.DataFrame:
+def _parquet(raw: Raw, name: str, words_are_blank: bool = True) -> pd.DataFrame:
     try:
-        arrow = pq.read_table(io.BytesIO(raw))
+        arrow = pq.read_table(pa.BufferReader(pa.py_buffer(raw)))
         arrow = pa.table(
             [_as_pandas_type(c, words_are_blank) for c in arrow.columns],
             names=[" ".join(str(c).split()) for c in arrow.schema.names],

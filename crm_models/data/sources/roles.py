@@ -40,7 +40,7 @@ OTHER_CUSTOMERS = (
     *PERSONS,
     *("account_id", "account_number", "account", "household_id", "email", "email_address", "e_mail"),
 )
-"""Names of a customer that `id` gives way to where it numbers the rows of events. That persons repeat beside dates makes
+"""Names of a customer that `id` gives way to where it numbers the rows of events. Persons that repeat beside dates make
 a table one of events; accounts and households repeat in lists of contacts, too."""
 
 OTHER_ACTIONS = (

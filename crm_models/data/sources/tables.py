@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from crm_models.core.errors import ConfigError, DataError
 from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources.columns import feature_of, labels_of, need_columns, numbers_of, without_row_numbers
-from crm_models.data.sources.files import TABLES, find_tables, renamed_columns
+from crm_models.data.sources.files import TABLES, Table, find_tables, renamed_columns
 from crm_models.data.sources.ids import join_twins, names_of, note_twins_within, renamed
 from crm_models.data.sources.importer import Importer
 from crm_models.data.sources.inactivity import label_by_inactivity
@@ -32,14 +33,12 @@ __all__ = ["ROW", "TABLES", "cohort_from_tables", "guess_columns", "import_table
 
 _FIGURES = re.compile(r"[0-9 .,:/+-]+")
 
-Table = tuple[pd.DataFrame, str]
-"""A table, and its file name for messages."""
-
 ROW = "ROW"
 """As the column mapped to customer_id, numbers customers by row: for tables without an id column."""
 
 LATE = pd.Timedelta(days=1)
 """Events later than tomorrow have not happened."""
+MANY_EVENTS = 100
 LONE_EVENTS = 5
 LONE_DAYS = 180
 """Up to so many last events, so many days after all others, are probably mistyped: they would decide churn for all."""
@@ -78,9 +77,9 @@ def import_tables(
         answers=answers or {}, recipe=remembered, accept_doubts=accept_doubts, skip_bad_rows=skip_bad_rows
     )
     read = ReadOptions(encoding=options.get("encoding"), words_are_blank=False, skip_ragged=skip_bad_rows)
-    found = find_tables(sources, options.get("columns"), options.get("drop", ()), read, receipt)
+    tables = find_tables(sources, options.get("columns"), options.get("drop", ()), read, receipt)
     cohort = cohort_from_tables(
-        {kind: (table.cells, table.name) for kind, table in found.items()},
+        tables,
         churn_days=options.get("churn_days"),
         columns=options.get("columns"),
         drop=options.get("drop", ()),
@@ -94,7 +93,7 @@ def import_tables(
 
 
 def cohort_from_tables(
-    tables: Mapping[str, Table],
+    tables: dict[str, Table],
     *,
     churn_days: float | None = None,
     columns: Mapping[str, str] | None = None,
@@ -106,24 +105,28 @@ def cohort_from_tables(
 ) -> Cohort:
     """`import_tables` for tables in memory: kind (`interactions`, `customers`, `actions`) to table and file name.
 
-    The caller sees to open doubts: `receipt.need_settled()`.
+    Takes the tables out of the dictionary, so that their text is freed as it is read. The caller sees to open doubts:
+    `receipt.need_settled()`.
     """
     receipt, columns = receipt or Receipt(), dict(columns or {})
-    receipt.kinds |= {file: kind for kind, (_, file) in tables.items()}
+    files = {kind: file for kind, (_, file) in tables.items()}
+    receipt.kinds |= {file: kind for kind, file in files.items()}
     number_rows = columns.get(CUSTOMER_ID) == ROW
     if number_rows:
         del columns[CUSTOMER_ID]
     mapped = _mapped(tables, columns, drop)
+    tables.clear()
     made_on = _made_on(as_of)
-    events = _interactions(*mapped["interactions"], made_on, receipt) if "interactions" in mapped else None
-    customers = _customers(*mapped["customers"], positive, number_rows, receipt) if "customers" in mapped else None
-    actions = _actions(*mapped["actions"], receipt) if "actions" in mapped else None
+    events = _interactions(*mapped.pop("interactions"), made_on, receipt) if "interactions" in mapped else None
+    pa.default_memory_pool().release_unused()  # the text of the events, which take the most
+    customers = _customers(*mapped.pop("customers"), positive, number_rows, receipt) if "customers" in mapped else None
+    actions = _actions(*mapped.pop("actions"), receipt) if "actions" in mapped else None
     if positive is not None and (customers is None or CHURNED not in customers):
         raise ConfigError(
             f"--positive {positive}: no table of customers has the column 'churned'; map it with --column"
         )
     if events is not None and customers is not None:
-        events, customers = _joined(events, customers, mapped, receipt)
+        events, customers = _joined(events, customers, (files["interactions"], files["customers"]), receipt)
     receipt.rows["kept"] = sum(len(table) for table in (events, customers, actions) if table is not None)
     receipt.count_rejected()
     receipt.note_changes()
@@ -190,14 +193,13 @@ def _interactions(table: pd.DataFrame, file: str, made_on: pd.Timestamp | None, 
     unused = [str(c) for c in table.columns if c not in (CUSTOMER_ID, ACTION, TIMESTAMP, VALUE)]
     if unused:
         receipt.note(f"{file}: unused columns of interactions: {', '.join(unused[:12])}.")
-    events = pd.DataFrame(
-        {
-            CUSTOMER_ID: names_of(table, file, CUSTOMER_ID, receipt),
-            ACTION: names_of(table, file, ACTION, receipt),
-            TIMESTAMP: moments_of(table, file, TIMESTAMP, receipt),
-            VALUE: numbers_of(table, file, VALUE, receipt) if VALUE in table else float("nan"),
-        }
-    )
+    columns: dict[str, Any] = {}
+    for column in (CUSTOMER_ID, ACTION):
+        columns[column] = names_of(table, file, column, receipt)
+        table = table.drop(columns=column)  # ids take most of the memory
+    columns[TIMESTAMP] = moments_of(table, file, TIMESTAMP, receipt)
+    columns[VALUE] = numbers_of(table, file, VALUE, receipt) if VALUE in table else float("nan")
+    events = pd.DataFrame(columns, copy=False)
     if pd.api.types.is_datetime64_any_dtype(events[TIMESTAMP]):
         _leave_out_late(table, events, file, made_on, receipt)
     good = receipt.good_rows(table, file)
@@ -246,9 +248,11 @@ def _leave_out_late(
     late = (when > pd.Timestamp.now() + LATE).to_numpy()
     why = "are later than tomorrow"
     if not late.any():
-        last = np.sort(when.dropna().to_numpy())[-LONE_EVENTS - 1 :]
+        if len(when) < MANY_EVENTS:
+            return
+        last = np.sort(np.partition(when.dropna().to_numpy(), -LONE_EVENTS - 1)[-LONE_EVENTS - 1 :])
         gaps = np.diff(last) > np.timedelta64(LONE_DAYS, "D")
-        if len(when) < 100 or not gaps.any():
+        if not gaps.any():
             return
         late = (when > last[int(gaps.argmax())]).to_numpy()
         why = f"are more than {LONE_DAYS} days later than all others"
@@ -315,14 +319,13 @@ def numbered(table: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFrame:
 
 
 def _joined(
-    events: pd.DataFrame, customers: pd.DataFrame, mapped: Mapping[str, Table], receipt: Receipt
+    events: pd.DataFrame, customers: pd.DataFrame, files: tuple[str, str], receipt: Receipt
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Both tables with one spelling of each id, where the spellings differ only in zeros or capitals."""
-    files = (mapped["interactions"][1], mapped["customers"][1])
     new_names = join_twins(events[CUSTOMER_ID], customers[CUSTOMER_ID], files, receipt)
     events = events.assign(**{CUSTOMER_ID: renamed(events[CUSTOMER_ID], new_names)})
     customers = customers.assign(**{CUSTOMER_ID: renamed(customers[CUSTOMER_ID], new_names)})
-    _refuse_disjoint_customers(events, customers, mapped)
+    _refuse_disjoint_customers(events, customers, files)
     return events, customers
 
 
@@ -351,12 +354,12 @@ def _unique_ids(table: pd.DataFrame, file: str, column: str, receipt: Receipt) -
     return ids
 
 
-def _refuse_disjoint_customers(events: pd.DataFrame, customers: pd.DataFrame, mapped: Mapping[str, Table]) -> None:
+def _refuse_disjoint_customers(events: pd.DataFrame, customers: pd.DataFrame, files: tuple[str, str]) -> None:
     """`DataError` if two tables have no customer in common: a wrong mapping would separate labels from events."""
     active, known = events[CUSTOMER_ID].cat.categories, customers[CUSTOMER_ID].cat.categories
     if len(active) and len(known) and not known.isin(active).any():
         raise DataError(
-            f"{mapped['interactions'][1]} and {mapped['customers'][1]}: expected the same customers in both, found "
+            f"{files[0]} and {files[1]}: expected the same customers in both, found "
             f"none in common (first {active[0]!r} and {known[0]!r}); map the right columns with --column"
         )
 

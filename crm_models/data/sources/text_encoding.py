@@ -6,6 +6,7 @@ import codecs
 import re
 import unicodedata
 from dataclasses import dataclass
+from mmap import mmap
 
 import numpy as np
 from charset_normalizer import from_bytes
@@ -21,11 +22,16 @@ STRAY_SHARE = 0.05
 SAMPLE_BYTES = 1 << 16
 
 
+Text = bytes | memoryview
+"""A text in UTF-8; a view of it where it is a large file, which is never copied."""
+BLOCK = 1 << 24
+
+
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
     """A text in UTF-8. encoding: of the file; sample: a few words that show it; stray: bytes that were not UTF-8."""
 
-    text: bytes
+    text: Text
     encoding: str
     guessed: bool = False
     sample: str = ""
@@ -33,31 +39,41 @@ class Decoded:
     stray_line: int = 0
 
 
-def as_utf8(raw: bytes, name: str, encoding: str | None = None) -> bytes:
+def as_utf8(raw: bytes | mmap, name: str, encoding: str | None = None) -> bytes:
     """The text in UTF-8 without a byte order mark. `DataError` for binary data."""
-    return decode(raw, name, encoding).text
+    return bytes(decode(raw, name, encoding).text)
 
 
-def decode(raw: bytes, name: str, encoding: str | None = None) -> Decoded:
+def decode(raw: bytes | mmap, name: str, encoding: str | None = None) -> Decoded:
     """The text and its encoding, which is found unless given. `DataError` for binary data or a wrong encoding."""
     if encoding is not None:
-        return _given(raw, name, encoding)
-    utf16 = _utf16(raw)
+        return _given(bytes(raw), name, encoding)
+    utf16 = _utf16(raw[: 1 << 16])
     if utf16:
         try:
-            return Decoded(text=raw.decode(utf16).lstrip("\ufeff").encode("utf-8"), encoding="utf-16")
+            return Decoded(text=raw[:].decode(utf16).lstrip("\ufeff").encode("utf-8"), encoding="utf-16")
         except UnicodeDecodeError:
             raise DataError(f"{name}: expected text, found damaged UTF-16; save it as UTF-8") from None
-    raw = raw.removeprefix(codecs.BOM_UTF8)
     sample = raw[:4096]
     n_control = sum(1 for byte in sample if byte < 32 and byte not in b"\t\r\n\f\v")
-    if n_control > 0.02 * len(sample) or b"\0" in raw:
+    if n_control > 0.02 * len(sample) or raw.find(b"\0") >= 0:
         raise DataError(f"{name}: expected a table as text, found binary data; save it as CSV or Parquet")
+    start = len(codecs.BOM_UTF8) if raw[:3] == codecs.BOM_UTF8 else 0
+    if _is_utf8(raw):
+        return Decoded(text=memoryview(raw)[start:], encoding="utf-8")
+    content = raw[start:]
+    return _nearly_utf8(content) or _guessed(content)
+
+
+def _is_utf8(raw: bytes | mmap) -> bool:
+    """Whether the bytes are UTF-8, a block at a time."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        raw.decode("utf-8")
-        return Decoded(text=raw, encoding="utf-8")
+        for k in range(0, len(raw), BLOCK):
+            decoder.decode(raw[k : k + BLOCK], final=k + BLOCK >= len(raw))
     except UnicodeDecodeError:
-        return _nearly_utf8(raw) or _guessed(raw)
+        return False
+    return True
 
 
 def _given(raw: bytes, name: str, encoding: str) -> Decoded:

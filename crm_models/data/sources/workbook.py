@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
+from mmap import mmap
 from string import digits
 from typing import IO
 from xml.etree import ElementTree
@@ -60,7 +61,7 @@ class Sheet:
     first_without: str = ""
 
 
-def is_workbook(raw: bytes) -> bool:
+def is_workbook(raw: bytes | mmap) -> bool:
     """Whether the bytes are a zip with the content types file of an Office document."""
     if raw[:4] != b"PK\x03\x04":
         return False
@@ -71,7 +72,7 @@ def is_workbook(raw: bytes) -> bool:
         return False
 
 
-def read_workbook(raw: bytes, name: str) -> tuple[Sheet, list[str]]:
+def read_workbook(raw: bytes | mmap, name: str) -> tuple[Sheet, list[str]]:
     """The largest sheet, with all sheets of the same columns appended, and the names of the sheets left out.
 
     `DataError` if the workbook is damaged, encrypted, or has no table.
