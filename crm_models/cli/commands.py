@@ -110,8 +110,18 @@ def _generate(args: argparse.Namespace) -> None:
 
 def _add_import(commands: Any) -> None:
     parser = command(commands, "import", "Turn files of a known format into a cohort.", _import)
-    parser.add_argument("form", choices=FORMS)
-    parser.add_argument("sources", type=Path, nargs="+", metavar="SOURCE", help="files, or a folder of files")
+    parser.add_argument("form", choices=(*FORMS, "sql"))
+    parser.add_argument(
+        "sources",
+        type=Path,
+        nargs="*",
+        metavar="SOURCE",
+        help="files, a folder of files, or an address such as s3://...",
+    )
+    parser.add_argument("--table", action="append", default=[], metavar="NAME", help="sql: a table to read")
+    parser.add_argument(
+        "--query", action="append", default=[], metavar="SQL", help="sql: a query to read (address: CRM_DATABASE_URL)"
+    )
     parser.add_argument(
         "--churn-days", type=positive, help="label customers without activity for this many days as churned"
     )
@@ -165,7 +175,10 @@ def _import(args: argparse.Namespace) -> None:
     }
     options = {name: value for name, value in options.items() if value}  # others keep the default of the format
     try:
-        cohort = workflow.import_files(args.out, args.form, args.sources, **options)
+        if args.form == "sql":
+            cohort = workflow.import_sql(args.out, tables=args.table, queries=args.query, **options)
+        else:
+            cohort = workflow.import_files(args.out, args.form, args.sources, **options)
     except DoubtError as error:
         for doubt in error.doubts:
             print(f"doubt: {doubt.text()}", file=sys.stderr)

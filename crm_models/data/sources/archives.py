@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import re
 import tempfile
 import zipfile
 import zlib
@@ -32,6 +33,9 @@ MAX_RATIO = 300
 harm to a thousandth."""
 FREE_BYTES = 10_000_000
 LAYERS = 3
+
+_ADDRESS = re.compile(r"(s3|gs|gcs|abfs|abfss|hdfs|file):/+(.+)")
+"""An address of files elsewhere; `Path` leaves one of its two slashes."""
 
 _SPREADSHEET = b"\xd0\xcf\x11\xe0"
 _PART = 1 << 20
@@ -188,9 +192,33 @@ def _damaged(name: str, error: Exception) -> DataError:
 
 @contextmanager
 def unpacked(sources: Sequence[Path], limit: int = MAX_UNPACKED) -> Iterator[list[Path]]:
-    """The sources, with every zip of several files replaced by a temporary folder of its files."""
+    """The sources, with every zip of several files replaced by a temporary folder of its files.
+
+    Sources elsewhere (s3://bucket/folder, gs://...) are copied there first.
+    """
     with tempfile.TemporaryDirectory(prefix="crm-import-") as temporary:
-        yield [_folder_of(Path(source), Path(temporary) / str(k), limit) for k, source in enumerate(sources)]
+        here = [_fetched(Path(source), Path(temporary) / f"remote{k}") for k, source in enumerate(sources)]
+        yield [_folder_of(source, Path(temporary) / str(k), limit) for k, source in enumerate(here)]
+
+
+def _fetched(source: Path, folder: Path) -> Path:
+    """The local copy of a source that is an address; other sources as they are."""
+    address = _ADDRESS.match(str(source))
+    if not address:
+        return source
+    from pyarrow import ArrowException, fs
+
+    uri = f"{address.group(1)}://{'/' if address.group(1) == 'file' else ''}{address.group(2)}"
+    try:
+        store, path = fs.FileSystem.from_uri(uri)
+        is_folder = store.get_file_info(path).type == fs.FileType.Directory
+        target = folder / Path(path).name
+        target.mkdir(parents=True) if is_folder else folder.mkdir(parents=True)
+        fs.copy_files(path, str(target), source_filesystem=store)
+    except (OSError, ArrowException, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise DataError(f"{uri}: expected files that can be read there, found none ({reason})") from None
+    return target
 
 
 def _folder_of(source: Path, folder: Path, limit: int) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,29 +58,46 @@ def find_tables(
     mapped or dropped; missing ones are taken from usual names and values, and the notes list them. Files of one kind
     with the same columns are read together. Files that are not read are named in the receipt.
     """
+    return recognised(_read(sources, options, receipt), columns, drop, receipt)
+
+
+def recognised(
+    read: Iterable[tuple[pd.DataFrame, str, bool]],
+    columns: Mapping[str, str] | None,
+    drop: Sequence[str],
+    receipt: Receipt,
+) -> dict[str, Table]:
+    """The tables among those read: their cells, a name, and whether each must be a table; see `find_tables`."""
     columns = columns or {}
     reserved = {" ".join(column.split()) for column in (*columns.values(), *drop)}
     tables: dict[str, Found] = {}
-    for file, is_main in _files(sources, receipt):
-        try:
-            cells = _standard_spelling(read_file(file, options), set(columns), reserved)
-        except DataError as error:
-            if is_main:
-                raise
-            _not_read(receipt, file.name, f"it is no table that can be read ({error})")
-            continue
-        stem = file.name.split(".")[0].lower()
+    for cells, name, is_main in read:
+        cells = _standard_spelling(cells, set(columns), reserved)
+        stem = name.split(".")[0].lower()
         kind = stem if stem in TABLES else kind_of(renamed_columns(cells, columns))
-        found = Found(cells=cells, name=file.name, kind=kind)
+        found = Found(cells=cells, name=name, kind=kind)
         _count(receipt, found)
         _add(tables, found, is_main, receipt)
     if not {"interactions", "customers"} & set(tables):
-        raise DataError(f"{sources[0]}: expected a table of interactions or customers, found only actions")
+        names = ", ".join(found.name for found in tables.values()) or "no table"
+        raise DataError(f"expected a table of interactions or customers, found only actions ({names})")
     named: dict[str, Table] = {}
     for kind, found in tables.items():
         receipt.kinds[found.name] = kind
         named[kind] = (_with_usual_names(found, set(columns), reserved, receipt), found.name)
     return named
+
+
+def _read(sources: Sequence[Path], options: ReadOptions, receipt: Receipt) -> Iterator[tuple[pd.DataFrame, str, bool]]:
+    for file, is_main in _files(sources, receipt):
+        try:
+            cells = read_file(file, options)
+        except DataError as error:
+            if is_main:
+                raise
+            _not_read(receipt, file.name, f"it is no table that can be read ({error})")
+            continue
+        yield cells, file.name, is_main
 
 
 def renamed_columns(table: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
@@ -184,16 +201,17 @@ def _files(sources: Sequence[Path], receipt: Receipt) -> list[tuple[Path, bool]]
     for source in sources:
         if not source.exists():
             raise DataError(f"{source}: expected a file or folder, found none")
-        files += _in_folder(source, receipt) if source.is_dir() else [(source, True)]
+        is_table = source.is_dir() and _is_parquet_folder(source)
+        files += _in_folder(source, receipt) if source.is_dir() and not is_table else [(source, True)]
     return files
 
 
 def _in_folder(folder: Path, receipt: Receipt) -> list[tuple[Path, bool]]:
     entries = sorted(f for f in folder.iterdir() if not f.name.startswith(".") and f.name not in IGNORED)
-    # Archives also hold tables without an ending; they are tried, but need not be tables.
-    candidates = [f for f in entries if f.is_file() and (not f.suffix or f.name.lower().endswith(ENDINGS))]
+    candidates = [f for f in entries if _may_be_table(f)]
     standard = [f for f in candidates if f.name.split(".")[0].lower() in TABLES]
-    if not candidates or (not standard and len(candidates) > len(TABLES) and not _one_layout(candidates)):
+    too_many = not standard and len(candidates) > len(TABLES) and not _one_layout(candidates)
+    if not candidates or too_many:
         names = ", ".join(f.name for f in entries[:8]) or "an empty folder"
         raise DataError(f"{folder}: expected interactions.csv or customers.csv (or .parquet), found {names}")
     for other in (f for f in entries if f not in candidates):
@@ -203,10 +221,26 @@ def _in_folder(folder: Path, receipt: Receipt) -> list[tuple[Path, bool]]:
     return [(f, True) for f in standard] + [(f, not standard and bool(f.suffix)) for f in others]
 
 
+def _may_be_table(file: Path) -> bool:
+    """Whether a file has the ending of a table, or none, as in archives; folders of Parquet files are tables, too."""
+    if file.is_dir():
+        return any(file.rglob("*.parquet"))
+    return not file.suffix or file.name.lower().endswith(ENDINGS)
+
+
+def _is_parquet_folder(folder: Path) -> bool:
+    """Whether a folder is one table in parts: Parquet files that no name of a table tells apart."""
+    files = [f for f in folder.iterdir() if f.is_file() and not f.name.startswith((".", "_"))]
+    stems = {f.name.split(".")[0].lower() for f in files}
+    return len(files) > 1 and all(f.suffix == ".parquet" for f in files) and not stems & set(TABLES)
+
+
 def _one_layout(files: Sequence[Path]) -> bool:
     """Whether all files begin with the same line: parts of one export."""
     first_lines = set()
     for file in files:
+        if file.is_dir():
+            return False
         with open(file, "rb") as text:
             first_lines.add(text.readline(65_536).strip())
     return len(first_lines) == 1

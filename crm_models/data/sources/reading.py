@@ -10,7 +10,7 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from mmap import mmap
 from pathlib import Path
@@ -82,6 +82,8 @@ class ReadOptions:
 
 def read_file(file: Path, options: ReadOptions | None = None) -> pd.DataFrame:
     """A CSV, Parquet or .xlsx file as a table of text (Parquet keeps its types); see `read_table`."""
+    if Path(file).is_dir():
+        return _parquet_folder(Path(file), options or ReadOptions())
     with open_bytes(Path(file)) as raw:
         return read_table(raw, Path(file).name, options=options)
 
@@ -492,12 +494,20 @@ def _workbook(raw: Raw, name: str, words_are_blank: bool) -> pd.DataFrame:
 
 
 def _parquet(raw: Raw, name: str, words_are_blank: bool = True) -> pd.DataFrame:
+    return from_arrow(lambda: pq.read_table(pa.BufferReader(pa.py_buffer(raw))), name, words_are_blank)
+
+
+def _parquet_folder(folder: Path, options: ReadOptions) -> pd.DataFrame:
+    """A table in parts, as Spark and warehouses write it; folders such as `year=2026` are columns."""
+    return from_arrow(lambda: pq.read_table(folder), folder.name, options.words_are_blank)
+
+
+def from_arrow(read: Callable[[], pa.Table], name: str, words_are_blank: bool) -> pd.DataFrame:
+    """An Arrow table as a table; `DataError` if reading it fails."""
     try:
-        arrow = pq.read_table(pa.BufferReader(pa.py_buffer(raw)))
-        arrow = pa.table(
-            [_as_pandas_type(c, words_are_blank) for c in arrow.columns],
-            names=[" ".join(str(c).split()) for c in arrow.schema.names],
-        )
+        arrow = read()
+        names = [" ".join(str(c).split()) for c in arrow.schema.names]
+        arrow = pa.table([_as_pandas_type(c, words_are_blank) for c in arrow.columns], names=names)
         # A pandas index in the file is read as a column, unless it only numbers the rows.
         table: pd.DataFrame = arrow.to_pandas(ignore_metadata=True)
     except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError) as error:

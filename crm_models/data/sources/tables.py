@@ -7,7 +7,7 @@ here they become a cohort. The receipt goes with it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,31 @@ def import_tables(
     import, whose options and answers hold unless others are given. answers: doubt id to reading. accept_doubts: take
     the proposed readings. skip_bad_rows: leave out rows that cannot be read. `DoubtError` if doubts are open.
     """
-    given = {"churn_days": churn_days, "columns": columns, "positive": positive, "drop": drop, "encoding": encoding}
+    return imported(
+        lambda read, known, receipt: find_tables(sources, known.get("columns"), known.get("drop", ()), read, receipt),
+        {"churn_days": churn_days, "columns": columns, "positive": positive, "drop": drop, "encoding": encoding},
+        as_of=as_of,
+        recipe=recipe,
+        answers=answers,
+        accept_doubts=accept_doubts,
+        skip_bad_rows=skip_bad_rows,
+    )
+
+
+def imported(
+    find: Callable[[ReadOptions, Mapping[str, Any], Receipt], dict[str, Table]],
+    given: Mapping[str, Any],
+    *,
+    as_of: str | None = None,
+    recipe: Path | None = None,
+    answers: Mapping[str, str] | None = None,
+    accept_doubts: bool = False,
+    skip_bad_rows: bool = False,
+) -> Cohort:
+    """A cohort with its receipt from the tables that `find` gives; see `import_tables` for the options.
+
+    given: options that a recipe remembers (`RECIPE_OPTIONS`); those of the recipe hold where one is not given.
+    """
     remembered = read_recipe(recipe)
     known = {name: value for name, value in remembered.get("options", {}).items() if name in RECIPE_OPTIONS}
     options: dict[str, Any] = known | {name: value for name, value in given.items() if value}
@@ -77,9 +101,8 @@ def import_tables(
         answers=answers or {}, recipe=remembered, accept_doubts=accept_doubts, skip_bad_rows=skip_bad_rows
     )
     read = ReadOptions(encoding=options.get("encoding"), words_are_blank=False, skip_ragged=skip_bad_rows)
-    tables = find_tables(sources, options.get("columns"), options.get("drop", ()), read, receipt)
     cohort = cohort_from_tables(
-        tables,
+        find(read, options, receipt),
         churn_days=options.get("churn_days"),
         columns=options.get("columns"),
         drop=options.get("drop", ()),

@@ -29,4 +29,4 @@ def test_an_importer_says_what_it_reads_and_which_options_it_has(form):
 def test_the_command_line_offers_every_form(capsys):
     with pytest.raises(SystemExit):
         main(["import", "--help"])
-    assert "{" + ",".join(FORMS) + "}" in capsys.readouterr().out
+    assert "{" + ",".join([*FORMS, "sql"]) + "}" in capsys.readouterr().out
