@@ -39,8 +39,8 @@ MEANINGS = {
     REPEATABLE: ("Repeatable", "Whether the action may be proposed again to the same customer."),
 }
 NAME = "my-customers"
-SKIP_BAD_ROWS, LEAVE_OUT, JUST_KEPT = "own_skip_bad_rows", "own_leave_out", "own_just_kept"
-"""Session keys: the switch for bad rows, columns that a button leaves out, and the cohort kept last."""
+SKIP_BAD_ROWS, LEAVE_OUT, JUST_KEPT, KEPT_FILES = "own_skip_bad_rows", "own_leave_out", "own_just_kept", "own_kept"
+"""Session keys: the switch for bad rows, columns that a button leaves out, the cohort kept last, and its uploads."""
 NO_COLUMN = {ACTION: "(all rows are the same action)", CUSTOMER_ID: "(the row number)"}
 
 
@@ -61,7 +61,7 @@ def bring_your_own() -> bool:
         max_upload_size=uploads.MAX_MB,
         help=f"Up to {uploads.MAX_MB} MB per file and {uploads.MAX_ROWS:,} rows in total.",
     )
-    if not files:
+    if not files or _ids(files) == st.session_state.get(KEPT_FILES):
         return False
     st.toggle(
         "Leave out rows that cannot be read",
@@ -75,8 +75,12 @@ def bring_your_own() -> bool:
             labels = ", ".join(MEANINGS[ours][0] for ours in missing)
             st.warning(f"{widgets.plain(table.file)}: choose the column for {labels}.", icon=":material/warning:")
     if mapped and not any(uploads.missing(table) for table in mapped):
-        _receipt_and_keep(mapped)
+        _receipt_and_keep(mapped, _ids(files))
     return True
+
+
+def _ids(files: list[Any]) -> list[str]:
+    return [file.file_id for file in files]
 
 
 def step(number: int, name: str) -> None:
@@ -183,7 +187,7 @@ def _label_and_dropped(k: int, mapped: Mapped) -> Mapped:
     return replace(mapped, positive=positive, drop=tuple(drop))
 
 
-def _receipt_and_keep(tables: list[Mapped]) -> None:
+def _receipt_and_keep(tables: list[Mapped], files: list[str]) -> None:
     """Draw the receipt with its doubts and the data check, then the button that keeps the cohort."""
     has_label = any(CHURNED in t.columns for t in tables)
     has_events = any(t.kind == "interactions" for t in tables)
@@ -219,7 +223,7 @@ def _receipt_and_keep(tables: list[Mapped]) -> None:
     receipt_panel.rejected(built.receipt)
     _leaks_to_leave_out(findings(built.findings))
     step(4, "Keep")
-    _keep(built)
+    _keep(built, files)
 
 
 def _leaks_to_leave_out(columns: list[str]) -> None:
@@ -231,7 +235,7 @@ def _leaks_to_leave_out(columns: list[str]) -> None:
                 st.rerun()
 
 
-def _keep(built: upload_store.Built) -> None:
+def _keep(built: upload_store.Built, files: list[str]) -> None:
     """Draw what will be kept, its name, and the button; it waits until every doubt is settled."""
     cohort = built.cohort
     rate = widgets.share(float(cohort.customers[CHURNED].mean())) if cohort.has_labels else "unknown"
@@ -251,7 +255,7 @@ def _keep(built: upload_store.Built) -> None:
         with widgets.guarded("The cohort could not be saved:"):
             new_name = workspace.new_name(name or NAME, workspace.cohorts_folder())
             save_cohort(replace(cohort, name=new_name), workspace.cohorts_folder() / new_name)
-            st.session_state[JUST_KEPT] = new_name
+            st.session_state[JUST_KEPT], st.session_state[KEPT_FILES] = new_name, files
             take(new_name)
 
 

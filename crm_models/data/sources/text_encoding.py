@@ -120,8 +120,13 @@ def _guessed(raw: bytes) -> Decoded:
     scores = {encoding: _plausibility(sample, encoding) for encoding in OTHER_ENCODINGS}
     best = max(scores, key=lambda encoding: scores[encoding])
     detected = from_bytes(sample, cp_isolation=list(OTHER_ENCODINGS)).best()
-    # The detector knows the frequencies of languages; it decides among those that are equally plausible as letters.
-    if detected is not None and detected.encoding != best and scores.get(detected.encoding, -1) >= scores[best]:
+    # The detector knows the frequencies of languages; it decides among those that are equally plausible as letters,
+    # and give other ones.
+    if (
+        detected is not None
+        and scores.get(detected.encoding, -1) >= scores[best]
+        and sample.decode(detected.encoding) != sample.decode(best)
+    ):
         best = detected.encoding
     for encoding in (best, "latin-1"):
         try:
