@@ -120,7 +120,7 @@ def build(
         by_kind.setdefault(table.kind, []).append(table)
     if not set(by_kind) & {"interactions", "customers"}:
         raise DataError("expected a table of interactions or of customers, found none; choose what the files hold")
-    receipt = Receipt(answers=dict(reading.answers), skip_bad_rows=reading.skip_bad_rows)
+    receipt = Receipt(answers=dict(reading.answers), skip_bad_rows=reading.skip_bad_rows, ask_again=True)
     merged = {}
     for kind, group in by_kind.items():
         for table in group:

@@ -96,13 +96,15 @@ class Receipt:
     """What an import does and says; see the module.
 
     answers: doubt id to reading, as given; recipe: the content of an earlier recipe.json. skip_bad_rows: whether rows
-    that cannot be read are rejected instead of refusing the file.
+    that cannot be read are rejected instead of refusing the file. ask_again: whether an answer that is no reading of
+    its doubt is asked for again, as one of a recipe is, instead of being refused.
     """
 
     answers: Mapping[str, str] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     accept_doubts: bool = False
     skip_bad_rows: bool = False
+    ask_again: bool = False
     notes: list[str] = field(default_factory=list)
     files: list[dict[str, Any]] = field(default_factory=list)
     not_read: list[dict[str, str]] = field(default_factory=list)
@@ -164,10 +166,10 @@ class Receipt:
             (self.recipe.get("answers", {}), "recipe"),
         )
         for answers, by in sources:
-            if key in answers:
-                if answers[key] not in readings:
-                    raise ConfigError(f"--answer {key}: expected {' or '.join(readings)}, found {answers[key]!r}")
+            if answers.get(key) in readings:
                 return answers[key], by
+            if key in answers and by == "answer" and not self.ask_again:
+                raise ConfigError(f"--answer {key}: expected {' or '.join(readings)}, found {answers[key]!r}")
         if not stops:
             return proposed, "none needed"
         return proposed, "accepted" if self.accept_doubts else "open"
