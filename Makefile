@@ -79,6 +79,7 @@ lock: ## write requirements.lock anew from the requirements
 
 benchmark: $(STAMPS)/app ## how fast and in how much memory: a million customers generated, 100,000 planned
 	$(BIN)/python -m crm_models.bench.speed
+	$(BIN)/python -m crm_models.bench.imports
 
 screenshots: $(STAMPS)/test ## take the pictures of the README from the running app, some minutes
 	$(BIN)/python tests/browser/screenshots.py

@@ -28,7 +28,7 @@ PARTS = "parts"
 SAMPLES = 3
 FIELDS = ("file", "row", "column", "value", "reason")
 """Columns of rejected.csv."""
-LISTED_REJECTS = 100_000
+LISTED_REJECTS = 1_000_000
 """Most rows written to rejected.csv; all are counted."""
 
 
