@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 LARGE = 1_000_000
 """From so many rows on, sorting in the engine is faster than in numpy, its start included."""
-MEMORY = "2GB"
+MEMORY = "1GB"
 """What the engine may hold in memory; the rest goes to a temporary folder."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 import streamlit as st
 
@@ -39,7 +41,7 @@ def draw(receipt: Receipt) -> None:
             f":material/rule: {rows['read']:,} rows read: {rows['kept']:,} kept, {rows['rejected']:,} that cannot be "
             f"read, {rows['explained']:,} that are no data."
         )
-    _doubts(receipt.doubts)
+    doubts(receipt.doubts)
     _notes(receipt)
     with st.expander(f"Each column ({len(receipt.columns)})", icon=":material/view_column:"):
         st.dataframe(_columns(receipt), hide_index=True, alt="How each column was read")
@@ -50,9 +52,9 @@ def _separator(delimiter: str | None) -> str:
     return f"{named.get(delimiter, delimiter)}-separated" if delimiter else ""
 
 
-def _doubts(doubts: list[Doubt]) -> None:
-    """A box for each doubt that can be settled: evidence, and a choice between its readings."""
-    for doubt in doubts:
+def doubts(found: Sequence[Doubt]) -> None:
+    """Draw a box for each doubt: the evidence, and a choice between its readings."""
+    for doubt in found:
         # A reading that only stops the import is no choice here: the files are simply not kept.
         readings = {key: meaning for key, meaning in doubt.readings.items() if key != "stop"}
         with st.container(border=True):

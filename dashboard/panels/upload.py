@@ -14,6 +14,7 @@ from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, RE
 from crm_models.data.checks import Finding
 from crm_models.data.sources import FORMS, importer_of
 from crm_models.data.sources.reading import ENCODING
+from crm_models.data.sources.receipt import DoubtError
 from crm_models.data.sources.text_encoding import OTHER_ENCODINGS
 from crm_models.data.storage import save_cohort
 from dashboard.panels import receipt as receipt_panel
@@ -213,6 +214,10 @@ def _receipt_and_keep(tables: list[Mapped], files: list[str]) -> None:
     try:
         with st.spinner("Combining and checking the tables"):
             built = upload_store.built_cohort(tables, NAME, days, reading)
+    except DoubtError as error:
+        widgets.error_box(in_app_words(error.refusal), "These files do not make a cohort yet:")
+        receipt_panel.doubts(error.doubts)
+        return
     except CrmError as error:
         widgets.error_box(in_app_words(str(error)), "These files do not make a cohort yet:")
         return

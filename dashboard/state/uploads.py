@@ -131,15 +131,16 @@ def build(
     unnamed = any(CUSTOMER_ID not in t.columns for t in by_kind.get("customers", []))
     columns = {CUSTOMER_ID: ROW} if unnamed else {}
     positive = next((t.positive for t in by_kind.get("customers", []) if t.positive), None)
-    cohort = cohort_from_tables(
-        merged,
-        churn_days=churn_days,
-        columns=columns,
-        positive=positive,
-        as_of=reading.as_of,
-        name=name,
-        receipt=receipt,
-    )
+    with receipt.doubts_beside_refusals():
+        cohort = cohort_from_tables(
+            merged,
+            churn_days=churn_days,
+            columns=columns,
+            positive=positive,
+            as_of=reading.as_of,
+            name=name,
+            receipt=receipt,
+        )
     options = {
         "columns": {ours: theirs for t in tables for ours, theirs in t.columns.items()},
         "drop": [column for t in tables for column in t.drop],

@@ -6,6 +6,7 @@ ISO dates are cast by Arrow without looking at each value. `ids` and `moments` d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -49,6 +50,13 @@ SOME_ODD = 0.2
 
 SENTINELS = (99, 999, 9999, 99999, -1, -9, -99, -999)
 """Numbers that often stand for "no value"."""
+
+SERIALS = (36_526, 55_153)
+"""Spreadsheet days from 2000 to 2050: numbers in this range are dates that lost their format."""
+SERIAL_ZERO = "1899-12-30"
+_DATE_NAME = re.compile(
+    r"date|datum|since|sign.?up|creat|renew|join|expir|_at$|_on$|beitritt|seit|fecha", re.IGNORECASE
+)
 
 _ISO_DATE = r"(?:1[89]|2[0-9]|9[0-9])[0-9]{2}[-/](?:0[1-9]|1[0-2])[-/](?:[0-2][0-9]|3[01])(?:[ T].*)?"
 _OTHER_DATE = r"[0-9]{1,2}([./-])[0-9]{1,2}\1(?:1[89]|20|21)[0-9]{2}(?: .*)?"
@@ -131,6 +139,14 @@ def feature_of(table: pd.DataFrame, name: str, column: str, receipt: Receipt | N
     plain = _plain_numbers(values)
     if plain is not None:
         found = _without_infinities(plain, name, column, receipt)
+        if _are_days_of_a_spreadsheet(found, column):
+            dates = serial_dates(found)
+            receipt.note(
+                f"{name}: the numbers in {column!r} are read as a spreadsheet's days since 1900 "
+                f"({found.dropna().iloc[0]:g} is {dates.dropna().iloc[0]:%d %B %Y})."
+            )
+            _record(receipt, table, name, column, "date", dates)
+            return dates
         _record(receipt, table, name, column, "number", found)
         return _without_sentinel(found, name, column, receipt)
     cells = Cells.of(values)
@@ -147,8 +163,8 @@ def feature_of(table: pd.DataFrame, name: str, column: str, receipt: Receipt | N
             _record(receipt, table, name, column, "number", found, cells=cells, blank=blank, odd=odd)
             found = _without_infinities(found, name, column, receipt)
             return _without_sentinel(found, name, column, receipt)
-    dates = _feature_dates(table, name, column, cells, blank, receipt)
-    return _text(table, name, column, cells, receipt) if dates is None else dates
+    moments = _feature_dates(table, name, column, cells, blank, receipt)
+    return _text(table, name, column, cells, receipt) if moments is None else moments
 
 
 def without_row_numbers(features: dict[str, pd.Series], name: str, receipt: Receipt) -> dict[str, pd.Series]:
@@ -353,6 +369,20 @@ def _without_sentinel(numbers: pd.Series, name: str, column: str, receipt: Recei
         )
         return numbers.mask(numbers == extreme) if chosen == "blank" else numbers
     return numbers
+
+
+def _are_days_of_a_spreadsheet(numbers: pd.Series, column: str) -> bool:
+    """Whether a column named as a date holds numbers in the range of a spreadsheet's days."""
+    filled = numbers.dropna()
+    return (
+        bool(_DATE_NAME.search(column)) and len(filled) > 0 and bool(filled.between(*SERIALS, inclusive="left").all())
+    )
+
+
+def serial_dates(numbers: pd.Series) -> pd.Series:
+    """Days of a spreadsheet, which count from 1899-12-30, as dates; NaN is NaT."""
+    seconds = pd.to_timedelta((numbers * 86_400).round(), unit="s")
+    return (pd.Timestamp(SERIAL_ZERO) + seconds).astype("datetime64[us]")
 
 
 def _counts_rows(values: pd.Series) -> bool:

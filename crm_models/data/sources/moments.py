@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from crm_models.core.errors import DataError
 from crm_models.data.sources.blanks import is_blank
-from crm_models.data.sources.columns import LAST_YEAR, Cells, in_order, without_categories
+from crm_models.data.sources.columns import LAST_YEAR, SERIALS, Cells, in_order, serial_dates, without_categories
 from crm_models.data.sources.dates import ZONE, dates_of, read_as
 from crm_models.data.sources.number_forms import parse
 from crm_models.data.sources.receipt import ColumnRead, Receipt, row_of, samples_of
@@ -16,9 +16,6 @@ from crm_models.data.sources.receipt import ColumnRead, Receipt, row_of, samples
 UNITS = (("s", 1e6, 1e8, 1e11), ("ms", 1e3, 1e11, 1e14), ("us", 1.0, 1e14, 1e17), ("ns", 1e-3, 1e17, 1e19))
 """Unit, microseconds per unit, minimum, maximum: numbers in these ranges are Unix times, from 1973 on."""
 
-SERIALS = (36_526, 55_153)
-"""Spreadsheet days from 2000 to 2050: numbers in this range are dates that lost their format."""
-SERIAL_ZERO = np.datetime64("1899-12-30", "s")
 FIRST_YEAR = 1700
 EXPECTED = "a date such as 2026-01-31 or a number"
 ADVICE = "correct the row, or leave out such rows with --skip-bad-rows"
@@ -144,7 +141,7 @@ def _from_numbers(table: pd.DataFrame, numbers: pd.Series, name: str, column: st
         moments = spread(np.rint(kept * microseconds).astype(np.int64).view("datetime64[us]"))
         return moments.mask(pd.Series(bad, index=table.index))
     if (values >= SERIALS[0]).all() and (values < SERIALS[1]).all():
-        moments = spread(SERIAL_ZERO + np.rint(values * 86_400).astype("timedelta64[s]"))
+        moments = serial_dates(numbers)
         receipt.note(
             f"{name}: the numbers in {column!r} are read as a spreadsheet's days since 1900 ({values[0]:g} is "
             f"{moments[known].iloc[0]:%d %B %Y})."

@@ -82,7 +82,7 @@ class ReadOptions:
 
 def read_file(file: Path, options: ReadOptions | None = None) -> pd.DataFrame:
     """A CSV, Parquet or .xlsx file as a table of text (Parquet keeps its types); see `read_table`."""
-    if Path(file).is_dir():
+    if Path(file).is_dir() and any(Path(file).rglob("*.parquet")):
         return _parquet_folder(Path(file), options or ReadOptions())
     with open_bytes(Path(file)) as raw:
         return read_table(raw, Path(file).name, options=options)
@@ -392,13 +392,22 @@ def _is_footer(rows: list[tuple[int, int, str]], k: int, n_rows: int, layout: _L
 
 
 def _refuse_swallowed_rows(cells: pa.Table, layout: _Layout) -> None:
-    """`DataError` if a cell holds lines that are rows: two marks that were left open make one cell of all between."""
-    if layout.width < 2:
-        return
+    """`DataError` if a cell holds the end of its row, whole rows, and the beginning of another.
+
+    Two marks that were left open make one cell of all between them, and the rows are gone without a trace.
+    """
     mark = re.escape(layout.delimiter)
-    row = rf"\n(?:[^\n{mark}]*{mark}){{{layout.width - 1}}}[^\n{mark}]*"
-    for column in cells.columns:
-        swallowed = pc.match_substring_regex(column, rf"{row}{row}\n")
+    last = layout.width - 1
+
+    def line(n: int) -> str:
+        """A line with n delimiters, none of which is followed by a blank, as it is in a sentence."""
+        return rf"[^\n{mark}]*(?:{mark}[^ \n{mark}][^\n{mark}]*){{{n}}}"
+
+    whole = rf"[^\n{mark}]*(?:{mark}[^\n{mark}]*){{{last}}}"
+    for k, column in enumerate(cells.columns if last else []):
+        rest_of_row, begun = line(last - k), line(k)
+        swallowed = pc.match_substring_regex(column, rf"\A{rest_of_row}\r?\n(?:{line(last)}\r?\n)*{begun}\z")
+        swallowed = pc.or_(swallowed, pc.match_substring_regex(column, rf"\n{whole}\n{whole}\n"))
         if pc.any(swallowed).as_py():
             number = int(pc.index(swallowed, True).as_py())
             lines = str(column[number].as_py()).count("\n")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -33,16 +34,23 @@ LISTED_REJECTS = 1_000_000
 
 
 class DoubtError(DataError):
-    """An import that stops because of doubts; `doubts` are those that wait for an answer."""
+    """An import that stops because of doubts; `doubts` are those that wait for an answer.
 
-    def __init__(self, doubts: Sequence[Doubt]) -> None:
-        self.doubts = tuple(doubts)
+    refusal: what could not be read, where that may follow from the proposed reading of a doubt.
+    """
+
+    def __init__(self, doubts: Sequence[Doubt], refusal: str = "") -> None:
+        self.doubts, self.refusal = tuple(doubts), refusal
         s = "" if len(doubts) == 1 else "s"
-        super().__init__(
-            f"{len(doubts)} doubt{s} would change the results; settle {'it' if not s else 'each'} with --answer "
-            f"({', '.join(f'{doubt.id}={doubt.chosen}' for doubt in doubts)}), or give --accept-doubts to take "
-            f"the proposed reading{s}"
-        )
+        answers = ", ".join(f"{doubt.id}={doubt.chosen}" for doubt in doubts)
+        if refusal:
+            message = f"{refusal}; or choose another reading of {len(doubts)} open doubt{s} with --answer ({answers})"
+        else:
+            message = (
+                f"{len(doubts)} doubt{s} would change the results; settle {'each' if s else 'it'} with --answer "
+                f"({answers}), or give --accept-doubts to take the proposed reading{s}"
+            )
+        super().__init__(message)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,9 +259,18 @@ class Receipt:
 
     def need_settled(self) -> None:
         """`DoubtError` if doubts that would change results are open."""
-        open_doubts = [doubt for doubt in self.doubts if doubt.is_open]
-        if open_doubts:
+        if open_doubts := [doubt for doubt in self.doubts if doubt.is_open]:
             raise DoubtError(open_doubts)
+
+    @contextmanager
+    def doubts_beside_refusals(self) -> Iterator[None]:
+        """Within, a refusal also names the doubts that are open: another reading of them may be the way on."""
+        try:
+            yield
+        except DataError as error:
+            if open_doubts := [doubt for doubt in self.doubts if doubt.is_open]:
+                raise DoubtError(open_doubts, str(error)) from None
+            raise
 
     def check_answers(self) -> None:
         """`ConfigError` for an answer to a doubt that did not come up: probably a spelling mistake."""

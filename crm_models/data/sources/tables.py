@@ -101,15 +101,16 @@ def imported(
         answers=answers or {}, recipe=remembered, accept_doubts=accept_doubts, skip_bad_rows=skip_bad_rows
     )
     read = ReadOptions(encoding=options.get("encoding"), words_are_blank=False, skip_ragged=skip_bad_rows)
-    cohort = cohort_from_tables(
-        find(read, options, receipt),
-        churn_days=options.get("churn_days"),
-        columns=options.get("columns"),
-        drop=options.get("drop", ()),
-        positive=options.get("positive"),
-        as_of=as_of,
-        receipt=receipt,
-    )
+    with receipt.doubts_beside_refusals():
+        cohort = cohort_from_tables(
+            find(read, options, receipt),
+            churn_days=options.get("churn_days"),
+            columns=options.get("columns"),
+            drop=options.get("drop", ()),
+            positive=options.get("positive"),
+            as_of=as_of,
+            receipt=receipt,
+        )
     receipt.check_answers()
     receipt.need_settled()
     return replace(cohort, documents=receipt.documents(options))

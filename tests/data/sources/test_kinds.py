@@ -146,6 +146,9 @@ def test_null_in_many_events_is_nobody_and_once_among_customers_somebody(read):
     events = {"interactions.csv": HEADER + EVENTS + "NULL,call,2026-01-01\n" * 3}
     with pytest.raises(DataError, match="row 62, column 'customer_id': expected a name or number, found 'NULL'"):
         read(events)
+    with pytest.raises(DoubtError, match=r"open doubt with --answer \(interactions\.customer_id\.word=no_value\)"):
+        read(events)
+    assert read(events, answers={"interactions.customer_id.word": "name"}).n_customers == 13
     skipped = read(events, skip_bad_rows=True, accept_doubts=True)
     assert rows(skipped) == (63, 60, 3, 0)
     somebody = read({"customers.csv": PEOPLE.replace("c7,", "Null,")})
@@ -201,6 +204,22 @@ def test_bad_rows_are_refused_with_a_way_on_or_left_out_and_listed(read):
     assert "interactions.csv,62,customer_id,,expected a name or number" in listed
     assert "interactions.csv,63,timestamp,soon,expected a date such as 2026-01-31 or a number" in listed
     assert 'interactions.csv,65,,"k1,call",expected as many cells as the header' in listed
+
+
+@pytest.mark.parametrize("closes_after", [1, 2, 3, 20])
+def test_a_quotation_mark_left_open_in_one_row_and_closed_in_another_is_refused(read, closes_after):
+    lines = (HEADER + EVENTS).split("\n")
+    lines[5] = lines[5].replace(",", ',"', 1)
+    lines[5 + closes_after] = lines[5 + closes_after].replace(",2026", '",2026')
+    with pytest.raises(DataError, match=rf"row 6: .* closes {closes_after} lines below"):
+        read({"interactions.csv": "\n".join(lines)})
+
+
+def test_a_sentence_of_several_lines_is_a_cell(read):
+    text = (
+        'customer_id,remark,churned\na,"Dear Sir, I leave\nyou, and the others, for good\nYours, a",yes\nb,"x\ny",no\n'
+    )
+    assert read({"customers.csv": text}).customers["remark"][1] == "x\ny"
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
@@ -301,6 +320,9 @@ def test_am_and_pm_prove_month_first(read):
 def test_days_of_a_spreadsheet_are_dates_and_an_open_end_is_missing(read):
     events = read({"interactions.csv": HEADER + "a,x,46023\na,y,46024.5\n"}).interactions["timestamp"]
     assert [str(moment) for moment in events] == ["2026-01-01 00:00:00", "2026-01-02 12:00:00"]
+    signup = read({"customers.csv": "customer_id,signup_date,size\na,46023,46023\nb,,40000\n"}).customers
+    assert str(signup["signup_date"][0]) == "2026-01-01 00:00:00"
+    assert signup["size"].tolist() == [46023, 40000]
     until = read(customers(["2026-01-31", "9999-12-31"])).customers["x"]
     assert until.isna().tolist() == [False, True]
 
