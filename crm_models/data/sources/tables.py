@@ -141,8 +141,7 @@ def cohort_from_tables(
     mapped = _mapped(tables, columns, drop)
     tables.clear()
     made_on = _made_on(as_of)
-    events = _interactions(*mapped.pop("interactions"), made_on, receipt) if "interactions" in mapped else None
-    pa.default_memory_pool().release_unused()  # the text of the events, which take the most
+    events = _interactions(mapped, made_on, receipt) if "interactions" in mapped else None
     customers = _customers(*mapped.pop("customers"), positive, number_rows, receipt) if "customers" in mapped else None
     actions = _actions(*mapped.pop("actions"), receipt) if "actions" in mapped else None
     if positive is not None and (customers is None or CHURNED not in customers):
@@ -210,7 +209,9 @@ def _need(table: pd.DataFrame, file: str, *columns: str) -> None:
     need_columns(table, file, *columns)
 
 
-def _interactions(table: pd.DataFrame, file: str, made_on: pd.Timestamp | None, receipt: Receipt) -> pd.DataFrame:
+def _interactions(mapped: dict[str, Table], made_on: pd.Timestamp | None, receipt: Receipt) -> pd.DataFrame:
+    """The events; takes their table out of `mapped`, so that no caller holds the text of millions of cells."""
+    table, file = mapped.pop("interactions")
     if ACTION not in table and {CUSTOMER_ID, TIMESTAMP} <= set(table.columns):
         table = _with_action(table, file, receipt)
     _need(table, file, CUSTOMER_ID, ACTION, TIMESTAMP)
@@ -229,7 +230,9 @@ def _interactions(table: pd.DataFrame, file: str, made_on: pd.Timestamp | None, 
     good = receipt.good_rows(table, file)
     if not good.any():
         raise DataError(f"{file}: expected rows that can be read, found none; correct the file")
+    del table, columns
     events = events if good.all() else events[good]
+    pa.default_memory_pool().release_unused()
     note_twins_within(events[CUSTOMER_ID], file, receipt)
     return _oldest_first(events, file, receipt)
 
