@@ -21,7 +21,8 @@ def receipt_lines(receipt: dict[str, Any]) -> Iterator[str]:
         f"{rows['explained']:,} left out for a reason"
     )
     types = Counter(column["type"] for column in receipt["columns"])
-    yield f"  columns: {', '.join(f'{n} {kind}' for kind, n in types.items())}; details in receipt.json"
+    if types:
+        yield f"  columns: {', '.join(f'{n} {kind}' for kind, n in types.items())}; details in receipt.json"
     for column in receipt["columns"]:
         if column["odd"]:
             row, text = column["first_odd"]

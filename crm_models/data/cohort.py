@@ -66,6 +66,7 @@ class Cohort:
         outcome: Outcome = "none",
         notes: Sequence[str] = (),
         settings: dict[str, Any] | None = None,
+        documents: dict[str, Any] | None = None,
     ) -> Cohort:
         """A cohort in canonical form from a source's tables; customers or interactions may be missing, not both.
 
@@ -89,6 +90,7 @@ class Cohort:
             outcome=outcome,
             notes=tuple(all_notes),
             settings=dict(settings or {}),
+            documents=dict(documents or {}),
         )
 
     @property

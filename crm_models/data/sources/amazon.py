@@ -51,7 +51,13 @@ def import_amazon(sources: Sequence[Path], *, churn_days: float | None = None) -
     if pd.api.types.is_datetime64_any_dtype(timestamps) and (timestamps == timestamps.dt.normalize()).all():
         receipt.note("Reviews are dated to whole days only: those of one day keep the order of the file.")
     cohort = Cohort.build(
-        name="amazon", source="amazon", customers=None, interactions=events, actions=products, notes=receipt.notes
+        name="amazon",
+        source="amazon",
+        customers=None,
+        interactions=events,
+        actions=products,
+        notes=receipt.notes,
+        documents=receipt.documents({}),
     )
     return cohort if churn_days is None else label_by_inactivity(cohort, churn_days)
 
@@ -76,6 +82,7 @@ def _reviews(file: Path, receipt: Receipt) -> pd.DataFrame:
         table = _csv(raw, name)
     else:
         table = read_json(raw, name, {field: () for fields in FIELDS.values() for field in fields})
+    receipt.take_file(table, name, "interactions")
     columns = {}
     for column, names in FIELDS.items():
         existing = [c for c in names if c in table and table[c].notna().any()]

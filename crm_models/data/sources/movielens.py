@@ -48,6 +48,7 @@ def import_movielens(sources: Sequence[Path], *, churn_days: float | None = None
     name = files["ratings"].name
     ratings = _read(files["ratings"], RATING)
     receipt = Receipt(accept_doubts=True)
+    receipt.take_file(ratings, name, "interactions")
     events = pd.DataFrame(
         {
             CUSTOMER_ID: names_of(ratings, name, "userId"),
@@ -65,6 +66,7 @@ def import_movielens(sources: Sequence[Path], *, churn_days: float | None = None
         interactions=events,
         actions=films,
         notes=receipt.notes,
+        documents=receipt.documents({}),
     )
     return cohort if churn_days is None else label_by_inactivity(cohort, churn_days)
 
@@ -124,6 +126,7 @@ def _users(file: Path | None, receipt: Receipt) -> pd.DataFrame | None:
     if file is None:
         return None
     table = _read(file, PARTS["users"][_plain_name(file)])
+    receipt.take_file(table, file.name, "customers")
     ids = names_of(table, file.name, "userId")
     if ids.duplicated().any():
         row, user = row_of(table, ids.duplicated()), ids[ids.duplicated()].iloc[0]
@@ -145,6 +148,7 @@ def _films(file: Path | None, rated: pd.Index, receipt: Receipt) -> pd.DataFrame
         receipt.note("No file of films; they are named by their number.")
         return pd.DataFrame({ACTION: ids, LABEL: "movie " + ids, REPEATABLE: False})
     films = _read(file, U_ITEM if _plain_name(file) == "u.item" else FILM)
+    receipt.take_file(films, file.name, "actions")
     if "Western" in films:
         films = films.assign(genres=_from_flags(films[list(GENRES_100K)]))
     films = films.assign(movieId=names_of(films, file.name, "movieId").astype("str"))
@@ -157,6 +161,7 @@ def _films(file: Path | None, rated: pd.Index, receipt: Receipt) -> pd.DataFrame
         table["genres"] = known["genres"].replace("(no genres listed)", None).to_numpy()
     unrated, untitled = int((~films["movieId"].isin(ids)).sum()), int(known["title"].isna().sum())
     if unrated:
+        receipt.leave_out(unrated, file.name, "films without ratings")
         receipt.note(f"Films without ratings, left out: {unrated:,}.")
     if untitled:
         receipt.note(f"Rated films that are not in {file.name}, named by their number: {untitled:,}.")

@@ -56,6 +56,7 @@ def import_retail(sources: Sequence[Path], *, churn_days: float | None = CHURN_D
         interactions=events,
         actions=_products(lines),
         notes=receipt.notes,
+        documents=receipt.documents({}),
     )
     return cohort if churn_days is None else label_by_inactivity(cohort, churn_days)
 
@@ -75,6 +76,7 @@ def _files(source: Path) -> list[Path]:
 def _lines(file: Path, receipt: Receipt) -> pd.DataFrame:
     """The invoice lines of a file, with the column names of the first release; a blank `CustomerID` is missing."""
     table = read_file(file)
+    receipt.take_file(table, file.name, "interactions")
     if table.attrs.get(SHEETS_LEFT_OUT):
         receipt.note(f"{file.name}: sheets with other columns are not read: {', '.join(table.attrs[SHEETS_LEFT_OUT])}.")
     for name, other_names in COLUMNS.items():
@@ -109,6 +111,7 @@ def _kept(lines: pd.DataFrame, receipt: Receipt) -> pd.DataFrame:
     anonymous = lines["CustomerID"].isna()
     not_positive = ~(lines["Quantity"] > 0)
     kept = lines[~(cancelled | anonymous | not_positive)].reset_index(drop=True)
+    receipt.leave_out(len(lines) - len(kept), "invoice lines", "no customer, a cancellation, or nothing sold")
     receipt.note(
         f"{len(lines):,} invoice lines, of which {len(kept):,} are kept. Left out (some for two reasons): "
         f"{int(anonymous.sum()):,} without a customer, {int(cancelled.sum()):,} cancellations, "

@@ -57,6 +57,8 @@ def import_starbucks(sources: Sequence[Path], *, churn_days: float | None = CHUR
     files = {name: _find(sources, name) for name in FIELDS}
     tables = {name: _read(file, FIELDS[name]) for name, file in files.items()}
     receipt = Receipt(accept_doubts=True)
+    for name, kind in (("transcript", "interactions"), ("profile", "customers"), ("portfolio", "actions")):
+        receipt.take_file(tables[name], files[name].name, kind)
     offers = _offers(tables["portfolio"], files["portfolio"].name)
     events = _events(tables["transcript"], files["transcript"].name, offers, receipt)
     cohort = Cohort.build(
@@ -66,6 +68,7 @@ def import_starbucks(sources: Sequence[Path], *, churn_days: float | None = CHUR
         interactions=events,
         actions=_actions(offers),
         notes=receipt.notes,
+        documents=receipt.documents({}),
     )
     return cohort if churn_days is None else label_by_inactivity(cohort, churn_days, [TRANSACTION])
 
@@ -138,6 +141,7 @@ def _events(transcript: pd.DataFrame, file: str, offers: pd.DataFrame, receipt: 
         raise DataError(f"{file}: expected hours since the start in `time` of every event, found a blank")
     duplicate = table.duplicated()
     if duplicate.any():
+        receipt.leave_out(int(duplicate.sum()), file, "the same event again")
         receipt.note(f"Duplicate events, left out: {int(duplicate.sum()):,}.")
         table = table[~duplicate].reset_index(drop=True)
     name = pd.Series(offers["name"].reindex(table["offer"]).to_numpy(), index=table.index, dtype="str")

@@ -39,6 +39,7 @@ def import_telco(sources: Sequence[Path]) -> Cohort:
     file = _file(sources)
     table = read_file(file)
     receipt = Receipt(accept_doubts=True)
+    receipt.take_file(table, file.name, "customers")
     receipt.note("Telco: profiles only; the sequence model needs interactions.")
     guessed = guess_columns(table)
     label = next((c for c in LABELS if c in table), guessed.get(CHURNED, LABELS[0]))
@@ -64,7 +65,14 @@ def import_telco(sources: Sequence[Path]) -> Cohort:
     receipt.notes += [f"{c}: {int(v.isna().sum())} blank." for c, v in features.items() if v.isna().any()]
     if dropped:
         receipt.note(f"Left out, because they are known only after the customer has left: {', '.join(dropped)}.")
-    return Cohort.build(name="telco", source="telco", customers=customers, interactions=None, notes=receipt.notes)
+    return Cohort.build(
+        name="telco",
+        source="telco",
+        customers=customers,
+        interactions=None,
+        notes=receipt.notes,
+        documents=receipt.documents({}),
+    )
 
 
 def _labels(table: pd.DataFrame, name: str, label: str) -> pd.Series:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from crm_models import workflow
 from crm_models.cli.commands import main
 from crm_models.core.errors import ConfigError, CrmError, DataError
+from crm_models.data.sources import import_cohort
 from crm_models.data.sources.receipt import DoubtError
 from crm_models.data.sources.tables import import_tables
 
@@ -137,3 +138,13 @@ def test_accepting_takes_the_proposals_and_says_so(people):
     [doubt] = cohort.documents["receipt.json"]["doubts"]
     assert (doubt["chosen"], doubt["settled_by"]) == ("day_first", "accepted")
     assert any("Read as: day-first" in note for note in cohort.notes)
+
+
+def test_known_formats_have_a_receipt_too(tmp_path):
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,2,3,1000000000\n", encoding="utf-8")
+    (tmp_path / "movies.csv").write_text("movieId,title,genres\n2,A,Drama\n3,B,Drama\n", encoding="utf-8")
+    cohort = import_cohort("movielens", [tmp_path])
+    receipt = cohort.documents["receipt.json"]
+    assert receipt["rows"] == {"read": 3, "kept": 2, "rejected": 0, "explained": 1}
+    assert [file["name"] for file in receipt["files"]] == ["ratings.csv", "movies.csv"]
+    assert receipt["left_out"] == [{"file": "movies.csv", "rows": 1, "first_row": None, "why": "films without ratings"}]
