@@ -9,7 +9,7 @@ import streamlit as st
 from crm_models.core.schema import DEFAULT_THRESHOLD, N_STEPS
 from crm_models.planning.policy import Policy
 from dashboard.charts import theme
-from dashboard.panels import widgets
+from dashboard.panels import train_form, widgets
 from dashboard.state import predictions, session, store
 
 LISTED = 50
@@ -46,7 +46,7 @@ def next_step(cohort: store.CohortCard) -> None:
     if run is None:
         if why := _last_failure(cohort):
             widgets.error_box(why, "The last training on this cohort failed:")
-        _step("No models are trained on this cohort yet.", "Train both models", "train", ":material/model_training:")
+        _first_training(cohort)
     elif run.preset == "paper" and not busy and cohort.facts.customers > 100:
         _step(
             "These are the paper's small models, for a first look only. Training the standard models takes minutes.",
@@ -63,6 +63,16 @@ def next_step(cohort: store.CohortCard) -> None:
         )
     else:
         _step("Check how good the models are.", "Evaluate", "evaluate", ":material/monitoring:")
+
+
+def _first_training(cohort: store.CohortCard) -> None:
+    with widgets.guarded("These customers cannot be read:"):
+        possible = store.can_train(cohort.name)
+        if possible:
+            label = train_form.button_label(possible)
+            _step("No models are trained on this cohort yet.", label, "train", ":material/model_training:")
+        else:
+            _step("These customers cannot train a model.", "Get other customers", "cohort", ":material/groups:")
 
 
 def _last_failure(cohort: store.CohortCard) -> str:

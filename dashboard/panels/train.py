@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from crm_models.core.errors import CrmError
+from crm_models.core.schema import MODEL_NAMES, ModelName
 from crm_models.runs.eta import Estimate, estimate, past_run, progress
 from dashboard.jobs.queue import JobAtWork
 from dashboard.panels import loss as loss_panels
@@ -128,12 +129,17 @@ def _expected(run: store.RunCard) -> Estimate:
 # ---- new training ----------------------------------------------------------------------------------------------------
 
 
-def what_can_be_trained(cohort: store.CohortCard) -> None:
-    """Draw a note on models that this cohort cannot train."""
-    if not cohort.facts.interactions:
-        st.info("This cohort has no interactions, so only the churn model will be trained.", icon=":material/info:")
-    if not cohort.facts.labelled:
-        st.info("This cohort has no churn labels, so only the sequence model will be trained.", icon=":material/info:")
+def what_can_be_trained(reasons: dict[ModelName, str]) -> None:
+    """Draw why this cohort cannot train a model, or any. reasons: from `store.cannot_train`."""
+    if not reasons:
+        return
+    why = "; ".join(widgets.plain(reason) for reason in reasons.values())
+    if len(reasons) == len(MODEL_NAMES):
+        st.warning(f"These customers cannot train a model: {why}.", icon=":material/warning:")
+        st.page_link(widgets.PAGES["cohort"], label="Get other customers", icon=":material/groups:")
+    else:
+        (other,) = (model for model in MODEL_NAMES if model not in reasons)
+        st.info(f"Only the {other} model will be trained: {why}.", icon=":material/info:")
 
 
 def time_it_takes(cohort: store.CohortCard, wanted: Wanted) -> None:

@@ -134,8 +134,7 @@ def section(cohort: store.CohortCard) -> None:
 
 
 def _form(cohort: store.CohortCard) -> None:
-    facts = cohort.facts
-    trainable = [m for m, count in (("churn", facts.labelled), ("sequence", facts.interactions)) if count]
+    trainable = store.can_train(cohort.name)[::-1]  # the churn model first: its trials are shorter
     with st.container(horizontal=True, vertical_alignment="bottom"):
         model = st.selectbox("Model to improve", trainable, format_func=MODELS.__getitem__, key="tune_model", width=210)
         preset = st.selectbox("Start from", ("standard", "strong"), key="tune_preset", width=140)

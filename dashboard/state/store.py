@@ -16,6 +16,7 @@ import streamlit as st
 from crm_models.core.config import RunConfig
 from crm_models.core.errors import CrmError
 from crm_models.core.records import CustomerScores, EpochEnd
+from crm_models.core.schema import MODEL_NAMES, ModelName
 from crm_models.data.checks import Finding, check_cohort
 from crm_models.data.cohort import Cohort
 from crm_models.data.profile import CohortProfile, Headline, headline, profile
@@ -23,6 +24,7 @@ from crm_models.data.storage import describe, load_cohort
 from crm_models.inference.score_store import read_scores
 from crm_models.planning.thresholds import RiskIndex
 from crm_models.runs.folder import RunFolder, RunStatus
+from crm_models.runs.pipeline import MIN_CUSTOMERS, trainable
 from dashboard.jobs import scoring
 from dashboard.jobs.queue import FailedJob, Job, JobAtWork
 from dashboard.state.workspace import (
@@ -41,6 +43,9 @@ PULSE = "pulse"
 """Session key of the last value of `pulse`."""
 
 MAX_GENERATED = 1_000_000
+
+EXACT_CUSTOMERS = 100_000
+"""Largest cohort that is loaded to tell which models it can train; of a larger one the counts say enough."""
 
 
 # ---- cohorts ---------------------------------------------------------------------------------------------------------
@@ -86,6 +91,21 @@ def findings(name: str) -> list[Finding]:
     return _described(str(folder), stamp(folder))[1]
 
 
+def cannot_train(name: str, seed: int = 0) -> dict[ModelName, str]:
+    """Why a cohort cannot train a model, by model, as the `train` command would say; empty if it can train both.
+
+    seed: decides the split, and so which classes there are to learn from.
+    """
+    folder = cohorts_folder() / name
+    return _cannot_train(str(folder), stamp(folder), seed)
+
+
+def can_train(name: str, seed: int = 0) -> tuple[ModelName, ...]:
+    """The models that a cohort can train."""
+    reasons = cannot_train(name, seed)
+    return tuple(model for model in MODEL_NAMES if model not in reasons)
+
+
 def delete_cohort(name: str) -> None:
     """Delete a cohort folder. Runs trained on it are kept, but can no longer be evaluated."""
     remove(cohorts_folder() / name)
@@ -94,6 +114,20 @@ def delete_cohort(name: str) -> None:
 @st.cache_data(max_entries=64, show_spinner=False)
 def _cohort_facts(folder: str, stamp: str) -> tuple[dict[str, Any], Headline]:
     return describe(Path(folder)), headline(Path(folder))
+
+
+@st.cache_data(max_entries=256, show_spinner="Checking what these customers can train")
+def _cannot_train(folder: str, stamp: str, seed: int) -> dict[ModelName, str]:
+    facts = headline(Path(folder))
+    if facts.customers <= EXACT_CUSTOMERS:
+        _, reasons = trainable(load_cohort(Path(folder)), RunConfig(seed=seed))
+        return {model: why for model, why in reasons.items() if why is not None}
+    found: dict[ModelName, str] = {}
+    if not facts.interactions:
+        found["sequence"] = "the sequence model needs interactions, and the cohort has none"
+    if facts.labelled < MIN_CUSTOMERS:
+        found["churn"] = f"the churn model needs {MIN_CUSTOMERS} customers with a known label, found {facts.labelled}"
+    return found
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)

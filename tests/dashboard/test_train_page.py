@@ -12,7 +12,7 @@ from dashboard.panels import train as train_panels
 
 
 def train_button(app):
-    return next(b for b in app.button if b.label == "Train both models")
+    return app.button("train")
 
 
 def test_train_both_models_queues_what_was_set(workspace, open_page, texts):
@@ -32,7 +32,7 @@ def test_train_both_models_queues_what_was_set(workspace, open_page, texts):
         "standard preset, 2 settings changed",
     )
     assert waiting.job.arguments == (
-        *("--preset", "standard", "--model", "both", "--seed", "3", "--epochs", "7"),
+        *("--preset", "standard", "--seed", "3", "--epochs", "7"),
         *("--set", "sequence.d_model=48", "--set", "churn.use_behaviour=false"),
     )
     assert "waiting, number 1 in the queue" in texts(app)
@@ -64,7 +64,7 @@ def test_the_options_are_understood_by_the_command_line(workspace, open_page):
     train_button(app).click().run()
     (waiting,) = JobFolder(workspace).jobs()
     options = dict(zip(waiting.job.arguments[::2], waiting.job.arguments[1::2], strict=True))
-    assert options == {"--preset": "strong", "--model": "both", "--seed": "0"}
+    assert options == {"--preset": "strong", "--seed": "0"}
     assert workflow.run_config(preset="strong").preset == "strong"
 
 
@@ -176,7 +176,9 @@ def test_a_run_is_deleted_with_its_log_after_a_second_click(workspace, open_page
     assert app.selectbox("run").value == "first"
 
 
-@pytest.mark.parametrize(("keep", "said"), [("customers", "no interactions"), ("interactions", "no churn labels")])
+@pytest.mark.parametrize(
+    ("keep", "said"), [("customers", "needs interactions"), ("interactions", "needs churn labels")]
+)
 def test_what_a_cohort_cannot_train_is_said_before(workspace, open_page, texts, keep, said):
     from crm_models.data.cohort import Cohort
     from crm_models.data.storage import load_cohort, save_cohort
