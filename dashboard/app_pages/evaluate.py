@@ -34,7 +34,7 @@ if churn_tab.open:
                 "This run has none, or churn is unknown for all held-out customers.",
             )
         else:
-            evaluate_panels.at_threshold(tested.churn)
+            evaluate_panels.at_threshold(tested.churn, run)
             evaluate_panels.calibration(tested.churn, report["churn"])
 else:
     with sequence_tab:

@@ -212,7 +212,7 @@ def attention_map(weights: np.ndarray, tokens: Sequence[str], title: str, reader
     n = len(tokens)
     names, full = [plain(token, 22) for token in tokens], [plain(token, 120) for token in tokens]
     fig = figure(title, x="looks at", y="input", height=max(340, 200 + 17 * n))
-    # The colour scale ends at a quantile, because a few cells near 100 % (the first token sees only itself) would leave
+    # The colour scale ends at a quantile, because a few cells near 100% (the first token sees only itself) would leave
     # all others pale.
     top = float(np.quantile(weights[weights > 0], 0.97)) if (weights > 0).any() else 1.0
     fig.add_trace(

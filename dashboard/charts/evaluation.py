@@ -62,7 +62,7 @@ def precision_recall(table: pd.DataFrame, rate: float, point: tuple[float, float
 
 
 def calibration(table: pd.DataFrame, title: str = "Calibration") -> go.Figure:
-    """Calibration curve: observed churn rate against predicted probability, with 95 % intervals and the diagonal."""
+    """Calibration curve: observed churn rate against predicted probability, with 95% intervals and the diagonal."""
     fig = figure(title, x="predicted churn probability", y="observed churn rate", height=SQUARE, legend=True)
     _line(fig, [0, 1], [0, 1], "Perfect", CEILING, dash="dot")
     fig.add_trace(
@@ -75,7 +75,7 @@ def calibration(table: pd.DataFrame, title: str = "Calibration") -> go.Figure:
             name="Ours, in tenths of the customers",
             marker={"color": MODEL, "size": 9},
             line={"color": MODEL, "width": 1},
-            hovertemplate="predicted %{x:.1%}<br>observed %{y:.1%} (95 %: %{customdata[1]:.1%} to %{customdata[2]:.1%})"
+            hovertemplate="predicted %{x:.1%}<br>observed %{y:.1%} (95%: %{customdata[1]:.1%} to %{customdata[2]:.1%})"
             "<br>%{customdata[0]:,.0f} customers<extra></extra>",
         )
     )
@@ -184,7 +184,7 @@ def distribution(table: pd.DataFrame, threshold: float) -> go.Figure:
 def accuracy_bars(
     labels: Sequence[object], table: pd.DataFrame, column: str, *, title: str, x: str, chance: float | None
 ) -> go.Figure:
-    """Bars of the share of correct actions per group with 95 % intervals, and the line of chance.
+    """Bars of the share of correct actions per group with 95% intervals, and the line of chance.
 
     table: `column`, `low`, `high`, `loss`, `customers`.
     """
@@ -203,7 +203,7 @@ def accuracy_bars(
                     labels, table["low"], table["high"], table["customers"], table["loss"], strict=True
                 )
             ],
-            hovertemplate=f"{x} %{{customdata[0]}}<br>correct %{{y:.1%}} (95 %: %{{customdata[1]:.1%}} to "
+            hovertemplate=f"{x} %{{customdata[0]}}<br>correct %{{y:.1%}} (95%: %{{customdata[1]:.1%}} to "
             "%{customdata[2]:.1%})<br>loss %{customdata[4]:.3f} nats<br>%{customdata[3]:,} customers<extra></extra>",
         )
     )

@@ -102,7 +102,7 @@ def _letter_width(letter: str) -> float:
 class Score:
     """One headline number between chance and ceiling.
 
-    low, high: ends of the 95 % interval of `ours`. Values that are unknown or do not apply are None.
+    low, high: ends of the 95% interval of `ours`. Values that are unknown or do not apply are None.
     lower_is_better: losses, calibration errors.
     """
 
@@ -196,7 +196,7 @@ class _Mark:
         score = self.score
         text = f"{plain(score.label, 60)}<br>{plain(self.name, 60)}: {self.number}"
         if self.name == "Ours" and score.low is not None and score.high is not None:
-            text += f"<br>95 % interval {score.low:.{score.digits}f} to {score.high:.{score.digits}f}"
+            text += f"<br>95% interval {score.low:.{score.digits}f} to {score.high:.{score.digits}f}"
         return text + "<extra></extra>"
 
 
@@ -233,7 +233,7 @@ def _marked(name: str, marks: Sequence[_Mark]) -> go.Scatter:
 
 
 def _intervals(scores: Sequence[Score]) -> go.Scatter:
-    """The 95 % intervals of ours as pale bands, in one trace with gaps."""
+    """The 95% intervals of ours as pale bands, in one trace with gaps."""
     x: list[float | None] = []
     y: list[float | None] = []
     for row, score in enumerate(reversed(scores)):

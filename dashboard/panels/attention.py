@@ -12,6 +12,7 @@ from crm_models.core.schema import CUSTOMER_ID, ModelName
 from crm_models.data.cohort import Cohort
 from crm_models.data.split import planning_moment
 from dashboard.charts import decision as decision_charts
+from dashboard.charts import digits
 from dashboard.panels import customers as customer_panels
 from dashboard.panels import widgets
 from dashboard.state import predictions, session, store, workspace
@@ -134,7 +135,7 @@ def show(explanation: Explanation) -> None:
         st.markdown(f"{icon} {widgets.plain(effects.note())}")
         scope = "For this customer" if attention.n_customers == 1 else f"Over {attention.n_customers:,} customers"
         mean = "" if attention.n_customers == 1 else " on average"
-        st.caption(f"{scope}: {widgets.plain(effects.outcome)}, probability {effects.probability:.1%}{mean}.")
+        st.caption(f"{scope}: {widgets.plain(effects.outcome)}, probability {digits.share(effects.probability)}{mean}.")
     weights = _of_layer_and_head(attention.weights)
     wide = len(attention.tokens) > NARROW
     with st.grid(1 if wide else 2, min_column_width="auto" if wide else 380):

@@ -17,6 +17,7 @@ from crm_models.data.cohort import Cohort
 from crm_models.planning.plans import Plans, make_plans, reasons
 from crm_models.planning.policy import Policy
 from dashboard.charts import decision as decision_charts
+from dashboard.charts import digits
 from dashboard.panels import customer_list, widgets
 from dashboard.panels import plans as plans_panels
 from dashboard.panels import policy as policy_panels
@@ -25,6 +26,8 @@ from dashboard.state.predictions import Customer
 
 OPTIONS = 200
 """Most customers in the select box; a search narrows them down, so that a million are never sent to the browser."""
+MATCHES = 6
+"""Matches of a search that are drawn as buttons."""
 TABS = ("History", "Profile", "What if", "All customers")
 BADGES = {
     "model": ":blue-badge[:material/model_training: model]",
@@ -45,7 +48,7 @@ def look(card: store.RunCard) -> None:
     policy = session.policy()
     if row is not None:
         plans = predictions.plans(card, all_scores, np.array([row]), policy)
-        _risk(plans)
+        _risk(card, plans)
         _steps(plans)
     time.sleep(plans_panels.PAINT_SECONDS)
     history, profile, what_if, all_customers = st.tabs(TABS, key="customer_tab", on_change="rerun", bind="query-params")
@@ -75,9 +78,10 @@ def choose(card: store.RunCard, scores: CustomerScores) -> int | None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         search = customer_list.search_box("Search", f"Part of an id ({len(scores.customer_id):,} customers)")
         names = _options(predictions.scores_mark(card), card, scores, search)
+        chosen = st.session_state.get(session.CUSTOMER) or st.query_params.get(session.CUSTOMER)
         customer_id = st.selectbox(
             "Customer",
-            names,
+            names if chosen is None or chosen in names else [chosen, *names],
             key=session.CUSTOMER,
             bind="query-params",
             accept_new_options=True,
@@ -86,6 +90,8 @@ def choose(card: store.RunCard, scores: CustomerScores) -> int | None:
             help=f"The {OPTIONS} matching customers with the highest risk; you can also type any id.",
             width=300,
         )
+    if search:
+        _matches(names, customer_id)
     if not customer_id:
         customer_list.nobody()
         return None
@@ -94,7 +100,27 @@ def choose(card: store.RunCard, scores: CustomerScores) -> int | None:
         st.warning(
             f"No customer of this cohort has the id {widgets.plain(customer_id, 60)}.", icon=":material/search_off:"
         )
+        nearest = predictions.nearest_id(card, scores, customer_id)
+        st.button(
+            f"Open {widgets.plain(nearest, 48)}", type="primary", on_click=_select, args=(nearest,), key="open_nearest"
+        )
     return row
+
+
+def _matches(names: list[str], chosen: str | None) -> None:
+    """Draw the first matches of the search as buttons."""
+    with st.container(horizontal=True, gap="small"):
+        for k, name in enumerate(names[:MATCHES]):
+            st.button(
+                widgets.plain(name, 40), key=f"match_{k}", on_click=_select, args=(name,), disabled=name == chosen
+            )
+        found = digits.count(len(names), "match", "matches") if len(names) < OPTIONS else f"{OPTIONS} matches or more"
+        st.caption(f"{found}, highest risk first" if len(names) > 1 else found)
+
+
+def _select(customer_id: str) -> None:
+    """Callback: select a customer."""
+    st.session_state[session.CUSTOMER] = customer_id
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -117,13 +143,13 @@ def _customer(card: store.RunCard, scores: CustomerScores, row: int) -> Customer
 # ---- risk and plan ---------------------------------------------------------------------------------------------------
 
 
-def _risk(plans: Plans) -> None:
+def _risk(card: store.RunCard, plans: Plans) -> None:
     p, threshold = float(plans.churn_p[0]), plans.policy.threshold
     known = not np.isnan(p)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.metric(
             "Churn probability",
-            widgets.share(p),
+            digits.share(p),
             border=True,
             width=220,
             delta=(("at risk" if plans.at_risk[0] else "not at risk") + f" at {threshold:.2f}")
@@ -135,8 +161,8 @@ def _risk(plans: Plans) -> None:
         with st.container(width="stretch", gap="xsmall"):
             if known:
                 side = "above" if plans.at_risk[0] else "not above"
-                st.progress(p, f"Churn probability {widgets.share(p)}, {side} the threshold of {threshold:.2f}")
-            policy_panels.threshold_slider()
+                st.progress(p, f"Churn probability {digits.share(p)}, {side} the threshold of {threshold:.2f}")
+            policy_panels.threshold(store.risk_index(card) if known else None, card)
 
 
 def _steps(plans: Plans) -> None:
@@ -172,17 +198,12 @@ def _step_details(plans: Plans, k: int, reason: str) -> list[str]:
     if plans.step_source[0, k] != MODEL_STEP:
         return [f":small[{_sentence(reason)}]"]
     p, other, q = float(plans.step_p[0, k]), int(plans.runner_up[0, k]), float(plans.runner_up_p[0, k])
-    lines = [f"Probability **{likely(p)}**"]
+    lines = [f"Probability **{digits.share(p)}**"]
     if other >= 0:
-        lines.append(f":small[Runner-up: {widgets.plain(plans.catalogue.labels[other], 60)}, {likely(q)}]")
+        lines.append(f":small[Runner-up: {widgets.plain(plans.catalogue.labels[other], 60)}, {digits.share(q)}]")
     contrast = ", although the runner-up is more likely on its own" if other >= 0 and q > p else ""
     lines.append(f":small[From the most likely three-step sequence{contrast}.]")
     return lines
-
-
-def likely(p: float) -> str:
-    """A probability in percent, with a significant digit even for the small ones of thousands of actions."""
-    return f"{p:.1%}" if p >= 0.001 or p == 0 else f"{100 * p:.1g}%" if p >= 1e-6 else "below 0.0001%"
 
 
 def _sentence(text: str) -> str:
@@ -376,14 +397,14 @@ def _comparison(before: Plans, after: Plans) -> None:
         verdicts = ["no churn model" if np.isnan(r) else "at risk" if m.at_risk[0] else "not at risk"
                     for r, m in ((p, before), (q, after))]  # fmt: skip
         st.metric(
-            "Current churn probability", widgets.share(p), verdicts[0], border=True, delta_color="off",
+            "Current churn probability", digits.share(p), verdicts[0], border=True, delta_color="off",
             delta_arrow="off",
         )  # fmt: skip
         is_changed = not (np.isnan(p) or np.isnan(q)) and p != q
         st.metric(
             "New churn probability",
-            widgets.share(q),
-            f"{100 * (q - p):+.1f} points, {verdicts[1]}" if is_changed else f"no change, {verdicts[1]}",
+            digits.share(q),
+            f"{digits.points(q - p)}, {verdicts[1]}" if is_changed else f"no change, {verdicts[1]}",
             border=True,
             delta_color="inverse" if is_changed else "off",
             delta_arrow="auto" if is_changed else "off",

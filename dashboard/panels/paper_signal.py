@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from crm_models.core.schema import MODEL_NAMES
+from dashboard.charts import digits
 from dashboard.charts import paper as paper_charts
 from dashboard.panels import widgets
 from dashboard.panels.paper_story import MODELS, SCORE, Story, chapter
@@ -81,8 +82,9 @@ def _signal_words(story: Story, chosen: float, scores: dict[str, Any] | None) ->
         ours = scores[model][score]
         verdict = "reached" if ours >= claim else "not reached"
         lines.append(
-            f"- **{MODELS[model]}: {ours:.1%}** {UNIT[model]} right; chance {scores[model]['chance'][score]:.1%}, "
-            f"ceiling {scores[model]['ceiling'][score]:.1%}; Table II ({claim:.0%}) **{verdict}**"
+            f"- **{MODELS[model]}: {digits.share(ours)}** {UNIT[model]} right; "
+            f"chance {digits.share(scores[model]['chance'][score])}, "
+            f"ceiling {digits.share(scores[model]['ceiling'][score])}; Table II ({claim:.0%}) **{verdict}**"
         )
     st.markdown("\n".join(lines))
 

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from crm_models.core.schema import MODEL_NAMES
+from dashboard.charts import digits
 from dashboard.jobs import paper as paper_job
 from dashboard.panels import widgets
 from dashboard.panels.paper_story import CHAPTERS, SCORE, re_runs
@@ -140,5 +141,5 @@ def _verdict(result: dict[str, Any], state: dict[str, Any]) -> None:
         st.metric("Table IV: accuracies inside", f"{accuracies_4} of 2", help="Within the range of our re-runs.")
         st.metric("Table II: accuracies inside", f"{accuracies_2} of 2", help="Within the range of our re-runs.")
         if best:
-            values = " · ".join(f"{best[model][SCORE[model]]:.0%}" for model in MODEL_NAMES)
+            values = " · ".join(f"{digits.share(best[model][SCORE[model]])}" for model in MODEL_NAMES)
             st.metric("With full signal", values, help="Accuracy of the same small models at signal 1. See chapter 7.")

@@ -19,8 +19,9 @@ from crm_models.core.records import CustomerScores
 from crm_models.core.schema import PlanLayout
 from crm_models.planning.export import ExportSettings, manifest_path
 from crm_models.planning.policy import Policy
-from crm_models.planning.thresholds import RiskIndex
+from crm_models.planning.thresholds import Economics, RiskIndex
 from dashboard.charts import decision as decision_charts
+from dashboard.charts import digits
 from dashboard.panels import customer_list, widgets
 from dashboard.panels import policy as policy_panels
 from dashboard.state import predictions, session, store, workspace
@@ -46,7 +47,7 @@ def decide(card: store.RunCard, bound: Bound) -> None:
     """Draw the slider and everything that depends on it; as a fragment, so that moving it reruns only this part."""
     all_scores, risk = store.scores(card), store.risk_index(card)
     assert all_scores is not None and risk is not None  # the page asked for them first
-    threshold = policy_panels.threshold_slider()
+    threshold = policy_panels.threshold(risk, card)
     policy = bound.policy = session.policy()
     n, at_risk = len(all_scores.customer_id), risk.n_at_risk(threshold)
     steps = risk.n_with_retention(policy)
@@ -55,7 +56,7 @@ def decide(card: store.RunCard, bound: Bound) -> None:
             "Customers at risk",
             f"{at_risk:,}",
             border=True,
-            delta=f"{widgets.share(at_risk / max(n, 1))} of all",
+            delta=f"{digits.share(at_risk / max(n, 1))} of all",
             delta_color="off",
             delta_arrow="off",
         )
@@ -178,24 +179,25 @@ def _what_changes(card: store.RunCard, all_scores: CustomerScores, risk: RiskInd
 
 def _best_threshold(risk: RiskIndex, threshold: float) -> None:
     st.markdown("Enter the cost of a contact and the value of a kept customer to find the best threshold.")
+    usual, keys = Economics(), session.ECONOMICS
     with st.grid(4, min_column_width=150, vertical_alignment="bottom"):
-        cost = st.number_input(
-            "Cost per retention contact", 0.0, 1e9, 5.0, 1.0, key="contact_cost", persist_state="session",
+        st.number_input(
+            "Cost per retention contact", 0.0, 1e9, usual.cost, 1.0, key=keys[0], persist_state="session",
             help="Cost of the three retention steps together, in your currency.",
         )  # fmt: skip
-        value = st.number_input(
-            "Value of a kept customer", 0.0, 1e9, 100.0, 10.0, key="kept_value", persist_state="session",
+        st.number_input(
+            "Value of a kept customer", 0.0, 1e9, usual.value, 10.0, key=keys[1], persist_state="session",
             help="Value of a customer who would have churned but stays, in your currency.",
         )  # fmt: skip
-        success = st.number_input(
-            "Success rate, %", 0.0, 100.0, 20.0, 5.0, key="success_rate", persist_state="session",
+        st.number_input(
+            "Success rate, %", 0.0, 100.0, 100 * usual.success_rate, 5.0, key=keys[2], persist_state="session",
             help="Share of contacted churners who stay. This is your assumption; the models do not estimate it.",
         )  # fmt: skip
-        capacity = st.number_input(
-            "Maximum contacts", 1, None, None, 100, key="capacity", persist_state="session",
+        st.number_input(
+            "Maximum contacts", 1, None, usual.capacity, 100, key=keys[3], persist_state="session",
             placeholder="no limit", help="With a limit, only the customers with the highest risk are contacted.",
         )  # fmt: skip
-    table = risk.expected_value(cost=cost, value=value, success_rate=success / 100, capacity=capacity)
+    table = risk.expected_value(**vars(session.economics()))
     best = table[table["best"]].iloc[0]
     best_threshold = float(best["threshold"])
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -208,7 +210,7 @@ def _best_threshold(risk: RiskIndex, threshold: float) -> None:
         st.button(
             f"Use {best_threshold:.2f}",
             icon=":material/check:",
-            on_click=_use,
+            on_click=session.use_threshold,
             args=(best_threshold,),
             disabled=best_threshold == threshold,
             key="use_best",
@@ -222,10 +224,6 @@ def _best_threshold(risk: RiskIndex, threshold: float) -> None:
         "over all customers above the threshold. It relies on the probabilities, so check their calibration on the "
         "evaluation page first.",
     )
-
-
-def _use(threshold: float) -> None:
-    st.session_state[session.THRESHOLD] = threshold
 
 
 # ---- the list --------------------------------------------------------------------------------------------------------

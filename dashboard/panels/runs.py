@@ -122,7 +122,7 @@ def _run_actions(run: store.RunCard) -> None:
                 "Yes, delete it",
                 type="primary",
                 key="delete_run",
-                on_click=store.delete_run,
+                on_click=session.delete_run,
                 args=(run.run_id,),
                 disabled=run.state == "running",
                 help="Stop the training first." if run.state == "running" else None,

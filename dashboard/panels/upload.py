@@ -14,6 +14,7 @@ from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, RE
 from crm_models.data.checks import Finding
 from crm_models.data.sources import FORMS, importer_of
 from crm_models.data.storage import save_cohort
+from dashboard.charts import digits
 from dashboard.panels import widgets
 from dashboard.state import session, store, upload_store, uploads, workspace
 from dashboard.state.uploads import Mapped
@@ -158,7 +159,7 @@ def _save(tables: list[Mapped]) -> None:
     except MemoryError:
         widgets.error_box("too large for the memory of this machine", "These files do not make a cohort yet:")
         return
-    rate = widgets.share(float(cohort.customers[CHURNED].mean())) if cohort.has_labels else "unknown"
+    rate = digits.share(float(cohort.customers[CHURNED].mean())) if cohort.has_labels else "unknown"
     st.success(
         f"{cohort.n_customers:,} customers, {len(cohort.interactions):,} interactions, "
         f"{len(cohort.actions):,} actions, churn rate {rate}",

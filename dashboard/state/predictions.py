@@ -76,6 +76,16 @@ def row_of(card: store.RunCard, everybody: CustomerScores, customer_id: str) -> 
     return None if row < 0 else int(row)
 
 
+def nearest_id(card: store.RunCard, everybody: CustomerScores, customer_id: str) -> str:
+    """The customer id that is spelled most like the one given: among those that begin as it does, as far as any do."""
+    all_ids = ids(scores_mark(card), everybody.customer_id)
+    for length in range(len(customer_id), -1, -1):
+        found = all_ids.filter(pc.starts_with(all_ids, customer_id[:length], ignore_case=True))
+        if len(found):
+            return str(workspace.nearest(customer_id, found[:200].to_pylist()))
+    raise AssertionError("a cohort has at least one customer")  # every id begins with nothing
+
+
 def catalogue(card: store.RunCard, policy: Policy) -> Catalogue:
     """Vocabulary of the plans of a run under a policy."""
     return plan_catalogue(card.folder, policy)

@@ -15,6 +15,7 @@ import streamlit as st
 
 from crm_models.core.config import RunConfig
 from crm_models.core.errors import CrmError
+from crm_models.core.files import read_whole
 from crm_models.core.records import CustomerScores, EpochEnd
 from crm_models.core.schema import MODEL_NAMES, ModelName
 from crm_models.data.checks import Finding, check_cohort
@@ -200,19 +201,41 @@ def run_names() -> list[str]:
 
 
 def run_card(run_id: str) -> RunCard | None:
-    """The card of a run; None if its folder is missing or damaged."""
-    folder = RunFolder(runs_folder() / run_id)
+    """The card of a run; None if its folder is missing or damaged (see `run_trouble`)."""
     try:
-        result_mark = mark(folder.folder / "result.json")
+        return _read_card(run_id)
+    except (CrmError, OSError):
+        return None
+
+
+def run_trouble(run_id: str) -> str:
+    """Why the folder of a run cannot be read, naming the file; "" if it can, or if there is none."""
+    try:
+        if (runs_folder() / run_id / "config.json").exists():
+            _read_card(run_id)
+    except (CrmError, OSError) as error:
+        return str(error)
+    return ""
+
+
+def _read_card(run_id: str) -> RunCard:
+    folder = RunFolder(runs_folder() / run_id)
+    result_mark = mark(folder.folder / "result.json")
+    with read_whole(folder.folder, "a run", "delete it, or train it again"):
         about = _about(str(folder.folder), mark(folder.folder / "config.json"))
         # A run that has ended no longer changes, unless it is resumed, which removes its result first.
         status = _ended(str(folder.folder), result_mark) if result_mark and not folder.is_alive() else folder.status()
-        result = folder.result()
-    except (CrmError, KeyError, ValueError):
-        return None
-    return RunCard(
-        run_id=run_id, folder=folder, about=about, status=status, result=result, state=_state(run_id, status)
-    )
+        card = RunCard(
+            run_id=run_id,
+            folder=folder,
+            about=about,
+            status=status,
+            result=folder.result(),
+            state=_state(run_id, status),
+        )
+        # What every page asks of a card, so that a damaged value is found here and not while a page is drawn.
+        _ = card.cohort, card.config, card.preset, card.search, card.created, card.usable, folder.trained()
+    return card
 
 
 def run_cards(cohort: str | None = None) -> list[RunCard]:

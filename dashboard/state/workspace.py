@@ -7,7 +7,8 @@ import re
 import shutil
 import time
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,11 @@ def new_name(wish: str, folder: Path, taken: Collection[str] = ()) -> str:
     while free in taken or (folder / free).exists():
         free, k = f"{name}-{k}", k + 1
     return free
+
+
+def nearest(name: str, options: Sequence[str]) -> str | None:
+    """The option that is spelled most like the name; None without options."""
+    return next(iter(get_close_matches(name, options, n=1, cutoff=0.0)), None)
 
 
 def mark(file: Path) -> str:

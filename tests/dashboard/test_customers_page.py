@@ -12,6 +12,7 @@ from crm_models.data.storage import load_cohort
 from crm_models.inference.score_store import read_scores
 from crm_models.planning.plans import Catalogue, make_plans
 from crm_models.planning.policy import Policy
+from dashboard.charts import digits
 from dashboard.panels import customer_list
 from dashboard.panels import customers as customer_panels
 from dashboard.state import predictions, store
@@ -142,7 +143,7 @@ def test_the_highest_threshold_that_a_customer_is_above():
 
 
 def test_probabilities_among_thousands_of_actions_keep_a_digit():
-    assert [customer_panels.likely(p) for p in (0.5, 0.001, 0.00012, 2e-8, 0.0)] == [
+    assert [digits.share(p) for p in (0.5, 0.001, 0.00012, 2e-8, 0.0)] == [
         "50.0%",
         "0.1%",
         "0.01%",
