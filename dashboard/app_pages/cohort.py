@@ -34,6 +34,7 @@ if cohort is None:
     widgets.empty_state("groups", "No customers yet", "Generate a cohort above, or upload your own files.")
     st.stop()
 cohort_panels.about(cohort)
-cohort_panels.data_check(cohort)
-cohort_panels.profile(cohort)
+with widgets.guarded("These customers cannot be read:"):
+    cohort_panels.data_check(cohort)
+    cohort_panels.profile(cohort)
 cohort_panels.saved()

@@ -33,11 +33,13 @@ with st.container(border=True):
     clicked = st.button(label, type="primary", icon=":material/play_arrow:", disabled=wanted is None, key="train")
     if wanted is not None:
         train_panels.time_it_takes(cohort, wanted)
-tune_panels.section(cohort)
+with widgets.guarded("The search cannot be shown:"):
+    tune_panels.section(cohort)
 if clicked and wanted is not None:
     train_panels.start(cohort, wanted)
 with current:
     train_panels.live()
 
 train_panels.failures(cohort)
+train_panels.damaged()
 run_panels.history(cohort)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 from crm_models.core.locks import is_locked, locked
-from dashboard.jobs.queue import Job, JobFolder, last_error
+from dashboard.jobs.queue import Job, JobFolder, last_error, remove_file
 
 NICENESS = 10
 """Niceness of a training: it yields to the app, which then answers nearly as fast as on an idle machine."""
@@ -48,16 +48,19 @@ class Runner:
                 load_libraries()  # a job is waiting for them
             else:
                 _set_group_priority(NICENESS)
-                _at_low_priority(load_libraries)
+                _at_low_priority(load_libraries, hurried=self.queue.waiting)
             unfinished = self.queue.under_way()
             if unfinished is not None:
                 self._take_over(unfinished)
+            self.queue.note_done()  # also if the note is damaged, which would start one worker after another
             while True:
                 if queued := self.queue.waiting():
                     job = self.queue.read(queued[0])
                     if job is not None:
                         self._run(job, queued[0])
-                    queued[0].unlink(missing_ok=True)
+                    elif queued[0].exists():
+                        self.queue.note_damaged(queued[0])
+                    remove_file(queued[0])
                 elif self.queue.is_wanted():
                     time.sleep(WATCH_SECONDS)
                 else:
@@ -172,10 +175,11 @@ def load_libraries() -> None:
     import_module("torch._dynamo")
 
 
-def _at_low_priority(work: Callable[[], None]) -> None:
+def _at_low_priority(work: Callable[[], None], hurried: Callable[[], object]) -> None:
     """Call a function at the priority of a training, in a thread, because a process cannot raise its priority again.
 
-    Where Linux shares the cores among sessions, the priority of the session counts: see `_set_group_priority`.
+    Where Linux shares the cores among sessions, the priority of the session counts: see `_set_group_priority`. It is
+    raised once `hurried` is true: a viewer who clicks meanwhile waits for these libraries.
     """
 
     def lowered() -> None:
@@ -185,7 +189,11 @@ def _at_low_priority(work: Callable[[], None]) -> None:
 
     thread = threading.Thread(target=lowered)
     thread.start()
-    thread.join()
+    while thread.is_alive():
+        thread.join(WATCH_SECONDS)
+        if hurried():
+            _set_group_priority(0)
+            thread.join()
 
 
 def yield_to_the_page(pid: int) -> None:

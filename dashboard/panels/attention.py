@@ -90,7 +90,10 @@ def _explanation(run: str, mark: str, model: ModelName, row: int | None, _card: 
     from crm_models.inference import explanation as explain
 
     models = predictions.models(_card)
-    cohort, first = predictions.part_of(_card.cohort, row or 0)
+    part = predictions.part_of(_card.cohort, row or 0)
+    if part is None:
+        return None
+    cohort, first = part
     moment = planning_moment(cohort)
     rows = _sample(_card, cohort) if row is None else np.array([row - first])
     if model == "sequence":
@@ -126,6 +129,7 @@ def _lengths(cohort: Cohort, moment: Any) -> np.ndarray:
 
 
 @st.fragment
+@widgets.guarded("This map cannot be drawn:")
 def show(explanation: Explanation) -> None:
     """Draw the attention map by layer and head, the effects beside it, and whether the two agree."""
     attention, effects = explanation.attention, explanation.effects

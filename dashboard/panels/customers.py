@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from crm_models.core.errors import DataError
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import ACTION, CUSTOMER_ID, LABEL, N_STEPS, STEP_SOURCES, TIMESTAMP, VALUE
 from crm_models.data.cohort import Cohort
@@ -40,6 +39,7 @@ ADDED = "what_if_added"
 
 
 @st.fragment
+@widgets.guarded("This customer cannot be shown:")
 def look(card: store.RunCard) -> None:
     """Draw the selected customer; as a fragment, so that another selection reruns only this part."""
     all_scores = store.scores(card)
@@ -130,14 +130,13 @@ def _options(mark: str, _card: store.RunCard, _scores: CustomerScores, search: s
 
 
 def _customer(card: store.RunCard, scores: CustomerScores, row: int) -> Customer | None:
-    try:
+    customer = None
+    with widgets.guarded("This customer cannot be read:"):
         customer = predictions.customer(card.cohort, row)
-        if str(customer.cohort.customers[CUSTOMER_ID].iloc[0]) == str(scores.customer_id[row]):
-            return customer
-    except DataError:
-        pass  # the cohort now has fewer customers
-    st.warning("The cohort has changed since it was scored. Train on it again.", icon=":material/warning:")
-    return None
+        if customer is None or str(customer.cohort.customers[CUSTOMER_ID].iloc[0]) != str(scores.customer_id[row]):
+            st.warning("The cohort has changed since it was scored. Train on it again.", icon=":material/warning:")
+            customer = None
+    return customer  # None if `guarded` showed an error
 
 
 # ---- risk and plan ---------------------------------------------------------------------------------------------------

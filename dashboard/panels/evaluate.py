@@ -119,6 +119,7 @@ def _rulers(scores: list[theme.Score], title: str, name: str, customers: int) ->
 
 
 @st.fragment
+@widgets.guarded("The curves cannot be drawn:")
 def at_threshold(churn: ChurnPredictions, run: store.RunCard) -> None:
     """Draw what depends on the threshold: the confusion matrix, its scores, and the point on each curve."""
     threshold = policy_panels.threshold(store.risk_index(run), run)

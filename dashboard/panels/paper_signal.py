@@ -21,6 +21,7 @@ UNIT = {"sequence": "of the next actions", "churn": "of the customers"}
 
 
 @st.fragment
+@widgets.guarded("The signal cannot be shown:")
 def signal(story: Story) -> None:
     """Draw the accuracy of the same small models by signal, from chance to beyond Table II."""
     chapter("signal", "What it takes to reach Table II: something to learn")

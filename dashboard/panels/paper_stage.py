@@ -74,6 +74,8 @@ def _progress() -> None:
         st.session_state[paper_store.PULSE] = now
         st.rerun()
     queue, state = paper_store.queue(), paper_store.state()
+    if (file := paper_store.damaged()) is not None:
+        widgets.error_box(f"{file}: damaged; run the paper again to replace it", "The last re-run cannot be shown:")
     for failure in queue.failures():
         widgets.error_box(failure.reason, "The re-run of the paper failed:")
     if why := queue.trouble():

@@ -43,6 +43,7 @@ class Bound:
 
 
 @st.fragment
+@widgets.guarded("The plans cannot be shown:")
 def decide(card: store.RunCard, bound: Bound) -> None:
     """Draw the slider and everything that depends on it; as a fragment, so that moving it reruns only this part."""
     all_scores, risk = store.scores(card), store.risk_index(card)

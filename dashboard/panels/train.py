@@ -182,10 +182,22 @@ def _past(exclude: str = "") -> list[Any]:
     return [past_run(run.about, run.result or {}, _events_each(run.cohort)) for run in usable[:20]]
 
 
+def damaged() -> None:
+    """Draw the files of the queue and of runs that cannot be read; everything else goes on."""
+    for file in workspace.jobs().damaged():
+        widgets.error_box(f"{file}: expected a job, found it damaged", "Left out of the queue:")
+    for run_id, trouble in store.damaged_runs().items():
+        with st.container(horizontal=True, vertical_alignment="center"):
+            widgets.error_box(trouble, f"The run {widgets.plain(run_id)} cannot be read:")
+            if st.button("Delete it", key=f"delete_damaged_{run_id}", type="tertiary"):
+                session.delete_run(run_id)
+                st.rerun()
+
+
 def failures(cohort: store.CohortCard) -> None:
     """Draw the trainings that failed to start, with the reason."""
     for failed in store.failures():
-        if failed.job.cohort != cohort.name or failed.job.task == "score":
+        if failed.job.cohort not in (cohort.name, "") or failed.job.task == "score":
             continue
         with st.container(horizontal=True, vertical_alignment="center"):
             st.error(

@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import streamlit as st
 
-from crm_models.core.errors import DataError
 from crm_models.core.files import new_file
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import MODEL_NAMES
@@ -263,23 +262,26 @@ class Customer:
         return None if np.isnan(label) else bool(label)
 
 
-def part_of(cohort_name: str, row: int) -> tuple[Cohort, int]:
+def part_of(cohort_name: str, row: int) -> tuple[Cohort, int] | None:
     """The part of a cohort that contains the customer at `row`, and the row of its first customer.
 
-    Raises `DataError` if the cohort has no such row any more.
+    None if the cohort has no such row any more.
     """
     folder = workspace.cohorts_folder() / cohort_name
     stamp = workspace.stamp(folder)
     starts = _starts(str(folder), stamp)
     if row >= starts[-1]:
-        raise DataError(f"cohort {cohort_name}: expected a customer in row {row}, found {starts[-1]} customers")
+        return None
     k = int(np.searchsorted(starts, row, side="right")) - 1
     return _part(str(folder), stamp, k), int(starts[k])
 
 
-def customer(cohort_name: str, row: int) -> Customer:
-    """A customer with profile and history; reads only one part of the cohort."""
-    cohort_part, first = part_of(cohort_name, row)
+def customer(cohort_name: str, row: int) -> Customer | None:
+    """A customer with profile and history, or None if there is no such row; reads only one part of the cohort."""
+    found = part_of(cohort_name, row)
+    if found is None:
+        return None
+    cohort_part, first = found
     single = select(cohort_part, np.array([row - first]))
     moment = planning_moment(single)
     now = last_moment_days(store.cohort_card(cohort_name).about) if moment is None else moment_days(moment)

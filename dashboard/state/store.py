@@ -27,7 +27,7 @@ from crm_models.planning.thresholds import RiskIndex
 from crm_models.runs.folder import RunFolder, RunStatus
 from crm_models.runs.pipeline import MIN_CUSTOMERS, trainable
 from dashboard.jobs import scoring
-from dashboard.jobs.queue import FailedJob, Job, JobAtWork
+from dashboard.jobs.queue import FailedJob, Job, JobAtWork, remove_file
 from dashboard.state.workspace import (
     cohorts_folder,
     jobs,
@@ -218,6 +218,12 @@ def run_trouble(run_id: str) -> str:
     return ""
 
 
+def damaged_runs() -> dict[str, str]:
+    """Runs whose folder cannot be read, with the reason, which names the file."""
+    troubles = {name: run_trouble(name) for name in run_names()}
+    return {name: why for name, why in troubles.items() if why}
+
+
 def _read_card(run_id: str) -> RunCard:
     folder = RunFolder(runs_folder() / run_id)
     result_mark = mark(folder.folder / "result.json")
@@ -267,24 +273,39 @@ def delete_run(run_id: str) -> None:
 
 
 def report(card: RunCard) -> dict[str, Any] | None:
-    """The scores on the run's held-out customers (`report.json`), or None while there is none."""
+    """The scores on the run's held-out customers (`report.json`), or None while there is none or a damaged one."""
     file = card.folder.folder / "report.json"
     version = mark(file)
-    return marked_json(str(file), version) if version else None
+    try:
+        content = marked_json(str(file), version) if version else None
+    except CrmError:
+        return None
+    return content if _is_report(content) else None
+
+
+def _is_report(content: Any) -> bool:
+    """Whether this is what `evaluate` writes, and not what is left of a damaged file."""
+    if not isinstance(content, dict) or not set(MODEL_NAMES) <= set(content):
+        return False
+    parts = [content[model] for model in MODEL_NAMES]
+    return all(part is None or (isinstance(part, dict) and "customers" in part) for part in parts)
 
 
 def scores(card: RunCard, cohort_name: str | None = None) -> CustomerScores | None:
     """Churn probability and best plan of all customers, or None while there are none; shared, read-only."""
     file = scoring.scores_file(card.folder, cohorts_folder() / (cohort_name or card.cohort))
     version = mark(file)
-    return _scores(str(file), version) if version else None
+    try:
+        return _scores(str(file), version) if version else None
+    except CrmError:
+        return None  # damaged: made anew on the next request
 
 
 def risk_index(card: RunCard, cohort_name: str | None = None) -> RiskIndex | None:
     """Sorted churn probabilities of all customers, for thresholds; None while there are no scores."""
     file = scoring.scores_file(card.folder, cohorts_folder() / (cohort_name or card.cohort))
     version = mark(file)
-    return _risk_index(str(file), version) if version else None
+    return _risk_index(str(file), version) if version and scores(card, cohort_name) is not None else None
 
 
 def ask_for_scores(card: RunCard) -> None:
@@ -293,6 +314,10 @@ def ask_for_scores(card: RunCard) -> None:
     failed = any(failure.job.run == card.run_id for failure in jobs().failures())
     queued = any(job.job.run == card.run_id for job in jobs().jobs())
     if card.usable and has_cohort and not queued and not failed:
+        if report(card) is None:
+            remove_file(card.folder.folder / "report.json")  # damaged; the worker writes only what is missing
+        if scores(card) is None:
+            remove_file(scoring.scores_file(card.folder, cohorts_folder() / card.cohort))
         jobs().add(Job(run=card.run_id, cohort=card.cohort, task="score", about="scores"))
 
 
