@@ -107,7 +107,7 @@ class Runner:
     def _score(self, job: Job) -> None:
         """Write the report on the held-out customers and the scores of all customers to the run folder."""
         out = self.runs / job.run
-        if not (out / "result.json").exists() or not (out / "weights.safetensors").exists():
+        if not _has_models(out):
             return
         self.queue.note(job, "scoring")
         cohort = str(self.workspace / "cohorts" / job.cohort)
@@ -161,6 +161,17 @@ class Runner:
                 _set_group_priority(NICENESS)
                 priority_until = math.inf
             time.sleep(WATCH_SECONDS)
+
+
+def _has_models(run: Path) -> bool:
+    """Whether a run has ended with a trained model: one that was stopped in its first epoch has none to score."""
+    from crm_models.core.errors import CrmError
+    from crm_models.runs.folder import RunFolder
+
+    try:
+        return (run / "weights.safetensors").exists() and bool(RunFolder(run).trained())
+    except CrmError:
+        return False
 
 
 def _threads() -> str:

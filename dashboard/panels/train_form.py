@@ -183,6 +183,16 @@ _FINAL_REFIT = Setting(
 )
 
 
+def label_of(path: str) -> str:
+    """A setting in the words of the form: "Width, sequence model" for `sequence.d_model`."""
+    part, _, field = path.partition(".")
+    model, _, training = part.partition("_")
+    form = {"sequence": SEQUENCE, "churn": CHURN}.get(model, ())
+    known = {setting.path: setting.label for setting in (*form, *learning(model))}
+    words = known.get(path, (field or part).replace("_", " ").capitalize())
+    return f"{words}, {model} model{' (training)' if training else ''}" if field else words
+
+
 def learning(model: str) -> tuple[Setting, ...]:
     """Training settings of one model; the presets set them per model."""
     settings = (*_LEARNING, _PRETRAINING, _FINAL_REFIT) if model == "churn" else _LEARNING

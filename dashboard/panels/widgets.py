@@ -90,7 +90,27 @@ def chart(fig: go.Figure, *, key: str, alt: str, table: pd.DataFrame | None = No
                     "Numbers", icon=":material/table:", type="tertiary", on_change="rerun", key=f"{key}_numbers"
                 )
                 if numbers.open:
-                    numbers.dataframe(table, hide_index=True, alt=f"The numbers of the chart: {alt}")
+                    numbers.dataframe(
+                        table,
+                        hide_index=True,
+                        alt=f"The numbers of the chart: {alt}",
+                        column_config=number_columns(table),
+                    )
+
+
+def number_columns(table: pd.DataFrame) -> dict[str, Any]:
+    """Column configuration that writes the numbers of a table by one rule: three digits, counts with commas."""
+    config: dict[str, Any] = {}
+    for name in table.columns:
+        column = table[name]
+        if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
+            continue
+        whole = pd.api.types.is_integer_dtype(column) or bool((column.dropna() % 1 == 0).all() and len(column.dropna()))
+        large = bool((column.abs() >= 2).any())
+        config[str(name)] = st.column_config.NumberColumn(format="localized" if whole and large else "%.3f")
+        if pd.api.types.is_integer_dtype(column):
+            config[str(name)] = st.column_config.NumberColumn(format="localized")
+    return config
 
 
 def rulers(scores: list[theme.Score], *, key: str) -> None:
