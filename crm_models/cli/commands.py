@@ -292,6 +292,7 @@ def _add_evaluate(commands: Any) -> None:
     parser = command(commands, "evaluate", "Evaluate a run on its test customers.", _evaluate)
     parser.add_argument("run_folder", type=Path, metavar="RUN")
     parser.add_argument("--cohort", type=Path, help="the cohort's folder, if it was moved")
+    _add_allow_drift(parser)
     parser.add_argument("--out", type=Path, metavar="report.json")
     add_device(parser)
 
@@ -302,7 +303,10 @@ def _evaluate(args: argparse.Namespace) -> None:
 
     if args.out is not None:
         need_file_target(args.out)
-    report = workflow.evaluate(args.run_folder, cohort=args.cohort, device=args.device, threads=args.threads)
+    report = workflow.evaluate(
+        args.run_folder, cohort=args.cohort, allow_drift=args.allow_drift, device=args.device, threads=args.threads
+    )
+    _say_drift(report.get("drift", []), args)
     if args.out is None:
         print(json.dumps(report, indent=2, ensure_ascii=False))
         return
@@ -327,6 +331,7 @@ def _add_plan(commands: Any) -> None:
         action="store_true",
         help="do not neutralise formulas: for import into a system, not a spreadsheet",
     )
+    _add_allow_drift(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="plans.csv")
     add_device(parser)
 
@@ -349,11 +354,43 @@ def _plan(args: argparse.Namespace) -> None:
         layout=args.layout,
         as_of=args.as_of,
         api_exact=args.api_exact,
+        allow_drift=args.allow_drift,
         device=args.device,
         threads=args.threads,
         progress=None if args.quiet else _progress,
     )
+    _say_drift(manifest["drift"], args)
+    _say_changed_ids(manifest)
     print(f"{args.out}: {workflow.plan_summary(manifest)}")
+
+
+def _add_allow_drift(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow-drift",
+        action="store_true",
+        help="go on although the customers differ so much from the training customers that results are nonsense",
+    )
+
+
+def _say_drift(differences: list[dict[str, Any]], args: argparse.Namespace) -> None:
+    """Print how the customers differ from the training customers; --quiet leaves out the notes."""
+    for difference in differences:
+        if difference["severity"] != "note" or not args.quiet:
+            print(f"{_SAID[difference['severity']]}: {difference['text']}", file=sys.stderr)
+
+
+_SAID = {"refuse": "warning", "warning": "warning", "note": "note"}
+
+
+def _say_changed_ids(manifest: dict[str, Any]) -> None:
+    """Print how many customer ids a loader would not find again, because a spreadsheet would run them as formulas."""
+    if changed := manifest.get("changed_ids"):
+        ids = "1 customer id begins" if changed == 1 else f"{changed:,} customer ids begin"
+        print(
+            f"warning: {ids} like a formula and got an apostrophe in front, for spreadsheets; "
+            "use --api-exact for a file that a system loads by id",
+            file=sys.stderr,
+        )
 
 
 def _progress(done: int, total: int) -> None:
