@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from crm_models.planning.export import ExportSettings
     from crm_models.planning.plans import Plans
     from crm_models.planning.policy import Policy
+    from crm_models.runs.explaining import CohortExplainer
     from crm_models.runs.trials import Trial
 
 Progress = Callable[[int, int], None]
@@ -339,6 +340,7 @@ def plan(
     as_of: str | None = None,
     api_exact: bool = False,
     allow_drift: bool = False,
+    drivers: bool = False,
     device: str = "auto",
     threads: int | None = None,
     progress: Progress | None = None,
@@ -348,7 +350,8 @@ def plan(
     The cohort is read in parts, so memory does not grow with it. cohort: other customers than those of the run. as_of:
     when the plans are made: `cohort` (its cut-off), `latest` or a date; None: after all events that happened.
     allow_drift: plan also for customers too different from the training customers, whose plans would be nonsense; what
-    does not fit is then read as missing. The manifest lists all differences under `drift`.
+    does not fit is then read as missing. The manifest lists all differences under `drift`. drivers: with the long
+    layout, three columns more that say why each customer at risk is (some 50 customers a second).
 
     >>> from crm_models import workflow
     >>> from crm_models.planning import Policy
@@ -371,8 +374,56 @@ def plan(
         run, folder, as_of=as_of, device=device, threads=threads, progress=progress, allow_drift=allow_drift
     )
     settings = ExportSettings(run_id=run.run_id, scored_at=now(), layout=layout, api_exact=api_exact)
-    plans = (make_plans(s, catalogue, policy) for s in scores)
+    plans: Iterable[Plans] = (make_plans(s, catalogue, policy) for s in scores)
+    if drivers and layout == "long" and "churn" in run.trained():
+        plans = _explainer(run, folder, as_of, device, threads, allow_drift=allow_drift).with_drivers(plans)
     return export_plans(plans, Path(out), settings, run=run, cohort=folder, policy=policy, as_of=as_of, drift=found)
+
+
+def explain(
+    run_folder: Path | str,
+    *,
+    cohort: Path | str | None = None,
+    customers: Sequence[str] | None = None,
+    as_of: str | None = None,
+    allow_drift: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+) -> CohortExplainer:
+    """Why customers are at risk: iterate over its `explain()`; see `crm_models.inference.drivers` for the method.
+
+    customers: who will be explained; None: all, with a quarter of the comparisons for each.
+
+    >>> from crm_models import workflow
+    >>> first = next(workflow.explain("workspace/run").explain())
+    >>> abs(first.base + sum(driver.points for driver in first.drivers) / 100 - first.churn_p) < 1e-6
+    True
+    """
+    run = RunFolder(Path(run_folder))
+    run.need_weights()
+    folder = Path(cohort or run.about()["cohort"])
+    if not allow_drift:
+        refuse(compare(run_folder, folder), folder)
+    return _explainer(run, folder, as_of, device, threads, allow_drift=allow_drift, in_bulk=customers is None)
+
+
+def _explainer(
+    run: RunFolder,
+    folder: Path,
+    as_of: str | None,
+    device: str,
+    threads: int | None,
+    *,
+    allow_drift: bool,
+    in_bulk: bool = True,
+) -> CohortExplainer:
+    from crm_models.runs.explaining import CohortExplainer
+    from crm_models.runs.trained import load_models
+
+    models = load_models(run, device=device, threads=threads)
+    return CohortExplainer.of(
+        models, run, folder, lambda part: _moment(part, as_of), in_bulk=in_bulk, allow_drift=allow_drift
+    )
 
 
 def export_plans(

@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_tune,
         _add_evaluate,
         _add_plan,
+        _add_explain,
         _add_paper,
         _add_benchmark,
     ):
@@ -331,6 +332,9 @@ def _add_plan(commands: Any) -> None:
         action="store_true",
         help="do not neutralise formulas: for import into a system, not a spreadsheet",
     )
+    parser.add_argument(
+        "--no-drivers", action="store_true", help="long layout: leave out why each customer at risk is (faster)"
+    )
     _add_allow_drift(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="plans.csv")
     add_device(parser)
@@ -355,6 +359,7 @@ def _plan(args: argparse.Namespace) -> None:
         as_of=args.as_of,
         api_exact=args.api_exact,
         allow_drift=args.allow_drift,
+        drivers=not args.no_drivers,
         device=args.device,
         threads=args.threads,
         progress=None if args.quiet else _progress,
@@ -362,6 +367,64 @@ def _plan(args: argparse.Namespace) -> None:
     _say_drift(manifest["drift"], args)
     _say_changed_ids(manifest)
     print(f"{args.out}: {workflow.plan_summary(manifest)}")
+
+
+def _add_explain(commands: Any) -> None:
+    parser = command(commands, "explain", "Say why customers are at risk: what raises and lowers their risk.", _explain)
+    parser.add_argument("run_folder", type=Path, metavar="RUN")
+    parser.add_argument("--cohort", type=Path, help="a cohort other than the one the run was trained on")
+    parser.add_argument("--customer", action="append", metavar="ID", help="only this customer; may be repeated")
+    parser.add_argument("--as-of", help="cohort, latest, or a date: the moment of the explanation")
+    _add_allow_drift(parser)
+    parser.add_argument("--out", type=Path, metavar="drivers.csv|json", help="default: print in words")
+    add_device(parser)
+
+
+def _explain(args: argparse.Namespace) -> None:
+    from itertools import islice
+
+    from crm_models import workflow
+    from crm_models.core.files import need_file_target
+
+    if args.out is not None:
+        need_file_target(args.out)
+    explainer = workflow.explain(
+        args.run_folder,
+        cohort=args.cohort,
+        customers=args.customer,
+        as_of=args.as_of,
+        allow_drift=args.allow_drift,
+        device=args.device,
+        threads=args.threads,
+    )
+    if args.out is None:
+        if args.customer:
+            for one in explainer.explain(args.customer):
+                print(f"{one.customer_id}: churn probability {one.churn_p:.1%}, others {one.base:.1%} on average")
+                for text in one.top(10):
+                    print(f"  {text}")
+        else:
+            _print_drivers(list(islice(explainer.explain(), EXPLAINED)))
+        if not args.quiet:
+            print(explainer.faithfulness().said(), file=sys.stderr)
+        return
+    from crm_models.runs.explaining import write_drivers
+
+    faithful = explainer.faithfulness()
+    n = write_drivers(explainer.explain(args.customer), args.out, faithful)
+    print(f"{args.out}: drivers of {n:,} customer{'' if n == 1 else 's'}. {faithful.said()}")
+
+
+EXPLAINED = 500
+"""Customers whose drivers are summed up in words; a file holds those of all."""
+
+
+def _print_drivers(explained: list[Any]) -> None:
+    from crm_models.inference.drivers import over_customers
+
+    print(f"Drivers of the churn probability of {len(explained):,} customers, by their mean size in points:")
+    for row in over_customers(explained).head(15).itertuples():
+        print(f"  {row.driver}: {row.size:.1f}")
 
 
 def _add_allow_drift(parser: argparse.ArgumentParser) -> None:

@@ -126,7 +126,7 @@ def wide_table(plans: Plans, settings: ExportSettings) -> pd.DataFrame:
 
 
 def long_table(plans: Plans, settings: ExportSettings) -> pd.DataFrame:
-    """One row per customer and step, with the reason for the step."""
+    """One row per customer and step, with the reason for the step, and last the drivers of the risk, if known."""
     text = _TextColumns.of(plans, settings)
     n = len(plans)
     step_reasons = [settings_safe(reason, settings) for row in reasons(plans) for reason in row]
@@ -146,6 +146,10 @@ def long_table(plans: Plans, settings: ExportSettings) -> pd.DataFrame:
     }
     if text.ids_differ:
         columns["action_id"] = text.name(plans.action.ravel())
+    if plans.drivers is not None:
+        for k in range(plans.drivers.shape[1]):
+            texts = [settings_safe(str(driver), settings) for driver in plans.drivers[:, k]]
+            columns[f"driver_{k + 1}"] = np.repeat(np.array(texts, dtype=object), N_STEPS)
     return pd.DataFrame(columns, index=range(n * N_STEPS))
 
 
