@@ -18,6 +18,7 @@ from crm_models.planning.policy import Policy
 from dashboard.charts import decision as decision_charts
 from dashboard.charts import digits
 from dashboard.panels import customer_list, widgets
+from dashboard.panels import drivers as driver_panels
 from dashboard.panels import plans as plans_panels
 from dashboard.panels import policy as policy_panels
 from dashboard.state import predictions, session, store
@@ -27,7 +28,7 @@ OPTIONS = 200
 """Most customers in the select box; a search narrows them down, so that a million are never sent to the browser."""
 MATCHES = 6
 """Matches of a search that are drawn as buttons."""
-TABS = ("History", "Profile", "What if", "All customers")
+TABS = ("Why this risk", "History", "Profile", "What if", "All customers")
 BADGES = {
     "model": ":blue-badge[:material/model_training: model]",
     "retention": ":green-badge[:material/favorite: retention]",
@@ -51,7 +52,11 @@ def look(card: store.RunCard) -> None:
         _risk(card, plans)
         _steps(plans)
     time.sleep(plans_panels.PAINT_SECONDS)
-    history, profile, what_if, all_customers = st.tabs(TABS, key="customer_tab", on_change="rerun", bind="query-params")
+    has_churn = not np.isnan(all_scores.churn_p).all()
+    default = TABS[0] if has_churn else TABS[1]
+    why, history, profile, what_if, all_customers = st.tabs(
+        TABS, default=default, key="customer_tab", on_change="rerun", bind="query-params"
+    )
     if all_customers.open or row is None:
         with all_customers:
             everyone(card, all_scores, policy)
@@ -59,7 +64,13 @@ def look(card: store.RunCard) -> None:
     customer = _customer(card, all_scores, row)
     if customer is None:
         return
-    if profile.open:
+    if why.open:
+        with why:
+            if has_churn:
+                driver_panels.of_customer(card, row)
+            else:
+                widgets.empty_state("person_off", "No churn risk available", "This run has no churn model.")
+    elif profile.open:
         with profile:
             _profile(card, customer)
     elif what_if.open:
@@ -168,6 +179,9 @@ def _steps(plans: Plans) -> None:
     """Draw the three steps as cards with source, probability, reason and runner-up, and the plan before the policy."""
     step_reasons = reasons(plans)[0]
     labels = plans.catalogue.labels
+    if (plans.action[0] < 0).all():
+        st.info("There is no action to propose, neither by a model nor by popularity.", icon=":material/info:")
+        return
     with st.grid(N_STEPS, min_column_width=145):
         for k in range(N_STEPS):
             code, source = int(plans.action[0, k]), STEP_SOURCES[plans.step_source[0, k]]
@@ -176,8 +190,13 @@ def _steps(plans: Plans) -> None:
                 heading = f"**{widgets.plain(labels[code], 80)}**" if code >= 0 else "No action left"
                 lines = [f":small[:gray[Step {k + 1}]]", heading]
                 if code >= 0:
-                    lines.append(BADGES[source])
-                st.markdown("\n\n".join([*lines, "  \n".join(_step_details(plans, k, step_reasons[k]))]))
+                    lines += [BADGES[source], "  \n".join(_step_details(plans, k, step_reasons[k]))]
+                st.markdown("\n\n".join(filter(None, lines)))
+    is_retention = plans.step_source[0] == STEP_SOURCES.index("retention")
+    if is_retention.any():
+        steps = "All steps are" if is_retention.all() else digits.count(int(is_retention.sum()), "step is", "steps are")
+        why = step_reasons[int(is_retention.argmax())]
+        st.markdown(f":material/favorite: {steps} for retention, because the {widgets.plain(why)}.")
     before = [widgets.plain(labels[a], 60) for a in plans.before[0] if a >= 0]
     if (plans.action[0] != plans.before[0]).any():
         st.markdown(f":material/history: Plan before the policy: {', then '.join(before) or 'no action'}.")
@@ -193,7 +212,9 @@ def places_below(p: float) -> float | None:
 
 
 def _step_details(plans: Plans, k: int, reason: str) -> list[str]:
-    """Lines below an action: probability and runner-up of a model step, or the reason for another step."""
+    """Lines below an action: probability and runner-up of a model step, or the reason for a popular action."""
+    if plans.step_source[0, k] == STEP_SOURCES.index("retention"):
+        return []  # one reason for all of them, below the steps
     if plans.step_source[0, k] != MODEL_STEP:
         return [f":small[{_sentence(reason)}]"]
     p, other, q = float(plans.step_p[0, k]), int(plans.runner_up[0, k]), float(plans.runner_up_p[0, k])
@@ -436,6 +457,9 @@ def everyone(card: store.RunCard, scores: CustomerScores, policy: Policy) -> Non
     if not len(rows):
         customer_list.nobody()
         return
+    if not np.isnan(scores.churn_p).all() and st.toggle("What drives their risk", key="drivers_of_many"):
+        who = "all customers" if len(rows) == len(scores.customer_id) else digits.count(len(rows), "customer")
+        driver_panels.of_many(card, f"{who} ({list_filter.who})" if list_filter.who != "everybody" else who, rows)
     plans = predictions.plans(card, scores, customer_list.page_of(rows), policy)
     st.dataframe(
         customer_list.table(plans, has_churn=not np.isnan(scores.churn_p).all()),
