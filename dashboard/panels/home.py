@@ -8,8 +8,10 @@ import streamlit as st
 
 from crm_models.core.schema import N_STEPS
 from dashboard.charts import digits
+from dashboard.jobs.queue import JobAtWork
 from dashboard.panels import customer_list, train_form, widgets
 from dashboard.panels import policy as policy_panels
+from dashboard.panels import train as train_panels
 from dashboard.state import predictions, session, store
 
 LISTED = 50
@@ -25,7 +27,8 @@ def under_way() -> None:
         for job in at_work[:1]:
             activity = "being scored" if job.state == "scoring" else "training"
             st.markdown(
-                f":material/model_training: **{widgets.plain(job.job.run)}** is {activity} in the background.",
+                f":material/model_training: **{widgets.plain(job.job.run)}** is {activity} in the background"
+                f"{_time_left(job)}.",
                 width="content",
             )
         waiting = len(work) - len(at_work)
@@ -38,6 +41,27 @@ def under_way() -> None:
     widgets.wait_for_change()
 
 
+def _time_left(job: JobAtWork) -> str:
+    """How far a training is and how long it takes at most, as part of a sentence; "" before its first epoch."""
+    run = store.run_card(job.job.run) if job.state == "training" and job.job.task != "tune" else None
+    return f": {train_panels.position(run)[1]}" if run is not None and run.status.epochs else ""
+
+
+def invented(cohort: store.CohortCard) -> None:
+    """Say if the customers are generated, and offer to bring one's own."""
+    is_generated = cohort.about["source"] in ("lifelike", "paper")
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        if is_generated:
+            st.markdown(
+                f":material/science: **{widgets.plain(cohort.name)}** is invented: these customers are generated, "
+                "to try everything.",
+                width="content",
+            )
+        if st.button("Bring your own data", icon=":material/upload_file:", key="bring_your_own"):
+            st.session_state["cohort_way"] = "own"
+            st.switch_page(widgets.PAGES["cohort"])
+
+
 def next_step(cohort: store.CohortCard) -> None:
     """Draw the recommended next step as a button."""
     run, busy = session.current_run(), bool(store.work())
@@ -47,7 +71,7 @@ def next_step(cohort: store.CohortCard) -> None:
         if why := _last_failure(cohort):
             widgets.error_box(why, "The last training on this cohort failed:")
         _first_training(cohort)
-    elif run.preset == "paper" and not busy and cohort.facts.customers > 100:
+    elif run.preset == "paper" and cohort.facts.customers > 100:
         _step(
             "These are the paper's small models, for a first look only. Training the standard models takes minutes.",
             "Train the standard models",

@@ -105,17 +105,24 @@ def _under_way(job: JobAtWork) -> None:
             st.progress(0.0, text="Starting: loading libraries and customers")
             return
         if job.state == "training":
-            share, seconds_left = progress(run.config, run.status.epochs, _expected(run))
-            done = run.status.epochs[-1] if run.status.epochs else None
-            position = f"{done.model} model, epoch {done.epoch} of {done.n_epochs}" if done else "first epoch"
-            time_left = f", at most about {widgets.duration(seconds_left)} left" if done else ""
-            st.progress(min(share, 1.0), text=f"{position}{time_left}")
+            share, text = position(run)
+            st.progress(min(share, 1.0), text=text)
         else:
             st.progress(
                 1.0,
                 text="Trained. Now evaluating on held-out customers, then scoring all customers.",
             )
         loss_panels.curves(run, "live")
+
+
+def position(run: store.RunCard) -> tuple[float, str]:
+    """Share of a training that is done, and where it is with the time left, in words."""
+    share, seconds_left = progress(run.config, run.status.epochs, _expected(run))
+    if not run.status.epochs:
+        return share, "first epoch"
+    done = run.status.epochs[-1]
+    left = f"at most about {widgets.duration(seconds_left)} left"
+    return share, f"{done.model} model, epoch {done.epoch} of {done.n_epochs}, {left}"
 
 
 def _expected(run: store.RunCard) -> Estimate:
