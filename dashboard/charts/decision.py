@@ -22,6 +22,7 @@ from dashboard.charts.theme import (
     DATA,
     MODEL,
     RETENTION,
+    TEXT,
     figure,
     plain,
 )
@@ -109,6 +110,7 @@ def expected_value(table: pd.DataFrame, threshold: float, unit: str) -> go.Figur
                 mode="markers+text",
                 marker={"color": color, "size": 12, "symbol": symbol},
                 text=[text],
+                textfont={"color": TEXT},
                 textposition=side,
                 hovertemplate=f"{text}<br>value %{{y:,.0f}}<extra></extra>",
             )
@@ -239,6 +241,7 @@ def waterfall(drivers: pd.DataFrame, base: float, churn_p: float, top: int = 8) 
             y=list(range(len(names))),
             text=texts,
             textposition="outside",
+            textfont={"color": TEXT},
             cliponaxis=False,
             increasing={"marker": {"color": AT_RISK}},
             decreasing={"marker": {"color": RETENTION}},
@@ -301,7 +304,8 @@ def attention_map(weights: np.ndarray, tokens: Sequence[str], title: str, reader
             xgap=1,
             ygap=1,
             colorbar={
-                "title": {"text": "attention"},
+                "title": {"text": "attention", "font": {"color": TEXT}},
+                "tickfont": {"color": TEXT},
                 "tickformat": ".0%" if top >= 0.05 else ".1%",
                 "thickness": 12,
                 "len": 0.7,
@@ -345,7 +349,9 @@ def effects(table: pd.DataFrame, title: str, x: str, top: int = 20) -> go.Figure
         )
     ticks = {"tickvals": list(range(n)), "ticktext": [plain(name, 26) for name in shown["name"]]}
     fig.update_yaxes(tickmode="array", range=[n - 0.4, -0.6], showgrid=False, **ticks)
-    right = {"domain": [0.64, 1], "anchor": "y", "rangemode": "tozero", "nticks": 4}
-    right["title"] = {"text": "attention (%)", "standoff": 8}
-    left = {"domain": [0, 0.58], "title": {"text": x, "standoff": 8}, "zeroline": True, "nticks": 6}
+    ink = {"color": TEXT}
+    right = {"domain": [0.64, 1], "anchor": "y", "rangemode": "tozero", "nticks": 4, "tickfont": ink}
+    right["title"] = {"text": "attention (%)", "standoff": 8, "font": ink}
+    left = {"domain": [0, 0.58], "title": {"text": x, "standoff": 8, "font": ink}, "zeroline": True, "nticks": 6}
+    left["tickfont"] = ink
     return fig.update_layout(xaxis=left, xaxis2=right)

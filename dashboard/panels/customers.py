@@ -92,7 +92,7 @@ def choose(card: store.RunCard, scores: CustomerScores) -> int | None:
         chosen = st.session_state.get(session.CUSTOMER) or st.query_params.get(session.CUSTOMER)
         customer_id = st.selectbox(
             "Customer",
-            names if chosen is None or chosen in names else [chosen, *names],
+            names if chosen is None or chosen in names else [*names, chosen],
             key=session.CUSTOMER,
             bind="query-params",
             accept_new_options=True,

@@ -25,7 +25,7 @@ SHIPPED = Path(__file__).resolve().parents[2] / "assets" / "demo"
 LEFT_OUT = ("lock", "checkpoint.safetensors")
 """Files of a run that nobody needs once it has ended."""
 MADE = 1_767_225_600
-"""Time of change given to all files of the demo (seconds since 1970): what was computed from them is then still known."""
+"""When all files of the demo were changed, as far as anybody can tell: what was computed from them is then known."""
 
 
 def prepare() -> None:
