@@ -36,14 +36,14 @@ JobState = Literal["waiting", "training", "scoring"]
 class Job:
     """One task for one run folder.
 
-    task: `train` (then score), `resume` (then score), `score`, `tune` (a search, whose trials are runs beside it), or
-    `paper` (the re-run of the paper, without a cohort). arguments: command-line options of `train` or `tune`, or the
-    number of seeds of `paper`.
+    task: `train` (then score), `resume` (then score), `score`, `score-others` (a cohort other than the run's own),
+    `tune` (a search, whose trials are runs beside it), or `paper` (the re-run of the paper, without a cohort).
+    arguments: command-line options of `train` or `tune`, `--allow-drift` of `score-others`, or the seeds of `paper`.
     """
 
     run: str
     cohort: str
-    task: Literal["train", "resume", "score", "tune", "paper"] = "train"
+    task: Literal["train", "resume", "score", "score-others", "tune", "paper"] = "train"
     arguments: tuple[str, ...] = ()
     about: str = ""  # shown on screen: preset and changed settings
 

@@ -77,13 +77,13 @@ class Runner:
     def _run(self, job: Job, file: Path) -> None:
         try:
             # Noted as current before it leaves the queue: a reader in between may see it twice, but never misses it.
-            self.queue.note(job, "scoring" if job.task == "score" else "training")
+            self.queue.note(job, "scoring" if job.task.startswith("score") else "training")
             file.unlink(missing_ok=True)
             if job.task == "paper":
                 self._call(job, ["paper", str(self.workspace), *job.arguments])
             elif job.task == "tune":
                 self._tune(job)
-            elif job.task == "score" or self._train(job):
+            elif job.task in ("score", "score-others") or self._train(job):
                 self._score(job)
         finally:
             self.queue.note_done()
@@ -111,11 +111,11 @@ class Runner:
             return
         self.queue.note(job, "scoring")
         cohort = str(self.workspace / "cohorts" / job.cohort)
-        if not (out / "report.json").exists():
+        if job.task != "score-others" and not (out / "report.json").exists():
             # The cohort is passed explicitly, because the workspace may have moved since the run stored its path.
             report = str(out / "report.json")
             self._call(job, ["evaluate", str(out), "--cohort", cohort, "--out", report, "--threads", "1"])
-        self._call(job, ["score", str(out), cohort])
+        self._call(job, ["score", str(out), cohort, *(job.arguments if job.task == "score-others" else ())])
 
     def _call(self, job: Job, arguments: list[str]) -> int:
         """Run one command with its output in the run's log. Notes the reason of a failure; returns the exit status."""
@@ -239,7 +239,7 @@ def _run_in_child(arguments: list[str], log: Path) -> NoReturn:
         out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         os.dup2(out, 1)
         os.dup2(out, 2)
-        internal = {"score": _score_customers, "paper": _rerun_paper}.get(arguments[0])
+        internal = INTERNAL.get(arguments[0])
         status = internal(*arguments[1:]) if internal else _command_line(arguments)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -256,17 +256,21 @@ def _command_line(arguments: list[str]) -> int:
         return error.code if isinstance(error.code, int) else 1
 
 
-def _score_customers(run: str, cohort: str) -> int:
+def _score_customers(run: str, cohort: str, *options: str) -> int:
     from crm_models.runs.folder import RunFolder
     from dashboard.jobs.scoring import keep
 
-    return _status_of(lambda: keep(RunFolder(Path(run)), Path(cohort)))
+    return _status_of(lambda: keep(RunFolder(Path(run)), Path(cohort), allow_drift="--allow-drift" in options))
 
 
 def _rerun_paper(folder: str, seeds: str) -> int:
     from dashboard.jobs.paper import keep
 
     return _status_of(lambda: keep(Path(folder), int(seeds)))
+
+
+INTERNAL: dict[str, Callable[..., int]] = {"score": _score_customers, "paper": _rerun_paper}
+"""Commands of the worker that the command line does not have."""
 
 
 def _status_of(work: Callable[[], object]) -> int:

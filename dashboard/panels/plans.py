@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import streamlit as st
 from crm_models import workflow
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import PlanLayout
+from crm_models.data.drift import Difference
 from crm_models.planning.export import ExportSettings, manifest_path
 from crm_models.planning.policy import Policy
 from crm_models.planning.thresholds import Economics, RiskIndex
@@ -256,6 +258,7 @@ def _list(card: store.RunCard, all_scores: CustomerScores, policy: Policy, bound
 # ---- download --------------------------------------------------------------------------------------------------------
 
 SCOPES = {"all": "All customers", "risk": "Customers at risk", "filter": "Filtered list"}
+TEXTS = {"safe": "For a spreadsheet", "exact": "Exact, for a system"}
 LAYOUTS: dict[PlanLayout, str] = {"wide": "One row per customer", "long": "One row per step"}
 
 
@@ -272,7 +275,12 @@ def download(card: store.RunCard, bound: Bound) -> None:
             "Layout", list(LAYOUTS), format_func=LAYOUTS.__getitem__, key="download_layout", persist_state="session",
             width=220,
         )  # fmt: skip
-        export = Export(card, all_scores, risk, bound, scope=scope, layout=layout)
+        text = st.selectbox(
+            "Text", list(TEXTS), format_func=TEXTS.__getitem__, key="download_text", persist_state="session", width=220,
+            help="A spreadsheet runs text that begins with = + - or @ as a formula, so such ids and names get an "
+            "apostrophe in front. A system that matches customers by id needs them exactly.",
+        )  # fmt: skip
+        export = Export(card, all_scores, risk, bound, scope=scope, layout=layout, api_exact=text == "exact")
         st.download_button(
             "Download plans (CSV)",
             data=lambda: export.file().open("rb"),
@@ -296,7 +304,10 @@ def download(card: store.RunCard, bound: Bound) -> None:
 
 
 class Export:
-    """A plan file, written on demand and reused for the same request."""
+    """A plan file, written on demand and reused for the same request.
+
+    cohort: whose scores these are, if not the run's own, and drift: how it differs from that one.
+    """
 
     def __init__(
         self,
@@ -307,13 +318,17 @@ class Export:
         *,
         scope: str,
         layout: PlanLayout,
+        api_exact: bool = False,
+        cohort: str | None = None,
+        drift: Sequence[Difference] = (),
     ) -> None:
         self.card, self.scores, self.risk, self.bound = card, all_scores, risk, bound
-        self.scope, self.layout = scope, layout
+        self.scope, self.layout, self.api_exact, self.drift = scope, layout, api_exact, drift
+        cohort = cohort or card.cohort
         # Everything from the session and its caches is read here, because the download's thread has no session.
-        self.mark, self.scored_at = predictions.scores_mark(card), predictions.scored_at(card)
-        self.folder, self.cohort = workspace.exports_folder(), workspace.cohorts_folder() / card.cohort
-        self.name = f"plans-{card.cohort}" + {"all": "", "risk": "-at-risk", "filter": "-filtered"}[scope]
+        self.mark, self.scored_at = predictions.scores_mark(card, cohort), predictions.scored_at(card, cohort)
+        self.folder, self.cohort = workspace.exports_folder(), workspace.cohorts_folder() / cohort
+        self.name = f"plans-{cohort}" + {"all": "", "risk": "-at-risk", "filter": "-filtered"}[scope]
         self.name += "-long" if layout == "long" else ""
 
     def rows(self, policy: Policy) -> np.ndarray:
@@ -330,7 +345,7 @@ class Export:
         selection: dict[str, Any] = {"selection": SCOPES[self.scope]}
         if self.scope == "filter":
             selection["filter"] = vars(self.bound.filter)
-        key = json.dumps([self.mark, self.name, policy.to_dict(), selection], sort_keys=True)
+        key = json.dumps([self.mark, self.name, self.api_exact, policy.to_dict(), selection], sort_keys=True)
         out = self.folder / f"plans-{hashlib.sha256(key.encode()).hexdigest()[:16]}.csv"
         if not (out.exists() and manifest_path(out).exists()):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -339,6 +354,7 @@ class Export:
                 run_id=self.card.run_id,
                 scored_at=self.scored_at,
                 layout=self.layout,
+                api_exact=self.api_exact,
                 download_name=f"{self.name}.csv",
             )
             catalogue = predictions.catalogue(self.card, policy)
@@ -350,6 +366,7 @@ class Export:
                 cohort=self.cohort,
                 policy=policy,
                 selection=selection,
+                drift=self.drift,
             )
         return out
 

@@ -204,7 +204,7 @@ def damaged() -> None:
 def failures(cohort: store.CohortCard) -> None:
     """Draw the trainings that failed to start, with the reason."""
     for failed in store.failures():
-        if failed.job.cohort not in (cohort.name, "") or failed.job.task == "score":
+        if failed.job.cohort not in (cohort.name, "") or failed.job.task.startswith("score"):
             continue
         with st.container(horizontal=True, vertical_alignment="center"):
             st.error(

@@ -25,6 +25,7 @@ from crm_models.data.cohort import Cohort, moment_days, select
 from crm_models.data.split import planning_moment
 from crm_models.data.storage import last_moment_days, part, part_starts
 from crm_models.planning import action_mix
+from crm_models.planning.changes import Changes, changes
 from crm_models.planning.plans import Catalogue, Plans, make_plans
 from crm_models.planning.policy import Policy
 from crm_models.planning.thresholds import RiskIndex
@@ -48,16 +49,16 @@ CHUNK = 65_536
 # ---- scores and plans ------------------------------------------------------------------------------------------------
 
 
-def scores_mark(card: store.RunCard) -> str:
-    """Cache key of the scores of a run; it changes whenever the scores do."""
-    file = scoring.scores_file(card.folder, workspace.cohorts_folder() / card.cohort)
+def scores_mark(card: store.RunCard, cohort_name: str | None = None) -> str:
+    """Cache key of the scores of a run, by default of its own cohort; it changes whenever the scores do."""
+    file = scoring.scores_file(card.folder, workspace.cohorts_folder() / (cohort_name or card.cohort))
     stat = file.stat()
     return f"{file}|{stat.st_mtime_ns}-{stat.st_size}"
 
 
-def scored_at(card: store.RunCard) -> str:
+def scored_at(card: store.RunCard, cohort_name: str | None = None) -> str:
     """Time of scoring (UTC), instead of the time of download, so that the same plans give the same file."""
-    file = scoring.scores_file(card.folder, workspace.cohorts_folder() / card.cohort)
+    file = scoring.scores_file(card.folder, workspace.cohorts_folder() / (cohort_name or card.cohort))
     return pd.Timestamp(file.stat().st_mtime, unit="s", tz="UTC").strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -139,6 +140,18 @@ def chunks(everybody: CustomerScores, rows: np.ndarray, words: Catalogue, policy
     """
     for first in range(0, max(len(rows), 1), CHUNK):
         yield make_plans(everybody.take(rows[first : first + CHUNK]), words, policy)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Comparing with the last scores")
+def changed(
+    marks: tuple[str, str],
+    policy: Policy,
+    points: float,
+    _scores: tuple[CustomerScores, CustomerScores],
+    _words: Catalogue,
+) -> Changes:
+    """What changed from one scoring to another; marks: of both."""
+    return changes(*_scores, _words, policy, points=points)
 
 
 def plans(card: store.RunCard, everybody: CustomerScores, rows: np.ndarray, policy: Policy) -> Plans:

@@ -20,12 +20,14 @@ from crm_models.core.records import CustomerScores, EpochEnd
 from crm_models.core.schema import MODEL_NAMES, ModelName
 from crm_models.data.checks import Finding, check_cohort
 from crm_models.data.cohort import Cohort
+from crm_models.data.drift import Difference
 from crm_models.data.profile import CohortProfile, Headline, headline, profile
 from crm_models.data.storage import describe, load_cohort
 from crm_models.inference.score_store import read_scores
 from crm_models.planning.thresholds import RiskIndex
 from crm_models.runs.folder import RunFolder, RunStatus
 from crm_models.runs.pipeline import MIN_CUSTOMERS, trainable
+from crm_models.workflow import compare
 from dashboard.jobs import scoring
 from dashboard.jobs.queue import FailedJob, Job, JobAtWork, remove_file
 from dashboard.state.workspace import (
@@ -319,6 +321,25 @@ def ask_for_scores(card: RunCard) -> None:
         if scores(card) is None:
             remove_file(scoring.scores_file(card.folder, cohorts_folder() / card.cohort))
         jobs().add(Job(run=card.run_id, cohort=card.cohort, task="score", about="scores"))
+
+
+def ask_for_scores_of(card: RunCard, cohort_name: str, *, allow_drift: bool) -> None:
+    """Queue the scores of another cohort than the run's own, instead of earlier ones."""
+    remove_file(scoring.scores_file(card.folder, cohorts_folder() / cohort_name))
+    arguments = ("--allow-drift",) if allow_drift else ()
+    about = f"scores of {cohort_name}"
+    jobs().add(Job(run=card.run_id, cohort=cohort_name, task="score-others", arguments=arguments, about=about))
+
+
+def differences(card: RunCard, cohort_name: str) -> list[Difference]:
+    """How the customers of a cohort differ from those the run was trained on, worst first."""
+    folder = cohorts_folder() / cohort_name
+    return _differences(str(card.folder.folder), str(folder), stamp(folder))
+
+
+@st.cache_data(max_entries=32, show_spinner="Comparing with the training customers")
+def _differences(run: str, cohort: str, stamp: str) -> list[Difference]:
+    return compare(run, cohort)
 
 
 def work() -> list[JobAtWork]:
