@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.theme import AT_RISK, CEILING, CHANCE, DATA, MODEL, RETENTION, figure, with_room
+from dashboard.charts.theme import AT_RISK, CEILING, CHANCE, DATA, MODEL, RETENTION, figure, plain, with_room
 
 SQUARE = 380
 
@@ -211,6 +211,63 @@ def accuracy_bars(
         _line(fig, [-0.5, n - 0.5], [chance, chance], "Chance", CHANCE, dash="dot")
     fig.update_xaxes(tickmode="array", tickvals=list(range(n)), ticktext=[str(label) for label in labels])
     return with_room(fig.update_yaxes(tickformat=".0%", rangemode="tozero"))
+
+
+def slices(table: pd.DataFrame, top: int = 14) -> go.Figure:
+    """Observed churn rate of each group with its 95% interval, beside the mean prediction; worst first.
+
+    table: from `evaluation.slices.churn_slices`.
+    """
+    shown = table.head(top)
+    n, rows = len(shown), list(range(min(top, len(table))))
+    fig = figure("Predicted and observed churn by group", x="churn rate", height=130 + 30 * max(n, 2), legend=True)
+    interval = _interval(shown, "observed")
+    info = [[plain(name, 60), c] for name, c in zip(shown["group"], shown["customers"], strict=True)]
+    for name, column, color, symbol in (
+        ("Observed, 95% interval", "observed", DATA, "circle"),
+        ("Predicted", "predicted", MODEL, "diamond"),
+    ):
+        fig.add_trace(
+            go.Scatter(
+                x=shown[column].tolist(),
+                y=rows,
+                error_x=interval if column == "observed" else None,
+                mode="markers",
+                name=name,
+                marker={"color": color, "size": 10, "symbol": symbol},
+                customdata=info,
+                hovertemplate=f"%{{customdata[0]}}<br>{name.split(',')[0].lower()} %{{x:.1%}}<br>"
+                "%{customdata[1]:,} held-out customers<extra></extra>",
+            )
+        )
+    ticks = {"tickvals": rows, "ticktext": [plain(name) for name in shown["group"]]}
+    fig.update_yaxes(tickmode="array", range=[n - 0.4, -0.6], **ticks)
+    return fig.update_xaxes(tickformat=".0%", rangemode="tozero")
+
+
+def accuracy_slices(table: pd.DataFrame, chance: float | None, top: int = 14) -> go.Figure:
+    """Share of correct next actions by group with 95% intervals, lowest first. table: from `sequence_slices`."""
+    shown = table.head(top)
+    n = len(shown)
+    fig = figure("Correct next actions by group", x="correct actions", height=130 + 30 * max(n, 2), legend=True)
+    fig.add_trace(
+        go.Scatter(
+            x=shown["accuracy"].tolist(),
+            y=list(range(n)),
+            error_x=_interval(shown, "accuracy"),
+            mode="markers",
+            name="Ours, 95% interval",
+            marker={"color": MODEL, "size": 10},
+            customdata=[[plain(name, 60), c] for name, c in zip(shown["group"], shown["customers"], strict=True)],
+            hovertemplate="%{customdata[0]}<br>correct %{x:.1%}<br>%{customdata[1]:,} held-out customers"
+            "<extra></extra>",
+        )
+    )
+    if chance is not None:
+        _line(fig, [chance, chance], [-0.5, n - 0.5], "Chance", CHANCE, dash="dot")
+    ticks = {"tickvals": list(range(n)), "ticktext": [plain(name) for name in shown["group"]]}
+    fig.update_yaxes(tickmode="array", range=[n - 0.4, -0.6], **ticks)
+    return fig.update_xaxes(tickformat=".0%", rangemode="tozero")
 
 
 # ---- helpers ---------------------------------------------------------------------------------------------------------

@@ -452,7 +452,7 @@ def _comparison(before: Plans, after: Plans) -> None:
 
 def everyone(card: store.RunCard, scores: CustomerScores, policy: Policy) -> None:
     """Draw the customer list; a click on a row selects the customer."""
-    list_filter = customer_list.filter_row(search=False)
+    list_filter = customer_list.filter_row(card, search=False)
     rows = customer_list.filtered(card, scores, policy, list_filter)
     if not len(rows):
         customer_list.nobody()

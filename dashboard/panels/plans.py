@@ -233,7 +233,7 @@ def _best_threshold(risk: RiskIndex, threshold: float) -> None:
 
 
 def _list(card: store.RunCard, all_scores: CustomerScores, policy: Policy, bound: Bound) -> None:
-    list_filter = bound.filter = customer_list.filter_row()
+    list_filter = bound.filter = customer_list.filter_row(card)
     rows = customer_list.filtered(card, all_scores, policy, list_filter)
     if not len(rows):
         customer_list.nobody()

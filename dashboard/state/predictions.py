@@ -22,8 +22,9 @@ from crm_models.core.files import new_file
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import MODEL_NAMES
 from crm_models.data.cohort import Cohort, moment_days, select
+from crm_models.data.profile import BEHAVIOUR, group_customers
 from crm_models.data.split import planning_moment
-from crm_models.data.storage import last_moment_days, part, part_starts
+from crm_models.data.storage import last_moment_days, load_cohort, part, part_starts
 from crm_models.planning import action_mix
 from crm_models.planning.changes import Changes, changes
 from crm_models.planning.plans import Catalogue, Plans, make_plans
@@ -239,6 +240,40 @@ def _read_tested(file: Path, key: str) -> Tested | None:
         churn=ChurnPredictions(**fields["churn"]) if fields["churn"] else None,
         n_actions=int(arrays["n_actions"]),
     )
+
+
+def ways_to_group(card: store.RunCard) -> list[str]:
+    """How the customers of a run's cohort can be grouped: by behaviour, and by each profile column."""
+    folder = workspace.cohorts_folder() / card.cohort
+    return _ways(str(folder), workspace.stamp(folder))
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _ways(folder: str, stamp: str) -> list[str]:
+    first = part(Path(folder), 0)
+    return [*(BEHAVIOUR if first.has_events else ()), *first.feature_columns]
+
+
+def groups(card: store.RunCard, by: str) -> tuple[np.ndarray, list[str]]:
+    """(N,) group of each customer of the run's cohort, and the names of the groups."""
+    folder = workspace.cohorts_folder() / card.cohort
+    return _groups(str(folder), workspace.stamp(folder), by)
+
+
+@st.cache_resource(max_entries=12, show_spinner="Grouping the customers")
+def _groups(folder: str, stamp: str, by: str) -> tuple[np.ndarray, list[str]]:
+    """Computed from the whole cohort, of which only a small number for each customer is kept."""
+    codes, names = group_customers(load_cohort(Path(folder)), by)
+    return codes.astype(np.int16), names
+
+
+def groups_of(card: store.RunCard, customer_id: np.ndarray, by: str) -> tuple[np.ndarray, list[str]]:
+    """The same for some customers, given by their ids."""
+    codes, names = groups(card, by)
+    everybody = store.scores(card)
+    assert everybody is not None  # the page asked for them first
+    at = pc.index_in(pa.array(customer_id, type=pa.large_string()), ids(scores_mark(card), everybody.customer_id))
+    return codes[at.to_numpy(zero_copy_only=False).astype(np.int64)], names
 
 
 def held_out(card: store.RunCard) -> HeldOut:
