@@ -115,7 +115,7 @@ class Runner:
             # The cohort is passed explicitly, because the workspace may have moved since the run stored its path.
             report = str(out / "report.json")
             self._call(job, ["evaluate", str(out), "--cohort", cohort, "--out", report, "--threads", "1"])
-        self._call(job, ["score", str(out), cohort, *(job.arguments if job.task == "score-others" else ())])
+        self._call(job, ["score", str(out), cohort, *(job.arguments if job.task == "score-others" else ("--own",))])
 
     def _call(self, job: Job, arguments: list[str]) -> int:
         """Run one command with its output in the run's log. Notes the reason of a failure; returns the exit status."""
@@ -259,8 +259,14 @@ def _command_line(arguments: list[str]) -> int:
 def _score_customers(run: str, cohort: str, *options: str) -> int:
     from crm_models.runs.folder import RunFolder
     from dashboard.jobs.scoring import keep
+    from dashboard.jobs.tested import keep_tested
 
-    return _status_of(lambda: keep(RunFolder(Path(run)), Path(cohort), allow_drift="--allow-drift" in options))
+    folder = RunFolder(Path(run))
+    status = _status_of(lambda: keep(folder, Path(cohort), allow_drift="--allow-drift" in options))
+    if status == 0 and "--own" in options:
+        # After the scores, which the other pages wait for. If it fails, the evaluation page says why.
+        _status_of(lambda: keep_tested(folder, Path(cohort)))
+    return status
 
 
 def _rerun_paper(folder: str, seeds: str) -> int:

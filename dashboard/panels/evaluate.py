@@ -14,6 +14,7 @@ from crm_models.evaluation.intervals import auc_with_interval
 from crm_models.evaluation.verdict import tone
 from dashboard.charts import digits, theme
 from dashboard.charts import evaluation as evaluation_charts
+from dashboard.jobs.tested import Tested
 from dashboard.panels import policy as policy_panels
 from dashboard.panels import widgets
 from dashboard.state import predictions, store
@@ -237,7 +238,7 @@ def calibration(churn: ChurnPredictions, report: dict[str, Any]) -> None:
 # ---- sequences -------------------------------------------------------------------------------------------------------
 
 
-def sequence(tested: predictions.Tested, report: dict[str, Any]) -> None:
+def sequence(tested: Tested, report: dict[str, Any]) -> None:
     """Draw the accuracy by step and by length of history."""
     assert tested.sequence is not None  # checked by the page
     chance = (report.get("chance") or {}).get("step_accuracy")
@@ -268,7 +269,7 @@ def sequence(tested: predictions.Tested, report: dict[str, Any]) -> None:
         )  # fmt: skip
 
 
-def tested_of(run: store.RunCard) -> predictions.Tested | None:
+def tested_of(run: store.RunCard) -> Tested | None:
     """Return the predictions for the held-out customers, with a spinner on the first call; None after an error."""
     tested = None
     with (

@@ -9,13 +9,14 @@ import streamlit as st
 
 from crm_models.evaluation.slices import MIN_CUSTOMERS, churn_slices, sequence_slices
 from dashboard.charts import evaluation as evaluation_charts
+from dashboard.jobs.tested import Tested
 from dashboard.panels import customer_list, widgets
 from dashboard.state import predictions, store
 
 BY = "slices_by"
 
 
-def by_group(run: store.RunCard, tested: predictions.Tested, report: dict[str, Any]) -> None:
+def by_group(run: store.RunCard, tested: Tested, report: dict[str, Any]) -> None:
     """Draw the choice of grouping, the scores of both models by group, and the way to a group's customers."""
     with widgets.guarded("The customers cannot be grouped:"):
         by = st.selectbox(

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -18,9 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import streamlit as st
 
-from crm_models.core.files import new_file
 from crm_models.core.records import CustomerScores
-from crm_models.core.schema import MODEL_NAMES
 from crm_models.data.cohort import Cohort, moment_days, select
 from crm_models.data.profile import BEHAVIOUR, group_customers
 from crm_models.data.split import planning_moment
@@ -30,15 +27,16 @@ from crm_models.planning.changes import Changes, changes
 from crm_models.planning.plans import Catalogue, Plans, make_plans
 from crm_models.planning.policy import Policy
 from crm_models.planning.thresholds import RiskIndex
+from crm_models.runs.folder import RunFolder
 from crm_models.runs.trained import plan_catalogue
 from dashboard.jobs import scoring
+from dashboard.jobs.tested import Tested, keep_tested
 from dashboard.state import store, workspace
 
 if TYPE_CHECKING:
-    from crm_models.core.records import ChurnPredictions, SequencePredictions
     from crm_models.inference.drivers import Explained, Faithfulness
     from crm_models.runs.explaining import CohortExplainer
-    from crm_models.runs.trained import HeldOut, Models
+    from crm_models.runs.trained import Models
 
 BINS = 50
 EXPLAINED = 300
@@ -171,19 +169,9 @@ def models(card: store.RunCard) -> Models:
 
 @st.cache_resource(max_entries=3, show_spinner=False)
 def _models(folder: str, mark: int) -> Models:
-    from crm_models.runs.folder import RunFolder
     from crm_models.runs.trained import load_models
 
     return load_models(RunFolder(Path(folder)), device="cpu", threads=1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tested:
-    """Predictions of a run for its test customers, with their outcomes; n_actions is A for chance."""
-
-    sequence: SequencePredictions | None
-    churn: ChurnPredictions | None
-    n_actions: int
 
 
 def tested(card: store.RunCard) -> Tested:
@@ -196,50 +184,8 @@ def tested(card: store.RunCard) -> Tested:
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _tested(run: str, cohort: str, stamp: str, mark: int) -> Tested:
-    """Read from the run folder, or computed and saved there."""
-    file, key = Path(run) / "held_out.npz", f"{stamp}|{mark}"
-    saved = _read_tested(file, key)
-    if saved is None:
-        from crm_models.evaluation.scores import possible_actions
-        from crm_models.runs.trained import predict_held_out
-
-        held = _held_out(run, cohort, stamp)
-        sequence, churn = predict_held_out(_models(run, mark), held)
-        saved = Tested(sequence=sequence, churn=churn, n_actions=possible_actions(held.cohort))
-        _write_tested(file, key, saved)
-    return saved
-
-
-def _write_tested(file: Path, key: str, tested: Tested) -> None:
-    parts = {
-        f"{name}.{k}": v for name in MODEL_NAMES for k, v in vars(getattr(tested, name) or _NoPredictions()).items()
-    }
-    # Ids are saved as fixed-width text, because object arrays need pickle, which can run code when read.
-    arrays = {k: v.astype(str) if v.dtype == object else v for k, v in parts.items()}
-    with new_file(file) as part, part.open("wb") as handle:
-        np.savez(handle, key=np.array(key), n_actions=np.array(tested.n_actions), **arrays)
-
-
-class _NoPredictions:
-    """Stands for a model that was not trained: no arrays."""
-
-
-def _read_tested(file: Path, key: str) -> Tested | None:
-    from crm_models.core.records import ChurnPredictions, SequencePredictions
-
-    try:
-        with np.load(file, allow_pickle=False) as saved:
-            if str(saved["key"]) != key:
-                return None
-            arrays = {name: saved[name] for name in saved.files}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-        return None
-    fields = {m: {k.split(".")[1]: v for k, v in arrays.items() if k.startswith(f"{m}.")} for m in MODEL_NAMES}
-    return Tested(
-        sequence=SequencePredictions(**fields["sequence"]) if fields["sequence"] else None,
-        churn=ChurnPredictions(**fields["churn"]) if fields["churn"] else None,
-        n_actions=int(arrays["n_actions"]),
-    )
+    """Read from the run folder, where the worker keeps it, or computed and kept there."""
+    return keep_tested(RunFolder(Path(run)), Path(cohort))
 
 
 def ways_to_group(card: store.RunCard) -> list[str]:
@@ -274,21 +220,6 @@ def groups_of(card: store.RunCard, customer_id: np.ndarray, by: str) -> tuple[np
     assert everybody is not None  # the page asked for them first
     at = pc.index_in(pa.array(customer_id, type=pa.large_string()), ids(scores_mark(card), everybody.customer_id))
     return codes[at.to_numpy(zero_copy_only=False).astype(np.int64)], names
-
-
-def held_out(card: store.RunCard) -> HeldOut:
-    """The cohort of a run with its test customers and outcomes."""
-    folder = workspace.cohorts_folder() / card.cohort
-    return _held_out(str(card.folder.folder), str(folder), workspace.stamp(folder))
-
-
-@st.cache_resource(max_entries=2, show_spinner=False)
-def _held_out(run: str, cohort: str, stamp: str) -> HeldOut:
-    from crm_models.runs.folder import RunFolder
-    from crm_models.runs.trained import held_out as load_held_out
-
-    folder = RunFolder(Path(run))
-    return load_held_out(folder, folder.encoder(), Path(cohort))
 
 
 # ---- one customer ----------------------------------------------------------------------------------------------------

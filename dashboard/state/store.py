@@ -19,7 +19,6 @@ from crm_models.core.files import read_whole
 from crm_models.core.records import CustomerScores, EpochEnd
 from crm_models.core.schema import MODEL_NAMES, ModelName
 from crm_models.data.checks import Finding, check_cohort
-from crm_models.data.cohort import Cohort
 from crm_models.data.drift import Difference
 from crm_models.data.profile import CohortProfile, Headline, headline, profile
 from crm_models.data.storage import describe, load_cohort
@@ -76,12 +75,6 @@ def cohort_card(name: str) -> CohortCard:
     return CohortCard(name=name, folder=folder, about=about, facts=facts)
 
 
-def cohort(name: str) -> Cohort:
-    """The whole cohort in memory, shared by all viewers: read it, never change it."""
-    folder = cohorts_folder() / name
-    return _cohort(str(folder), stamp(folder))
-
-
 def cohort_profile(name: str) -> CohortProfile:
     """The profile of a cohort: action mix, history lengths, recency, features by churn, segments."""
     folder = cohorts_folder() / name
@@ -131,11 +124,6 @@ def _cannot_train(folder: str, stamp: str, seed: int) -> dict[ModelName, str]:
     if facts.labelled < MIN_CUSTOMERS:
         found["churn"] = f"the churn model needs {MIN_CUSTOMERS} customers with a known label, found {facts.labelled}"
     return found
-
-
-@st.cache_resource(max_entries=2, show_spinner=False)
-def _cohort(folder: str, stamp: str) -> Cohort:
-    return load_cohort(Path(folder))
 
 
 @st.cache_data(max_entries=8, show_spinner=False)

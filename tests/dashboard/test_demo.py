@@ -7,6 +7,7 @@ import pytest
 from crm_models import workflow
 from crm_models.core.files import read_json
 from crm_models.runs.folder import RunFolder
+from dashboard.jobs import tested
 from dashboard.jobs.queue import JobFolder
 from dashboard.state import demo, predictions, store
 
@@ -66,7 +67,7 @@ def test_what_was_computed_for_the_shipped_run_is_found_again(first_start, monke
     def not_again(*_):
         raise AssertionError("the test predictions are computed again: run `make demo`")
 
-    monkeypatch.setattr(predictions, "_held_out", not_again)
+    monkeypatch.setattr(tested, "_predict", not_again)
     predictions._tested.clear()
     assert predictions.tested(store.run_card(demo.RUN)).churn is not None
 
