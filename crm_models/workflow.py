@@ -21,7 +21,7 @@ from crm_models.core.prefetch import prefetch
 from crm_models.core.presets import preset as preset_config
 from crm_models.core.provenance import now
 from crm_models.core.records import CustomerScores, EpochEnd
-from crm_models.core.schema import ModelName, PlanLayout
+from crm_models.core.schema import ModelName, PlanFor, PlanLayout
 from crm_models.data.cohort import Cohort, Moment
 from crm_models.data.drift import Difference, conformed, refuse
 from crm_models.data.split import planning_moment
@@ -152,7 +152,7 @@ def train(
     churn 2
     """
     from crm_models.runs.pipeline import fit, start_run
-    from crm_models.training.loop import resolve_device
+    from crm_models.training.state import resolve_device
 
     resolve_device(config.device)  # before anything is written
     run = start_run(Path(cohort), Path(out), config, chosen=chosen, overwrite=overwrite)
@@ -227,7 +227,7 @@ def tune(
     [(1, 'finished')]
     """
     from crm_models.runs.search import Limits, search
-    from crm_models.training.loop import resolve_device
+    from crm_models.training.state import resolve_device
 
     resolve_device(device)
     config = run_config(
@@ -296,20 +296,20 @@ def report_summary(report: dict[str, Any]) -> str:
 
     >>> from crm_models import workflow
     >>> workflow.report_summary(workflow.evaluate("workspace/run"))
-    'step accuracy ... (chance ...), churn AUC ... (chance 0.5)'
+    'step accuracy ... (...; chance ...; scored on ... of 60 customers), churn AUC ... (...)'
     """
+    from crm_models.evaluation.verdict import beside_baseline
+
     said = []
-    if report["sequence"]:
-        scores = report["sequence"]
-        said.append(f"step accuracy {scores['step_accuracy']:.3f} (chance {scores['chance']['step_accuracy']:.3f})")
-    else:
-        said.append("no sequence scores")
-    if report["churn"]:
-        scores = report["churn"]
-        auc = "unknown" if scores["auc"] is None else f"{scores['auc']:.3f}"
-        said.append(f"churn AUC {auc} (chance 0.5)")
-    else:
-        said.append("no churn scores")
+    for name, score, in_words in (("sequence", "step_accuracy", "step accuracy"), ("churn", "auc", "churn AUC")):
+        part = report[name]
+        if not part:
+            said.append(f"no {name} scores")
+            continue
+        value = "unknown" if part[score] is None else f"{part[score]:.3f}"
+        of_all = f"{part['customers']:,} of {part['of_customers']:,} customers"
+        chance = f"chance {part['chance'][score]:.3g}"
+        said.append(f"{in_words} {value} ({'; '.join([*beside_baseline(part, score), chance, f'scored on {of_all}'])})")
     return ", ".join(said)
 
 
@@ -338,6 +338,7 @@ def plan(
     cohort: Path | str | None = None,
     layout: PlanLayout = "wide",
     as_of: str | None = None,
+    plan_for: PlanFor = "whole",
     api_exact: bool = False,
     allow_drift: bool = False,
     drivers: bool = False,
@@ -348,7 +349,8 @@ def plan(
     """Score every customer of a cohort and write the plans as CSV with a manifest beside it; returns the manifest.
 
     The cohort is read in parts, so memory does not grow with it. cohort: other customers than those of the run. as_of:
-    when the plans are made: `cohort` (its cut-off), `latest` or a date; None: after all events that happened.
+    when the plans are made: `cohort` (its cut-off), `latest` or a date; None: after all events that happened. plan_for:
+    `whole` for the plan that is most probable as a whole, `steps` for the most probable action of each step by itself.
     allow_drift: plan also for customers too different from the training customers, whose plans would be nonsense; what
     does not fit is then read as missing. The manifest lists all differences under `drift`. drivers: with the long
     layout, three columns more that say why each customer at risk is (some 50 customers a second).
@@ -371,13 +373,21 @@ def plan(
     if not allow_drift:
         refuse(found, folder)
     scores = score_stream(
-        run, folder, as_of=as_of, device=device, threads=threads, progress=progress, allow_drift=allow_drift
+        run,
+        folder,
+        as_of=as_of,
+        plan_for=plan_for,
+        device=device,
+        threads=threads,
+        progress=progress,
+        allow_drift=allow_drift,
     )
     settings = ExportSettings(run_id=run.run_id, scored_at=now(), layout=layout, api_exact=api_exact)
     plans: Iterable[Plans] = (make_plans(s, catalogue, policy) for s in scores)
     if drivers and layout == "long" and "churn" in run.trained():
         plans = _explainer(run, folder, as_of, device, threads, allow_drift=allow_drift).with_drivers(plans)
-    return export_plans(plans, Path(out), settings, run=run, cohort=folder, policy=policy, as_of=as_of, drift=found)
+    about: dict[str, Any] = {"as_of": as_of, "plan_for": plan_for, "drift": found}
+    return export_plans(plans, Path(out), settings, run=run, cohort=folder, policy=policy, **about)
 
 
 def explain(
@@ -435,13 +445,14 @@ def export_plans(
     cohort: Path,
     policy: Policy,
     as_of: str | None = None,
+    plan_for: PlanFor = "whole",
     selection: dict[str, Any] | None = None,
     drift: Sequence[Difference] = (),
 ) -> dict[str, Any]:
     """Write plans of a run as CSV with a manifest beside it; returns the manifest.
 
-    The one exporter of the command line and the app. as_of: as for `plan`. selection: which customers the plans are
-    for, if not all; drift: how they differ from the training customers: both for the manifest.
+    The one exporter of the command line and the app. as_of, plan_for: as for `plan`. selection: which customers the
+    plans are for, if not all; drift: how they differ from the training customers: both for the manifest.
     """
     from crm_models.planning.export import write_plans
 
@@ -452,10 +463,19 @@ def export_plans(
         "trained_on_cohort_hash": about_run["cohort_hash"],
         "policy": policy.to_dict(),
         "as_of": _moment_said(about_cohort, as_of),
-        "notes": about_run["notes"],
+        "plan_for": plan_for,
+        "notes": [*about_run["notes"], *_no_better_than_simple(run)],
         "drift": [difference.to_dict() for difference in drift],
     }
     return write_plans(plans, Path(out), settings, about | (selection or {}))
+
+
+def _no_better_than_simple(run: RunFolder) -> list[str]:
+    """What the run's report says of models that do not beat a simple baseline; [] if it has not been evaluated."""
+    from crm_models.evaluation.verdict import no_better
+
+    report = run.report()
+    return no_better({name: report.get(name) for name in ("sequence", "churn")}) if report else []
 
 
 def score_stream(
@@ -463,6 +483,7 @@ def score_stream(
     folder: Path | str,
     *,
     as_of: str | None = None,
+    plan_for: PlanFor = "whole",
     device: str = "auto",
     threads: int | None = None,
     progress: Progress | None = None,
@@ -492,7 +513,7 @@ def score_stream(
 
     total, done = about["customers"], 0
     for arrays in prefetch(encoded()):
-        yield models.score_encoded(arrays)
+        yield models.score_encoded(arrays, plan_for)
         done += len(arrays)
         if progress is not None:
             progress(done, total)
@@ -569,7 +590,8 @@ def benchmark(
     """Scores of one model on fixed splits of a cohort folder, with seconds; see `crm_models.bench.quality`.
 
     shape: any of `epochs`, `width`, `blocks`, `heads`, `max_len`, `batch`, in place of the preset's; a `batch` is kept
-    even if customers are few. settings: any other, as in `run_config`. seeds: how many, from `seed` up; with more than
+    even if customers are few, and the sequence model is trained for exactly the `epochs`, without early stopping.
+    settings: any other, as in `run_config`. seeds: how many, from `seed` up; with more than
     one, the scores are means with their spread. labels: churn, customers of each fold's training who keep their label.
 
     >>> from crm_models import workflow
@@ -592,7 +614,7 @@ def benchmark(
     config = replace(config, **parts_of)
     cohort = load_cohort(Path(folder))
     runs = {
-        k: measure.sequence(cohort, replace(config, seed=k), holdout)
+        k: measure.sequence(cohort, replace(config, seed=k), holdout, early_stopping="epochs" not in given)
         if own == "sequence"
         else measure.churn(cohort, replace(config, seed=k), folds, k, labels)
         for k in range(seed, seed + seeds)

@@ -25,7 +25,7 @@ from crm_models.planning.policy import Policy
 RECORD = Path(__file__).with_suffix(".json")
 
 SMALL = ("sequence.d_model=16", "sequence.d_feedforward=32", "churn.d_model=16", "churn.d_feedforward=32")
-ENSEMBLE = ("churn.ensemble_size=2", "sequence_training.average_weights=0.9", "sequence.use_value=false")
+VARIED = ("churn.n_members=2", "sequence_training.average_weights=0.9", "sequence.use_value=false")
 
 
 def numbers(folder: Path) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def numbers(folder: Path) -> dict[str, Any]:
     workflow.import_files(silent, "tables", [_regular_customers(folder / "tables")], churn_days=30.0)
     runs = {
         "standard": (lifelike, workflow.run_config(epochs=28, seed=5, threads=1, settings=SMALL)),
-        "ensemble": (lifelike, workflow.run_config(epochs=3, seed=6, threads=1, settings=(*SMALL, *ENSEMBLE))),
+        "varied": (lifelike, workflow.run_config(epochs=3, seed=6, threads=1, settings=(*SMALL, *VARIED))),
         "paper": (random, workflow.run_config(preset="paper", seed=7, threads=1)),
         "inactivity": (silent, workflow.run_config(model="churn", epochs=12, seed=8, threads=1, settings=SMALL)),
     }

@@ -12,15 +12,15 @@ from crm_models.core.config import ChurnConfig, RunConfig, SequenceConfig, Train
 from crm_models.data.cohort import Cohort
 from crm_models.data.features import FeatureEncoder
 from crm_models.data.split import outcomes, split_customers
-from crm_models.training.loop import TrainingState
 from crm_models.training.objectives import TrainingData
+from crm_models.training.state import TrainingState
 
 SMALL = RunConfig(
     device="cpu",
     sequence=SequenceConfig(d_model=16, d_feedforward=32, max_events=6),
     churn=ChurnConfig(d_model=16, d_feedforward=32, max_events=4),
     sequence_training=TrainingConfig(n_epochs=3, batch_size=16),
-    churn_training=TrainingConfig(n_epochs=3, batch_size=16, calibrate=True),
+    churn_training=TrainingConfig(n_epochs=3, batch_size=16),
 )
 """The standard preset, made small."""
 

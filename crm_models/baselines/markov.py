@@ -69,6 +69,20 @@ class Chain:
         second = choices[1][first]
         return np.stack([first, second, choices[0][second]], axis=1), worth
 
+    def single_steps(self, last: np.ndarray) -> np.ndarray:
+        """(M, 3) the most probable action of each of the next three steps by itself, after the actions `last`."""
+        known, back = np.unique(last, return_inverse=True)
+        steps = np.zeros((len(known), N_STEPS), np.int64)
+        size = max(1, CELLS // len(self.popular))
+        for first in range(0, len(known), size):
+            p = np.zeros((len(known[first : first + size]), len(self.popular)))
+            p[np.arange(len(p)), known[first : first + size]] = 1
+            for step in range(N_STEPS):
+                p = p / self._total()
+                p = p @ self.follows + p.sum(axis=1, keepdims=True) * (self.weight * self.popular)
+                steps[first : first + size, step] = p.argmax(axis=1)
+        return steps[back.ravel()]
+
     def ranks(self, last: np.ndarray, action: np.ndarray) -> np.ndarray:
         """(M,) rank of `action` among all actions after `last`: higher probability first, then lower id.
 
@@ -153,6 +167,20 @@ class LongChain:
         first = choices[2]
         second = choices[1][np.arange(first.shape[1]), first]
         return np.stack([first, second, choices[0][first, second]], axis=2), worth
+
+    def single_steps(self, before: np.ndarray, last: np.ndarray) -> np.ndarray:
+        """(M, 3) the most probable action of each of the next three steps by itself, after `before` and `last`."""
+        n = self.table.shape[1]
+        pairs, back = np.unique(np.column_stack([before, last]), axis=0, return_inverse=True)
+        steps = np.zeros((len(pairs), N_STEPS), np.int64)
+        size = max(1, CELLS // n**2)
+        for first in range(0, len(pairs), size):
+            rows = slice(first, first + size)
+            one = self.table[pairs[rows, 0], pairs[rows, 1]]
+            two = one[:, :, None] * self.table[pairs[rows, 1]]  # p(first step, second step)
+            three = two.reshape(len(one), n * n) @ self.table[:n].reshape(n * n, n)
+            steps[rows] = np.stack([p.argmax(axis=1) for p in (one, two.sum(axis=1), three)], axis=1)
+        return steps[back.ravel()]
 
 
 def leave_one_out_weight(context: np.ndarray, times: np.ndarray, simpler_p: np.ndarray) -> float:

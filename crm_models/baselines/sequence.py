@@ -100,7 +100,7 @@ def _fixed(arrays: CohortArrays, outcomes: Outcomes, p: np.ndarray) -> SequenceP
     """The same distribution for all customers and steps."""
     actual, m, best = true_steps(arrays.events, outcomes) - 1, len(outcomes.rows), int(p.argmax())
     plan, plan_p = np.full((m, N_STEPS), best + 1), np.full(m, p[best] ** N_STEPS)
-    return _predictions(arrays, outcomes, plan, plan_p, p[actual], places(p)[actual[:, 0]])
+    return _predictions(arrays, outcomes, plan, plan_p, p[actual], places(p)[actual[:, 0]], plan)
 
 
 def _repeat_last(arrays: CohortArrays, outcomes: Outcomes, counts: Counts) -> SequencePredictions:
@@ -116,7 +116,7 @@ def _repeat_last(arrays: CohortArrays, outcomes: Outcomes, counts: Counts) -> Se
     place = places(counts.popular)
     rank = np.where(first == last, 0, place[first] + (place[last] > place[first]))
     plan = np.repeat(last[:, None] + 1, N_STEPS, axis=1)
-    return _predictions(arrays, outcomes, plan, (share + (1 - share) * counts.popular[last]) ** N_STEPS, p, rank)
+    return _predictions(arrays, outcomes, plan, (share + (1 - share) * counts.popular[last]) ** N_STEPS, p, rank, plan)
 
 
 def _markov(arrays: CohortArrays, outcomes: Outcomes, chain: Chain) -> SequencePredictions:
@@ -125,7 +125,8 @@ def _markov(arrays: CohortArrays, outcomes: Outcomes, chain: Chain) -> SequenceP
     last, first = actions[:, 0], actions[:, 1]
     plans, plan_p = chain.plans()
     p = chain.p(actions[:, :-1].ravel(), actions[:, 1:].ravel()).reshape(-1, N_STEPS)
-    return _predictions(arrays, outcomes, plans[last] + 1, plan_p[last], p, chain.ranks(last, first))
+    single = chain.single_steps(last) + 1
+    return _predictions(arrays, outcomes, plans[last] + 1, plan_p[last], p, chain.ranks(last, first), single)
 
 
 def _markov_2(arrays: CohortArrays, outcomes: Outcomes, chain: LongChain) -> SequencePredictions:
@@ -137,7 +138,8 @@ def _markov_2(arrays: CohortArrays, outcomes: Outcomes, chain: LongChain) -> Seq
     plans, plan_p = chain.plans()
     p = chain.table[np.column_stack([before, actions[:, :-2]]), actions[:, :-1], actions[:, 1:]]
     rank = places(chain.table)[before, last, first]
-    return _predictions(arrays, outcomes, plans[before, last] + 1, plan_p[before, last], p, rank)
+    single = chain.single_steps(before, last) + 1
+    return _predictions(arrays, outcomes, plans[before, last] + 1, plan_p[before, last], p, rank, single)
 
 
 def _last_and_true(arrays: CohortArrays, outcomes: Outcomes) -> np.ndarray:
@@ -146,7 +148,13 @@ def _last_and_true(arrays: CohortArrays, outcomes: Outcomes) -> np.ndarray:
 
 
 def _predictions(
-    arrays: CohortArrays, outcomes: Outcomes, plan: np.ndarray, plan_p: np.ndarray, p: np.ndarray, rank: np.ndarray
+    arrays: CohortArrays,
+    outcomes: Outcomes,
+    plan: np.ndarray,
+    plan_p: np.ndarray,
+    p: np.ndarray,
+    rank: np.ndarray,
+    single_steps: np.ndarray,
 ) -> SequencePredictions:
     """The predictions of a baseline. p: (M, 3) probability of each true step; unused where there is none."""
     actual = true_steps(arrays.events, outcomes)
@@ -158,6 +166,7 @@ def _predictions(
         plan_p=plan_p,
         actual_log_p=np.log(np.where(actual > 0, p, 1.0)),
         rank=rank,
+        single_steps=single_steps,
     )
 
 

@@ -19,7 +19,6 @@ from crm_models.data.cohort import Cohort
 from crm_models.data.features import FeatureEncoder
 from crm_models.data.split import Outcomes, Split
 from crm_models.evaluation.scores import calibration_error, churn_scores, sequence_scores
-from crm_models.training.pretraining import pretraining_of
 
 if TYPE_CHECKING:
     from crm_models.training.objectives import TrainingData
@@ -28,38 +27,48 @@ FEWEST_LABELS = 20
 """Least number of labels; fewer leave too few customers for validation."""
 
 
-def sequence(cohort: Cohort, config: RunConfig, holdout: int = 1) -> dict[str, Any]:
-    """Scores of the next action, with the last `holdout` events of every customer held out and the rest for training.
+def sequence(cohort: Cohort, config: RunConfig, holdout: int = 1, early_stopping: bool = True) -> dict[str, Any]:
+    """Scores of the next actions, with the last `holdout` events of every customer held out and the rest for training.
 
     Customers with at most `holdout + 1` events are left out (`DataError` if none is left). Training never sees the held
-    out events: it runs for the configured epochs and keeps the weights of the last one.
+    out events. early_stopping: of a share of `valid_share` of the customers the event before the held-out ones is not
+    trained on, and says when to stop; otherwise training takes all configured epochs.
     """
     starts = cohort.starts
     total = np.diff(starts)
     rows = np.flatnonzero(total > holdout + 1)
     if not len(rows):
         raise DataError(f"benchmark sequence needs customers with more than {holdout + 1} events, found none")
+    n_past = total - holdout
     held_out = Outcomes(
-        rows=rows, n_history=total[rows] - holdout, n_outcome=np.full(len(rows), min(holdout, N_STEPS), np.int64)
+        rows=rows, n_history=n_past[rows], n_outcome=np.full(len(rows), min(holdout, N_STEPS), np.int64)
     )
     from crm_models.inference.decoding import sequence_predictions
     from crm_models.training.objectives import TrainingData
 
-    keep = np.arange(len(cohort.interactions)) < np.repeat(starts[1:] - holdout, total)
-    keep &= np.isin(cohort.event_customers, rows)
-    past = replace(cohort, interactions=cohort.interactions[keep].reset_index(drop=True))
-    encoder = FeatureEncoder.fit(past, rows, None)
+    drawn = np.random.default_rng(config.seed).random(len(rows)) < config.valid_share
+    valid = rows[drawn & (n_past[rows] > 1)] if early_stopping else rows[:0]
+    n_learned = n_past.copy()
+    n_learned[valid] -= 1
+    past = _first_events(cohort, n_past, rows)
+    encoder = FeatureEncoder.fit(_first_events(cohort, n_learned, rows), rows, None)
     fit_arrays, arrays = encoder.encode(past), encoder.encode(cohort)
-    split = Split(train=rows, valid=rows[:0], test=rows)
-    training = replace(config.sequence_training, monitor="last", patience_epochs=config.sequence_training.n_epochs)
-    config = replace(config, models=("sequence",), sequence_training=training)
+    split = Split(train=rows, valid=valid, test=rows)
+    if not len(valid):
+        training = replace(config.sequence_training, monitor="last")
+        config = replace(config, sequence_training=training)
+    config = replace(config, models=("sequence",))
     training_data = TrainingData(
-        arrays=fit_arrays, labels=np.full(len(fit_arrays), np.nan), split=split, outcomes=held_out
+        arrays=fit_arrays,
+        labels=np.full(len(fit_arrays), np.nan),
+        split=split,
+        outcomes=Outcomes(rows=valid, n_history=n_learned[valid], n_outcome=np.ones(len(valid), np.int64)),
+        n_events=np.minimum(n_learned, np.diff(fit_arrays.events.starts)),
     )
     module, epochs, fit_s = _fitted("sequence", config, encoder, training_data)
 
     began = time.perf_counter()
-    predictions = sequence_predictions(module, arrays, held_out)
+    predictions = sequence_predictions(module, arrays, held_out, decode=holdout > 1)
     predict_s = time.perf_counter() - began
     baselines = sequence_baselines(fit_arrays, split.train, arrays, held_out, encoder)
     return {
@@ -67,11 +76,19 @@ def sequence(cohort: Cohort, config: RunConfig, holdout: int = 1) -> dict[str, A
         "fit_s": round(fit_s, 2),
         "predict_s": round(predict_s, 2),
         **_rates("sequence", config, encoder, training_data, epochs, fit_s),
-        "epochs": config.sequence_training.n_epochs,
+        "epochs": epochs,
         "baselines": {
             name: sequence_scores(_only_held_out(p, holdout), encoder.n_actions) for name, p in baselines.items()
         },
     }
+
+
+def _first_events(cohort: Cohort, count: np.ndarray, rows: np.ndarray) -> Cohort:
+    """The cohort with the first count[i] events of each customer i in `rows`, and none of the others."""
+    total = np.diff(cohort.starts)
+    place = np.arange(len(cohort.interactions)) - np.repeat(cohort.starts[:-1], total)
+    keep = (place < np.repeat(count, total)) & np.isin(cohort.event_customers, rows)
+    return replace(cohort, interactions=cohort.interactions[keep].reset_index(drop=True))
 
 
 def churn(
@@ -107,7 +124,6 @@ def churn(
             labels=kept_labels,
             split=split,
             outcomes=no_outcomes,
-            pretraining=pretraining_of(cohort, encoder) if config.pretrains else None,
         )
         module, epochs, fit_s = _fitted("churn", config, encoder, training_data)
         total_epochs, total_s = total_epochs + epochs, total_s + fit_s
@@ -144,7 +160,8 @@ def _fitted(
 ) -> tuple[Any, int, float]:
     """The trained module, the number of epochs, and the seconds they took."""
     from crm_models.models.runtime import prepare_torch
-    from crm_models.training.loop import TrainingState, train
+    from crm_models.training.loop import train
+    from crm_models.training.state import TrainingState
 
     prepare_torch(config.threads)
     began = time.perf_counter()
@@ -167,7 +184,8 @@ def _rates(
     products in training as a share of those of one large matrix product on this machine.
     """
     from crm_models.models.runtime import gigaflops_of, matrix_product_gflops
-    from crm_models.training.loop import TrainingState, train
+    from crm_models.training.loop import train
+    from crm_models.training.state import TrainingState
 
     state = TrainingState.start(model, config.with_epochs(1), encoder)
     gigaflops = epochs * gigaflops_of(lambda: next(train(state, training_data), None))

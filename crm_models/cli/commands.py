@@ -328,6 +328,12 @@ def _add_plan(commands: Any) -> None:
     parser.add_argument("--layout", choices=("wide", "long"), default="wide")
     parser.add_argument("--as-of", help="cohort, latest, or a date: when the plans are made")
     parser.add_argument(
+        "--plan-for",
+        choices=("whole", "steps"),
+        default="whole",
+        help="whole: the plan most probable as a whole; steps: at each step the action most probable there",
+    )
+    parser.add_argument(
         "--api-exact",
         action="store_true",
         help="do not neutralise formulas: for import into a system, not a spreadsheet",
@@ -357,6 +363,7 @@ def _plan(args: argparse.Namespace) -> None:
         cohort=args.cohort,
         layout=args.layout,
         as_of=args.as_of,
+        plan_for=args.plan_for,
         api_exact=args.api_exact,
         allow_drift=args.allow_drift,
         drivers=not args.no_drivers,

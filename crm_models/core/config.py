@@ -13,6 +13,7 @@ Monitor = Literal["train", "valid", "last"]
 Schedule = Literal["constant", "one-cycle"]
 NumericEmbedding = Literal["linear", "piecewise"]
 Device = Literal["auto", "cpu", "cuda"]
+GapUnit = Literal["minute", "day"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,8 @@ class SequenceConfig:
     dropout: float = 0.1
     norm_first: bool = True  # pre-norm; False: post-norm, as in the paper
     max_events: int = 50  # the model sees this many most recent events of a history
+    rotary_positions: bool = True  # attention sees distances between events; False: places counted from the start
+    gap_unit: GapUnit = "minute"  # gaps are log(1 + units), so gaps much shorter than a unit look alike
     use_profile: bool = True  # customer features (equation 8's second argument)
     use_action_features: bool = True  # product features: rating, category, sentiment, ...
     use_time: bool = True  # gaps between events
@@ -37,6 +40,7 @@ class SequenceConfig:
     def __post_init__(self) -> None:
         _check_shape(self.d_model, self.n_heads, self.n_blocks, self.d_feedforward, self.dropout)
         _at_least("max_events", self.max_events, 1)
+        one_of("gap_unit", self.gap_unit, ("minute", "day"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +52,6 @@ class ChurnConfig:
     n_blocks: int = 1  # a second one takes twice the time and was not better; a wider one was
     d_feedforward: int = 96
     n_members: int = 4  # BatchEnsemble members within one model; they share most weights
-    ensemble_size: int = 1  # deep ensemble: independent models whose log-odds are averaged
     dropout: float = 0.0  # ensemble members and early stopping already limit overfitting
     norm_first: bool = True
     max_events: int = 30  # 0: profile and behaviour features only
@@ -59,7 +62,6 @@ class ChurnConfig:
     def __post_init__(self) -> None:
         _check_shape(self.d_model, self.n_heads, self.n_blocks, self.d_feedforward, self.dropout)
         _at_least("n_members", self.n_members, 1)
-        _at_least("ensemble_size", self.ensemble_size, 1)
         _at_least("max_events", self.max_events, 0)
         _at_least("n_bins", self.n_bins, 2)
         one_of("numeric_embedding", self.numeric_embedding, ("linear", "piecewise"))
@@ -82,10 +84,7 @@ class TrainingConfig:
     average_weights: float = 0.0  # decay per update of the moving average of the weights; 0: no average
     all_positions: bool = True  # sequence: every event is a target; False: only the three outcome steps
     context_dropout: float = 0.3  # sequence: share of events with gap and value hidden in training
-    calibrate: bool = False  # temperature scaling on the validation split (churn)
-    pretraining_share: float = 0.0  # churn by inactivity: share of epochs for pre-training at an earlier cut-off date
-    short_phase_share: float = 0.0  # without pre-training: share of epochs of a short first phase, kept if it is enough
-    final_refit: bool = False  # churn: at the end, repeat the best phase on training + validation customers
+    final_refit: bool = False  # churn: at the end, repeat the best epochs on training + validation customers
 
     def __post_init__(self) -> None:
         _at_least("n_epochs", self.n_epochs, 1)
@@ -99,9 +98,8 @@ class TrainingConfig:
             raise ConfigError(f"weight_decay must lie between 0 and 10, found {self.weight_decay}")
         if not 0 <= self.muon_lr_scale < 100:
             raise ConfigError(f"muon_lr_scale must lie between 0 and 100, found {self.muon_lr_scale}")
-        for name in ("average_weights", "pretraining_share", "short_phase_share"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name} must lie in [0, 1), found {getattr(self, name)}")
+        if not 0 <= self.average_weights < 1:
+            raise ConfigError(f"average_weights must lie in [0, 1), found {self.average_weights}")
         one_of("schedule", self.schedule, ("constant", "one-cycle"))
         one_of("monitor", self.monitor, ("train", "valid", "last"))
 
@@ -113,9 +111,6 @@ class TrainingConfig:
 
 MIN_UPDATES = 32
 """Minimum updates per epoch in `standard` and `strong`: a few hundred customers in batches of 128 give too few."""
-
-FIRST_PHASE_SHARE = 0.2
-"""Churn in `standard` and `strong`: ten of fifty epochs for pre-training, or else for a short first phase."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,10 +131,8 @@ class RunConfig:
             learning_rate=2e-3,
             patience_epochs=6,
             average_weights=0.99,
-            min_updates_per_epoch=MIN_UPDATES,
-            calibrate=True,
-            pretraining_share=FIRST_PHASE_SHARE,
-            short_phase_share=FIRST_PHASE_SHARE,
+            batch_size=256,
+            min_updates_per_epoch=MIN_UPDATES // 2,
             final_refit=True,
         )
     )
@@ -167,11 +160,6 @@ class RunConfig:
         """Training settings of the named model."""
         return self.sequence_training if model == "sequence" else self.churn_training
 
-    @property
-    def pretrains(self) -> bool:
-        """Whether the churn model is pre-trained first, if the cohort allows it."""
-        return "churn" in self.models and self.churn_training.pretraining_share > 0
-
     def with_epochs(self, n_epochs: int) -> RunConfig:
         """The configuration with another number of epochs for both models."""
         return replace(
@@ -187,6 +175,10 @@ class RunConfig:
             raise ConfigError(f"--set expects NAME=VALUE, as in sequence.d_model=32; found {setting!r}")
         part, name, text = match.groups()
         name = EARLIER_NAMES.get(name, name)
+        if name in REMOVED:
+            if _typed(text, REMOVED[name], setting) != REMOVED[name]:
+                raise ConfigError(f"--set {setting}: {name} was removed; expected {REMOVED[name]!r} or nothing")
+            return self
         owner: Any = self if part is None else getattr(self, part, None)
         known = (
             {f.name for f in fields(owner) if not is_dataclass(getattr(owner, f.name))} if is_dataclass(owner) else ()
@@ -268,16 +260,25 @@ EARLIER_NAMES = {
 }
 """Earlier names of settings, still accepted in old runs and by `--set`."""
 
+REMOVED: dict[str, Any] = {
+    "ensemble_size": 1,
+    "calibrate": False,
+    "pretraining_share": 0.0,
+    "short_phase_share": 0.0,
+}
+"""Settings of earlier versions that were removed (see TRIED.md), and the value that trains as is done now."""
+
 _DEFAULTS_OF_OLDER_FILES: dict[str, dict[str, Any]] = {
-    "sequence": {"use_repeat_bias": False},
+    "sequence": {"use_repeat_bias": False, "rotary_positions": False, "gap_unit": "day"},
     "sequence_training": {"muon_lr_scale": 0.0},
-    "churn_training": {"muon_lr_scale": 0.0, "short_phase_share": 0.0, "final_refit": False},
+    "churn_training": {"muon_lr_scale": 0.0, "final_refit": False},
 }
 """Defaults for settings absent from older config files, whose models were trained without them."""
 
 
 def _with_current_names(given: dict[str, Any]) -> dict[str, Any]:
-    return {EARLIER_NAMES.get(name, name): value for name, value in given.items()}
+    named = {EARLIER_NAMES.get(name, name): value for name, value in given.items()}
+    return {name: value for name, value in named.items() if name not in REMOVED}
 
 
 def _from_dict(cls: type, given: dict[str, Any]) -> Any:

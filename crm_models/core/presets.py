@@ -43,6 +43,7 @@ _PAPER = RunConfig(
         dropout=0.0,
         norm_first=False,
         max_events=5,
+        rotary_positions=False,
         use_profile=False,
         use_action_features=False,
         use_time=False,
@@ -69,6 +70,6 @@ _PAPER = RunConfig(
 _STRONG = RunConfig(
     preset="strong",
     sequence=SequenceConfig(d_model=128, d_feedforward=512, n_heads=4, max_events=100, dropout=0.2),
-    churn=ChurnConfig(ensemble_size=3, max_events=60),  # wider, deeper or more members were not better
+    churn=ChurnConfig(max_events=60),  # wider, deeper or more members were not better
     sequence_training=TrainingConfig(n_epochs=60, patience_epochs=10, min_updates_per_epoch=MIN_UPDATES),
 )

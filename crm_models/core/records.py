@@ -17,10 +17,11 @@ from crm_models.core.schema import (
 
 @dataclass(frozen=True, kw_only=True)
 class DecodedPlans:
-    """The most probable three steps of each customer.
+    """Three steps for each customer: the most probable plan, or the most probable action of each step by itself.
 
     actions: (N, 3) action ids (1..A), 0 if no action was left to propose.
-    step_p: (N, 3) probability of each step given the history and the steps before it.
+    step_p: (N, 3) probability of each step given the history and the steps before it; of single steps, given the
+        history alone.
     plan_p: (N,) probability of the three steps together.
     runner_up: (N, 3) the next best action id at that step (0: none), with runner_up_p (N, 3).
     """
@@ -69,6 +70,7 @@ class SequencePredictions:
     customer_id: (N,) str. n_events: (N,) length of the history before the outcome.
     actual: (N, 3) true action ids, 0 if the outcome is shorter than three events.
     plan: (N, 3) the most probable plan, repeats allowed. plan_p: (N,) its probability.
+    single_steps: (N, 3) the most probable action of each step by itself.
     actual_log_p: (N, 3) natural log of the probability of each true step given the true steps before it; 0 if none.
     rank: (N,) rank of the true next action among all A actions, 0 = first.
     """
@@ -80,6 +82,7 @@ class SequencePredictions:
     plan_p: np.ndarray
     actual_log_p: np.ndarray
     rank: np.ndarray
+    single_steps: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +99,8 @@ class EpochEnd:
     """End of a training epoch. Losses are means in nats; valid_loss is None without validation customers.
 
     epoch: counts from 1. n_epochs: expected number of epochs, more if a final refit follows. best: whether the
-    monitored loss is the lowest so far. seconds: since training began. pretraining: train_loss is that of the
-    pre-training labels. short_phase: the epoch belongs to the short first phase. final_refit: validation customers were
-    trained on as well.
+    monitored loss is the lowest so far. seconds: since training began. final_refit: it also trained on validation
+    customers.
     """
 
     model: ModelName
@@ -108,6 +110,4 @@ class EpochEnd:
     valid_loss: float | None
     best: bool
     seconds: float
-    pretraining: bool = False
-    short_phase: bool = False
     final_refit: bool = False

@@ -41,6 +41,9 @@ PlanMode = Literal["override", "graded"]
 PLAN_MODES: Final[tuple[str, ...]] = ("override", "graded")
 PlanLayout = Literal["wide", "long"]
 
+PlanFor = Literal["whole", "steps"]
+"""What a plan is made for: to be right as a whole, or in as many single steps as possible."""
+
 ModelName = Literal["sequence", "churn"]
 MODEL_NAMES: Final[tuple[ModelName, ...]] = ("sequence", "churn")
 PresetName = Literal["paper", "standard", "strong"]

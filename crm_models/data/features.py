@@ -23,7 +23,12 @@ OTHER_LEVEL = 1
 FIRST_LEVEL = 2
 """Codes of a categorical feature: missing, a level rare or unseen in training, then the known levels."""
 
-MAX_LEVELS = 64
+MAX_LEVELS = 5_000
+"""Levels of a feature with a code of their own, the most frequent ones."""
+
+FEW_LEVELS = 64
+"""A text column with more levels than this, each of less than two customers on average, is an id or an address. It is
+also the largest number of levels of an action feature, which become one number each."""
 
 MAX_SUCCESSORS = 64
 """Successors stored per action, the most frequent ones."""
@@ -33,7 +38,7 @@ MAX_SUCCESSORS = 64
 class NumericFeature:
     """Numeric feature with its min-max scaling to [0, 1] (Paper, Data Preprocessing), fitted on the training split.
 
-    edges: increasing quantiles of the scaled training values, from 0 to 1, for piecewise-linear embeddings.
+    edges: increasing, from 0 to 1, of the bins of the piecewise-linear embedding; see `_edges`.
 
     DIFF from paper, Data Preprocessing and Feature Engineering: the paper names no missing values; they stay missing
     (NaN) and get their own embedding, because a missing value can itself be informative.
@@ -239,8 +244,22 @@ def _fit_numeric(name: str, values: np.ndarray, n_bins: int) -> NumericFeature |
     if len(finite) == 0 or finite.min() == finite.max():
         return None
     low, high = float(finite.min()), float(finite.max())
-    edges = np.unique(np.quantile((finite - low) / (high - low), np.linspace(0, 1, n_bins + 1)))
-    return NumericFeature(name=name, minimum=low, maximum=high, edges=tuple(float(e) for e in edges))
+    return NumericFeature(name=name, minimum=low, maximum=high, edges=_edges((finite - low) / (high - low), n_bins))
+
+
+def _edges(values: np.ndarray, n_bins: int) -> tuple[float, ...]:
+    """Edges from 0 to 1 of bins with as many values each, and of bins of their own around values that fill a bin alone.
+
+    Such a value (zero, very often) gets an edge at itself and one at the next larger value, so that the embedding can
+    jump between them; quantiles of all values would leave nearly all bins to it and one to the rest.
+    """
+    distinct, counts = np.unique(values, return_counts=True)
+    is_heavy = counts >= len(values) / n_bins
+    rest = np.repeat(distinct[~is_heavy], counts[~is_heavy])
+    quantiles = np.quantile(rest, np.linspace(0, 1, n_bins + 1)) if len(rest) else rest
+    edges = np.concatenate([[0.0, 1.0], distinct[is_heavy], distinct[1:][is_heavy[:-1]], quantiles])
+    # Equal as float32, which the model has, would be bins of no width.
+    return tuple(float(e) for e in np.unique(edges.astype(np.float32)))
 
 
 def _fit_categorical(name: str, column: pd.Series) -> CategoricalFeature | None:
@@ -249,8 +268,10 @@ def _fit_categorical(name: str, column: pd.Series) -> CategoricalFeature | None:
     filled = int(counts.sum())
     if len(counts) == 0 or (len(counts) == 1 and filled == len(column)):
         return None
-    if len(counts) > MAX_LEVELS and len(counts) > 0.5 * filled:
+    if len(counts) > FEW_LEVELS and len(counts) > 0.5 * filled:
         return None
+    # Levels seen once, where there are many, train the code that levels unseen in training get.
+    counts = counts[counts > 1] if len(counts) > FEW_LEVELS else counts
     # Ties in frequency are broken by name, so that the result does not depend on the order of customers.
     ranked = sorted(counts.items(), key=lambda level: (-level[1], str(level[0])))
     return CategoricalFeature(name=name, levels=tuple(str(level) for level, _ in ranked[:MAX_LEVELS]))
@@ -273,8 +294,8 @@ def _action_features(cohort: Cohort) -> tuple[tuple[str, ...], tuple[tuple[float
                 columns.append(np.nan_to_num(feature.scale(_numbers(column)), nan=0.5))
         elif not (name == KIND and column.nunique() == 1):
             levels = _text(column).fillna("").str.get_dummies(sep="|")
-            common = levels.sum().sort_values(ascending=False, kind="stable").index[:MAX_LEVELS]
-            if 1 < len(common) <= 0.5 * len(table) or len(table) <= MAX_LEVELS:
+            common = levels.sum().sort_values(ascending=False, kind="stable").index[:FEW_LEVELS]
+            if 1 < len(common) <= 0.5 * len(table) or len(table) <= FEW_LEVELS:
                 names += [f"{name}: {level}" for level in common]
                 columns += [levels[level].to_numpy(np.float32) for level in common]
     rows = np.zeros((len(table) + 1, len(names)), np.float32)

@@ -240,6 +240,15 @@ def _joint(truth: Truth, last: int) -> np.ndarray:
     return np.einsum("sa,sab,sbc->sabc", first, transition, transition).reshape(len(transition), -1)
 
 
+def _plan_p(truth: Truth, belief: Belief, plan: np.ndarray) -> np.ndarray:
+    """(N,) true probability of the plans (N, 3) as a whole."""
+    transition = np.array(truth.transition)
+    after = transition[:, belief.last, plan[:, 0]].T
+    first = np.where((belief.last >= 0)[:, None], after, np.array(truth.start)[plan[:, 0]][:, None])
+    later = transition[:, plan[:, 0], plan[:, 1]].T * transition[:, plan[:, 1], plan[:, 2]].T
+    return (belief.segment * first * later).sum(axis=1)
+
+
 # ---- ceilings --------------------------------------------------------------------------------------------------------
 
 
@@ -248,19 +257,24 @@ def sequence_ceiling(
 ) -> dict[str, float]:
     """Expected scores of the best possible plans for the customers `rows` after their first `n_history` events.
 
-    Exact, because all probabilities are those of the generator. The plan is the most probable one, as for our models.
+    Exact, because all probabilities are those of the generator. The plan is the most probable one, as for our models;
+    `single_...`: of the most probable action of each step by itself.
     """
     belief = believe(truth, cohort, n_history)
     if rows is not None:
         belief = Belief(segment=belief.segment[rows], last=belief.last[rows])
     plans = best_plans(truth, belief)
     at = np.arange(len(plans.plan))
-    step_accuracy = np.mean([next_p(truth, belief, k + 1)[at, plans.plan[:, k]] for k in range(N_STEPS)])
-    ranked = -np.sort(-next_p(truth, belief), axis=1)[:, :10]
+    by_step = [next_p(truth, belief, k + 1) for k in range(N_STEPS)]
+    step_accuracy = np.mean([p[at, plans.plan[:, k]] for k, p in enumerate(by_step)])
+    single = np.stack([p.argmax(axis=1) for p in by_step], axis=1)
+    ranked = -np.sort(-by_step[0], axis=1)[:, :10]
     gain = 1 / np.log2(np.arange(ranked.shape[1]) + 2)
     return {
         "step_accuracy": float(step_accuracy),
         "plan_accuracy": float(plans.plan_p.mean()),
+        "single_step_accuracy": float(np.mean([p.max(axis=1) for p in by_step])),
+        "single_plan_accuracy": float(_plan_p(truth, belief, single).mean()),
         "loss": float(plans.entropy.mean() / N_STEPS),
         "hr_at_1": float(ranked[:, 0].mean()),
         "hr_at_10": float(ranked.sum(axis=1).mean()),

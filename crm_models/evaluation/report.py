@@ -52,15 +52,19 @@ def build_report(
     """The content of `report.json`: a part for each model, None if it could not be trained, and `notes` in sentences.
 
     arrays: the cohort at its `as_of`. found: test outcomes, in the order of `sequence`. Each part has the model's
-    scores and their `intervals`, `chance`, `baselines`, `ceiling` (None without truth), `comparisons` with the best
-    baseline (see `_compared`), and the first of these again as `over_best_baseline`. `ceiling` is the expected score of
-    the true probabilities; the churn part's `ceiling_as_drawn` is their score on the outcomes actually drawn.
+    scores and their `intervals`, `of_customers` of the cohort, `chance`, `baselines`, `ceiling` (None without truth),
+    `comparisons` with the best baseline (see `_compared`), and the first of these again as `over_best_baseline`.
+    `ceiling` is the expected score of the true probabilities; the churn part's `ceiling_as_drawn` is their score on the
+    outcomes actually drawn.
     """
     parts: dict[str, dict[str, Any] | None] = {"sequence": None, "churn": None}
     if sequence is not None and len(sequence.rank):
         parts["sequence"] = _sequence_part(cohort, arrays, split, found, encoder, sequence, truth)
     if churn is not None and len(churn.churn_p):
         parts["churn"] = _churn_part(cohort, arrays, split, encoder, churn, truth)
+    for part in parts.values():
+        if part is not None:
+            part["of_customers"] = cohort.n_customers
     return parts | {"notes": notes(parts)}
 
 
@@ -84,10 +88,10 @@ def _sequence_part(
             return difference_interval(other, mine, steps)
         if score == "hr_at_1":
             return difference_interval(ours.rank == 0, others[best].rank == 0)
+        mine, other = (right_per_customer(p, single=score == "single_step_accuracy") for p in (ours, others[best]))
         if score == "plan_accuracy":
-            mine, other = (right_per_customer(p)[steps == N_STEPS] == 1 for p in (ours, others[best]))
-            return difference_interval(mine, other)
-        return difference_interval(right_per_customer(ours), right_per_customer(others[best]), steps)
+            return difference_interval(mine[steps == N_STEPS] == 1, other[steps == N_STEPS] == 1)
+        return difference_interval(mine, other, steps)
 
     ceiling = None
     if truth is not None:
@@ -96,7 +100,7 @@ def _sequence_part(
         ceiling = sequence_ceiling(truth, cohort, rows=outcomes.rows, n_history=n_history)
     comparisons = [
         _compared(score, best, gap(score, best))
-        for score, best in _best(baselines, "step_accuracy", "plan_accuracy", "loss", "hr_at_1")
+        for score, best in _best(baselines, "step_accuracy", "plan_accuracy", "loss", "hr_at_1", "single_step_accuracy")
     ]
     return sequence_scores(ours, n_actions) | {
         "chance": sequence_chance(n_actions),

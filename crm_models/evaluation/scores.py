@@ -32,7 +32,8 @@ def sequence_scores(predictions: SequencePredictions, n_actions: int) -> dict[st
     """The sequence part of the report for one model or baseline, with `intervals` (95 %) beside it.
 
     step_accuracy: share of (customer, step) pairs whose planned action is the true one, over the steps that are known.
-    plan_accuracy: share of customers with three known steps whose whole plan is right. loss: mean cross-entropy per
+    plan_accuracy: share of customers with three known steps whose whole plan is right. single_step_accuracy and
+    single_plan_accuracy: the same two for the most probable action of each step by itself. loss: mean cross-entropy per
     known step in nats. hr_at_1, hr_at_10 and ndcg_at_10: the true next action in the ranking of all actions; with
     `n_actions` below ten, all of them are the top.
 
@@ -41,11 +42,14 @@ def sequence_scores(predictions: SequencePredictions, n_actions: int) -> dict[st
     """
     known = predictions.actual > 0
     steps = known.sum(axis=1)
-    right = ((predictions.plan == predictions.actual) & known).sum(axis=1)
     hit = predictions.rank < min(TOP, n_actions)
+    accuracies = {}
+    for name, planned in (("", predictions.plan), ("single_", predictions.single_steps)):
+        right = ((planned == predictions.actual) & known).sum(axis=1)
+        accuracies[f"{name}step_accuracy"] = share(right, steps)
+        accuracies[f"{name}plan_accuracy"] = share((right == N_STEPS)[steps == N_STEPS])
     parts = {
-        "step_accuracy": share(right, steps),
-        "plan_accuracy": share((right == N_STEPS)[steps == N_STEPS]),
+        **accuracies,
         "loss": mean(-(predictions.actual_log_p * known).sum(axis=1), steps, low=0.0),
         "hr_at_1": share(predictions.rank == 0),
         "hr_at_10": share(hit),
@@ -60,6 +64,8 @@ def sequence_chance(n_actions: int) -> dict[str, Any]:
     return {
         "step_accuracy": 1 / n_actions,
         "plan_accuracy": n_actions**-N_STEPS,
+        "single_step_accuracy": 1 / n_actions,
+        "single_plan_accuracy": n_actions**-N_STEPS,
         "loss": math.log(n_actions),
         "hr_at_1": 1 / n_actions,
         "hr_at_10": top / n_actions,
@@ -73,10 +79,11 @@ def possible_actions(cohort: Cohort) -> int:
     return int(((cohort.actions[KIND] == "engagement").to_numpy() | occurs).sum())
 
 
-def right_per_customer(predictions: SequencePredictions) -> np.ndarray:
-    """(M,) share of known steps that the plan predicts correctly."""
+def right_per_customer(predictions: SequencePredictions, single: bool = False) -> np.ndarray:
+    """(M,) share of known steps that the plan predicts correctly; single: that the single steps do."""
+    steps = predictions.single_steps if single else predictions.plan
     known = predictions.actual > 0
-    return ((predictions.plan == predictions.actual) & known).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    return ((steps == predictions.actual) & known).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
 
 
 def churn_scores(predictions: ChurnPredictions, threshold: float = DEFAULT_THRESHOLD) -> dict[str, Any]:

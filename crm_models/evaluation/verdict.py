@@ -22,6 +22,7 @@ FEWEST_COMPARED = 10
 _IN_WORDS = {
     "step_accuracy": "step accuracy",
     "plan_accuracy": "plan accuracy",
+    "single_step_accuracy": "step accuracy of single steps",
     "loss": "loss",
     "hr_at_1": "HR@1, the next action alone,",
     "log_loss": "log loss",
@@ -50,6 +51,25 @@ def verdict(name: str, part: dict[str, Any], score: str | None = None) -> str:
     difference = "equal" if size < 0.0005 else f"{better if gap['value'] > 0 else worse} by {size:.3f}"
     models = f"The {name} model and the best baseline ({baseline})"
     return f"{models} differ by no more than sampling error: {score_name} {difference}."
+
+
+def beside_baseline(part: dict[str, Any], score: str) -> list[str]:
+    """What the best baseline reaches in a score of `comparisons`, and whether the model differs; [] without one."""
+    for gap in part["comparisons"]:
+        if gap["score"] == score:
+            name = gap["baseline"].replace("_", " ")
+            standing = {1: "better than", 0: "no different from", -1: "worse than"}[_standing(gap)]
+            return [f"{standing} the best baseline, {name} {part['baselines'][gap['baseline']][score]:.3f}"]
+    return []
+
+
+def no_better(parts: dict[str, dict[str, Any] | None]) -> list[str]:
+    """The verdict on each model that does not beat its best baseline beyond sampling error."""
+    return [
+        verdict(name, part)
+        for name, part in parts.items()
+        if part is not None and part.get("comparisons") and _standing(part["over_best_baseline"]) < 1
+    ]
 
 
 def _standing(gap: dict[str, Any]) -> int:

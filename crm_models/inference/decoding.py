@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crm_models.core.records import CustomerScores, DecodedPlans, SequencePredictions
-from crm_models.core.schema import N_STEPS
+from crm_models.core.schema import N_STEPS, PlanFor
 from crm_models.data.features import CohortArrays, FeatureEncoder
 from crm_models.data.split import Outcomes, true_steps
 from crm_models.models.batches import churn_batch, history_batch
@@ -35,6 +35,9 @@ CHURN_ROWS = 512
 NARROW, WIDE = 4, 16
 """Beam widths: narrow for all customers, then wide for those where a pruned plan might have been better.
 With up to sixteen actions, the wide search tries every first step and the sixteen best first pairs."""
+
+PAIRS = 64
+"""First pairs of steps that the probabilities of the third step are summed over."""
 
 ROUNDING = 1e-4
 """Upper limit of the difference between the same log-probability computed in different batches."""
@@ -83,14 +86,18 @@ def churn_probabilities(model: ChurnTransformer, arrays: CohortArrays, rows: np.
 
 
 @torch.inference_mode()
-def sequence_predictions(model: SequenceTransformer, arrays: CohortArrays, found: Outcomes) -> SequencePredictions:
+def sequence_predictions(
+    model: SequenceTransformer, arrays: CohortArrays, found: Outcomes, decode: bool = True
+) -> SequencePredictions:
     """Predictions for customers with a known outcome, for evaluation; plans are decoded with repeats allowed.
 
+    decode: whether to decode plans and single steps; without, both hold the most probable next action and nothing after
+    it.
     rank: number of actions with a higher score than the true next one, plus those with the same score and a lower id.
     """
     n = len(found.rows)
     log_p, rank = np.zeros((n, N_STEPS)), np.zeros(n, np.int64)
-    plans = np.zeros((n, N_STEPS), np.int64)
+    plans, single = np.zeros((n, N_STEPS), np.int64), np.zeros((n, N_STEPS), np.int64)
     plan_p = np.zeros(n)
     steps = true_steps(arrays.events, found)
     for at in _by_length(found.n_history, model.n_actions):
@@ -101,9 +108,16 @@ def sequence_predictions(model: SequenceTransformer, arrays: CohortArrays, found
         value = first.gather(1, true)
         ties = (first == value) & (torch.arange(model.n_actions, device=first.device) < true)
         rank[at] = ((first > value) | ties).sum(dim=1).cpu().numpy()
+        if not decode:
+            best = first.softmax(dim=1).max(dim=1)
+            plans[at, 0] = single[at, 0] = best.indices.cpu().numpy() + 1
+            plan_p[at] = best.values.double().cpu().numpy()
+            continue
         batch = history_batch(arrays, found.rows[at], found.n_history[at], model.config.max_events)
-        decoded = _decode(model, batch, torch.from_numpy(found.n_history[at]), _Allowed.everything(len(at), model))
+        history = _encoded(model, batch, found.n_history[at], _Allowed.everything(len(at), model))
+        decoded = _best_plans(model, history)
         plans[at], plan_p[at] = decoded.actions, decoded.plan_p
+        single[at] = _single_steps(model, history).actions
     return SequencePredictions(
         customer_id=arrays.customer_id[found.rows],
         n_events=found.n_history,
@@ -112,15 +126,22 @@ def sequence_predictions(model: SequenceTransformer, arrays: CohortArrays, found
         plan_p=plan_p,
         actual_log_p=log_p,
         rank=rank,
+        single_steps=single,
     )
 
 
 def decode_plans(
-    model: SequenceTransformer, arrays: CohortArrays, encoder: FeatureEncoder, rows: np.ndarray | None = None
+    model: SequenceTransformer,
+    arrays: CohortArrays,
+    encoder: FeatureEncoder,
+    rows: np.ndarray | None = None,
+    plan_for: PlanFor = "whole",
 ) -> DecodedPlans:
     """The most probable usable plan of each customer (rows None: all).
 
-    Retention actions are not proposed, because the policy decides on them, not the model.
+    plan_for: `whole` is the plan that is most probable as a whole; `steps` has at each step the action that is most
+    probable there, whatever the other steps turn out to be. Retention actions are not proposed, because the policy
+    decides on them, not the model.
 
     DIFF from paper, Integration for CRM: no action occurs twice in a plan, and a non-repeatable action the customer has
     already had (a film, a product) is not proposed; the paper puts no such limits on a plan.
@@ -131,7 +152,8 @@ def decode_plans(
     def decode(at: np.ndarray) -> DecodedPlans:
         batch_rows, stops = rows[at], arrays.n_history[rows[at]]
         batch = history_batch(arrays, batch_rows, stops, model.config.max_events)
-        return _decode(model, batch, torch.from_numpy(stops), _Allowed.for_use(model, arrays, encoder, batch_rows))
+        history = _encoded(model, batch, stops, _Allowed.for_use(model, arrays, encoder, batch_rows))
+        return _best_plans(model, history) if plan_for == "whole" else _single_steps(model, history)
 
     batches = _by_length(arrays.n_history[rows], model.n_actions)
     decoded = _in_parallel(decode, batches, model.action.weight.device)
@@ -139,7 +161,11 @@ def decode_plans(
 
 
 def score_customers(
-    sequence: SequenceTransformer | None, churn: ChurnTransformer | None, arrays: CohortArrays, encoder: FeatureEncoder
+    sequence: SequenceTransformer | None,
+    churn: ChurnTransformer | None,
+    arrays: CohortArrays,
+    encoder: FeatureEncoder,
+    plan_for: PlanFor = "whole",
 ) -> CustomerScores:
     """Churn probability and usable plan of every customer; NaN or None where the run has no model."""
     n = len(arrays)
@@ -147,7 +173,7 @@ def score_customers(
         customer_id=arrays.customer_id,
         churn_p=np.full(n, np.nan) if churn is None else churn_probabilities(churn, arrays),
         n_events=arrays.n_history,
-        plans=None if sequence is None else decode_plans(sequence, arrays, encoder),
+        plans=None if sequence is None else decode_plans(sequence, arrays, encoder, plan_for=plan_for),
     )
 
 
@@ -210,24 +236,17 @@ class _Allowed:
         return cls(first=torch.from_numpy(allowed).to(model.action.weight.device), repeats=False)
 
 
-def _decode(model: SequenceTransformer, batch: SequenceBatch, n_history: Tensor, allowed: _Allowed) -> DecodedPlans:
-    """The most probable three steps of each customer, by beam search.
-
-    The history is encoded once. The W candidates of a step are then appended as W positions that attend to the history,
-    to their ancestors and to themselves, but not to each other: one small pass per step instead of W full passes.
-
-    DIFF from paper, Integration for CRM: the paper predicts "the next best action" step by step; beam search finds the
-    most probable plan as a whole, which greedy steps can miss.
-    """
+def _encoded(model: SequenceTransformer, batch: SequenceBatch, n_history: np.ndarray, allowed: _Allowed) -> _History:
+    """The histories of a batch, encoded once; n_history (B,) counts all events, also those before the window."""
     device = model.action.weight.device
     batch = batch.to(device)
-    length = n_history.clamp(max=model.config.max_events).to(device)
+    length = torch.from_numpy(n_history).clamp(max=model.config.max_events).to(device)
     last = length - 1 + model.n_front
     # Without events and profile token there is nothing to attend to; such customers get a fallback plan.
     read = last.clamp(min=0)[:, None]
     encoded, recent = model(batch, read=read), picked(model.recent_actions(batch.action), read)[:, 0]
     n_positions = batch.action.shape[1] + model.n_front
-    history = _History(
+    return _History(
         length=length,
         seen=torch.arange(n_positions, device=device) <= last[:, None],
         past=encoded.past,
@@ -235,28 +254,90 @@ def _decode(model: SequenceTransformer, batch: SequenceBatch, n_history: Tensor,
         first_logits=model.logits(encoded.hidden[:, 0], recent),
         allowed=allowed,
     )
-    beam = _search(model, history, NARROW)
+
+
+def _best_plans(model: SequenceTransformer, history: _History) -> DecodedPlans:
+    """The most probable three steps of each customer, by beam search.
+
+    The W candidates of a step are appended as W positions that attend to the history, to their ancestors and to
+    themselves, but not to each other: one small pass per step instead of W full passes.
+
+    DIFF from paper, Integration for CRM: the paper predicts "the next best action" step by step; beam search finds the
+    most probable plan as a whole, which greedy steps can miss.
+    """
+    beam = _search(model, history, (NARROW, NARROW, 1))
     unsure = (beam.total[:, 0] < beam.cut).nonzero()[:, 0]
     plans = beam.result()
     if not len(unsure):
         return plans
-    better = _search(model, history.of(unsure), WIDE, beam.total[unsure, 0] - ROUNDING)
+    better = _search(model, history.of(unsure), (WIDE, WIDE, 1), beam.total[unsure, 0] - ROUNDING)
     return _replaced(plans, unsure, better.result())
 
 
-def _search(model: SequenceTransformer, history: _History, width: int, least: Tensor | None = None) -> _Beam:
-    """Beam search with `width` candidates per step; the best plan of each customer, as a beam of one.
+def _single_steps(model: SequenceTransformer, history: _History) -> DecodedPlans:
+    """The most probable action of each step by itself.
 
-    least (B,): lower limit of the best plan's log-probability; partial plans below it are pruned.
+    Its probability is summed over the most probable steps before it: `WIDE` first steps, `PAIRS` first pairs. With up
+    to sixteen actions that is exact for the second step, and for the third but for the least probable pairs.
     """
-    beam = _Beam.start(history.first_logits, history.allowed, width).above(least)
+    by_step: list[Tensor] = []
+    _search(model, history, (WIDE, PAIRS, 1), by_step=by_step)
+    steps: dict[str, list[Tensor]] = {"actions": [], "step_p": [], "runner_up": [], "runner_up_p": []}
+    chosen = torch.zeros(len(history.length), 0, dtype=torch.long, device=history.length.device)
+    for log_p in by_step:
+        if not history.allowed.repeats and chosen.shape[1]:
+            log_p = log_p.scatter(1, (chosen - 1).clamp(min=0), -torch.inf)
+        # Two columns of "none": with a single action there must still be a runner-up.
+        best, index = F.pad(log_p, (0, 2), value=-torch.inf).topk(2, dim=1)
+        ids = torch.where(torch.isfinite(best), index + 1, 0)
+        chosen = torch.cat([chosen, ids[:, :1]], dim=1)
+        for name, values in (("actions", ids[:, 0]), ("step_p", best[:, 0].exp())):
+            steps[name].append(values)
+        for name, values in (("runner_up", ids[:, 1]), ("runner_up_p", best[:, 1].exp())):
+            steps[name].append(values)
+    arrays = {name: torch.stack(values, dim=1).cpu().numpy() for name, values in steps.items()}
+    for name in ("step_p", "runner_up_p"):
+        arrays[name] = arrays[name].astype(np.float64)
+    together = _log_p_of(model, history, chosen).double().exp().cpu().numpy()
+    return DecodedPlans(plan_p=together, **arrays)
+
+
+def _log_p_of(model: SequenceTransformer, history: _History, steps: Tensor) -> Tensor:
+    """(B,) log-probability of the steps (B, 3) together, up to the first step that is none (0)."""
+    seen, past, logits = history.seen[:, None], history.past, history.first_logits[:, None]
+    total = torch.zeros(len(steps), device=steps.device)
+    for step in range(N_STEPS):
+        action = steps[:, step, None]
+        log_p = logits[:, 0].log_softmax(dim=-1).gather(1, (action - 1).clamp(min=0))[:, 0]
+        total = total + log_p.masked_fill(action[:, 0] == 0, 0.0)
+        if step < N_STEPS - 1:
+            seen = F.pad(seen, (0, 1), value=True)
+            recent = history.recent_after(steps[:, None, : step + 1])
+            logits, past = _advance(model, recent, history.length + step, past, seen)
+    return total
+
+
+def _search(
+    model: SequenceTransformer,
+    history: _History,
+    widths: tuple[int, int, int],
+    least: Tensor | None = None,
+    by_step: list[Tensor] | None = None,
+) -> _Beam:
+    """Beam search with widths[k] candidates after step k; the beam of finished plans, best first.
+
+    least (B,): lower limit of the best plan's log-probability; partial plans below it are pruned. by_step: takes the
+    log-probabilities (B, A) of the actions at each step, summed over the candidates before it.
+    """
+    logits, beam = history.first_logits[:, None], _Beam.empty(history.first_logits)
     seen, past, ancestors = history.seen, history.past, None
-    for step in range(1, N_STEPS):
-        # After the last step only the best plan is needed.
-        keep = width if step < N_STEPS - 1 else 1
-        seen, ancestors = beam.visible(seen, ancestors)
-        recent = history.recent_after(beam.actions)
-        logits, past = _advance(model, recent, history.length + step - 1, past, seen)
+    for step, keep in enumerate(widths):
+        if step:
+            seen, ancestors = beam.visible(seen, ancestors)
+            recent = history.recent_after(beam.actions)
+            logits, past = _advance(model, recent, history.length + step - 1, past, seen)
+        if by_step is not None:
+            by_step.append(beam.log_p_of_next(logits, history.allowed))
         beam = beam.extend(logits, history.allowed, keep).above(least)
     return beam
 
@@ -275,8 +356,8 @@ def _advance(
     """Logits (B, W, A) after recent (B, W, R), whose last actions are new; position (B,), seen (B, W, P + W)."""
     actions = recent[..., -1]
     unknown = torch.full(actions.shape, torch.nan, device=actions.device)
-    x = model.embed(actions, unknown, unknown, position[:, None].expand_as(actions))
-    out = model.run_blocks(x, seen[:, None], past)
+    position = position[:, None].expand_as(actions)
+    out = model.run_blocks(model.embed(actions, unknown, unknown, position), position, seen[:, None], past)
     return model.logits(out.hidden, recent), out.past
 
 
@@ -332,11 +413,11 @@ class _Beam:
     cut: Tensor
 
     @classmethod
-    def start(cls, logits: Tensor, allowed: _Allowed, width: int) -> _Beam:
-        """The `width` best first steps from logits (B, A)."""
+    def empty(cls, logits: Tensor) -> _Beam:
+        """One plan without steps per customer, on the device of logits (B, A)."""
         n = len(logits)
         nothing = torch.zeros(n, 1, 0, device=logits.device)
-        empty = cls(
+        return cls(
             actions=nothing.long(),
             step_log_p=nothing,
             total=torch.zeros(n, 1, device=logits.device),
@@ -345,7 +426,11 @@ class _Beam:
             runner_up_log_p=nothing,
             cut=torch.full((n,), -torch.inf, device=logits.device),
         )
-        return empty.extend(logits[:, None], allowed, width)
+
+    def log_p_of_next(self, logits: Tensor, allowed: _Allowed) -> Tensor:
+        """(B, A) log-probability of each next action, summed over the candidates, from logits (B, W, A) after each."""
+        log_p = self._usable(logits, allowed) - logits.logsumexp(dim=-1, keepdim=True)
+        return (self.total[..., None] + log_p).logsumexp(dim=1)
 
     def extend(self, logits: Tensor, allowed: _Allowed, keep: int) -> _Beam:
         """The `keep` best plans that are one step longer, from logits (B, W, A) after each candidate."""
@@ -388,14 +473,19 @@ class _Beam:
         Id 0 and -inf follow the last allowed action. Others can neither enter the beam nor be a runner-up.
         """
         log_sum = logits.logsumexp(dim=-1, keepdim=True)
-        usable = logits.masked_fill(~allowed.first[:, None], -torch.inf)
-        if not allowed.repeats and self.actions.shape[2]:
-            # After a step of 0 no action is left anyway, so excluding action 1 there is harmless.
-            usable.scatter_(2, (self.actions - 1).clamp(min=0), -torch.inf)
+        usable = self._usable(logits, allowed)
         best, index = usable.topk(min(count, usable.shape[2]), dim=2)
         action = torch.where(torch.isfinite(best), index + 1, 0)
         # A last column of "none": with a single action, the runner-up index must still be valid.
         return F.pad(action, (0, 1)), F.pad(best - log_sum, (0, 1), value=-torch.inf)
+
+    def _usable(self, logits: Tensor, allowed: _Allowed) -> Tensor:
+        """Logits (B, W, A), -inf for actions that may not follow."""
+        usable = logits.masked_fill(~allowed.first[:, None], -torch.inf)
+        if not allowed.repeats and self.actions.shape[2]:
+            # After a step of 0 no action is left anyway, so excluding action 1 there is harmless.
+            usable.scatter_(2, (self.actions - 1).clamp(min=0), -torch.inf)
+        return usable
 
     def visible(self, seen: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
         """Attention mask of each candidate, (B, W, P + W), twice: what its parent attends to, and itself."""

@@ -12,6 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+SLOWEST_TURN = 100.0
+"""Positions per radian of the slowest rotation; histories are tens of events long, texts (10,000) are thousands."""
+
 
 class KeyValue(NamedTuple):
     """Cached keys and values of earlier positions. Both (B, H, P, D / H)."""
@@ -36,15 +39,20 @@ class SelfAttention(nn.Module):
         past: KeyValue | None = None,
         need_weights: bool = False,
         read: Tensor | None = None,
+        rotation: Tensor | None = None,
     ) -> tuple[Tensor, KeyValue, Tensor | None]:
         """Attend from the positions of x (B, T, D) to x itself and to the cached `past`.
 
         mask: boolean, broadcastable to (B, H, T, P + T); True where a position (row) may attend to another (column).
         read (B, R): compute only these positions of x; the rows of `mask` and of the results are then R instead of T.
+        rotation (B or 1, T, .): see `rotation_of`; None: attention does not depend on positions.
         Returns the output (B, T, D), keys and values of past and present positions, and with `need_weights` the
         attention weights (B, H, T, P + T), whose rows sum to one.
         """
         query, key, value = (self._heads(part) for part in self._projected(x, read))
+        if rotation is not None:
+            query = rotated(query, picked(rotation.expand(len(x), -1, -1), read))
+            key = rotated(key, rotation)
         if past is not None:
             key, value = torch.cat([past.key, key], dim=2), torch.cat([past.value, value], dim=2)
         weights = None
@@ -95,6 +103,25 @@ def picked(x: Tensor, positions: Tensor | None) -> Tensor:
     return x if positions is None else x.gather(1, positions[..., None].expand(-1, -1, x.shape[-1]))
 
 
+def rotation_of(position: Tensor, d_head: int) -> Tensor:
+    """Cosines, then sines, of the angles by which queries and keys (..., d_head) at positions (...) are turned.
+
+    Rotary positions (Su et al., "RoFormer", 2021, section 3.4.2): each pair of coordinates turns at a speed of its own,
+    so the product of a query and a key depends on the distance between their positions, wherever they stand.
+    """
+    n_pairs = d_head // 2
+    speed = SLOWEST_TURN ** (-torch.arange(n_pairs, device=position.device) / max(n_pairs, 1))
+    angle = position[..., None] * speed
+    return torch.cat([angle.cos(), angle.sin()], dim=-1)
+
+
+def rotated(x: Tensor, rotation: Tensor) -> Tensor:
+    """Queries or keys (B, H, T, d_head) turned by rotation (B, T, .); the last coordinate of an odd number stays."""
+    cos, sin = rotation[:, None].chunk(2, dim=-1)
+    one, other, rest = x.split([cos.shape[-1], cos.shape[-1], x.shape[-1] - 2 * cos.shape[-1]], dim=-1)
+    return torch.cat([one * cos - other * sin, one * sin + other * cos, rest], dim=-1)
+
+
 class Block(nn.Module):
     """Transformer block: self-attention, then a feed-forward network, each with a residual connection and layer norm.
 
@@ -126,13 +153,14 @@ class Block(nn.Module):
         past: KeyValue | None = None,
         need_weights: bool = False,
         read: Tensor | None = None,
+        rotation: Tensor | None = None,
     ) -> tuple[Tensor, KeyValue, Tensor | None]:
         """Apply the block to x (B, T, D); arguments and results as in `SelfAttention.forward`."""
         if self.norm_first:
-            mixed, present, weights = self.attention(self.norm_attention(x), mask, past, need_weights, read)
+            mixed, present, weights = self.attention(self.norm_attention(x), mask, past, need_weights, read, rotation)
             x = picked(x, read) + self.drop(mixed)
             return x + self.drop(self.feed_forward(self.norm_feed_forward(x))), present, weights
-        mixed, present, weights = self.attention(x, mask, past, need_weights, read)
+        mixed, present, weights = self.attention(x, mask, past, need_weights, read, rotation)
         x = self.norm_attention(picked(x, read) + self.drop(mixed))
         return self.norm_feed_forward(x + self.drop(self.feed_forward(x))), present, weights
 

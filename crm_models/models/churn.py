@@ -6,14 +6,13 @@ BERT-like (Paper, Variants Used): bidirectional over one token per feature and o
 A model is an ensemble of members whose log-odds are averaged. Members share all weights except two vectors each: one
 scales the input tokens, one maps the output of [CLS] to log-odds (Wen et al., "BatchEnsemble", 2020; Gorishniy et al.,
 "TabM", 2024). In training, each customer of a batch goes to one member, drawn anew in each epoch, so the ensemble costs
-as much as one model. `strong` averages several such models, initialised independently and trained side by side
-(Lakshminarayanan et al., "Deep Ensembles", 2017), each at full cost.
+as much as one model.
 Letters: B batch, M members, T positions, D width, H heads.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -51,8 +50,6 @@ class ChurnTransformer(nn.Module):
 
     DIFF from paper, Transformer Models: `standard` and `strong` are wider than the 16 units of the paper and `paper`.
     """
-
-    temperature: Tensor
 
     def __init__(self, config: ChurnConfig, encoder: FeatureEncoder) -> None:
         super().__init__()
@@ -92,34 +89,18 @@ class ChurnTransformer(nn.Module):
             if config.n_members > 1
             else None
         )
-        # Temperature scaling (Guo et al., 2017): fitted on validation customers after training, 1 before.
-        self.register_buffer("temperature", torch.ones(()))
-        # DIFF from paper, Transformer Models: a deep ensemble in `strong`; one model in `standard` and `paper`.
-        single = replace(config, ensemble_size=1)
-        self.others = nn.ModuleList(ChurnTransformer(single, encoder) for _ in range(config.ensemble_size - 1))
-
-    @property
-    def ensemble(self) -> list[ChurnTransformer]:
-        """The models of the deep ensemble: this one and `others`."""
-        return [self, *self.others]
 
     def forward(self, batch: ChurnBatch, need_weights: bool = False) -> tuple[Tensor, list[Tensor]]:
         """Log-odds of churn (B,); with `need_weights` also the attention weights per block (B, H, T', T').
 
-        Both are means over members and models. T' counts [CLS], then features (`feature_names`), then events.
+        Both are means over members. T' counts [CLS], then features (`feature_names`), then events.
         """
-        log_odds, all_weights = zip(*(model.members(batch, need_weights) for model in self.ensemble), strict=True)
-        attention = [
-            torch.stack(block).unflatten(1, (-1, self.config.n_members)).mean(dim=(0, 2))
-            for block in zip(*all_weights, strict=True)
-        ]
-        return torch.stack(log_odds).mean(dim=(0, 2)) / self.temperature, attention
+        log_odds, all_weights = self.members(batch, need_weights)
+        n_members = self.config.n_members
+        return log_odds.mean(dim=1), [w.unflatten(0, (-1, n_members)).mean(dim=1) for w in all_weights]
 
     def members(self, batch: ChurnBatch, need_weights: bool = False) -> tuple[Tensor, list[Tensor]]:
-        """Log-odds of each member (B, M), and with `need_weights` the attention weights per block (B * M, H, T', T').
-
-        Of this model alone, without `others`.
-        """
+        """Log-odds of each member (B, M), and with `need_weights` the attention per block (B * M, H, T', T')."""
         x, mask = self._tokens(batch)
         if self.scale is not None:
             x = (x[:, None] * self.scale).flatten(0, 1)

@@ -16,19 +16,23 @@ from torch.nn import functional as F
 from crm_models.core.config import SequenceConfig
 from crm_models.core.schema import N_STEPS, PADDING
 from crm_models.data.features import FeatureEncoder
-from crm_models.models.blocks import Block, FeatureTokens, KeyValue
+from crm_models.models.blocks import Block, FeatureTokens, KeyValue, rotation_of
 from crm_models.models.repeat_bias import RepeatBias
 from crm_models.models.transition_prior import TransitionPrior
 
 INITIAL_NORM_SCALE = 0.1
 """Initial weights of the last layer norm: how much the untrained network adds to the logits."""
 
+MINUTES_PER_DAY = 24 * 60
+MINUTES_SCALE = 5.0
+"""Divides log(1 + minutes): an hour is 0.8, a day 1.5, a year 2.6."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceBatch:
     """Histories of B customers, right-padded, and their profiles.
 
-    action (B, T) ids, 0 = padding; gap and value (B, T), NaN where unknown (always for a planned step).
+    action (B, T) ids, 0 = padding; gap, log(1 + days), and value (B, T), NaN where unknown (always for a planned step).
     numeric (B, F) with NaN, categorical (B, C): the profile.
     """
 
@@ -68,8 +72,10 @@ class SequenceTransformer(nn.Module):
         self.n_actions = encoder.n_actions
         width = config.d_model
         self.action = nn.Embedding(self.n_actions + 1, width)
+        # DIFF from paper, Transformer Models: attention sees distances between events (`rotation_of`), so that "now" is
+        # the same place in a history of any length; in `paper` an embedding per place, counted from the start.
         # While the third step is predicted, two planned steps follow the longest history.
-        self.position = nn.Embedding(config.max_events + N_STEPS, width)
+        self.position = None if config.rotary_positions else nn.Embedding(config.max_events + N_STEPS, width)
         # DIFF from paper, Transformer Models: an event token also carries product features (named in Datasets, but not
         # in the architecture), gaps and values; all off in `paper`.
         features = torch.tensor(encoder.action_features, dtype=torch.float32).reshape(self.n_actions + 1, -1)
@@ -107,7 +113,8 @@ class SequenceTransformer(nn.Module):
             self.bias = nn.Parameter(((counts + 1) / (counts + 1).sum()).log())
             # With shared weights PyTorch's default (variance 1) would make the first logits huge.
             nn.init.normal_(self.action.weight, std=width**-0.5)
-            nn.init.normal_(self.position.weight, std=width**-0.5)
+            if self.position is not None:
+                nn.init.normal_(self.position.weight, std=width**-0.5)
         use_prior = config.use_transition_prior and bool(encoder.action_pairs)
         self.transition_prior = (
             TransitionPrior(encoder.action_pairs, encoder.action_counts, width) if use_prior else None
@@ -121,21 +128,26 @@ class SequenceTransformer(nn.Module):
 
     def forward(self, batch: SequenceBatch, need_weights: bool = False, read: Tensor | None = None) -> SequenceOutput:
         """Hidden states of a batch of histories, the input of `logits`. read (B, R): compute only these positions."""
-        n_events = batch.action.shape[1]
-        x = self.embed(batch.action, batch.gap, batch.value, torch.arange(n_events, device=batch.action.device))
+        # The first event of a history is at position 0, the profile token in front of it at -1.
+        position = torch.arange(-self.n_front, batch.action.shape[1], device=batch.action.device)[None]
+        x = self.embed(batch.action, batch.gap, batch.value, position[:, self.n_front :])
         if self.has_profile:
             x = torch.cat([self.profile_token(batch)[:, None], x], dim=1)
         # With right padding the causal mask already hides all padding from real events, so no padding mask is needed.
         n_positions = x.shape[1]
         mask = torch.ones(n_positions, n_positions, dtype=torch.bool, device=x.device).tril()
-        return self.run_blocks(self.drop(x), mask, None, need_weights, read)
+        return self.run_blocks(self.drop(x), position, mask, None, need_weights, read)
 
     def embed(self, action: Tensor, gap: Tensor, value: Tensor, position: Tensor) -> Tensor:
         """Event tokens (B, T, D) from ids, gaps, values (B, T) and positions broadcastable to (B, T)."""
-        x = self.action(action) + self.position(position)
+        x = self.action(action)
+        if self.position is not None:
+            x = x + self.position(position)
         if self.use_action_features:
             x = x + self.from_features(self.action_features[action])
         if self.n_context:
+            if self.config.gap_unit == "minute":
+                gap = torch.log1p(torch.expm1(gap) * MINUTES_PER_DAY) / MINUTES_SCALE
             used = ([gap] if self.config.use_time else []) + ([value] if self.config.use_value else [])
             known = [torch.isfinite(c) for c in used]
             parts = [torch.where(k, c, 0.0) for c, k in zip(used, known, strict=True)] + [k.float() for k in known]
@@ -149,22 +161,26 @@ class SequenceTransformer(nn.Module):
     def run_blocks(
         self,
         x: Tensor,
+        position: Tensor,
         mask: Tensor,
         past: list[KeyValue] | None,
         need_weights: bool = False,
         read: Tensor | None = None,
     ) -> SequenceOutput:
-        """Apply all blocks to new positions x (B, T, D) that attend to `past`; mask as in `SelfAttention.forward`.
+        """Apply all blocks to new tokens x (B, T, D) that attend to `past`; mask as in `SelfAttention.forward`.
 
-        read (B, R): the last block computes only these positions, with a mask (T, T); keys and values are kept for all.
+        position (B or 1, T): their places in the history. read (B, R): the last block computes only these tokens, with
+        a mask (T, T); keys and values are kept for all.
         """
+        d_head = self.config.d_model // self.config.n_heads
+        rotation = rotation_of(position, d_head) if self.position is None else None
         presents, weights = [], []
         for k, block in enumerate(self.blocks):
             block_past = None if past is None else past[k]
             if read is not None and k == len(self.blocks) - 1:
-                x, present, block_weights = block(x, mask[read][:, None], block_past, need_weights, read)
+                x, present, block_weights = block(x, mask[read][:, None], block_past, need_weights, read, rotation)
             else:
-                x, present, block_weights = block(x, mask, block_past, need_weights)
+                x, present, block_weights = block(x, mask, block_past, need_weights, rotation=rotation)
             presents.append(present)
             if block_weights is not None:
                 weights.append(block_weights)

@@ -188,8 +188,9 @@ def fit_once(cohort: Cohort, config: RunConfig) -> dict[ModelName, Fitted]:
     0.0167 is one hit in 60 steps; the text says that it is of the whole plan.
     """
     from crm_models.inference.decoding import churn_probabilities, sequence_predictions
-    from crm_models.training.loop import TrainingState, train
+    from crm_models.training.loop import train
     from crm_models.training.objectives import TrainingData
+    from crm_models.training.state import TrainingState
 
     split = split_customers(cohort, seed=config.seed, test_share=config.test_share, valid_share=config.valid_share)
     encoder = FeatureEncoder.fit(cohort, split.train, cohort.as_of, config.churn.n_bins)

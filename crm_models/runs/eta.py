@@ -103,6 +103,5 @@ def _cost(config: RunConfig, model: ModelName, customers: float, events_each: fl
     """Rough seconds of one epoch; if there is a similar run, only the ratio of two costs matters."""
     shape = getattr(config, model)
     tokens = customers * (min(events_each, shape.max_events) + (12 if model == "churn" else 1))
-    n_models = shape.ensemble_size if model == "churn" else 1
     weights = shape.n_blocks * (4 * shape.d_model**2 + 2 * shape.d_model * shape.d_feedforward)
-    return n_models * tokens * (_TOKEN_SECONDS + _WEIGHT_SECONDS * weights)
+    return tokens * (_TOKEN_SECONDS + _WEIGHT_SECONDS * weights)

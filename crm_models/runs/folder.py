@@ -130,6 +130,11 @@ class RunFolder:
                 events.append(event)
         return events
 
+    def report(self) -> dict[str, Any] | None:
+        """Content of `report.json`, or None if the run has not been evaluated. `DataError` if it is damaged."""
+        file = self.folder / "report.json"
+        return read_json(file) if file.exists() else None
+
     def result(self) -> dict[str, Any] | None:
         """Content of `result.json`, or None if the run has not ended. `DataError` if it is damaged."""
         file = self.folder / "result.json"

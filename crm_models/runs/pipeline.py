@@ -30,11 +30,10 @@ from crm_models.data.training_schema import TrainingSchema
 from crm_models.runs.earlier import current_weights
 from crm_models.runs.folder import RunFolder
 from crm_models.runs.trained import rows_of
-from crm_models.training.pretraining import pretraining_of
 
 if TYPE_CHECKING:
-    from crm_models.training.loop import TrainingState
     from crm_models.training.objectives import TrainingData
+    from crm_models.training.state import TrainingState
 
 MIN_CUSTOMERS = 20
 """Least number of customers for a model: at 80/20 this leaves only four for testing."""
@@ -200,7 +199,6 @@ class _Fit:
             labels=self.cohort.labels,
             split=self.split,
             outcomes=outcomes(self.cohort),
-            pretraining=pretraining_of(self.cohort, self.encoder) if self.config.pretrains else None,
         )
         states = self._restored()
         self.record("started", models=list(self.config.models), resumed=bool(states))
@@ -220,7 +218,7 @@ class _Fit:
             (self.folder.folder / "checkpoint.safetensors").unlink(missing_ok=True)
 
     def _fresh(self, model: ModelName) -> TrainingState:
-        from crm_models.training.loop import TrainingState
+        from crm_models.training.state import TrainingState
 
         return TrainingState.start(model, self.config, self.encoder)
 
@@ -251,7 +249,7 @@ class _Fit:
     def _restored(self) -> dict[ModelName, TrainingState]:
         from safetensors import safe_open
 
-        from crm_models.training.loop import TrainingState
+        from crm_models.training.state import TrainingState
 
         file = self.folder.folder / "checkpoint.safetensors"
         if not file.exists():
@@ -259,6 +257,11 @@ class _Fit:
         states: dict[ModelName, TrainingState] = {}
         with safe_open(file, framework="pt") as handle:
             meta = handle.metadata()
+            if any("facts" in value for value in meta.values()):
+                raise RunError(
+                    f"{self.folder.folder}: an earlier version began this training, by a schedule that this version "
+                    "does not have; train a new run with the same settings"
+                )
             for model in self.config.models:
                 if model in meta:
                     names = [k for k in handle.keys() if k.startswith(f"{model}.")]  # noqa: SIM118  # not a dict
@@ -282,8 +285,9 @@ class _Fit:
 
 
 def _facts(state: TrainingState) -> dict[str, Any]:
-    numbers = {"best_loss": state.best_loss, "seconds": round(state.seconds, 3), **state.facts}
-    return {"epochs": state.epoch, "best_epoch": state.best_epoch, **numbers}
+    numbers = {"best_loss": state.best_loss, "seconds": round(state.seconds, 3)}
+    refit = {"refit_epochs": state.refit_epochs} if state.refit_epochs else {}
+    return {"epochs": state.epoch, "best_epoch": state.best_epoch, **numbers, **refit}
 
 
 def _end(run: RunFolder, state: str, models: dict[str, Any], seconds: float, reason: str) -> None:

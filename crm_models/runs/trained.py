@@ -13,7 +13,7 @@ from crm_models.core.config import RunConfig
 from crm_models.core.errors import RunError
 from crm_models.core.files import read_whole
 from crm_models.core.records import ChurnPredictions, CustomerScores, SequencePredictions
-from crm_models.core.schema import CUSTOMER_ID, ModelName
+from crm_models.core.schema import CUSTOMER_ID, ModelName, PlanFor
 from crm_models.data.cohort import Cohort, Moment
 from crm_models.data.drift import Difference, conformed, drift
 from crm_models.data.features import CohortArrays, FeatureEncoder
@@ -21,7 +21,7 @@ from crm_models.data.split import Outcomes, Split, outcomes
 from crm_models.data.storage import digest, load_cohort, parts
 from crm_models.planning.plans import Catalogue
 from crm_models.planning.policy import Policy
-from crm_models.runs.earlier import current_weights
+from crm_models.runs.earlier import averaged, churn_members, current_weights
 from crm_models.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -56,11 +56,11 @@ class Models:
         """Churn probability and most probable plan of every customer of the cohort at `moment`."""
         return self.score_encoded(self.encoder.encode(cohort, moment, now_days))
 
-    def score_encoded(self, arrays: CohortArrays) -> CustomerScores:
-        """The same for customers already encoded by `encoder`."""
+    def score_encoded(self, arrays: CohortArrays, plan_for: PlanFor = "whole") -> CustomerScores:
+        """The same for customers already encoded by `encoder`; plan_for: see `decode_plans`."""
         from crm_models.inference.decoding import score_customers
 
-        return score_customers(self.sequence, self.churn, arrays, self.encoder)
+        return score_customers(self.sequence, self.churn, arrays, self.encoder, plan_for)
 
 
 def load_models(run: RunFolder, *, device: str | None = None, threads: int | None = None) -> Models:
@@ -71,7 +71,7 @@ def load_models(run: RunFolder, *, device: str | None = None, threads: int | Non
     from crm_models.models.churn import ChurnTransformer
     from crm_models.models.runtime import prepare_torch
     from crm_models.models.sequence import SequenceTransformer
-    from crm_models.training.loop import resolve_device
+    from crm_models.training.state import resolve_device
 
     file, config, encoder = run.need_weights(), run.config(), run.encoder()
     prepare_torch(threads)
@@ -81,20 +81,22 @@ def load_models(run: RunFolder, *, device: str | None = None, threads: int | Non
     except SafetensorError as error:
         raise RunError(f"{file}: expected the run's weights, found a damaged file ({error}); train it again") from None
 
-    def loaded(name: ModelName, model_class: Any, settings: Any) -> Any:
-        weights = {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
-        if not weights:  # before initialising a model, which fails without actions
-            return None
-        module = model_class(settings, encoder)
+    def weights_of(name: ModelName) -> dict[str, Any]:
+        return {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
+
+    def loaded(module: Any, weights: dict[str, Any]) -> Any:
         try:
             module.load_state_dict(weights)
         except RuntimeError:
             raise RunError(f"{file}: the weights do not fit config.json and encoder.json; train it again") from None
         return module.to(place).eval()
 
+    # Without weights no model is initialised; without actions there could not be one.
+    sequence, churn = weights_of("sequence"), weights_of("churn")
+    members = [loaded(ChurnTransformer(config.churn, encoder), part) for part in churn_members(churn)]
     return Models(
-        sequence=loaded("sequence", SequenceTransformer, config.sequence),
-        churn=loaded("churn", ChurnTransformer, config.churn),
+        sequence=loaded(SequenceTransformer(config.sequence, encoder), sequence) if sequence else None,
+        churn=averaged(members) if len(members) > 1 else next(iter(members), None),
         encoder=encoder,
         config=config,
     )

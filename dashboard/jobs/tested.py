@@ -84,8 +84,11 @@ def _read_tested(file: Path, key: str) -> Tested | None:
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
     fields = {m: {k.split(".")[1]: v for k, v in arrays.items() if k.startswith(f"{m}.")} for m in MODEL_NAMES}
-    return Tested(
-        sequence=SequencePredictions(**fields["sequence"]) if fields["sequence"] else None,
-        churn=ChurnPredictions(**fields["churn"]) if fields["churn"] else None,
-        n_actions=int(arrays["n_actions"]),
-    )
+    try:
+        return Tested(
+            sequence=SequencePredictions(**fields["sequence"]) if fields["sequence"] else None,
+            churn=ChurnPredictions(**fields["churn"]) if fields["churn"] else None,
+            n_actions=int(arrays["n_actions"]),
+        )
+    except TypeError:  # an earlier version kept other columns
+        return None

@@ -14,7 +14,7 @@ from crm_models.core.records import EpochEnd
 from crm_models.core.schema import MODEL_NAMES
 from crm_models.paper.rerun import TABLE_III
 from dashboard.charts import training as training_charts
-from dashboard.charts.theme import CHANCE, MODEL
+from dashboard.charts.theme import MODEL
 from dashboard.charts.training import Curve, Stretch
 from dashboard.panels import widgets
 from dashboard.state import store
@@ -33,24 +33,10 @@ class ShadedPhase(NamedTuple):
 
 SHADED_PHASES = (
     ShadedPhase(
-        "Pre-training",
-        CHANCE,
-        lambda epoch: epoch.pretraining,
-        " During the shaded **pre-training** the model learns to predict who became inactive at an earlier date, which "
-        "needs no labels. There the dotted line is the loss of that task; the solid line is always the churn loss.",
-    ),
-    ShadedPhase(
-        "Short phase",
-        CHANCE,
-        lambda epoch: epoch.short_phase,
-        " The shaded **short phase** comes first. If its second half hardly lowers the solid line, training ends; "
-        "otherwise the model restarts from new weights and trains for the remaining epochs.",
-    ),
-    ShadedPhase(
         "Final refit",
         MODEL,
         lambda epoch: epoch.final_refit,
-        " The shaded **final refit** repeats the best phase on training and validation customers together, so it has "
+        " The shaded **final refit** repeats the best epochs on training and validation customers together, so it has "
         "no solid line.",
     ),
 )

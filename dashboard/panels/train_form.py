@@ -105,13 +105,6 @@ CHURN = (
         low=1,
         high=16,
     ),
-    Setting(
-        path="churn.ensemble_size",
-        label="Models",
-        help="Separate models to average. Each adds training time.",
-        low=1,
-        high=8,
-    ),
     Setting(path="churn.max_events", label="Events seen", help="0: profile and behaviour only.", low=0, high=500),
     Setting(
         path="churn.dropout", label="Dropout", help="Share of units disabled during training.", high=0.8, step=0.05
@@ -159,27 +152,13 @@ _LEARNING = (
         help="How the learning rate changes during training.",
         choices=("one-cycle", "constant"),
     ),
-    Setting(
-        path="short_phase_share",
-        label="Short phase",
-        help="Share of epochs trained first, without pre-training. If they are enough, training ends there.",
-        high=0.9,
-        step=0.05,
-    ),
 )
 
 
-_PRETRAINING = Setting(
-    path="pretraining_share",
-    label="Pre-training",
-    help="Share of epochs that first learn who became inactive at an earlier date, if churn means inactivity.",
-    high=0.9,
-    step=0.05,
-)
 _FINAL_REFIT = Setting(
     path="final_refit",
     label="Final refit",
-    help="Repeats the best phase on training and validation customers at the end. Not after pre-training.",
+    help="Repeats the best epochs on training and validation customers together at the end.",
 )
 
 
@@ -195,7 +174,7 @@ def label_of(path: str) -> str:
 
 def learning(model: str) -> tuple[Setting, ...]:
     """Training settings of one model; the presets set them per model."""
-    settings = (*_LEARNING, _PRETRAINING, _FINAL_REFIT) if model == "churn" else _LEARNING
+    settings = (*_LEARNING, _FINAL_REFIT) if model == "churn" else _LEARNING
     return tuple(replace(setting, path=f"{model}_training.{setting.path}") for setting in settings)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from crm_models.baselines import markov
 from crm_models.baselines.markov import BACK_OFF, Chain, LongChain, Pairs, leave_one_out_weight, places
 
 
@@ -61,6 +62,24 @@ def test_the_plan_of_a_long_chain_is_the_best_of_all_plans(seed):
         best = max(every, key=every.__getitem__)
         assert tuple(plans[before, last]) == best
         assert plan_p[before, last] == pytest.approx(every[best], rel=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("cells", [1, 10**6])
+def test_single_steps_are_the_most_probable_actions_of_each_step(seed, cells, monkeypatch):
+    monkeypatch.setattr(markov, "CELLS", cells)
+    pairs, popular = random_pairs(4, seed)
+    chain = Chain.fit(pairs, popular)
+    long = LongChain.fit(pairs, chain)
+    p, last = chain.dense(), np.array([3, 0, 3, 2])
+    by_step = [np.linalg.matrix_power(p, k + 1)[last].argmax(axis=1) for k in range(3)]
+    np.testing.assert_array_equal(chain.single_steps(last), np.stack(by_step, axis=1))
+    for before, now in product(range(5), range(4)):
+        of_step = np.zeros((3, 4))
+        for a, b, c in product(range(4), repeat=3):
+            whole = long.table[before, now, a] * long.table[now, a, b] * long.table[a, b, c]
+            of_step[[0, 1, 2], [a, b, c]] += whole
+        assert long.single_steps(np.array([before]), np.array([now])).tolist() == [of_step.argmax(axis=1).tolist()]
 
 
 def test_among_equal_plans_the_lower_ids_win():

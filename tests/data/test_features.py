@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from crm_models.core.errors import DataError
+from crm_models.data import features
 from crm_models.data.cohort import Cohort, select
-from crm_models.data.features import MAX_LEVELS, MISSING_LEVEL, OTHER_LEVEL, FeatureEncoder
+from crm_models.data.features import FEW_LEVELS, MISSING_LEVEL, OTHER_LEVEL, FeatureEncoder
 
 
 def small() -> Cohort:
@@ -134,18 +135,25 @@ def levels_of(values: list) -> int | None:
     """How many levels a text column with these values has; None where it is left out."""
     customers = pd.DataFrame({"customer_id": [str(k) for k in range(len(values))], "text": values})
     cohort = Cohort.build(name="t", source="t", customers=customers, interactions=None)
-    features = FeatureEncoder.fit(cohort, np.arange(len(values)), None).categorical
-    return len(features[0].levels) if features else None
+    found = FeatureEncoder.fit(cohort, np.arange(len(values)), None).categorical
+    return len(found[0].levels) if found else None
 
 
 def test_a_text_column_is_left_out_where_it_is_empty_constant_or_names_customers():
     assert levels_of(["x", "x", None]) == 1  # filled or not is told
     assert levels_of(["x", "x", "x"]) is None
     assert levels_of([None, None]) is None
-    many = [f"v{k}" for k in range(MAX_LEVELS)]
-    assert levels_of(many) == MAX_LEVELS  # few levels are kept, however few customers each has
+    many = [f"v{k}" for k in range(FEW_LEVELS)]
+    assert levels_of(many) == FEW_LEVELS  # few levels are kept, however few customers each has
     assert levels_of([*many, "one more"]) is None
-    assert levels_of([*many, "one more"] * 2) == MAX_LEVELS  # each twice: they are groups, the most frequent are kept
+    assert levels_of([*many, "one more"] * 2) == FEW_LEVELS + 1  # each twice: they are groups
+
+
+def test_of_many_levels_those_seen_once_share_a_code_and_the_most_frequent_are_kept(monkeypatch):
+    many = [f"v{k}" for k in range(FEW_LEVELS)]
+    assert levels_of([*many * 3, "once", "only once"]) == FEW_LEVELS
+    monkeypatch.setattr(features, "MAX_LEVELS", 10)
+    assert levels_of([*many * 3, "once"]) == 10
 
 
 @pytest.mark.parametrize("pair", [[0, 1, 1], [3, 1, 1], [1, 0, 1], [1, 3, 1], [1, 1, 0]])

@@ -185,13 +185,21 @@ def check_by_simulation(customers: int, signal: float, seed: int) -> None:
     expected = sequence_ceiling(truth, cohort)
     right = (plans.plan == actual).mean(axis=1)
     whole = (plans.plan == actual).all(axis=1)
+    single = np.stack([next_p(truth, belief, k + 1).argmax(axis=1) for k in range(3)], axis=1) == actual
     segment, table = belief.segment, np.array(truth.transition)
     first = np.where(
         (belief.last >= 0)[:, None], table[:, belief.last, actual[:, 0]].T, np.array(truth.start)[actual[:, :1]]
     )
     path = first * table[:, actual[:, 0], actual[:, 1]].T * table[:, actual[:, 1], actual[:, 2]].T
     surprise = -np.log((segment * path).sum(axis=1)) / 3
-    for values, name in ((right, "step_accuracy"), (whole, "plan_accuracy"), (surprise, "loss")):
+    drawn = {
+        "step_accuracy": right,
+        "plan_accuracy": whole,
+        "single_step_accuracy": single.mean(axis=1),
+        "single_plan_accuracy": single.all(axis=1),
+        "loss": surprise,
+    }
+    for name, values in drawn.items():
         # Without signal every outcome is equally surprising: no spread, and nothing but rounding to allow for.
         z = (values.mean() - expected[name]) / max(values.std() / math.sqrt(customers), 1e-9)
         assert abs(z) < 4, (name, values.mean(), expected[name], z)

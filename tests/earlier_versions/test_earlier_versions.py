@@ -1,4 +1,4 @@
-"""What earlier versions wrote is still read: their cohorts, runs, half-done trainings, settings and imports."""
+"""What earlier versions wrote is still read: their cohorts, runs, settings and imports."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from crm_models import workflow
+from crm_models.core.errors import ConfigError, RunError
 from crm_models.planning import Policy
+from crm_models.runs.folder import RunFolder
+from crm_models.runs.trained import held_out, load_models, predict_held_out
 
 WRITTEN = [folder for folder in sorted(Path(__file__).parent.iterdir()) if (folder / "runs").is_dir()]
 
@@ -40,20 +46,30 @@ def test_a_finished_run_is_evaluated_as_it_was(workspace):
         assert now[model][score] == pytest.approx(then[model][score], rel=1e-4)
 
 
-def test_a_training_that_an_earlier_version_began_is_finished(workspace):
-    run = workspace / "runs" / "interrupted"
-    epochs = list(workflow.resume(run, threads=1))
-    assert epochs[0].model == "churn"
-    assert epochs[0].epoch == 13
-    finished = [
-        event
-        for line in (workspace / "runs" / "finished" / "events.jsonl").read_text(encoding="utf-8").splitlines()
-        if (event := json.loads(line))["event"] == "epoch" and event["model"] == "churn"
-    ]
-    assert [epoch.train_loss for epoch in epochs] == pytest.approx(
-        [event["train_loss"] for event in finished[12:]], rel=1e-3
-    )
-    assert workflow.run_summary(run).startswith(f"{run}: finished")
+def test_a_run_of_averaged_models_plans_as_it_did(workspace):
+    """`strong` was three churn models; a run may still hold them."""
+    out = workspace / "now.csv"
+    workflow.plan(workspace / "runs" / "strong", out, Policy(), threads=1)
+    then, now = (pd.read_csv(file).drop(columns="scored_at") for file in (workspace / "plans-strong.csv", out))
+    pd.testing.assert_frame_equal(now, then, rtol=1e-4, atol=1e-5)
+
+
+def test_the_temperature_of_a_run_is_kept_in_its_output_layer(workspace):
+    """Log-odds are divided by it, as they were."""
+    file = workspace / "runs" / "finished" / "weights.safetensors"
+    held = held_out(RunFolder(file.parent), RunFolder(file.parent).encoder())
+    before = predict_held_out(load_models(RunFolder(file.parent)), held)[1].churn_p
+    tensors = load_file(file)
+    assert tensors["churn.temperature"] == 1  # too few validation customers to fit it
+    save_file(tensors | {"churn.temperature": torch.tensor(2.0)}, file)
+    after = predict_held_out(load_models(RunFolder(file.parent)), held)[1].churn_p
+    np.testing.assert_allclose(np.log(after / (1 - after)), np.log(before / (1 - before)) / 2, rtol=1e-4, atol=1e-6)
+
+
+def test_a_training_that_an_earlier_version_began_is_refused_with_what_to_do(workspace):
+    """Its schedule is gone; to go on by another would give a model that neither version trains."""
+    with pytest.raises(RunError, match=r"an earlier version began this training.*train a new run"):
+        list(workflow.resume(workspace / "runs" / "interrupted", threads=1))
 
 
 @pytest.mark.parametrize(
@@ -61,12 +77,9 @@ def test_a_training_that_an_earlier_version_began_is_finished(workspace):
     [
         ("sequence.use_follow_ups=false", "sequence.use_transition_prior=false"),
         ("sequence.use_repeats=false", "sequence.use_repeat_bias=false"),
-        ("churn.n_copies=2", "churn.ensemble_size=2"),
         ("sequence_training.muon_stretch=2", "sequence_training.muon_lr_scale=2"),
         ("sequence_training.hide_context=0.1", "sequence_training.context_dropout=0.1"),
         ("churn_training.least_updates=8", "churn_training.min_updates_per_epoch=8"),
-        ("churn_training.rehearsal_share=0.1", "churn_training.pretraining_share=0.1"),
-        ("churn_training.short_share=0", "churn_training.short_phase_share=0"),
         ("churn_training.refit=false", "churn_training.final_refit=false"),
     ],
 )
@@ -74,3 +87,21 @@ def test_a_setting_is_understood_by_its_earlier_name(earlier, today):
     config = workflow.run_config(settings=[earlier])
     assert config == workflow.run_config(settings=[today])
     assert config != workflow.run_config()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "churn.n_copies=1",
+        "churn.ensemble_size=1",
+        "churn_training.rehearsal_share=0",
+        "churn_training.short_share=0",
+        "churn_training.calibrate=false",
+    ],
+)
+def test_a_removed_setting_may_be_switched_off_but_not_on(setting):
+    assert workflow.run_config(settings=[setting]) == workflow.run_config()
+    name, value = setting.split("=")
+    on = "true" if value == "false" else "3" if value == "1" else "0.2"
+    with pytest.raises(ConfigError, match="was removed"):
+        workflow.run_config(settings=[f"{name}={on}"])

@@ -184,6 +184,7 @@ def sequences(actual: Any, plan: Any, n_events: Any) -> SequencePredictions:
         n_events=np.array(n_events),
         actual=actual,
         plan=np.array(plan),
+        single_steps=np.array(plan),
         plan_p=np.full(len(actual), 0.1),
         actual_log_p=np.where(actual > 0, np.log(0.5) * np.arange(1, 4), 0.0),
         rank=np.zeros(len(actual), np.int64),

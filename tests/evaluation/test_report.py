@@ -60,6 +60,7 @@ class Bench:
             n_events=self.found.n_history,
             actual=actual,
             plan=ids[plans.plan],
+            single_steps=ids[np.stack([next_p(self.truth, belief, k + 1).argmax(axis=1) for k in range(3)], axis=1)],
             plan_p=plans.plan_p,
             actual_log_p=log_p,
             rank=rank,
@@ -95,6 +96,7 @@ def test_the_report_has_the_keys_of_the_contract_and_is_plain_json(oracle_report
     again = json.loads(json.dumps(oracle_report, allow_nan=False))
     assert again == oracle_report
     sequence = {"customers", "step_accuracy", "plan_accuracy", "loss", "hr_at_1", "hr_at_10", "ndcg_at_10"}
+    sequence |= {"single_step_accuracy", "single_plan_accuracy"}
     churn = {"customers", "churn_rate", "accuracy", "auc", "average_precision", "log_loss", "brier", "ece"}
     for part, keys in ((again["sequence"], sequence), (again["churn"], churn)):
         assert keys | {"chance", "baselines", "ceiling", "intervals"} <= set(part)
@@ -249,7 +251,7 @@ def test_the_difference_of_two_models_is_that_of_their_scores():
 
 def test_every_comparison_is_the_difference_of_the_two_scores_it_names(oracle_report):
     compared = {
-        "sequence": ["step_accuracy", "plan_accuracy", "loss", "hr_at_1"],
+        "sequence": ["step_accuracy", "plan_accuracy", "loss", "hr_at_1", "single_step_accuracy"],
         "churn": ["log_loss", "auc"],
     }
     for name, scores in compared.items():

@@ -34,6 +34,7 @@ def sequences(actual: Any, plan: Any, rank: Any, log_p: Any = -1.0) -> SequenceP
         n_events=np.full(len(actual), 5),
         actual=actual,
         plan=np.array(plan),
+        single_steps=np.full(actual.shape, 9),
         plan_p=np.full(len(actual), 0.1),
         actual_log_p=np.where(actual > 0, log_p, 0.0),
         rank=np.array(rank),
@@ -64,9 +65,12 @@ def test_sequence_scores_of_four_customers_by_hand():
     assert scores["hr_at_1"] == 0.5
     assert scores["hr_at_10"] == 0.75  # the last one's true action stands in the twelfth place
     assert scores["ndcg_at_10"] == pytest.approx((1 + 1 + 1 / math.log2(4)) / 4, abs=1e-8)
-    assert set(scores["intervals"]) == {"step_accuracy", "plan_accuracy", "loss", "hr_at_1", "hr_at_10", "ndcg_at_10"}
+    accuracies = {"step_accuracy", "plan_accuracy", "single_step_accuracy", "single_plan_accuracy"}
+    assert set(scores["intervals"]) == {*accuracies, "loss", "hr_at_1", "hr_at_10", "ndcg_at_10"}
+    # The single steps of the four are all 9, so none is right.
+    assert (scores["single_step_accuracy"], scores["single_plan_accuracy"]) == (0, 0)
     for name, (low, high) in scores["intervals"].items():
-        assert low < scores[name] < high
+        assert low <= scores[name] < high
 
 
 def test_a_perfect_predictor_gets_one():

@@ -89,6 +89,48 @@ def test_a_plan_for_scores_may_repeat_itself_and_is_the_best_of_all_plans():
     assert repeats > 0
 
 
+def by_step(model: SequenceTransformer, arrays, row: int, every: np.ndarray) -> np.ndarray:
+    """(3, A) probability of each action at each step, summed over the plans (M, 3) that have it there."""
+    each = np.take_along_axis(step_p_of(model, arrays, row, every), every[..., None] - 1, axis=2).prod(axis=(1, 2))
+    return np.stack([np.bincount(every[:, k] - 1, weights=each, minlength=model.n_actions) for k in range(3)])
+
+
+@pytest.mark.parametrize("sharper", [1.0, 3.0])
+def test_single_steps_are_the_most_probable_actions_of_each_step_whatever_the_others_are(sharper):
+    encoder, known = training_data(random_cohort(30, 6, shortest=4))
+    model = untrained("sequence", encoder, sharper=sharper)
+    predicted = sequence_predictions(model, known.arrays, known.outcomes)
+    before_outcome = replace(known.arrays, n_history=np.diff(known.arrays.events.starts) - 3)
+    every = np.array(list(product(range(1, 7), repeat=3)))
+    for k, row in enumerate(known.outcomes.rows):
+        expected = by_step(model, before_outcome, row, every)
+        np.testing.assert_array_equal(predicted.single_steps[k], expected.argmax(axis=1) + 1)
+
+
+def test_a_usable_plan_of_single_steps_has_their_probabilities_no_action_twice_and_no_retention_action():
+    encoder, known = training_data(random_cohort(20, 5, retention=(5,), shortest=1))
+    model = untrained("sequence", encoder, sharper=3.0)
+    decoded = decode_plans(model, known.arrays, encoder, plan_for="steps")
+    usable = np.array([p for p in product(range(1, 5), repeat=3) if len(set(p)) == 3])
+    for row in range(20):
+        plan = decoded.actions[row]
+        assert len(set(plan)) == 3
+        assert 5 not in plan
+        _, together = tried_out(model, known.arrays, row, plan[None])
+        assert decoded.plan_p[row] == pytest.approx(together, rel=1e-4)
+        p = step_p_of(model, known.arrays, row, usable)
+        # A step counts once for each different beginning, whatever follows it.
+        whole = np.zeros((3, 5))
+        for k in range(3):
+            for beginning in {tuple(steps[: k + 1]) for steps in usable.tolist()}:
+                m = next(m for m, steps in enumerate(usable.tolist()) if tuple(steps[: k + 1]) == beginning)
+                whole[k, beginning[k] - 1] += np.prod([p[m, j, beginning[j] - 1] for j in range(k + 1)])
+        for k in range(3):
+            free = [a for a in range(1, 5) if a not in plan[:k]]
+            assert plan[k] == max(free, key=lambda a: whole[k, a - 1])
+            assert decoded.step_p[row, k] == pytest.approx(whole[k, plan[k] - 1], rel=1e-4)
+
+
 @pytest.mark.parametrize("use_profile", [True, False])
 def test_step_probabilities_are_the_models_own(use_profile):
     config = with_sequence(SMALL, use_profile=use_profile)
@@ -240,9 +282,9 @@ def test_a_narrow_search_says_for_whom_it_does_not_suffice(scored, monkeypatch, 
     encoder, known, sequence, _ = scored
     narrow_or_wide, searched = decoding._search, []
 
-    def noted(model, history, width, *least):
-        searched.append((width, len(history.length)))
-        return narrow_or_wide(model, history, width, *least)
+    def noted(model, history, widths, *least):
+        searched.append((widths[0], len(history.length)))
+        return narrow_or_wide(model, history, widths, *least)
 
     monkeypatch.setattr(decoding, "NARROW", decoding.WIDE)
     wide = decode_plans(sequence, known.arrays, encoder)

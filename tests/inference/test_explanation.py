@@ -20,7 +20,7 @@ from crm_models.inference.explanation import (
     explain_churn,
     explain_sequence,
 )
-from crm_models.training.loop import TrainingState
+from crm_models.training.state import TrainingState
 
 SMALL = {"d_model": 8, "n_heads": 2, "n_blocks": 2, "d_feedforward": 8, "max_events": 6}
 

@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from crm_models.core.presets import preset
 from crm_models.models.batches import churn_batch
 from crm_models.models.churn import ChurnBatch, ChurnTransformer
-from crm_models.training.objectives import ChurnObjective
 from tests.small_cohorts import SMALL, random_cohort, training_data, untrained, with_churn
 
 PAPER = replace(preset("paper"), device="cpu")
@@ -140,14 +139,6 @@ def test_the_papers_model_has_one_token_per_feature_and_no_events(encoded):
     assert sum(p.numel() for p in model.parameters()) == tokens + block + width + 1
 
 
-def test_temperature_divides_the_log_odds_and_keeps_the_ranking(encoded):
-    model = untrained("churn", encoded[0])
-    batch = batch_of(encoded, model)
-    before = log_odds(model, batch)
-    model.temperature = torch.tensor(2.5)
-    torch.testing.assert_close(log_odds(model, batch), before / 2.5)
-
-
 def test_the_answer_is_the_mean_of_members_that_differ(encoded):
     model = untrained("churn", encoded[0])
     batch = batch_of(encoded, model)
@@ -156,44 +147,6 @@ def test_the_answer_is_the_mean_of_members_that_differ(encoded):
     assert each.shape == (12, 4)
     assert each.std(dim=1).min() > 1e-3
     torch.testing.assert_close(log_odds(model, batch), each.mean(dim=1))
-
-
-def test_the_ensemble_is_of_models_of_their_own_whose_answers_and_maps_are_averaged(encoded):
-    model = untrained("churn", encoded[0], with_churn(SMALL, ensemble_size=3))
-    batch = batch_of(encoded, model)
-    with torch.inference_mode():
-        together, maps = model(batch, need_weights=True)
-        each = [copy(batch, need_weights=True) for copy in model.ensemble[1:]]
-        own = model.members(batch)[0].mean(dim=1)
-    torch.testing.assert_close(together, torch.stack([own, *(answer for answer, _ in each)]).mean(dim=0))
-    assert torch.stack([answer for answer, _ in each]).std(dim=0).min() > 1e-3, "drawn independently"
-    for block, shown in enumerate(maps):
-        torch.testing.assert_close(shown.sum(dim=-1), torch.ones_like(shown[..., 0]))
-        assert not torch.allclose(shown, each[0][1][block])
-
-
-def test_every_copy_learns_from_all_customers(encoded):
-    encoder, known = encoded
-    config = with_churn(SMALL, ensemble_size=2)
-    model = untrained("churn", encoder, config)
-    task = ChurnObjective(model, config.churn_training, known)
-    loss, n = task.loss(task.train, np.random.default_rng(0))
-    rng = np.random.default_rng(0)
-    alone = []
-    for copy in model.ensemble:
-        member = torch.from_numpy(rng.permutation(n) % config.churn.n_members)
-        asked = copy.of_member(churn_batch(known.arrays, task.train, model), member)
-        alone.append(F.binary_cross_entropy_with_logits(asked, torch.tensor(known.labels[task.train]).float()))
-    torch.testing.assert_close(loss, sum(alone) / 2)
-    loss.backward()
-    assert all(copy.output.weight.grad.abs().sum() > 0 for copy in model.ensemble)
-
-
-def test_one_copy_is_the_model_without_any(encoded):
-    """The same names and the same first weights, so that runs of before can be read and repeated."""
-    one, three = (untrained("churn", encoded[0], with_churn(SMALL, ensemble_size=n)) for n in (1, 3))
-    assert not any(name.startswith("others") for name in one.state_dict())
-    assert all(torch.equal(value, three.state_dict()[name]) for name, value in one.state_dict().items())
 
 
 def test_one_member_asked_alone_says_what_it_says_among_all(encoded):

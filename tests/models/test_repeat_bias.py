@@ -9,7 +9,8 @@ import torch
 from crm_models.core.config import TrainingConfig
 from crm_models.data.cohort import Cohort
 from crm_models.models.repeat_bias import PACE, RepeatBias
-from crm_models.training.loop import TrainingState, train
+from crm_models.training.loop import train
+from crm_models.training.state import TrainingState
 from tests.models.test_transition_prior import cohort_of
 from tests.small_cohorts import SMALL, random_cohort, training_data, untrained, with_sequence
 

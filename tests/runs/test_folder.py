@@ -76,10 +76,10 @@ def test_an_epoch_repeated_after_a_resume_counts_once_and_the_later_one_stands(r
     assert [(e.epoch, e.train_loss) for e in run.status().epochs] == [(1, 0.7), (2, 0.6)]
 
 
-def test_an_epoch_written_before_pre_training_was_known_is_none(run):
-    run.record("epoch", epoch=1, seconds=0.5, **EPOCH)
-    run.record("epoch", epoch=2, seconds=0.5, **EPOCH, pretraining=True)
-    assert [epoch.pretraining for epoch in run.status().epochs] == [False, True]
+def test_an_epoch_of_a_phase_that_is_gone_is_read_without_it(run):
+    run.record("epoch", epoch=1, seconds=0.5, **EPOCH, pretraining=True)
+    run.record("epoch", epoch=2, seconds=0.5, **EPOCH, short_phase=True, refit=True)
+    assert [epoch.final_refit for epoch in run.status().epochs] == [False, True]
 
 
 def test_a_line_cut_off_by_a_crash_is_left_out(run):

@@ -21,7 +21,7 @@ CONFIG = RunConfig(
     sequence=SequenceConfig(d_model=8, n_heads=2, n_blocks=1, d_feedforward=8, max_events=8),
     churn=ChurnConfig(d_model=8, n_heads=2, n_blocks=1, d_feedforward=8, max_events=4, n_bins=4),
     sequence_training=FEW,
-    churn_training=replace(FEW, calibrate=True),
+    churn_training=FEW,
     threads=1,
 )
 

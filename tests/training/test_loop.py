@@ -1,6 +1,5 @@
 """The training loop: it learns what there is to learn and nothing else, stops and goes on to the same numbers."""
 
-import copy
 import json
 import math
 from dataclasses import replace
@@ -21,9 +20,10 @@ from crm_models.core.presets import preset
 from crm_models.data.cohort import Cohort
 from crm_models.inference.decoding import churn_probabilities
 from crm_models.models.runtime import gigaflops_of
-from crm_models.training import loop, objectives, phases
-from crm_models.training.loop import TrainingState, _under, resolve_device, train
+from crm_models.training import loop, objectives
+from crm_models.training.loop import train
 from crm_models.training.objectives import SequenceObjective, next_action_loss, outcome_log_p
+from crm_models.training.state import TrainingState, resolve_device
 from tests.small_cohorts import SMALL, random_cohort, training_data, with_sequence
 
 MODELS = ["sequence", "churn"]
@@ -32,9 +32,7 @@ AVERAGED = replace(
     sequence_training=replace(SMALL.sequence_training, average_weights=0.9),
     churn_training=replace(SMALL.churn_training, average_weights=0.9),
 )
-SHORT = TrainingConfig(n_epochs=12, batch_size=16, patience_epochs=3, short_phase_share=0.5, average_weights=0.9)
-ANEW = replace(SMALL, sequence_training=SHORT, churn_training=SHORT)
-REFIT = replace(ANEW, churn_training=replace(SHORT, final_refit=True))
+REFIT = replace(AVERAGED, churn_training=replace(AVERAGED.churn_training, n_epochs=6, final_refit=True))
 
 
 @pytest.fixture(scope="module")
@@ -137,10 +135,10 @@ def test_the_papers_penalty_is_lambda_times_the_squared_weights(small):
 def test_positions_of_planned_steps_are_learned_too(small):
     """Behind a history that fills the window stand two more events while the third step is predicted."""
     encoder, known = small
-    config = with_sequence(SMALL, max_events=3)
+    config = with_sequence(SMALL, max_events=3, rotary_positions=False)
     model = TrainingState.start("sequence", config, encoder).module
     objective = SequenceObjective(model, config.sequence_training, known)
-    loss, _ = objective.loss(objective.train, np.random.default_rng(0))
+    loss, _ = objective.loss(objective.examples(), np.random.default_rng(0))
     loss.backward()
     learned = model.position.weight.grad.norm(dim=1)
     assert (learned[:5] > 1e-6).all()
@@ -227,14 +225,13 @@ def test_the_same_seed_gives_the_same_epochs_and_another_seed_others(model, smal
     [
         *((stops, SMALL) for stops in ((0,), (1,), (2,), (5,), (7,), (1, 1), (6, 2, 1))),
         ((1, 7), AVERAGED),
-        ((28, 7), ANEW),
-        ((60, 3, 9), REFIT),
+        ((28, 7), REFIT),
+        ((31, 3, 9), REFIT),
     ],
 )
-def test_a_run_cut_anywhere_goes_on_to_the_same_numbers(model, small, stops, config, tmp_path, monkeypatch):
+def test_a_run_cut_anywhere_goes_on_to_the_same_numbers(model, small, stops, config, tmp_path):
     """Also within the first epoch, just after a start from fresh weights, and several times; the state passes through
     files as the run folder keeps it."""
-    monkeypatch.setattr(phases, "STILL_GAINS", -1)  # so that a short phase never is enough
     encoder, known = small
     whole, expected = trained(model, small, config)
     state, ended = TrainingState.start(model, config, encoder), []
@@ -248,21 +245,7 @@ def test_a_run_cut_anywhere_goes_on_to_the_same_numbers(model, small, stops, con
     assert [e.best for e in ended] == [e.best for e in expected]
     assert_equal_tensors(state.best, whole.best)
     assert_equal_tensors(state.tensors(), whole.tensors())
-    assert state.facts == whole.facts
-
-
-def test_a_state_kept_without_its_losses_has_the_patience_it_would_have_had(small, monkeypatch):
-    """As earlier versions wrote it: best at epoch 2, stopped in epoch 4; one more without a better loss is allowed."""
-    told = [3.0, 1.0, 2.0, 1.5, 0.5]
-    config = replace(SMALL, churn_training=TrainingConfig(n_epochs=9, batch_size=16, patience_epochs=2))
-    told_losses(monkeypatch, told)
-    state = TrainingState.start("churn", config, small[0])
-    assert len(list(train(state, small[1], after(17)))) == 3
-    meta = {name: value for name, value in state.meta().items() if name != "losses"}
-    state = TrainingState.restore("churn", config, small[0], state.tensors(), meta)
-    told_losses(monkeypatch, told[3:])
-    assert [e.epoch for e in train(state, small[1])] == [4]
-    assert state.best_epoch == 2
+    assert state.refit_epochs == whole.refit_epochs
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -330,14 +313,10 @@ def one_epoch(model: str, small, config: RunConfig, monkeypatch) -> SimpleNamesp
     return SimpleNamespace(state=state, ended=ended, seen=seen)
 
 
-def test_training_again_after_the_end_does_nothing(small, monkeypatch):
-    monkeypatch.setattr(objectives, "TEMPERATURES_VARY", 10.0)  # so that sixty customers move it
-    encoder, known = training_data(random_cohort(400))
-    state, _ = trained("churn", (encoder, known))
-    best, facts = {k: v.clone() for k, v in state.best.items()}, dict(state.facts)
-    assert facts["temperature"] != 1.0
-    assert list(train(state, known)) == []
-    assert state.facts == facts
+def test_training_again_after_the_end_does_nothing(small):
+    state, _ = trained("churn", small, REFIT)
+    best = {k: v.clone() for k, v in state.best.items()}
+    assert list(train(state, small[1])) == []
     assert_equal_tensors(state.best, best)
 
 
@@ -445,46 +424,47 @@ def test_every_random_stream_depends_on_the_seed_and_the_epoch(small, monkeypatc
     assert sorted(chain(*one[0]["order"])) == sorted(chain(*other[0]["order"]))
 
 
+def batches_of(length: np.ndarray, n_targets: np.ndarray, size: int | None, seed: int = 1) -> list[np.ndarray]:
+    config = TrainingConfig(batch_size=size)
+    return loop._batches(np.arange(1000, 1000 + len(length)), length, n_targets, config, np.random.default_rng(seed))
+
+
 def test_batches_hold_every_example_once_alike_in_length_and_in_another_order_each_epoch():
-    rng = np.random.default_rng(0)
-    examples, length = np.arange(1000, 2000), rng.integers(1, 50, 1000)
-    batches = loop._batches(examples, length, 32, np.random.default_rng(1))
-    assert sorted(np.concatenate(batches).tolist()) == examples.tolist()
-    assert max(len(b) for b in batches) == 32
+    length = np.random.default_rng(0).integers(1, 50, 1000)
+    batches = batches_of(length, np.ones(1000, int), 32)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(1000, 2000))
+    assert {len(b) for b in batches} <= {30, 31, 32}
     padded = sum(length[b - 1000].max() * len(b) for b in batches)
     assert padded < 1.15 * length.sum()  # without sorting it would be 1.9 times
-    same = loop._batches(examples, length, 32, np.random.default_rng(1))
-    other = loop._batches(examples, length, 32, np.random.default_rng(2))
+    same, other = (batches_of(length, np.ones(1000, int), 32, seed) for seed in (1, 2))
     assert all((a == b).all() for a, b in zip(batches, same, strict=True))
     assert np.concatenate(batches).tolist() != np.concatenate(other).tolist()
 
 
+def test_every_batch_has_about_as_many_targets_whatever_the_length_of_its_histories():
+    length = np.random.default_rng(0).geometric(0.08, 4096).clip(max=53)
+    targets = np.array([length[b - 1000].sum() for b in batches_of(length, length, 32)])
+    assert len(targets) == 128
+    assert abs(targets / targets.mean() - 1).max() < 0.2  # one history has up to 53 of 400 targets
+    by_customers = np.array([length[b - 1000].sum() for b in batches_of(length, np.ones(4096, int), 32)])
+    assert by_customers.max() > 10 * by_customers.min()
+
+
+def test_a_history_longer_than_a_whole_batch_leaves_no_empty_batch():
+    length = np.array([1] * 40 + [5000])
+    batches = batches_of(length, length, 8)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(1000, 1041))
+    assert min(map(len, batches)) > 0
+
+
 def test_no_batch_size_is_one_batch():
-    (batch,) = loop._batches(np.arange(500), np.ones(500), None, np.random.default_rng(0))
+    (batch,) = batches_of(np.ones(500), np.ones(500, int), None)
     assert len(batch) == 500
 
 
 def told_losses(monkeypatch, told: list[float]) -> None:
     rest = iter(told)
     monkeypatch.setattr(objectives.ChurnObjective, "valid_loss", lambda self: next(rest))
-
-
-def test_after_a_short_phase_training_starts_anew_and_the_best_of_both_is_kept(small, monkeypatch):
-    told_losses(monkeypatch, [3.0, 2.0, 1.0, 0.9, 0.8, 0.7, 3.0, 2.0, 1.0, 1.1, 1.2, 1.3])
-    state = TrainingState.start("churn", replace(SMALL, churn_training=SHORT), small[0])
-    begun = copy.deepcopy(state.tensors())
-    ended = []
-    for epoch in train(state, small[1], lambda: len(ended) == 6):
-        ended.append(epoch)
-    best = _under("best.", state.tensors())
-    # Stopped before the first update of the new phase.
-    assert_equal_tensors(_under("now.", state.tensors()), _under("now.", begun))
-    assert_equal_tensors(_under("average.", state.tensors()), _under("average.", begun))
-    assert_equal_tensors(state.module.state_dict(), best)
-    ended += train(state, small[1])
-    assert [e.short_phase for e in ended] == [True] * 6 + [False] * 6
-    assert (state.best_epoch, state.best_loss) == (6, 0.7)
-    assert_equal_tensors(_under("best.", state.tensors()), best)
 
 
 def test_a_refit_learns_as_long_from_validation_customers_as_well(small, monkeypatch):
@@ -496,60 +476,20 @@ def test_a_refit_learns_as_long_from_validation_customers_as_well(small, monkeyp
     assert [e.final_refit for e in ended] == [False] * 5 + [True] * 3
     assert [e.best for e in ended] == [True] * 3 + [False] * 5
     assert [e.valid_loss for e in ended[5:]] == [None] * 3
-    assert (state.best_epoch, state.best_loss, state.facts) == (3, 1.0, {"refit_epochs": 3})
+    assert (state.best_epoch, state.best_loss, state.refit_epochs) == (3, 1.0, 3)
     # The same by hand: nobody held back, three of nine epochs, in the order that epochs 6 to 8 have.
     everybody = np.sort(np.concatenate([known.split.train, known.split.valid]))
     alone = replace(known, split=replace(known.split, train=everybody, valid=everybody[:0]))
     by_hand = TrainingState.start("churn", replace(SMALL, churn_training=replace(fitting, monitor="last")), encoder)
     told_losses(monkeypatch, [1.0] * 3)
-    order = loop._rng
-    monkeypatch.setattr(loop, "_rng", lambda seed, stream, epoch: order(seed, stream, epoch + 5))
+    order = loop.rng_of
+    monkeypatch.setattr(loop, "rng_of", lambda seed, stream, epoch: order(seed, stream, epoch + 5))
     dropped = torch.manual_seed
     monkeypatch.setattr(loop.torch, "manual_seed", lambda seed: dropped(seed + 5))
     for epoch in train(by_hand, alone):
         if epoch.epoch == 3:
             break
     assert_equal_tensors(state.module.state_dict(), by_hand.module.state_dict())
-
-
-def test_what_was_fitted_on_validation_customers_stays_after_a_refit(monkeypatch):
-    monkeypatch.setattr(objectives, "TEMPERATURES_VARY", 10.0)  # so that sixty customers move it
-    known = training_data(random_cohort(400))
-    fitting = replace(SMALL.churn_training, final_refit=True, calibrate=True)
-    before, _ = trained("churn", known, replace(SMALL, churn_training=replace(fitting, final_refit=False)))
-    state, ended = trained("churn", known, replace(SMALL, churn_training=fitting))
-    assert before.facts["temperature"] != 1
-    assert float(state.module.temperature) == pytest.approx(before.facts["temperature"])
-    assert state.facts == before.facts | {"refit_epochs": state.best_epoch}
-    assert not torch.equal(state.module.output.weight, before.module.output.weight)
-    assert list(train(state, known[1])) == []  # there is nothing left to do
-    assert state.facts["refit_epochs"] == sum(e.final_refit for e in ended)
-
-
-def test_calibration_lowers_the_loss_on_validation_customers_and_keeps_the_ranking(monkeypatch):
-    monkeypatch.setattr(objectives, "TEMPERATURES_VARY", 10.0)  # so that sixty customers move it
-    encoder, known = training_data(random_cohort(400))
-    plain, _ = trained("churn", (encoder, known), replace(SMALL, churn_training=SMALL.sequence_training))
-    fitted, _ = trained("churn", (encoder, known))
-    assert plain.facts == {}
-    valid = known.split.valid
-    before, now = (churn_probabilities(s.module, known.arrays, valid) for s in (plain, fitted))
-    assert (np.argsort(before, kind="stable") == np.argsort(now, kind="stable")).all()
-    loss = [F.binary_cross_entropy(torch.from_numpy(p), torch.from_numpy(known.labels[valid])) for p in (before, now)]
-    assert loss[1] < loss[0]
-    log_odds = [np.log(p / (1 - p)) for p in (before, now)]
-    np.testing.assert_allclose(log_odds[1] * fitted.facts["temperature"], log_odds[0], rtol=1e-4, atol=1e-6)
-
-
-def test_the_less_temperatures_vary_the_nearer_they_stay_to_one(monkeypatch):
-    encoder, known = training_data(random_cohort(400))
-    found = []
-    for spread in (1e-3, 0.5, 1e3):
-        monkeypatch.setattr(objectives, "TEMPERATURES_VARY", spread)
-        found.append(trained("churn", (encoder, known))[0].facts["temperature"])
-    nothing, some, all_that_is_seen = np.abs(np.log(found))
-    assert nothing == 0
-    assert nothing < some < all_that_is_seen
 
 
 def test_auto_is_a_gpu_where_there_is_one_and_cuda_without_one_is_refused():

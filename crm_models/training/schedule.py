@@ -1,0 +1,74 @@
+"""Schedule of a training: one phase that early stopping ends, and for the churn model a final refit.
+
+The final refit begins from new weights and learns from training and validation customers together, for as many epochs
+as were best. Both depend on the settings and the losses so far only, so a resumed training needs no other state.
+
+DIFF from paper, Model Training: the final refit also learns from validation customers; `paper` has neither.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from crm_models.core.config import TrainingConfig
+
+WARM_UP = 0.1
+"""Share of the epochs in which the learning rate rises."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """At most `n_epochs` epochs from epoch `first`, counted from 0."""
+
+    first: int
+    n_epochs: int
+    final_refit: bool = False
+
+    @property
+    def end(self) -> int:
+        """The epoch after the last one."""
+        return self.first + self.n_epochs
+
+    def rate(self, config: TrainingConfig, epoch: float) -> float:
+        """Learning rate at a fractional epoch: constant, or one cycle (linear warm-up, then a cosine).
+
+        The final refit takes the same rates as the epochs that it repeats.
+
+        DIFF from paper, Model Training: one cycle reaches a lower loss in as many epochs; constant in `paper`.
+        """
+        if config.schedule == "constant":
+            return config.learning_rate
+        done = (epoch - self.first + 1e-3) / config.n_epochs
+        falling = 0.5 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP)))
+        return config.learning_rate * (done / WARM_UP if done < WARM_UP else max(falling, 1e-3))
+
+
+def phase_of(config: TrainingConfig, losses: Sequence[float], is_judged: bool) -> Phase | None:
+    """The phase of the next epoch, or None when training is over.
+
+    losses: the monitored loss of each epoch so far. is_judged: whether it is that of validation customers.
+    """
+    stopped = _stopped_after(config, losses)
+    if stopped is None:
+        return Phase(first=0, n_epochs=config.n_epochs)
+    if not (config.final_refit and is_judged):
+        return None
+    best = min(range(stopped), key=losses.__getitem__)
+    refit = Phase(first=stopped, n_epochs=best + 1, final_refit=True)
+    return refit if len(losses) < refit.end else None
+
+
+def _stopped_after(config: TrainingConfig, losses: Sequence[float]) -> int | None:
+    """Number of epochs after which the first phase ended, by early stopping or because it was full; None before that.
+
+    DIFF from paper, Experimental Setup: more epochs than ten, and the validation loss is monitored, because the
+    training loss also falls while a model overfits; `paper` has ten and monitors the training loss.
+    """
+    best = 0
+    for k, loss in enumerate(losses[: config.n_epochs]):
+        best = k if loss < losses[best] else best
+        if config.monitor != "last" and k - best >= config.patience_epochs:
+            return k + 1
+    return config.n_epochs if len(losses) >= config.n_epochs else None
