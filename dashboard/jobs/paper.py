@@ -23,7 +23,7 @@ CUSTOMERS = 3_000
 """Customers per cohort with signal: enough to exceed Table II, few enough to train at eleven signals in a minute."""
 
 STAGES = ("seeds", "signals", "done")
-_KEYS = {"wanted", "seconds", "result", "lifelike", "signals_done", "stage", "ended", "last"}
+_KEYS = {"wanted", "seconds", "result", "lifelike", "signals_done", "stage", "ended"}
 
 ORDER = (1.0, 0.0, 0.5, 0.8, 0.2, 0.9, 0.6, 0.3, 0.7, 0.4, 0.1)
 """Order of training: both ends and the middle first, because they show the most."""

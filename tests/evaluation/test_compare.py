@@ -45,6 +45,7 @@ def test_steps_that_are_unknown_do_not_count():
     def plans(plan, log_p):
         return SequencePredictions(
             customer_id=np.array(IDS, object), n_events=np.full(12, 3), actual=actual, plan=np.tile(plan, (12, 1)),
+            single_steps=np.tile(plan, (12, 1)),
             plan_p=np.full(12, 0.5), actual_log_p=np.tile([log_p, log_p, 0.0], (12, 1)), rank=np.zeros(12, int),
         )  # fmt: skip
 
