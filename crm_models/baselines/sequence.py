@@ -16,14 +16,11 @@ import pandas as pd
 from crm_models.baselines.markov import Chain, LongChain, Pairs, places
 from crm_models.core.records import SequencePredictions
 from crm_models.core.schema import N_STEPS
-from crm_models.data.features import CohortArrays, FeatureEncoder
+from crm_models.data.features import DENSE_ACTIONS, CohortArrays, FeatureEncoder
 from crm_models.data.split import Outcomes, true_steps
 
 RECENT_SHARE = 0.2
 """Share of the events, the latest ones, that the baseline `recent` counts."""
-
-DENSE_ACTIONS = 100
-"""Largest vocabulary for `markov_2` (A^3 probabilities); with more actions, pairs are too rare to count."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,12 +32,10 @@ PARTS = {
 
 def scored(cohort: Cohort, off: tuple[str, ...], seeds: int, epochs: int | None) -> tuple[float, float]:
     """Loss and HR@1, means over seeds, without the settings `off`."""
-    from crm_models.workflow import run_config
-
     settings = [f"sequence.{name}=false" for name in off]
     rows = []
     for seed in range(seeds):
-        config = run_config(model="sequence", seed=seed, device="cpu", threads=1, settings=settings)
+        config = quality.configured("sequence", seed, settings)
         if epochs is not None:
             config = replace(config, sequence_training=replace(config.sequence_training, n_epochs=epochs))
         told = quality.sequence(cohort, config, early_stopping=epochs is None)

@@ -131,13 +131,9 @@ def make(folder: Path, data: Path | None) -> None:
 
 def run(folders: list[Path], holdout: int, seeds: int, settings: list[str]) -> None:
     """Print HR@1, NDCG@10 and loss of ours, of each baseline, and the ceiling where it is known."""
-    from crm_models.workflow import run_config
-
     for folder in folders:
         cohort, known = load_cohort(folder), folder / "ceiling.json"
-        configs = [
-            run_config(model="sequence", seed=seed, device="cpu", threads=1, settings=settings) for seed in range(seeds)
-        ]
+        configs = [quality.configured("sequence", seed, settings) for seed in range(seeds)]
         told = [quality.sequence(cohort, config, holdout) for config in configs]
         ours = {score: float(np.mean([one[score] for one in told])) for score in SCORES}
         shown = {"ours": ours, **told[0]["baselines"]}

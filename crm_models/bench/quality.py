@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from crm_models.baselines.churn import churn_baselines
 from crm_models.baselines.sequence import sequence_baselines
 from crm_models.core.config import RunConfig
 from crm_models.core.errors import DataError
+from crm_models.core.presets import preset
 from crm_models.core.records import ChurnPredictions, SequencePredictions
 from crm_models.core.schema import N_STEPS, ModelName
 from crm_models.data.cohort import Cohort
@@ -25,6 +27,14 @@ if TYPE_CHECKING:
 
 FEWEST_LABELS = 20
 """Least number of labels; fewer leave too few customers for validation."""
+
+
+def configured(model: ModelName, seed: int, settings: Sequence[str]) -> RunConfig:
+    """`standard` for one model on one thread of the processor, with settings such as `churn.d_model=32`."""
+    config = replace(preset("standard"), models=(model,), seed=seed, device="cpu", threads=1)
+    for setting in settings:
+        config = config.with_setting(setting)
+    return config
 
 
 def sequence(cohort: Cohort, config: RunConfig, holdout: int = 1, early_stopping: bool = True) -> dict[str, Any]:

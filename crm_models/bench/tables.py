@@ -169,14 +169,12 @@ def _makers(text: list[str]) -> dict[str, Callable[[], Any]]:
 
 def compare(folders: list[Path], settings: list[str], seeds: int, folds: int) -> None:
     """Print a line per table, and the mean and worst difference to each peer; positive is in our favour."""
-    from crm_models.workflow import run_config
-
     gaps: dict[str, list[tuple[float, float, float]]] = {}
     for folder in folders:
         cohort = load_cohort(folder)
         runs = []
         for seed in range(seeds):
-            config = run_config(model="churn", seed=seed, device="cpu", threads=1, settings=settings)
+            config = quality.configured("churn", seed, settings)
             ours = quality.churn(cohort, config, folds, seed)
             runs.append({"ours": ours, **peers(cohort, seed, folds)})
         means = {

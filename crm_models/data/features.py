@@ -31,7 +31,10 @@ FEW_LEVELS = 64
 also the largest number of levels of an action feature, which become one number each."""
 
 MAX_SUCCESSORS = 64
-"""Successors stored per action, the most frequent ones."""
+"""Successors stored per action, or pair of actions, the most frequent ones."""
+
+DENSE_ACTIONS = 100
+"""Largest vocabulary for which triples of successive actions are counted; with more, each is too rare to count."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +109,8 @@ class FeatureEncoder:
     actions: names in the order of their ids 1..A. action_features: (A + 1, K) numbers in [0, 1], row 0 for padding,
     with action_feature_names (K,). kinds: (A,) engagement or retention. repeatable: (A,) whether an action may be
     proposed again. action_counts: (A,) occurrences of each action among training customers; action_pairs: (id, id of
-    the next action, count), by falling count, at most MAX_SUCCESSORS per id. Both are empty in runs that lack them.
+    the next action, count), by falling count, at most MAX_SUCCESSORS per id; action_triples: the same for three actions
+    in a row, with few actions. They are empty in runs that lack them.
     """
 
     actions: tuple[str, ...]
@@ -120,7 +124,8 @@ class FeatureEncoder:
     categorical: tuple[CategoricalFeature, ...]
     behaviour: tuple[NumericFeature, ...]
     action_counts: tuple[int, ...] = ()
-    action_pairs: tuple[tuple[int, int, int], ...] = ()
+    action_pairs: tuple[tuple[int, ...], ...] = ()
+    action_triples: tuple[tuple[int, ...], ...] = ()
 
     @property
     def n_actions(self) -> int:
@@ -162,7 +167,8 @@ class FeatureEncoder:
             action_counts=tuple(
                 np.bincount(cohort.event_actions[training_events], minlength=len(cohort.actions)).tolist()
             ),
-            action_pairs=_action_pairs(cohort, training_events),
+            action_pairs=_successions(cohort, training_events, 2),
+            action_triples=_successions(cohort, training_events, 3) if len(cohort.actions) <= DENSE_ACTIONS else (),
         )
 
     def encode(self, cohort: Cohort, as_of: Moment | None = None, now_days: float | None = None) -> CohortArrays:
@@ -219,7 +225,8 @@ class FeatureEncoder:
             numeric=_numeric_from(given["numeric"]),
             behaviour=_numeric_from(given["behaviour"]),
             action_counts=tuple(given.get("action_counts", ())),
-            action_pairs=_pairs_from(given.get("action_pairs", ()), len(given["actions"])),
+            action_pairs=_successions_from(given.get("action_pairs", []), len(given["actions"])),
+            action_triples=_successions_from(given.get("action_triples", []), len(given["actions"])),
             categorical=tuple(
                 CategoricalFeature(name=f["name"], levels=tuple(f["levels"])) for f in given["categorical"]
             ),
@@ -230,12 +237,12 @@ def _numeric_from(values: list[dict[str, Any]]) -> tuple[NumericFeature, ...]:
     return tuple(NumericFeature(**(f | {"edges": tuple(f["edges"])})) for f in values)
 
 
-def _pairs_from(values: list[list[int]], n_actions: int) -> tuple[tuple[int, int, int], ...]:
-    """Action pairs from JSON. Raises `ValueError` if an id is not in the vocabulary."""
-    pairs = tuple((int(before), int(after), int(times)) for before, after, times in values)
-    if any(not (1 <= before <= n_actions and 1 <= after <= n_actions and times > 0) for before, after, times in pairs):
-        raise ValueError("action_pairs holds an id outside the vocabulary")
-    return pairs
+def _successions_from(given: list[list[int]], n_actions: int) -> tuple[tuple[int, ...], ...]:
+    """Counted successions from JSON. Raises `ValueError` if an id is not in the vocabulary."""
+    rows = tuple(tuple(int(value) for value in row) for row in given)
+    if any(not all(1 <= action <= n_actions for action in row[:-1]) or row[-1] < 1 for row in rows):
+        raise ValueError("action_pairs or action_triples hold an id outside the vocabulary")
+    return rows
 
 
 def _fit_numeric(name: str, values: np.ndarray, n_bins: int) -> NumericFeature | None:
@@ -304,17 +311,19 @@ def _action_features(cohort: Cohort) -> tuple[tuple[str, ...], tuple[tuple[float
     return tuple(names), tuple(tuple(float(v) for v in row) for row in rows)
 
 
-def _action_pairs(cohort: Cohort, training_events: np.ndarray) -> tuple[tuple[int, int, int], ...]:
-    """(id, id of the next action, count) of successive actions among the marked events; ties by lower id."""
+def _successions(cohort: Cohort, training_events: np.ndarray, length: int) -> tuple[tuple[int, ...], ...]:
+    """(ids of `length` successive actions ..., count) among the marked events, the last id by falling count."""
     action, customer = cohort.event_actions[training_events].astype(np.int64), cohort.event_customers[training_events]
-    n_actions, same = len(cohort.actions), np.diff(customer) == 0
-    pairs, times = np.unique(action[:-1][same] * n_actions + action[1:][same], return_counts=True)
-    before, after = np.divmod(pairs, n_actions)
-    order = np.lexsort((after, -times, before))
-    before, after, times = before[order], after[order], times[order]
-    sizes = np.bincount(before, minlength=n_actions)
-    kept = np.arange(len(before)) - (np.cumsum(sizes) - sizes)[before] < MAX_SUCCESSORS
-    return tuple(zip((before[kept] + 1).tolist(), (after[kept] + 1).tolist(), times[kept].tolist(), strict=True))
+    n_actions, n_starts = len(cohort.actions), max(len(action) - length + 1, 0)
+    same = customer[:n_starts] == customer[length - 1 :]
+    rows = np.stack([action[k : k + n_starts][same] for k in range(length)], axis=1)
+    rows, times = np.unique(rows, axis=0, return_counts=True)
+    context = rows[:, :-1] @ (n_actions ** np.arange(length - 1)[::-1])
+    order = np.lexsort((rows[:, -1], -times, context))
+    rows, times, context = rows[order], times[order], context[order]
+    first = np.searchsorted(context, context)
+    kept = np.arange(len(context)) - first < MAX_SUCCESSORS
+    return tuple(map(tuple, np.column_stack([rows + 1, times])[kept].tolist()))
 
 
 def _is_numeric(column: pd.Series) -> bool:

@@ -117,7 +117,9 @@ class SequenceTransformer(nn.Module):
                 nn.init.normal_(self.position.weight, std=width**-0.5)
         use_prior = config.use_transition_prior and bool(encoder.action_pairs)
         self.transition_prior = (
-            TransitionPrior(encoder.action_pairs, encoder.action_counts, width) if use_prior else None
+            TransitionPrior(encoder.action_pairs, encoder.action_counts, width, encoder.action_triples)
+            if use_prior
+            else None
         )
         self.repeat_bias = RepeatBias(config.max_events, width) if config.use_repeat_bias else None
 
@@ -194,9 +196,7 @@ class SequenceTransformer(nn.Module):
         scores = self._network_logits(hidden)
         if self.repeat_bias is not None:
             scores = self.repeat_bias(scores, hidden, recent)
-        return (
-            scores if self.transition_prior is None else self.transition_prior(scores, hidden, recent[..., -1], target)
-        )
+        return scores if self.transition_prior is None else self.transition_prior(scores, hidden, recent, target)
 
     def _network_logits(self, hidden: Tensor) -> Tensor:
         """Logits without repeat bias and transition prior."""

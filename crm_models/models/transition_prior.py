@@ -6,57 +6,113 @@ number of events that popularity counts as, the transition probabilities with ba
 
     p(b | a) = (n(a, b) + w q(b)) / (n(a) + w),    so    log p(b | a) = log q(b) + log(1 + n(a, b) / (w q(b))) + const.
 
-The first term is the initial bias of the output. The second, zero for pairs that never occurred, is added here.
-Letters: A actions, D width.
+The first term is the initial bias of the output. The second, zero for pairs that never occurred, is added here. With
+few actions the same is done once more for the last two actions, backed off to p(b | a) in the place of q(b).
+Letters: A actions, C contexts, K counted successions, D width.
 
 DIFF from paper, Transformer Models: the paper has no such term; off in `paper`.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from crm_models.baselines.markov import leave_one_out_weight
 
+Successions = tuple[tuple[int, ...], ...]
+"""(ids of successive actions ..., how often), grouped by all but the last id, by decreasing count."""
 
-class TransitionPrior(nn.Module):
-    """Adds log(1 + n(a, b) / (w q(b))) to the logit of b after a, times a trust that is learned from the context."""
+
+class CountedBonus(nn.Module):
+    """Adds log(1 + n(c, b) / (w p(b))) to the logit of b after context c, times a trust that is learned.
+
+    p is the probability by a shorter context.
+    """
 
     following: Tensor
     bonus: Tensor
     bonus_without_one: Tensor
 
-    def __init__(self, pairs: tuple[tuple[int, int, int], ...], counts: tuple[int, ...], width: int) -> None:
-        """pairs: (id before, id after, count), per id before by decreasing count; counts: (A,) events per action."""
+    def __init__(
+        self,
+        context: np.ndarray,
+        after: np.ndarray,
+        times: np.ndarray,
+        p: np.ndarray,
+        p_without: np.ndarray,
+        width: int,
+        n_contexts: int,
+    ) -> None:
+        """Arrays (K,), grouped by context, which counts from 1: context 0 gets no bonus. after: ids; times: counts.
+
+        p and p_without: probability of the action by the shorter context, with and without one of the events.
+        """
         super().__init__()
-        before, after, times = torch.tensor(pairs, dtype=torch.long).reshape(-1, 3).T
-        popular = torch.tensor([0, *counts], dtype=torch.float64) + 1
-        popular = popular / popular[1:].sum()
-        weight = leave_one_out_weight(before.numpy(), times.numpy(), popular[after].numpy())
-        row_sizes = torch.bincount(before, minlength=len(popular))
-        column = torch.arange(len(before)) - (row_sizes.cumsum(0) - row_sizes)[before]
-        shape = (len(popular), max(int(row_sizes.max()), 1))
+        self.weight = leave_one_out_weight(context, times, p_without)
+        sizes = np.bincount(context, minlength=n_contexts + 1)
+        column = np.arange(len(context)) - (sizes.cumsum() - sizes)[context]
+        shape = (len(sizes), max(int(sizes.max()), 1))
         # Unused entries point to action 1 and add zero to it.
-        following, bonus, without_one = torch.zeros(shape, dtype=torch.long), torch.zeros(shape), torch.zeros(shape)
-        following[before, column] = after - 1
-        bonus[before, column] = torch.log1p(times / (weight * popular[after])).float()
-        without_one[before, column] = torch.log1p((times - 1) / (weight * popular[after])).float()
-        self.register_buffer("following", following, persistent=False)
-        self.register_buffer("bonus", bonus, persistent=False)
-        self.register_buffer("bonus_without_one", without_one, persistent=False)
+        following, bonus, without_one = np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape)
+        following[context, column] = after - 1
+        bonus[context, column] = np.log1p(times / (self.weight * p))
+        without_one[context, column] = np.log1p((times - 1) / (self.weight * p_without))
+        self.register_buffer("following", torch.from_numpy(following), persistent=False)
+        self.register_buffer("bonus", torch.from_numpy(bonus).float(), persistent=False)
+        self.register_buffer("bonus_without_one", torch.from_numpy(without_one).float(), persistent=False)
         self.trust = nn.Linear(width, 1)
         nn.init.zeros_(self.trust.weight)
         nn.init.ones_(self.trust.bias)
 
-    def forward(self, scores: Tensor, hidden: Tensor, last: Tensor, target: Tensor | None = None) -> Tensor:
-        """Logits `scores` (..., A) with the prior added, after the actions `last` (...) as ids; hidden (..., D).
+    def forward(self, scores: Tensor, hidden: Tensor, context: Tensor, target: Tensor | None) -> Tensor:
+        """Logits `scores` (..., A) with the bonus added, for hidden states (..., D) in the contexts (...).
+
+        target: see `TransitionPrior.forward`.
+        """
+        following, bonus = self.following[context], self.bonus[context]
+        if target is not None:
+            is_target = (following == target[..., None]) & (bonus > 0)
+            bonus = torch.where(is_target, self.bonus_without_one[context], bonus)
+        return scores.scatter_add(-1, following, self.trust(hidden) * bonus)
+
+
+class TransitionPrior(nn.Module):
+    """Adds to the logits what usually follows the last action, and with few actions what follows the last two."""
+
+    number_of: Tensor
+
+    def __init__(self, pairs: Successions, counts: tuple[int, ...], width: int, triples: Successions = ()) -> None:
+        """counts: (A,) events per action. Without triples, the last action alone counts."""
+        super().__init__()
+        before, after, times = np.array(pairs).reshape(-1, 3).T
+        popular = np.array([0, *counts], dtype=np.float64) + 1
+        popular /= popular[1:].sum()
+        p = popular[after]
+        self.after_one = CountedBonus(before, after, times, p, p, width, n_contexts=len(counts))
+        self.after_two = None
+        if triples:
+            earlier, last, after, times = np.array(triples).T
+            contexts, context = np.unique(earlier * len(popular) + last, return_inverse=True)
+            number_of = np.zeros(len(popular) ** 2, np.int64)
+            number_of[contexts] = np.arange(1, len(contexts) + 1)
+            self.register_buffer("number_of", torch.from_numpy(number_of), persistent=False)
+            seen = np.zeros((len(popular), len(popular)))
+            seen[before, np.array(pairs)[:, 1]] = np.array(pairs)[:, 2]
+            n, of_last = seen[last, after], seen.sum(axis=1)[last]
+            prior = self.after_one.weight * popular[after]
+            p, p_without = ((n - one + prior) / (of_last - one + self.after_one.weight) for one in (0, 1))
+            self.after_two = CountedBonus(context + 1, after, times, p, p_without, width, n_contexts=len(contexts))
+
+    def forward(self, scores: Tensor, hidden: Tensor, recent: Tensor, target: Tensor | None = None) -> Tensor:
+        """Logits `scores` (..., A) with the prior added; hidden (..., D), recent (..., R) ids of the latest actions.
 
         target (...), indices 0 to A - 1: the true next action, in training. It is itself in the counts, which events
         predicted later are not, so it is left out of them (leave-one-out).
         """
-        following, bonus = self.following[last], self.bonus[last]
-        if target is not None:
-            is_target = (following == target[..., None]) & (bonus > 0)
-            bonus = torch.where(is_target, self.bonus_without_one[last], bonus)
-        return scores.scatter_add(-1, following, self.trust(hidden) * bonus)
+        scores = self.after_one(scores, hidden, recent[..., -1], target)
+        if self.after_two is not None and recent.shape[-1] > 1:
+            context = self.number_of[recent[..., -2] * (scores.shape[-1] + 1) + recent[..., -1]]
+            scores = self.after_two(scores, hidden, context, target)
+        return scores

@@ -19,7 +19,10 @@ _REMOVED_EPOCH_KEYS = {"rehearsal", "pretraining", "short", "short_phase"}
 def current_weights(tensors: Mapping[str, Value]) -> dict[str, Value]:
     """Weights, or other values by weight name, with the current names."""
     pattern = re.compile(r"(?<![^.])(" + "|".join(_WEIGHTS) + r")(?=\.)")
-    return {pattern.sub(lambda match: _WEIGHTS[match.group()], name): value for name, value in tensors.items()}
+    named = {pattern.sub(lambda match: _WEIGHTS[match.group()], name): value for name, value in tensors.items()}
+    return {
+        name.replace("transition_prior.trust.", "transition_prior.after_one.trust."): v for name, v in named.items()
+    }
 
 
 def current_epoch(event: Mapping[str, Value]) -> dict[str, Value]:

@@ -22,6 +22,7 @@ from dashboard.state import predictions, store
 SEQUENCE = (
     ("step_accuracy", "Correct next actions (step accuracy)"),
     ("plan_accuracy", "Fully correct plans (plan accuracy)"),
+    ("single_step_accuracy", "Correct single steps"),
     ("hr_at_1", "First next action correct (HR@1)"),
     ("hr_at_10", "True next action in the top 10 (HR@10)"),
     ("ndcg_at_10", "Rank of the true action in the top 10 (NDCG@10)"),
@@ -53,7 +54,9 @@ MIN_CHART_WIDTH = 360
 """Minimum width in pixels of a chart beside another one."""
 MEANING = {
     "sequence": "**Step accuracy** counts each of the three steps separately; **plan accuracy** needs all three to be "
-    "correct. **HR@10** (hit rate): how often the true next action is among the ten that the model ranks highest. "
+    "correct. Both are for the plan that is most probable as a whole; **single steps** are the most probable action of "
+    "each step by itself, which is right more often step by step and less often as a whole. **HR@10** (hit rate): how "
+    "often the true next action is among the ten that the model ranks highest. "
     "**NDCG@10** is 1 if the true action is ranked first, and lower the further down it is ranked. **Loss** measures "
     "how far the predicted probabilities are from what happened, in nats: lower is better. ",
     "churn": "**AUC**: how often a churner gets a higher probability than a customer who stayed; 0.5 is chance. "

@@ -16,7 +16,7 @@ from crm_models.core.schema import PRESET_NAMES, ModelName
 PRESETS = {
     "paper": "As in the paper: small models, one update per epoch, ten epochs. Takes seconds and learns little.",
     "standard": "Recommended: mini-batches, early stopping on the validation loss, a churn ensemble. Takes minutes.",
-    "strong": "Wider sequence model, average of three churn models, longer histories. Takes several times as long.",
+    "strong": "Wider sequence model, longer histories, more epochs. Takes several times as long.",
 }
 MODELS = {"both": "Both", "sequence": "Sequence (next actions)", "churn": "Churn (risk)"}
 BUTTONS = {"both": "Train both models", "sequence": "Train the sequence model", "churn": "Train the churn model"}

@@ -52,7 +52,8 @@ def assert_same_plans(one: DecodedPlans, other: DecodedPlans) -> None:
 def everything_favours(model: SequenceTransformer, order: list[int]) -> SequenceTransformer:
     """A model whose probabilities fall in this order of ids, whatever came before: 1/2, 1/4, 1/8, ... (normalised)."""
     with torch.no_grad():
-        for part in (model.norm, model.transition_prior.trust, model.repeat_bias.trust):
+        prior = model.transition_prior
+        for part in (model.norm, prior.after_one.trust, prior.after_two.trust, model.repeat_bias.trust):
             part.weight.zero_()
             part.bias.zero_()
         model.bias[torch.tensor(order) - 1] = -torch.arange(len(order)) * float(np.log(2))

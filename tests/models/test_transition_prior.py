@@ -28,7 +28,7 @@ def table(pairs: tuple, weight: float) -> np.ndarray:
 def scores(follow_ups: TransitionPrior, last: torch.Tensor, target: torch.Tensor | None = None) -> np.ndarray:
     start = torch.tensor(np.log(POPULAR), dtype=torch.float32).repeat(len(last), 1)
     with torch.no_grad():
-        return follow_ups(start, torch.zeros(len(last), 4), last, target).softmax(dim=-1).numpy()
+        return follow_ups(start, torch.zeros(len(last), 4), last[:, None], target).softmax(dim=-1).numpy()
 
 
 def weight_of(pairs: tuple) -> float:
@@ -96,6 +96,64 @@ def test_only_the_most_frequent_follow_ups_are_kept():
     kept = [pair for pair in encoder.action_pairs if pair[0] == 1]
     # First the one seen twice, then, at one time each, those with the lowest ids.
     assert kept == [(1, n + 1, 2), *((1, k, 1) for k in range(2, MAX_SUCCESSORS + 1))]
+
+
+HISTORIES = ([1, 2, 3, 1, 2, 3, 1, 2], [1, 2, 1, 2, 3], [3, 1, 2, 1, 1], [2, 2, 3, 1, 2, 3])
+
+
+def chained(
+    histories: tuple[list[int], ...], weights: tuple[float, float], left_out: tuple[int, int, int] | None = None
+):
+    """p(next | before, last) by the book, (4, 4, 3), backed off twice; without one of the events left_out."""
+    ones, twos = np.zeros((4, 3)), np.zeros((4, 4, 3))
+    for history in histories:
+        for k in range(1, len(history)):
+            ones[history[k - 1], history[k] - 1] += 1
+        for k in range(2, len(history)):
+            twos[history[k - 2], history[k - 1], history[k] - 1] += 1
+    if left_out is not None:
+        before, last, after = left_out
+        ones[last, after - 1] -= 1
+        twos[before, last, after - 1] -= 1
+    counts = np.bincount(np.concatenate(histories), minlength=4)[1:]
+    popular = (counts + 1) / (counts + 1).sum()
+    one = (ones + weights[0] * popular) / (ones.sum(axis=1, keepdims=True) + weights[0])
+    return (twos + weights[1] * one) / (twos.sum(axis=2, keepdims=True) + weights[1]), popular
+
+
+def prior_of(histories: tuple[list[int], ...]) -> TransitionPrior:
+    encoder = FeatureEncoder.fit(cohort_of(*histories), np.arange(len(histories)), None)
+    return TransitionPrior(encoder.action_pairs, encoder.action_counts, 4, encoder.action_triples)
+
+
+def test_with_few_actions_the_scores_begin_as_the_table_of_the_last_two():
+    prior = prior_of(HISTORIES)
+    expected, popular = chained(HISTORIES, (prior.after_one.weight, prior.after_two.weight))
+    recent = torch.tensor([[before, last] for before in range(1, 4) for last in range(1, 4)])
+    start = torch.tensor(np.log(popular), dtype=torch.float32).repeat(len(recent), 1)
+    with torch.no_grad():
+        found = prior(start, torch.zeros(len(recent), 4), recent).softmax(dim=-1).numpy()
+    np.testing.assert_allclose(found, expected[1:, 1:].reshape(9, 3), rtol=1e-5)
+
+
+def test_an_event_is_not_counted_for_itself_in_either_table():
+    """Up to a constant: that of the shorter context is left as it is, for one event of many it hardly moves."""
+    prior = prior_of(HISTORIES)
+    weights = (prior.after_one.weight, prior.after_two.weight)
+    with_all, popular = chained(HISTORIES, weights)
+    without, _ = chained(HISTORIES, weights, left_out=(1, 2, 3))
+    start = torch.tensor(np.log(popular), dtype=torch.float32)[None]
+    with torch.no_grad():
+        found = prior(start, torch.zeros(1, 4), torch.tensor([[1, 2]]), torch.tensor([2]))[0].softmax(dim=-1).numpy()
+    assert abs(found[2] - without[1, 2, 2]) < 0.3 * abs(with_all[1, 2, 2] - without[1, 2, 2])
+
+
+def test_triples_are_counted_within_customers_and_only_with_few_actions(monkeypatch):
+    cohort = cohort_of([1, 2, 2, 1, 2], [2, 1, 2], [3, 3, 3])
+    encoder = FeatureEncoder.fit(cohort, np.array([0, 1]), None)
+    assert encoder.action_triples == ((1, 2, 2, 1), (2, 1, 2, 2), (2, 2, 1, 1))
+    monkeypatch.setattr("crm_models.data.features.DENSE_ACTIONS", 2)
+    assert FeatureEncoder.fit(cohort, np.array([0, 1]), None).action_triples == ()
 
 
 @pytest.mark.parametrize("setting", [{"use_transition_prior": False}, {}])
