@@ -30,8 +30,8 @@ def test_the_accuracy_of_a_group_counts_its_known_steps():
     plan = np.array([[1, 9, 9]] * 10 + [[1, 2, 3]] * 10)
     half = np.zeros((20, 3))
     predictions = SequencePredictions(
-        customer_id=np.arange(20), n_events=np.full(20, 4), actual=actual, plan=plan, single_steps=plan, plan_p=half[:, 0],
-        actual_log_p=half, rank=np.zeros(20, int),
+        customer_id=np.arange(20), n_events=np.full(20, 4), actual=actual, plan=plan, single_steps=plan,
+        plan_p=half[:, 0], actual_log_p=half, rank=np.zeros(20, int),
     )  # fmt: skip
     table = sequence_slices(predictions, np.repeat([1, 0], 10), ["whole", "short"])
     assert table[["group", "customers", "accuracy"]].to_numpy().tolist() == [["short", 10, 0.5], ["whole", 10, 1.0]]
