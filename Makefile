@@ -8,7 +8,7 @@ STAMPS := .venv/.stamps
 # requirements*.txt name and pin what is imported, requirements.lock pins what that brings along.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 
-.PHONY: help run tune test quick check coverage mutants lock screenshots benchmark clean
+.PHONY: help run tune test quick check coverage mutants lock demo screenshots benchmark clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -80,6 +80,9 @@ lock: ## write requirements.lock anew from the requirements
 benchmark: $(STAMPS)/app ## how fast and in how much memory: a million customers generated, 100,000 planned
 	$(BIN)/python -m crm_models.bench.speed
 	$(BIN)/python -m crm_models.bench.imports
+
+demo: $(STAMPS)/app ## train the run that the app shows on its first start anew, and keep it in assets/demo
+	OMP_NUM_THREADS=1 $(BIN)/python -m dashboard.state.demo
 
 screenshots: $(STAMPS)/test ## take the pictures of the README from the running app, some minutes
 	$(BIN)/python tests/browser/screenshots.py

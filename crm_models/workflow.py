@@ -23,6 +23,7 @@ from crm_models.core.provenance import now
 from crm_models.core.records import CustomerScores, EpochEnd
 from crm_models.core.schema import ModelName, PlanFor, PlanLayout
 from crm_models.data.cohort import Cohort, Moment
+from crm_models.data.drift import Difference, conformed, refuse
 from crm_models.data.split import planning_moment
 from crm_models.data.storage import describe, digest, last_moment_days, load_cohort, parts, save_cohort
 from crm_models.runs.folder import RunFolder
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from crm_models.planning.export import ExportSettings
     from crm_models.planning.plans import Plans
     from crm_models.planning.policy import Policy
+    from crm_models.runs.explaining import CohortExplainer
     from crm_models.runs.trials import Trial
 
 Progress = Callable[[int, int], None]
@@ -263,12 +265,30 @@ def tune(
 # ---- scores and plans ------------------------------------------------------------------------------------------------
 
 
+def compare(run_folder: Path | str, cohort: Path | str) -> list[Difference]:
+    """How the customers of a cohort differ from those a run was trained on, worst first; see `crm_models.data.drift`.
+
+    >>> from crm_models import workflow
+    >>> workflow.compare("workspace/run", "workspace/demo")
+    []
+    """
+    from crm_models.runs.trained import differences
+
+    return differences(RunFolder(Path(run_folder)), Path(cohort))
+
+
 def evaluate(
-    run_folder: Path | str, *, cohort: Path | str | None = None, device: str = "auto", threads: int | None = None
+    run_folder: Path | str,
+    *,
+    cohort: Path | str | None = None,
+    allow_drift: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
 ) -> dict[str, Any]:
     """The report on the run's held-out customers: the content of `report.json`.
 
-    cohort: where the run's cohort is now, if it was moved.
+    cohort: where the run's cohort is now, if it was moved. If it has changed, `drift` lists how; customers too
+    different to be scored are a `DataError` unless `allow_drift`.
 
     >>> from crm_models import workflow
     >>> report = workflow.evaluate("workspace/run")
@@ -277,15 +297,19 @@ def evaluate(
     """
     from crm_models.data.truth import load_truth
     from crm_models.evaluation.report import build_report
-    from crm_models.runs.trained import held_out, load_models, predict_held_out
+    from crm_models.runs.trained import differences, held_out, load_models, predict_held_out
 
     run = RunFolder(Path(run_folder))
     models = load_models(run, device=device, threads=threads)
     folder = Path(cohort or run.about()["cohort"])
-    held = held_out(run, models.encoder, folder)
+    found = differences(run, folder)
+    if not allow_drift:
+        refuse(found, folder)
+    held = held_out(run, models.encoder, folder, allow_drift=allow_drift)
     sequence, churn = predict_held_out(models, held)
     truth = load_truth(folder)
-    return build_report(held.cohort, held.arrays, held.split, held.outcomes, models.encoder, sequence, churn, truth)
+    report = build_report(held.cohort, held.arrays, held.split, held.outcomes, models.encoder, sequence, churn, truth)
+    return report | ({"drift": [difference.to_dict() for difference in found]} if found else {})
 
 
 def report_summary(report: dict[str, Any]) -> str:
@@ -322,6 +346,8 @@ def plan_summary(manifest: dict[str, Any]) -> str:
     said = [f"{counts['customers']:,} plans", f"{counts['at_risk']:,} customers at risk"]
     if counts["empty"]:
         said.append(f"{counts['empty']:,} plans are empty, because there is no action to propose")
+    if drift := manifest.get("drift"):
+        said.append(f"{len(drift):,} difference{'' if len(drift) == 1 else 's'} from the training customers")
     return "; ".join([", ".join(said), *manifest["notes"]])
 
 
@@ -335,6 +361,8 @@ def plan(
     as_of: str | None = None,
     plan_for: PlanFor = "whole",
     api_exact: bool = False,
+    allow_drift: bool = False,
+    drivers: bool = False,
     device: str = "auto",
     threads: int | None = None,
     progress: Progress | None = None,
@@ -344,6 +372,9 @@ def plan(
     The cohort is read in parts, so memory does not grow with it. cohort: other customers than those of the run. as_of:
     when the plans are made: `cohort` (its cut-off), `latest` or a date; None: after all events that happened. plan_for:
     `whole` for the plan that is most probable as a whole, `steps` for the most probable action of each step by itself.
+    allow_drift: plan also for customers too different from the training customers, whose plans would be nonsense; what
+    does not fit is then read as missing. The manifest lists all differences under `drift`. drivers: with the long
+    layout, three columns more that say why each customer at risk is (some 50 customers a second).
 
     >>> from crm_models import workflow
     >>> from crm_models.planning import Policy
@@ -353,19 +384,76 @@ def plan(
     """
     from crm_models.planning.export import ExportSettings
     from crm_models.planning.plans import make_plans
-    from crm_models.runs.trained import plan_catalogue
+    from crm_models.runs.trained import differences, plan_catalogue
 
     run = RunFolder(Path(run_folder))
     run.need_weights()
     folder = Path(cohort or run.about()["cohort"])
     catalogue = plan_catalogue(run, policy)
+    found = differences(run, folder)
+    if not allow_drift:
+        refuse(found, folder)
     scores = score_stream(
-        run, folder, as_of=as_of, plan_for=plan_for, device=device, threads=threads, progress=progress
+        run,
+        folder,
+        as_of=as_of,
+        plan_for=plan_for,
+        device=device,
+        threads=threads,
+        progress=progress,
+        allow_drift=allow_drift,
     )
     settings = ExportSettings(run_id=run.run_id, scored_at=now(), layout=layout, api_exact=api_exact)
-    plans = (make_plans(s, catalogue, policy) for s in scores)
-    return export_plans(
-        plans, Path(out), settings, run=run, cohort=folder, policy=policy, as_of=as_of, plan_for=plan_for
+    plans: Iterable[Plans] = (make_plans(s, catalogue, policy) for s in scores)
+    if drivers and layout == "long" and "churn" in run.trained():
+        plans = _explainer(run, folder, as_of, device, threads, allow_drift=allow_drift).with_drivers(plans)
+    about: dict[str, Any] = {"as_of": as_of, "plan_for": plan_for, "drift": found}
+    return export_plans(plans, Path(out), settings, run=run, cohort=folder, policy=policy, **about)
+
+
+def explain(
+    run_folder: Path | str,
+    *,
+    cohort: Path | str | None = None,
+    customers: Sequence[str] | None = None,
+    as_of: str | None = None,
+    allow_drift: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+) -> CohortExplainer:
+    """Why customers are at risk: iterate over its `explain()`; see `crm_models.inference.drivers` for the method.
+
+    customers: who will be explained; None: all, with a quarter of the comparisons for each.
+
+    >>> from crm_models import workflow
+    >>> first = next(workflow.explain("workspace/run").explain())
+    >>> abs(first.base + sum(driver.points for driver in first.drivers) / 100 - first.churn_p) < 1e-6
+    True
+    """
+    run = RunFolder(Path(run_folder))
+    run.need_weights()
+    folder = Path(cohort or run.about()["cohort"])
+    if not allow_drift:
+        refuse(compare(run_folder, folder), folder)
+    return _explainer(run, folder, as_of, device, threads, allow_drift=allow_drift, in_bulk=customers is None)
+
+
+def _explainer(
+    run: RunFolder,
+    folder: Path,
+    as_of: str | None,
+    device: str,
+    threads: int | None,
+    *,
+    allow_drift: bool,
+    in_bulk: bool = True,
+) -> CohortExplainer:
+    from crm_models.runs.explaining import CohortExplainer
+    from crm_models.runs.trained import load_models
+
+    models = load_models(run, device=device, threads=threads)
+    return CohortExplainer.of(
+        models, run, folder, lambda part: _moment(part, as_of), in_bulk=in_bulk, allow_drift=allow_drift
     )
 
 
@@ -380,11 +468,12 @@ def export_plans(
     as_of: str | None = None,
     plan_for: PlanFor = "whole",
     selection: dict[str, Any] | None = None,
+    drift: Sequence[Difference] = (),
 ) -> dict[str, Any]:
     """Write plans of a run as CSV with a manifest beside it; returns the manifest.
 
     The one exporter of the command line and the app. as_of, plan_for: as for `plan`. selection: which customers the
-    plans are for, if not all, for the manifest.
+    plans are for, if not all; drift: how they differ from the training customers: both for the manifest.
     """
     from crm_models.planning.export import write_plans
 
@@ -397,6 +486,7 @@ def export_plans(
         "as_of": _moment_said(about_cohort, as_of),
         "plan_for": plan_for,
         "notes": [*about_run["notes"], *_no_better_than_simple(run)],
+        "drift": [difference.to_dict() for difference in drift],
     }
     return write_plans(plans, Path(out), settings, about | (selection or {}))
 
@@ -418,8 +508,11 @@ def score_stream(
     device: str = "auto",
     threads: int | None = None,
     progress: Progress | None = None,
+    allow_drift: bool = False,
 ) -> Iterator[CustomerScores]:
     """Churn probability and best plan of every customer of a cohort folder, one part of the cohort at a time.
+
+    allow_drift: read what does not fit the training customers as missing.
 
     >>> from crm_models import workflow
     >>> from crm_models.runs.folder import RunFolder
@@ -431,9 +524,11 @@ def score_stream(
     folder = Path(folder)
     about = describe(folder)
     models = load_models(run, device=device, threads=threads)
+    schema = run.schema() if allow_drift else None
 
     def encoded() -> Iterator[CohortArrays]:
         for part in parts(folder):
+            part = part if schema is None else conformed(schema, part)
             moment = _moment(part, as_of)
             yield models.encoder.encode(part, moment, last_moment_days(about) if moment is None else None)
 

@@ -82,4 +82,6 @@ frame()
 for message, icon in session.said():
     st.toast(message, icon=icon)
 gc_freeze.spare_libraries()
-chosen.run()
+# The last resort: whatever file a page needs and cannot read, the frame stays, and the file is named.
+with widgets.guarded("This page cannot be shown completely:"):
+    chosen.run()

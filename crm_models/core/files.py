@@ -105,7 +105,7 @@ def read_json(source: Path) -> Any:
         return json.loads(Path(source).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{source}: expected this file, found none") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, OSError) as error:
         raise DataError(f"{source}: expected JSON, found an unreadable file ({error})") from None
 
 

@@ -99,6 +99,25 @@ def profile(cohort: Cohort) -> CohortProfile:
     )
 
 
+SEGMENT, LENGTH, SINCE_LAST = "segment", "length of history", "time since the last event"
+BEHAVIOUR = (SEGMENT, LENGTH, SINCE_LAST)
+"""Ways to group customers by their history; the others are the profile columns."""
+
+
+def group_customers(cohort: Cohort, by: str) -> tuple[np.ndarray, list[str]]:
+    """(N,) group of each customer, and the names of the groups, as in `profile`; by: one of BEHAVIOUR or a column."""
+    past = history(cohort, cohort.as_of)
+    if by not in BEHAVIOUR:
+        return _groups(past.customers[by])
+    n_events, since = np.diff(past.starts), _since_last(cohort, past)
+    if by == SEGMENT:
+        return _segment_of(n_events, since), [name for name, _ in SEGMENTS]
+    if by == LENGTH:
+        return _ranged(n_events, _length_edges(n_events))
+    codes, names = _ranged(since, _recency_edges(since[n_events > 0]))
+    return np.where(n_events > 0, codes, len(names)), [*names, "no event"]
+
+
 def _since_last(cohort: Cohort, past: Cohort) -> np.ndarray:
     """(N,) time from each customer's last event to `as_of` (or the last event of the cohort); NaN without events."""
     since = np.full(past.n_customers, np.nan)
@@ -135,10 +154,15 @@ def _recency_edges(since: np.ndarray) -> np.ndarray:
 
 def _by_range(name: str, values: np.ndarray, edges: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
     """Customers and churn rate per range of integers; the last range has no upper bound."""
-    texts = [_range_text(low, high) for low, high in zip(edges, [*edges[1:], None], strict=True)]
-    codes = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 1)
+    codes, texts = _ranged(values, edges)
     customers, rate = _rates(codes, labels, len(edges))
     return pd.DataFrame({name: texts, "customers": customers, "churn_rate": rate})
+
+
+def _ranged(values: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Range of each value, from its lower bounds, and the ranges in words; the last one has no upper bound."""
+    texts = [_range_text(low, high) for low, high in zip(edges, [*edges[1:], None], strict=True)]
+    return np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 1), texts
 
 
 def _range_text(low: int, high: int | None) -> str:
@@ -244,14 +268,21 @@ SEGMENTS: tuple[tuple[str, str], ...] = (
 """Recency and frequency, each split at the median of customers with a history (R and F of RFM)."""
 
 
+def _segment_of(n_events: np.ndarray, since: np.ndarray) -> np.ndarray:
+    """(N,) index in SEGMENTS of each customer."""
+    has = n_events > 0
+    if not has.any():
+        return np.full(len(n_events), len(SEGMENTS) - 1)
+    quiet = since > np.median(since[has])
+    often = n_events >= np.median(n_events[has])
+    return np.where(has, 2 * quiet + ~often, len(SEGMENTS) - 1)
+
+
 def _segments(past: Cohort, n_events: np.ndarray, since: np.ndarray) -> pd.DataFrame:
     names = ["segment", "meaning", "customers", "events_each", "value_each", "churn_rate"]
     if not past.has_events:
         return pd.DataFrame(columns=names)
-    has = n_events > 0
-    quiet = since > np.median(since[has])
-    often = n_events >= np.median(n_events[has])
-    codes = np.where(has, 2 * quiet + ~often, 4)
+    codes = _segment_of(n_events, since)
     customers, rate = _rates(codes, past.labels, len(SEGMENTS))
     value = np.nan_to_num(past.interactions[VALUE].to_numpy())
     value_of = np.bincount(past.event_customers, weights=value, minlength=past.n_customers)

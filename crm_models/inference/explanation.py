@@ -92,9 +92,20 @@ class Effects:
                 f"(rank correlation {self.agreement:.2f})."
             )
         return (
-            f"Attention and effect disagree (rank correlation {self.agreement:.2f}): most attention goes to "
-            f"“{most_attended}”, but removing “{most_effective}” changes the prediction most."
+            f"Attention and effect disagree (rank correlation {self.agreement:.2f}): among {self._inputs()}, most "
+            f"attention goes to {_quoted(most_attended)}, but removing {_quoted(most_effective)} changes the "
+            "prediction most."
         )
+
+    def _inputs(self) -> str:
+        """What is compared: events, features, or both."""
+        kinds = sorted(set(self.kind))
+        return " and ".join(f"{kind}s" for kind in kinds)
+
+
+def _quoted(name: str) -> str:
+    """A name from the data in quotes; the place of an event ("the 2nd latest event") without."""
+    return f"the {name}" if name.endswith("latest event") else f"“{name}”"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +221,7 @@ def average_sequence(
         n_latest = max(1, min(n_latest, int(np.median(lengths)) if len(lengths) else 1))
     selected = select(selected, np.flatnonzero(lengths >= n_latest))
     arrays = encoder.encode(selected, moment, now)
-    names = [f"{k} events back" if k > 1 else "latest event" for k in range(n_latest, 0, -1)]
+    names = [_place(k) for k in range(n_latest, 0, -1)]
     n_front, total = model.n_front, None
     tops, probabilities = [], []
     for first in range(0, selected.n_customers, BATCH):
@@ -401,6 +412,14 @@ def _aligned_sum(weights: Tensor, length: Tensor, n_latest: int, n_front: int) -
     rows = weights.gather(3, index)
     index = positions[:, None, None, None, :].expand(-1, *weights.shape[1:3], positions.shape[1], -1)
     return rows.gather(4, index).sum(dim=0)
+
+
+def _place(k: int) -> str:
+    """Name of the k-th event from the end: "latest event", "2nd latest event"."""
+    if k == 1:
+        return "latest event"
+    suffix = "th" if k % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(k % 10, "th")
+    return f"{k}{suffix} latest event"
 
 
 def _event_names(ids: np.ndarray, encoder: FeatureEncoder) -> list[str]:

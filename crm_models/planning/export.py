@@ -56,11 +56,12 @@ def write_plans(stream: Iterable[Plans], out: Path, settings: ExportSettings, ab
     began = time.perf_counter()
     out = Path(out)
     counts: dict[str, Any] = {"customers": 0, "at_risk": 0, "empty": 0, "by_source": dict.fromkeys(PLAN_SOURCES, 0)}
+    changed_ids = 0
     with ExitStack() as stack:
         part = stack.enter_context(new_file(out))
         with part.open("w", encoding="utf-8", newline="") as handle:
             for k, plans in enumerate(stream):
-                _write(plans, handle, settings, header=k == 0)
+                changed_ids += _write(plans, handle, settings, header=k == 0)
                 chunk_counts = plans.counts()
                 for total in ("customers", "at_risk", "empty"):
                     counts[total] += chunk_counts[total]
@@ -77,6 +78,8 @@ def write_plans(stream: Iterable[Plans], out: Path, settings: ExportSettings, ab
             "seconds": round(time.perf_counter() - began, 3),
             "versions": versions(),
         }
+        if changed_ids:
+            manifest["changed_ids"] = changed_ids
         write_json(manifest_path(out), manifest)
     return manifest
 
@@ -92,10 +95,15 @@ def manifest_path(out: Path) -> Path:
     return out.with_name(f"{out.stem}.manifest.json")
 
 
-def _write(plans: Plans, handle: TextIO, settings: ExportSettings, *, header: bool) -> None:
-    """Append the table to an open file; with no rows, only the header."""
+def _write(plans: Plans, handle: TextIO, settings: ExportSettings, *, header: bool) -> int:
+    """Append the table to an open file; with no rows, only the header.
+
+    Returns the number of customer ids that were neutralised: a system that loads the file by id would not find them.
+    """
     table = wide_table(plans, settings) if settings.layout == "wide" else long_table(plans, settings)
     table.to_csv(handle, index=False, header=header, lineterminator="\r\n", quoting=csv.QUOTE_MINIMAL)
+    written = table["customer_id"].to_numpy()[:: 1 if settings.layout == "wide" else N_STEPS]
+    return int((written != plans.customer_id).sum())
 
 
 def wide_table(plans: Plans, settings: ExportSettings) -> pd.DataFrame:
@@ -118,7 +126,7 @@ def wide_table(plans: Plans, settings: ExportSettings) -> pd.DataFrame:
 
 
 def long_table(plans: Plans, settings: ExportSettings) -> pd.DataFrame:
-    """One row per customer and step, with the reason for the step."""
+    """One row per customer and step, with the reason for the step, and last the drivers of the risk, if known."""
     text = _TextColumns.of(plans, settings)
     n = len(plans)
     step_reasons = [settings_safe(reason, settings) for row in reasons(plans) for reason in row]
@@ -138,6 +146,10 @@ def long_table(plans: Plans, settings: ExportSettings) -> pd.DataFrame:
     }
     if text.ids_differ:
         columns["action_id"] = text.name(plans.action.ravel())
+    if plans.drivers is not None:
+        for k in range(plans.drivers.shape[1]):
+            texts = [settings_safe(str(driver), settings) for driver in plans.drivers[:, k]]
+            columns[f"driver_{k + 1}"] = np.repeat(np.array(texts, dtype=object), N_STEPS)
     return pd.DataFrame(columns, index=range(n * N_STEPS))
 
 

@@ -67,7 +67,8 @@ class Plans:
     source (N,): index in PLAN_SOURCES; step_source (N, 3): index in STEP_SOURCES. step_p (N, 3): model probability of
     the step, for a fallback step its share of all events, NaN for a retention step, which is a decision and not a
     prediction. before (N, 3): the plan without the policy. runner_up (N, 3) with runner_up_p: the next best action at a
-    model step.
+    model step. drivers (N, 3): what raises or lowers the churn probability most, in words, "" for customers who are not
+    at risk; None if nobody asked.
     """
 
     policy: Policy
@@ -83,6 +84,7 @@ class Plans:
     before: np.ndarray
     runner_up: np.ndarray
     runner_up_p: np.ndarray
+    drivers: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.customer_id)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,28 @@ import pandas as pd
 from crm_models.core.errors import ConfigError
 from crm_models.core.schema import N_STEPS
 from crm_models.planning.policy import Policy, rounded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Economics:
+    """Cost of a retention contact, value of a kept customer, and share of contacted churners who stay (an assumption).
+
+    capacity: most customers that can be contacted; None: no limit.
+    """
+
+    cost: float = 5.0
+    value: float = 100.0
+    success_rate: float = 0.2
+    capacity: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suggestion:
+    """A threshold that fits the probabilities of a run. basis: what it was chosen by; n_at_risk: customers above it."""
+
+    threshold: float
+    basis: Literal["value", "churn rate"]
+    n_at_risk: int
 
 
 class RiskIndex:
@@ -52,6 +76,28 @@ class RiskIndex:
         """Rows of the customers who are at risk at exactly one of the two thresholds, lowest risk first."""
         low, high = sorted((self._place(one), self._place(other)))
         return self._rows[low:high]
+
+    @property
+    def highest(self) -> float | None:
+        """The highest churn probability; None if none is known."""
+        return float(self._sorted[-1]) if len(self._sorted) else None
+
+    def suggested(self, economics: Economics, churn_rate: float | None) -> Suggestion | None:
+        """The threshold with the highest expected value, to hundredths; None if no churn probability is known.
+
+        Where no contact pays, the highest threshold that flags at least as large a share of customers as have churned
+        (`churn_rate`; None: nobody knows, so one customer).
+        """
+        if not len(self._sorted):
+            return None
+        table = self.expected_value(**vars(economics))
+        best = table[table["best"]].iloc[0]
+        if best["value"] > 0 and (flagged := self.n_at_risk(float(best["threshold"]))):
+            return Suggestion(threshold=float(best["threshold"]), basis="value", n_at_risk=flagged)
+        wanted = max(1, round((churn_rate or 0.0) * len(self._sorted)))
+        # Strictly below the probability of the last customer to flag, because at risk means strictly above.
+        threshold = max(0, math.ceil(round(100 * float(self._sorted[-min(wanted, len(self._sorted))]), 4)) - 1) / 100
+        return Suggestion(threshold=threshold, basis="churn rate", n_at_risk=self.n_at_risk(threshold))
 
     def _place(self, threshold: float) -> int:
         return int(np.searchsorted(self._sorted, threshold, side="right"))

@@ -2,6 +2,7 @@
 
 config.json             settings, cohort and its hash, versions; written first
 encoder.json            how the cohort is encoded into arrays
+schema.json             ranges, levels, actions and units of the training customers
 split.parquet           which customers are for training, validation and testing
 events.jsonl            log with one event per line: created, started, epoch, stopped, finished
 checkpoint.safetensors  state after the latest epoch, for `--resume`; removed at the end
@@ -31,6 +32,7 @@ from crm_models.core.provenance import now
 from crm_models.core.records import EpochEnd
 from crm_models.core.schema import CUSTOMER_ID, ModelName
 from crm_models.data.features import FeatureEncoder
+from crm_models.data.training_schema import TrainingSchema
 from crm_models.runs.earlier import current_epoch
 
 RunState = Literal["running", "finished", "stopped", "failed", "interrupted"]
@@ -99,6 +101,14 @@ class RunFolder:
         file = self.folder / "encoder.json"
         with read_whole(file, "how the run reads a cohort", "train it again"):
             return FeatureEncoder.from_dict(read_json(file))
+
+    def schema(self) -> TrainingSchema:
+        """What the run was trained on; of a run of an earlier version, what its encoder knows."""
+        file = self.folder / "schema.json"
+        if not file.exists():
+            return TrainingSchema.of_encoder(self.encoder())
+        with read_whole(file, "what the run was trained on", "delete it, and the encoder's ranges are used"):
+            return TrainingSchema.from_dict(read_json(file))
 
     def split(self) -> pd.DataFrame:
         """The split, one row per customer of the training cohort: `customer_id`, `part` (train, valid or test)."""

@@ -26,6 +26,7 @@ from crm_models.data.cohort import Cohort
 from crm_models.data.features import FeatureEncoder
 from crm_models.data.split import Split, outcomes, split_customers
 from crm_models.data.storage import digest, load_cohort
+from crm_models.data.training_schema import TrainingSchema
 from crm_models.runs.earlier import current_weights
 from crm_models.runs.folder import RunFolder
 from crm_models.runs.trained import rows_of
@@ -74,6 +75,7 @@ def start_run(
     encoder = FeatureEncoder.fit(cohort, split.train, cohort.as_of, config.churn.n_bins)
     with new_folder(run.folder, "config.json") as part:
         write_json(part / "encoder.json", encoder.to_dict())
+        write_json(part / "schema.json", TrainingSchema.of(cohort, split.train, encoder).to_dict())
         _split_table(cohort, split).to_parquet(part / "split.parquet", index=False)
         write_json(
             part / "config.json",

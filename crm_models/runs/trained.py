@@ -15,9 +15,10 @@ from crm_models.core.files import read_whole
 from crm_models.core.records import ChurnPredictions, CustomerScores, SequencePredictions
 from crm_models.core.schema import CUSTOMER_ID, ModelName, PlanFor
 from crm_models.data.cohort import Cohort, Moment
+from crm_models.data.drift import Difference, conformed, drift
 from crm_models.data.features import CohortArrays, FeatureEncoder
 from crm_models.data.split import Outcomes, Split, outcomes
-from crm_models.data.storage import load_cohort
+from crm_models.data.storage import digest, load_cohort, parts
 from crm_models.planning.plans import Catalogue
 from crm_models.planning.policy import Policy
 from crm_models.runs.earlier import averaged, churn_members, current_weights
@@ -101,6 +102,12 @@ def load_models(run: RunFolder, *, device: str | None = None, threads: int | Non
     )
 
 
+def differences(run: RunFolder, folder: Path) -> list[Difference]:
+    """How the customers of a cohort folder differ from those the run was trained on; none for the run's own cohort."""
+    own = digest(folder) == run.about()["cohort_hash"]
+    return [] if own else drift(run.schema(), parts(folder))
+
+
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
     """A run's cohort with the run's split and the test outcomes: the input of evaluation and explanation."""
@@ -111,13 +118,18 @@ class HeldOut:
     outcomes: Outcomes
 
 
-def held_out(run: RunFolder, encoder: FeatureEncoder, cohort: Path | None = None) -> HeldOut:
+def held_out(
+    run: RunFolder, encoder: FeatureEncoder, cohort: Path | None = None, *, allow_drift: bool = False
+) -> HeldOut:
     """The run's cohort with the run's split. Raises `RunError` if the cohort has none of the run's test customers.
 
-    cohort: folder of the cohort, if it is no longer where the run was trained.
+    cohort: folder of the cohort, if it is no longer where the run was trained. allow_drift: read what does not fit the
+    training customers as missing, instead of raising `DataError`.
     """
     about = run.about()
     loaded = load_cohort(cohort or Path(about["cohort"]))
+    if allow_drift:
+        loaded = conformed(run.schema(), loaded)
     split = rows_of(loaded, run.split())
     if not len(split.test):
         raise RunError(

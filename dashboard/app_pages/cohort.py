@@ -27,12 +27,16 @@ with st.container(border=True):
     else:
         cohort_panels.generate()
 
+if widgets.missing_choice():
+    cohort_panels.saved()
+    st.stop()
 cohort = session.current_cohort()
 if cohort is None:
     widgets.empty_state("groups", "No customers yet", "Generate a cohort above, or upload your own files.")
     st.stop()
 upload_panels.next_step(cohort.name)
 cohort_panels.about(cohort)
-cohort_panels.data_check(cohort)
-cohort_panels.profile(cohort)
-cohort_panels.saved(cohort)
+with widgets.guarded("These customers cannot be read:"):
+    cohort_panels.data_check(cohort)
+    cohort_panels.profile(cohort)
+cohort_panels.saved()

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard.panels import evaluate as evaluate_panels
+from dashboard.panels import slices as slice_panels
 from dashboard.panels import widgets
 from dashboard.state import store
 
@@ -14,8 +15,8 @@ report = store.report(run) or {}
 evaluate_panels.notes(report)
 evaluate_panels.headline(report)
 
-TABS = ("Churn", "Next actions")
-churn_tab, sequence_tab = st.tabs(
+TABS = ("Churn", "Next actions", "Groups")
+churn_tab, sequence_tab, groups_tab = st.tabs(
     TABS,
     default=TABS[0] if report.get("churn") else TABS[1],
     key="evaluate_tab",
@@ -34,8 +35,11 @@ if churn_tab.open:
                 "This run has none, or churn is unknown for all held-out customers.",
             )
         else:
-            evaluate_panels.at_threshold(tested.churn)
+            evaluate_panels.at_threshold(tested.churn, run)
             evaluate_panels.calibration(tested.churn, report["churn"])
+elif groups_tab.open:
+    with groups_tab:
+        slice_panels.by_group(run, tested, report)
 else:
     with sequence_tab:
         if tested.sequence is None or not report.get("sequence"):

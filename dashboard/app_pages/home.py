@@ -11,6 +11,7 @@ st.markdown(
     "**churn risk**. Above a churn risk you set, the plan switches to retention actions."
 )
 cohort = widgets.need_cohort()
+home_panels.invented(cohort)
 home_panels.under_way()
 home_panels.next_step(cohort)
 home_panels.figures(cohort)

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard.panels import customer_list, widgets
+from dashboard.panels import customer_list, other_customers, widgets
 from dashboard.panels import plans as plans_panels
 from dashboard.panels import policy as policy_panels
 
@@ -21,3 +21,4 @@ if "sequence" not in trained:
 bound = plans_panels.Bound(policy=policy_panels.policy_row(), filter=customer_list.current_filter())
 plans_panels.decide(run, bound)
 plans_panels.download(run, bound)
+other_customers.section(run)

@@ -3,11 +3,13 @@
 import streamlit as st
 
 from crm_models.core.errors import CrmError
+from crm_models.core.schema import MODEL_NAMES, ModelName
 from dashboard.panels import runs as run_panels
 from dashboard.panels import train as train_panels
 from dashboard.panels import train_form, widgets
 from dashboard.panels import tune as tune_panels
 from dashboard.panels.train_form import Wanted
+from dashboard.state import store
 
 widgets.title("Train", "How well can the models learn from these customers?")
 cohort = widgets.need_cohort()
@@ -18,19 +20,26 @@ current = st.container()
 with st.container(border=True):
     st.header("New training", anchor=False)
     wanted: Wanted | None = None
-    try:
-        wanted = train_form.training_form()
-    except CrmError as error:
-        widgets.error_box(error, "These settings cannot be combined:")
-    train_panels.what_can_be_trained(cohort)
-    clicked = st.button("Train both models", type="primary", icon=":material/play_arrow:", disabled=wanted is None)
+    possible: list[ModelName] = []
+    with widgets.guarded("These customers cannot be read:"):
+        reasons = store.cannot_train(cohort.name, train_form.seed())
+        possible = [model for model in MODEL_NAMES if model not in reasons]
+        try:
+            wanted = train_form.training_form(possible) if possible else None
+        except CrmError as error:
+            widgets.error_box(error, "These settings cannot be combined:")
+        train_panels.what_can_be_trained(reasons)
+    label = train_form.button_label(possible) if wanted is None else wanted.button
+    clicked = st.button(label, type="primary", icon=":material/play_arrow:", disabled=wanted is None, key="train")
     if wanted is not None:
         train_panels.time_it_takes(cohort, wanted)
-tune_panels.section(cohort)
+with widgets.guarded("The search cannot be shown:"):
+    tune_panels.section(cohort)
 if clicked and wanted is not None:
     train_panels.start(cohort, wanted)
 with current:
     train_panels.live()
 
 train_panels.failures(cohort)
+train_panels.damaged()
 run_panels.history(cohort)

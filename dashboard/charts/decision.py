@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from dashboard.charts.digits import share
 from dashboard.charts.theme import (
     AT_RISK,
     BASELINE,
@@ -21,6 +22,7 @@ from dashboard.charts.theme import (
     DATA,
     MODEL,
     RETENTION,
+    TEXT,
     figure,
     plain,
 )
@@ -108,6 +110,7 @@ def expected_value(table: pd.DataFrame, threshold: float, unit: str) -> go.Figur
                 mode="markers+text",
                 marker={"color": color, "size": 12, "symbol": symbol},
                 text=[text],
+                textfont={"color": TEXT},
                 textposition=side,
                 hovertemplate=f"{text}<br>value %{{y:,.0f}}<extra></extra>",
             )
@@ -190,15 +193,89 @@ def timeline(events: TimedEvents, *, unit: str, cut: Any = None, top: int = 14) 
                 hovertemplate="%{customdata[0]}<br>%{x}<extra></extra>",
             )
         )
+    if (around := _around_one_moment(events.when)) is not None:
+        fig.update_xaxes(range=around)
     if cut is not None and not all(events.seen):
         fig.add_vline(x=cut, line={"color": CHANCE, "width": 1, "dash": "dot"})
     ticks = {"tickvals": list(range(len(names))), "ticktext": names}
     return fig.update_yaxes(tickmode="array", range=[max(len(names), 1) - 0.4, -0.6], **ticks)
 
 
+AROUND = 15
+"""Days shown on each side of a history of one moment: Plotly alone would show a thousandth of a second."""
+
+
+def _around_one_moment(when: Sequence[Any]) -> list[Any] | None:
+    """Ends of the time axis if all events are of one moment; None if the axis finds its own."""
+    if len(set(when)) != 1:
+        return None
+    width = pd.Timedelta(days=AROUND) if isinstance(when[0], pd.Timestamp) else AROUND
+    return [when[0] - width, when[0] + width]
+
+
 def _event_text(events: TimedEvents, k: int) -> str:
     value = events.value[k]
     return plain(events.action[k], 120) + ("" if np.isnan(value) else f", value {value:g}")
+
+
+def waterfall(drivers: pd.DataFrame, base: float, churn_p: float, top: int = 8) -> go.Figure:
+    """From the average customer to this one: each driver's points, strongest first, the others as one bar.
+
+    drivers: `name`, `value`, `points`, strongest first. base, churn_p: in [0, 1].
+    """
+    shown, rest = drivers.head(top), drivers["points"].iloc[top:]
+    names = [plain(f"{name}: {value}", 44) for name, value in zip(shown["name"], shown["value"], strict=True)]
+    points = shown["points"].tolist()
+    if len(rest):
+        names, points = [*names, f"{len(rest)} others"], [*points, float(rest.sum())]
+    names = ["Customers compared with", *names, "This customer"]
+    measure = ["absolute", *["relative"] * len(points), "total"]
+    values = [100 * base, *points, 100 * churn_p]
+    texts = [share(base), *[f"{value:+.1f}" for value in points], share(churn_p)]
+    fig = figure("From the average to this customer", x="churn probability (%)", height=110 + 32 * len(names))
+    fig.add_trace(
+        go.Waterfall(
+            orientation="h",
+            measure=measure,
+            x=values,
+            y=list(range(len(names))),
+            text=texts,
+            textposition="outside",
+            textfont={"color": TEXT},
+            cliponaxis=False,
+            increasing={"marker": {"color": AT_RISK}},
+            decreasing={"marker": {"color": RETENTION}},
+            totals={"marker": {"color": DATA}},
+            connector={"line": {"color": CHANCE, "width": 1}},
+            customdata=[[name] for name in names],
+            hovertemplate="%{customdata[0]}<br>%{text}<extra></extra>",
+        )
+    )
+    ends = np.cumsum([100 * base, *points])
+    low, high = min(0.0, float(ends.min())), max(float(ends.max()), 100 * churn_p)
+    fig.update_xaxes(range=[low, high + 0.18 * max(high - low, 1)])
+    ticks = {"tickvals": list(range(len(names))), "ticktext": names}
+    return fig.update_yaxes(tickmode="array", range=[len(names) - 0.4, -0.6], showgrid=False, **ticks)
+
+
+def driver_sizes(table: pd.DataFrame, title: str, top: int = 15) -> go.Figure:
+    """Mean size of each driver over customers, in points. table: `driver`, `size`, `points`, strongest first."""
+    shown = table.head(top)
+    n = len(shown)
+    fig = figure(title, x="mean change of the churn probability (points)", height=110 + 26 * max(n, 2))
+    fig.add_trace(
+        go.Bar(
+            x=shown["size"].tolist(),
+            y=list(range(n)),
+            orientation="h",
+            marker={"color": MODEL},
+            customdata=[[plain(name, 120), mean] for name, mean in zip(shown["driver"], shown["points"], strict=True)],
+            hovertemplate="%{customdata[0]}<br>%{x:.1f} points up or down<br>%{customdata[1]:+.1f} on average"
+            "<extra></extra>",
+        )
+    )
+    ticks = {"tickvals": list(range(n)), "ticktext": [plain(name) for name in shown["driver"]]}
+    return fig.update_yaxes(tickmode="array", range=[n - 0.4, -0.6], showgrid=False, **ticks)
 
 
 # ---- attention and effect --------------------------------------------------------------------------------------------
@@ -212,7 +289,7 @@ def attention_map(weights: np.ndarray, tokens: Sequence[str], title: str, reader
     n = len(tokens)
     names, full = [plain(token, 22) for token in tokens], [plain(token, 120) for token in tokens]
     fig = figure(title, x="looks at", y="input", height=max(340, 200 + 17 * n))
-    # The colour scale ends at a quantile, because a few cells near 100 % (the first token sees only itself) would leave
+    # The colour scale ends at a quantile, because a few cells near 100% (the first token sees only itself) would leave
     # all others pale.
     top = float(np.quantile(weights[weights > 0], 0.97)) if (weights > 0).any() else 1.0
     fig.add_trace(
@@ -227,7 +304,8 @@ def attention_map(weights: np.ndarray, tokens: Sequence[str], title: str, reader
             xgap=1,
             ygap=1,
             colorbar={
-                "title": {"text": "attention"},
+                "title": {"text": "attention", "font": {"color": TEXT}},
+                "tickfont": {"color": TEXT},
                 "tickformat": ".0%" if top >= 0.05 else ".1%",
                 "thickness": 12,
                 "len": 0.7,
@@ -271,7 +349,9 @@ def effects(table: pd.DataFrame, title: str, x: str, top: int = 20) -> go.Figure
         )
     ticks = {"tickvals": list(range(n)), "ticktext": [plain(name, 26) for name in shown["name"]]}
     fig.update_yaxes(tickmode="array", range=[n - 0.4, -0.6], showgrid=False, **ticks)
-    right = {"domain": [0.64, 1], "anchor": "y", "rangemode": "tozero", "nticks": 4}
-    right["title"] = {"text": "attention (%)", "standoff": 8}
-    left = {"domain": [0, 0.58], "title": {"text": x, "standoff": 8}, "zeroline": True, "nticks": 6}
+    ink = {"color": TEXT}
+    right = {"domain": [0.64, 1], "anchor": "y", "rangemode": "tozero", "nticks": 4, "tickfont": ink}
+    right["title"] = {"text": "attention (%)", "standoff": 8, "font": ink}
+    left = {"domain": [0, 0.58], "title": {"text": x, "standoff": 8, "font": ink}, "zeroline": True, "nticks": 6}
+    left["tickfont"] = ink
     return fig.update_layout(xaxis=left, xaxis2=right)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.theme import AT_RISK, CEILING, CHANCE, DATA, MODEL, RETENTION, figure, with_room
+from dashboard.charts.theme import AT_RISK, CEILING, CHANCE, DATA, MODEL, RETENTION, figure, plain, with_room
 
 SQUARE = 380
 
@@ -62,7 +62,7 @@ def precision_recall(table: pd.DataFrame, rate: float, point: tuple[float, float
 
 
 def calibration(table: pd.DataFrame, title: str = "Calibration") -> go.Figure:
-    """Calibration curve: observed churn rate against predicted probability, with 95 % intervals and the diagonal."""
+    """Calibration curve: observed churn rate against predicted probability, with 95% intervals and the diagonal."""
     fig = figure(title, x="predicted churn probability", y="observed churn rate", height=SQUARE, legend=True)
     _line(fig, [0, 1], [0, 1], "Perfect", CEILING, dash="dot")
     fig.add_trace(
@@ -75,7 +75,7 @@ def calibration(table: pd.DataFrame, title: str = "Calibration") -> go.Figure:
             name="Ours, in tenths of the customers",
             marker={"color": MODEL, "size": 9},
             line={"color": MODEL, "width": 1},
-            hovertemplate="predicted %{x:.1%}<br>observed %{y:.1%} (95 %: %{customdata[1]:.1%} to %{customdata[2]:.1%})"
+            hovertemplate="predicted %{x:.1%}<br>observed %{y:.1%} (95%: %{customdata[1]:.1%} to %{customdata[2]:.1%})"
             "<br>%{customdata[0]:,.0f} customers<extra></extra>",
         )
     )
@@ -184,7 +184,7 @@ def distribution(table: pd.DataFrame, threshold: float) -> go.Figure:
 def accuracy_bars(
     labels: Sequence[object], table: pd.DataFrame, column: str, *, title: str, x: str, chance: float | None
 ) -> go.Figure:
-    """Bars of the share of correct actions per group with 95 % intervals, and the line of chance.
+    """Bars of the share of correct actions per group with 95% intervals, and the line of chance.
 
     table: `column`, `low`, `high`, `loss`, `customers`.
     """
@@ -203,7 +203,7 @@ def accuracy_bars(
                     labels, table["low"], table["high"], table["customers"], table["loss"], strict=True
                 )
             ],
-            hovertemplate=f"{x} %{{customdata[0]}}<br>correct %{{y:.1%}} (95 %: %{{customdata[1]:.1%}} to "
+            hovertemplate=f"{x} %{{customdata[0]}}<br>correct %{{y:.1%}} (95%: %{{customdata[1]:.1%}} to "
             "%{customdata[2]:.1%})<br>loss %{customdata[4]:.3f} nats<br>%{customdata[3]:,} customers<extra></extra>",
         )
     )
@@ -211,6 +211,63 @@ def accuracy_bars(
         _line(fig, [-0.5, n - 0.5], [chance, chance], "Chance", CHANCE, dash="dot")
     fig.update_xaxes(tickmode="array", tickvals=list(range(n)), ticktext=[str(label) for label in labels])
     return with_room(fig.update_yaxes(tickformat=".0%", rangemode="tozero"))
+
+
+def slices(table: pd.DataFrame, top: int = 14) -> go.Figure:
+    """Observed churn rate of each group with its 95% interval, beside the mean prediction; worst first.
+
+    table: from `evaluation.slices.churn_slices`.
+    """
+    shown = table.head(top)
+    n, rows = len(shown), list(range(min(top, len(table))))
+    fig = figure("Predicted and observed churn by group", x="churn rate", height=130 + 30 * max(n, 2), legend=True)
+    interval = _interval(shown, "observed")
+    info = [[plain(name, 60), c] for name, c in zip(shown["group"], shown["customers"], strict=True)]
+    for name, column, color, symbol in (
+        ("Observed, 95% interval", "observed", DATA, "circle"),
+        ("Predicted", "predicted", MODEL, "diamond"),
+    ):
+        fig.add_trace(
+            go.Scatter(
+                x=shown[column].tolist(),
+                y=rows,
+                error_x=interval if column == "observed" else None,
+                mode="markers",
+                name=name,
+                marker={"color": color, "size": 10, "symbol": symbol},
+                customdata=info,
+                hovertemplate=f"%{{customdata[0]}}<br>{name.split(',')[0].lower()} %{{x:.1%}}<br>"
+                "%{customdata[1]:,} held-out customers<extra></extra>",
+            )
+        )
+    ticks = {"tickvals": rows, "ticktext": [plain(name) for name in shown["group"]]}
+    fig.update_yaxes(tickmode="array", range=[n - 0.4, -0.6], **ticks)
+    return fig.update_xaxes(tickformat=".0%", rangemode="tozero")
+
+
+def accuracy_slices(table: pd.DataFrame, chance: float | None, top: int = 14) -> go.Figure:
+    """Share of correct next actions by group with 95% intervals, lowest first. table: from `sequence_slices`."""
+    shown = table.head(top)
+    n = len(shown)
+    fig = figure("Correct next actions by group", x="correct actions", height=130 + 30 * max(n, 2), legend=True)
+    fig.add_trace(
+        go.Scatter(
+            x=shown["accuracy"].tolist(),
+            y=list(range(n)),
+            error_x=_interval(shown, "accuracy"),
+            mode="markers",
+            name="Ours, 95% interval",
+            marker={"color": MODEL, "size": 10},
+            customdata=[[plain(name, 60), c] for name, c in zip(shown["group"], shown["customers"], strict=True)],
+            hovertemplate="%{customdata[0]}<br>correct %{x:.1%}<br>%{customdata[1]:,} held-out customers"
+            "<extra></extra>",
+        )
+    )
+    if chance is not None:
+        _line(fig, [chance, chance], [-0.5, n - 0.5], "Chance", CHANCE, dash="dot")
+    ticks = {"tickvals": list(range(n)), "ticktext": [plain(name) for name in shown["group"]]}
+    fig.update_yaxes(tickmode="array", range=[n - 0.4, -0.6], **ticks)
+    return fig.update_xaxes(tickformat=".0%", rangemode="tozero")
 
 
 # ---- helpers ---------------------------------------------------------------------------------------------------------

@@ -27,11 +27,14 @@ SERIES = (MODEL, BASELINE, RETENTION, CEILING, AT_RISK, CHANCE)
 """Colours of series without a fixed meaning (compared runs). The dash differs too: colour is never the only cue."""
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
+TEXT = "#767676"
+"""Text of all charts: the only grey with a contrast of 4.5 against the light and the dark background."""
 FAINT = "rgba(128, 138, 155, 0.28)"  # tracks, bands: visible on light and dark
 
 HEIGHT = 320
 MARGIN = {"l": 8, "r": 16, "b": 4}
 _NONE = {"text": ""}
+_INK = {"color": TEXT}
 CONFIG = {
     "displaylogo": False,
     "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d", "pan2d"],
@@ -54,17 +57,21 @@ def figure(title: str, *, x: str = "", y: str = "", height: int = HEIGHT, legend
     return go.Figure(
         layout={
             "title": {"text": title, "x": 0, "xanchor": "left", "y": top, "yanchor": "top", "font": {"size": 16}},
+            "font": {"color": TEXT},
             "height": height,
             "margin": MARGIN | {"t": 72 if legend else 44},
             "showlegend": legend,
-            "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "title": _NONE},
+            "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "title": _NONE}
+            | {"font": _INK},
             "hoverlabel": {"align": "left"},
             "bargap": 0.25,
             "barcornerradius": 3,
             "uirevision": "keep",  # a rerun with new data keeps the zoom
+            "modebar": {"orientation": "v"},  # a toolbar along the top would cover a long title
             "dragmode": False,  # a swipe or a scroll over a chart must not zoom it
-            "xaxis": {"title": {"text": x, "standoff": 8}, "automargin": True, "zeroline": False},
-            "yaxis": {"title": {"text": y}, "automargin": True, "zeroline": False},
+            "xaxis": {"title": {"text": x, "standoff": 8, "font": _INK}, "tickfont": _INK}
+            | {"automargin": True, "zeroline": False},
+            "yaxis": {"title": {"text": y, "font": _INK}, "tickfont": _INK} | {"automargin": True, "zeroline": False},
         }
     )
 
@@ -102,7 +109,7 @@ def _letter_width(letter: str) -> float:
 class Score:
     """One headline number between chance and ceiling.
 
-    low, high: ends of the 95 % interval of `ours`. Values that are unknown or do not apply are None.
+    low, high: ends of the 95% interval of `ours`. Values that are unknown or do not apply are None.
     lower_is_better: losses, calibration errors.
     """
 
@@ -145,7 +152,7 @@ def rulers(scores: Sequence[Score], title: str = "From chance to ceiling") -> go
         label = f"<b>{plain(score.label, 60)}</b>"
         fig.add_annotation(x=0, y=row, yshift=40, xanchor="left", showarrow=False, text=label, align="left")
     fig.add_traces([_marked(name, same_name) for name, same_name in marks.items() if same_name])
-    fig.update_xaxes(visible=False, range=[-0.12, 1.09], fixedrange=True)
+    fig.update_xaxes(visible=False, range=[-0.12, 1.14], fixedrange=True)
     fig.update_yaxes(visible=False, range=[-0.5, len(scores) - 0.4], fixedrange=True)
     top, bottom = 72, 4
     legend_y = 1 + 10 / (height - top - bottom)  # ten pixels above the rulers, for any number of them
@@ -161,7 +168,7 @@ def _sides(places: Sequence[float], near: float = 0.12) -> list[str]:
     for k in range(1, len(places)):
         if places[k] - places[k - 1] < near:
             sides[k - 1] = "left" if sides[k - 1] == "center" else sides[k - 1]
-            sides[k] = "right" if places[k] < 1 - near else "center"
+            sides[k] = "right"
     return sides
 
 
@@ -196,7 +203,7 @@ class _Mark:
         score = self.score
         text = f"{plain(score.label, 60)}<br>{plain(self.name, 60)}: {self.number}"
         if self.name == "Ours" and score.low is not None and score.high is not None:
-            text += f"<br>95 % interval {score.low:.{score.digits}f} to {score.high:.{score.digits}f}"
+            text += f"<br>95% interval {score.low:.{score.digits}f} to {score.high:.{score.digits}f}"
         return text + "<extra></extra>"
 
 
@@ -227,13 +234,13 @@ def _marked(name: str, marks: Sequence[_Mark]) -> go.Scatter:
         marker={"symbol": symbol, "size": 17 if ours else 14, "color": color, "line": line},
         text=[mark.number for mark in marks],
         textposition=[mark.text_place for mark in marks],
-        textfont={"size": 14 if ours else 12},
+        textfont={"size": 14 if ours else 12, "color": TEXT},
         hovertemplate=[mark.hover for mark in marks],
     )
 
 
 def _intervals(scores: Sequence[Score]) -> go.Scatter:
-    """The 95 % intervals of ours as pale bands, in one trace with gaps."""
+    """The 95% intervals of ours as pale bands, in one trace with gaps."""
     x: list[float | None] = []
     y: list[float | None] = []
     for row, score in enumerate(reversed(scores)):

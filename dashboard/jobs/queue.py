@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -35,14 +36,14 @@ JobState = Literal["waiting", "training", "scoring"]
 class Job:
     """One task for one run folder.
 
-    task: `train` (then score), `resume` (then score), `score`, `tune` (a search, whose trials are runs beside it), or
-    `paper` (the re-run of the paper, without a cohort). arguments: command-line options of `train` or `tune`, or the
-    number of seeds of `paper`.
+    task: `train` (then score), `resume` (then score), `score`, `score-others` (a cohort other than the run's own),
+    `tune` (a search, whose trials are runs beside it), or `paper` (the re-run of the paper, without a cohort).
+    arguments: command-line options of `train` or `tune`, `--allow-drift` of `score-others`, or the seeds of `paper`.
     """
 
     run: str
     cohort: str
-    task: Literal["train", "resume", "score", "tune", "paper"] = "train"
+    task: Literal["train", "resume", "score", "score-others", "tune", "paper"] = "train"
     arguments: tuple[str, ...] = ()
     about: str = ""  # shown on screen: preset and changed settings
 
@@ -78,8 +79,8 @@ class JobFolder:
 
     def add(self, job: Job) -> None:
         """Append a job to the queue, and start the worker if none is running."""
-        (self.folder / "failed" / f"{job.run}.json").unlink(missing_ok=True)
-        (self.folder / "stop" / job.run).unlink(missing_ok=True)
+        remove_file(self.folder / "failed" / f"{job.run}.json")
+        remove_file(self.folder / "stop" / job.run)
         _write(self.folder / "queue" / f"{time.time_ns():020d}-{job.run}.json", asdict(job))
         self.keep_going()
 
@@ -136,28 +137,37 @@ class JobFolder:
     def jobs(self) -> list[JobAtWork]:
         """The current job, then the waiting ones in order."""
         jobs = []
-        now = _read(self.folder / "now.json")
-        if now is not None:
-            jobs.append(JobAtWork(job=_job(now["job"]), state=now["state"], place=0, since=now["since"]))
+        now, job = _read(self.folder / "now.json"), self.under_way()
+        if now is not None and job is not None:
+            jobs.append(JobAtWork(job=job, state=now["state"], place=0, since=now["since"]))
         for place, file in enumerate(self.waiting(), start=1):
             job = self.read(file)
             if job is not None:
-                since = int(file.name[:20]) / 1e9
-                jobs.append(JobAtWork(job=job, state="waiting", place=place, since=since))
+                jobs.append(JobAtWork(job=job, state="waiting", place=place, since=_since(file)))
         return jobs
 
     def failures(self) -> list[FailedJob]:
         """Jobs that failed without a run folder, newest first."""
         contents = [_read(file) for file in (self.folder / "failed").glob("*.json")]
-        failed = [FailedJob(job=_job(c["job"]), reason=c["reason"], at=c["at"]) for c in contents if c is not None]
+        jobs = [(c, _job(c.get("job"))) for c in contents if c is not None]
+        failed = [
+            FailedJob(job=job, reason=str(c.get("reason", "")), at=float(c.get("at", 0)))
+            for c, job in jobs
+            if job is not None
+        ]
         return sorted(failed, key=lambda f: -f.at)
+
+    def damaged(self) -> list[Path]:
+        """Files of the queue that cannot be read; they are left out, and a new job is not held up by them."""
+        files = [*self.waiting(), *(self.folder / "failed").glob("*.json"), self.folder / "now.json"]
+        return [file for file in files if file.exists() and _damaged(file)]
 
     def forget(self, run: str) -> None:
         """Remove a run from the queue and from the list of failures."""
         for file in self.waiting():
             if _run_of(file) == run:
-                file.unlink(missing_ok=True)
-        (self.folder / "failed" / f"{run}.json").unlink(missing_ok=True)
+                remove_file(file)
+        remove_file(self.folder / "failed" / f"{run}.json")
 
     def stop(self, run: str) -> None:
         """Remove the run from the queue, or ask its training to stop, which takes at most one batch."""
@@ -190,13 +200,12 @@ class JobFolder:
 
     def read(self, file: Path) -> Job | None:
         """The job in a queue file; None if it is gone or damaged."""
-        content = _read(file)
-        return None if content is None else _job(content)
+        return _job(_read(file))
 
     def under_way(self) -> Job | None:
         """The job noted as current, by this worker or by one that was killed."""
         now = _read(self.folder / "now.json")
-        return None if now is None else _job(now["job"])
+        return _job(now.get("job")) if now is not None and {"state", "since"} <= set(now) else None
 
     def is_wanted(self) -> bool:
         """Whether a training page was open recently, so that the worker should stay."""
@@ -208,7 +217,12 @@ class JobFolder:
 
     def note_done(self) -> None:
         """Note that there is no current job."""
-        (self.folder / "now.json").unlink(missing_ok=True)
+        remove_file(self.folder / "now.json")
+
+    def note_damaged(self, file: Path) -> None:
+        """Note a file of the queue that holds no job; it is left out."""
+        job = Job(run=_run_of(file), cohort="")
+        self.note_failure(job, f"{file}: expected a job, found it damaged; it was left out of the queue")
 
     def note_failure(self, job: Job, reason: str) -> None:
         """Note a job that failed without a run folder to hold the reason."""
@@ -234,17 +248,42 @@ def _age(file: Path) -> float:
         return math.inf
 
 
+def remove_file(file: Path) -> None:
+    """Delete a file, whatever it is: also a folder that stands in its place."""
+    if file.is_dir():
+        shutil.rmtree(file, ignore_errors=True)
+    else:
+        file.unlink(missing_ok=True)
+
+
 def _run_of(file: Path) -> str:
     return re.sub(r"^\d{20}-", "", file.stem)
 
 
-def _job(content: dict[str, object]) -> Job:
-    return Job(**content | {"arguments": tuple(content["arguments"])})  # type: ignore[arg-type]  # written from a Job
+def _job(content: Any) -> Job | None:
+    """The job that was written; None if what is left of it is no job."""
+    try:
+        return Job(**content | {"arguments": tuple(str(argument) for argument in content["arguments"])})
+    except (TypeError, KeyError):
+        return None
+
+
+def _damaged(file: Path) -> bool:
+    content = _read(file)
+    return content is None or _job(content.get("job", content)) is None
+
+
+def _since(file: Path) -> float:
+    """When a waiting job was added, from the name of its file (seconds since 1970)."""
+    digits = file.name[:20]
+    return int(digits) / 1e9 if digits.isdecimal() else 0.0
 
 
 def _write(file: Path, content: dict[str, object]) -> None:
     """Write a job file atomically: to a temporary name, then rename it."""
     file.parent.mkdir(parents=True, exist_ok=True)
+    if file.is_dir():
+        remove_file(file)
     part = file.parent / f".{file.name}.{os.getpid()}.part"
     part.write_text(json.dumps(content), encoding="utf-8")
     part.replace(file)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from crm_models import workflow
+from crm_models.data.drift import refuse
 from crm_models.data.storage import digest
 from crm_models.inference.score_store import scores_key, write_scores
 from crm_models.runs.folder import RunFolder
@@ -26,9 +27,17 @@ def key_of(run: RunFolder, cohort: Path) -> str:
     return f"{weights.st_mtime_ns}-{weights.st_size}-{digest(cohort)}"
 
 
-def keep(run: RunFolder, cohort: Path, progress: Callable[[int, int], None] | None = None) -> Path:
-    """Return the file with the scores of all customers, and write it first if it is missing or out of date."""
+def keep(
+    run: RunFolder, cohort: Path, progress: Callable[[int, int], None] | None = None, *, allow_drift: bool = False
+) -> Path:
+    """Return the file with the scores of all customers, and write it first if it is missing or out of date.
+
+    Raises `DataError` for customers who differ too much from those the run was trained on, unless `allow_drift`.
+    """
     file, key = scores_file(run, cohort), key_of(run, cohort)
     if scores_key(file) != key:
-        write_scores(file, workflow.score_stream(run, cohort, threads=1, progress=progress), key=key)
+        if not allow_drift:
+            refuse(workflow.compare(run.folder, cohort), cohort)
+        stream = workflow.score_stream(run, cohort, threads=1, progress=progress, allow_drift=allow_drift)
+        write_scores(file, stream, key=key)
     return file

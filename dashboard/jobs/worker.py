@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 from crm_models.core.locks import is_locked, locked
-from dashboard.jobs.queue import Job, JobFolder, last_error
+from dashboard.jobs.queue import Job, JobFolder, last_error, remove_file
 
 NICENESS = 10
 """Niceness of a training: it yields to the app, which then answers nearly as fast as on an idle machine."""
@@ -48,16 +48,19 @@ class Runner:
                 load_libraries()  # a job is waiting for them
             else:
                 _set_group_priority(NICENESS)
-                _at_low_priority(load_libraries)
+                _at_low_priority(load_libraries, hurried=self.queue.waiting)
             unfinished = self.queue.under_way()
             if unfinished is not None:
                 self._take_over(unfinished)
+            self.queue.note_done()  # also if the note is damaged, which would start one worker after another
             while True:
                 if queued := self.queue.waiting():
                     job = self.queue.read(queued[0])
                     if job is not None:
                         self._run(job, queued[0])
-                    queued[0].unlink(missing_ok=True)
+                    elif queued[0].exists():
+                        self.queue.note_damaged(queued[0])
+                    remove_file(queued[0])
                 elif self.queue.is_wanted():
                     time.sleep(WATCH_SECONDS)
                 else:
@@ -74,13 +77,13 @@ class Runner:
     def _run(self, job: Job, file: Path) -> None:
         try:
             # Noted as current before it leaves the queue: a reader in between may see it twice, but never misses it.
-            self.queue.note(job, "scoring" if job.task == "score" else "training")
+            self.queue.note(job, "scoring" if job.task.startswith("score") else "training")
             file.unlink(missing_ok=True)
             if job.task == "paper":
                 self._call(job, ["paper", str(self.workspace), *job.arguments])
             elif job.task == "tune":
                 self._tune(job)
-            elif job.task == "score" or self._train(job):
+            elif job.task in ("score", "score-others") or self._train(job):
                 self._score(job)
         finally:
             self.queue.note_done()
@@ -104,15 +107,15 @@ class Runner:
     def _score(self, job: Job) -> None:
         """Write the report on the held-out customers and the scores of all customers to the run folder."""
         out = self.runs / job.run
-        if not (out / "result.json").exists() or not (out / "weights.safetensors").exists():
+        if not _has_models(out):
             return
         self.queue.note(job, "scoring")
         cohort = str(self.workspace / "cohorts" / job.cohort)
-        if not (out / "report.json").exists():
+        if job.task != "score-others" and not (out / "report.json").exists():
             # The cohort is passed explicitly, because the workspace may have moved since the run stored its path.
             report = str(out / "report.json")
             self._call(job, ["evaluate", str(out), "--cohort", cohort, "--out", report, "--threads", "1"])
-        self._call(job, ["score", str(out), cohort])
+        self._call(job, ["score", str(out), cohort, *(job.arguments if job.task == "score-others" else ("--own",))])
 
     def _call(self, job: Job, arguments: list[str]) -> int:
         """Run one command with its output in the run's log. Notes the reason of a failure; returns the exit status."""
@@ -160,6 +163,17 @@ class Runner:
             time.sleep(WATCH_SECONDS)
 
 
+def _has_models(run: Path) -> bool:
+    """Whether a run has ended with a trained model: one that was stopped in its first epoch has none to score."""
+    from crm_models.core.errors import CrmError
+    from crm_models.runs.folder import RunFolder
+
+    try:
+        return (run / "weights.safetensors").exists() and bool(RunFolder(run).trained())
+    except CrmError:
+        return False
+
+
 def _threads() -> str:
     """Threads of a training: all cores but one, which is left to the app."""
     return str(max(1, (os.cpu_count() or 2) - 1))
@@ -172,10 +186,11 @@ def load_libraries() -> None:
     import_module("torch._dynamo")
 
 
-def _at_low_priority(work: Callable[[], None]) -> None:
+def _at_low_priority(work: Callable[[], None], hurried: Callable[[], object]) -> None:
     """Call a function at the priority of a training, in a thread, because a process cannot raise its priority again.
 
-    Where Linux shares the cores among sessions, the priority of the session counts: see `_set_group_priority`.
+    Where Linux shares the cores among sessions, the priority of the session counts: see `_set_group_priority`. It is
+    raised once `hurried` is true: a viewer who clicks meanwhile waits for these libraries.
     """
 
     def lowered() -> None:
@@ -185,7 +200,11 @@ def _at_low_priority(work: Callable[[], None]) -> None:
 
     thread = threading.Thread(target=lowered)
     thread.start()
-    thread.join()
+    while thread.is_alive():
+        thread.join(WATCH_SECONDS)
+        if hurried():
+            _set_group_priority(0)
+            thread.join()
 
 
 def yield_to_the_page(pid: int) -> None:
@@ -220,7 +239,7 @@ def _run_in_child(arguments: list[str], log: Path) -> NoReturn:
         out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         os.dup2(out, 1)
         os.dup2(out, 2)
-        internal = {"score": _score_customers, "paper": _rerun_paper}.get(arguments[0])
+        internal = INTERNAL.get(arguments[0])
         status = internal(*arguments[1:]) if internal else _command_line(arguments)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -237,17 +256,27 @@ def _command_line(arguments: list[str]) -> int:
         return error.code if isinstance(error.code, int) else 1
 
 
-def _score_customers(run: str, cohort: str) -> int:
+def _score_customers(run: str, cohort: str, *options: str) -> int:
     from crm_models.runs.folder import RunFolder
     from dashboard.jobs.scoring import keep
+    from dashboard.jobs.tested import keep_tested
 
-    return _status_of(lambda: keep(RunFolder(Path(run)), Path(cohort)))
+    folder = RunFolder(Path(run))
+    status = _status_of(lambda: keep(folder, Path(cohort), allow_drift="--allow-drift" in options))
+    if status == 0 and "--own" in options:
+        # After the scores, which the other pages wait for. If it fails, the evaluation page says why.
+        _status_of(lambda: keep_tested(folder, Path(cohort)))
+    return status
 
 
 def _rerun_paper(folder: str, seeds: str) -> int:
     from dashboard.jobs.paper import keep
 
     return _status_of(lambda: keep(Path(folder), int(seeds)))
+
+
+INTERNAL: dict[str, Callable[..., int]] = {"score": _score_customers, "paper": _rerun_paper}
+"""Commands of the worker that the command line does not have."""
 
 
 def _status_of(work: Callable[[], object]) -> int:

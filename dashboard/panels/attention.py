@@ -12,6 +12,7 @@ from crm_models.core.schema import CUSTOMER_ID, ModelName
 from crm_models.data.cohort import Cohort
 from crm_models.data.split import planning_moment
 from dashboard.charts import decision as decision_charts
+from dashboard.charts import digits
 from dashboard.panels import customers as customer_panels
 from dashboard.panels import widgets
 from dashboard.state import predictions, session, store, workspace
@@ -30,6 +31,8 @@ TOKENS = 40
 """Maximum rows and columns of a readable map."""
 NARROW = 14
 """Maximum tokens of a map that fits beside the effects."""
+SUMMARY = "summary"
+"""Name of the token that the churn model reads its prediction from."""
 MEAN = "all, averaged"
 MODELS = {"sequence": "Next action", "churn": "Churn"}
 CUSTOMERS = {"average": "Average over many", "one": "One customer"}
@@ -89,7 +92,10 @@ def _explanation(run: str, mark: str, model: ModelName, row: int | None, _card: 
     from crm_models.inference import explanation as explain
 
     models = predictions.models(_card)
-    cohort, first = predictions.part_of(_card.cohort, row or 0)
+    part = predictions.part_of(_card.cohort, row or 0)
+    if part is None:
+        return None
+    cohort, first = part
     moment = planning_moment(cohort)
     rows = _sample(_card, cohort) if row is None else np.array([row - first])
     if model == "sequence":
@@ -125,6 +131,7 @@ def _lengths(cohort: Cohort, moment: Any) -> np.ndarray:
 
 
 @st.fragment
+@widgets.guarded("This map cannot be drawn:")
 def show(explanation: Explanation) -> None:
     """Draw the attention map by layer and head, the effects beside it, and whether the two agree."""
     attention, effects = explanation.attention, explanation.effects
@@ -134,12 +141,24 @@ def show(explanation: Explanation) -> None:
         st.markdown(f"{icon} {widgets.plain(effects.note())}")
         scope = "For this customer" if attention.n_customers == 1 else f"Over {attention.n_customers:,} customers"
         mean = "" if attention.n_customers == 1 else " on average"
-        st.caption(f"{scope}: {widgets.plain(effects.outcome)}, probability {effects.probability:.1%}{mean}.")
+        if (text := _profile_first(attention)) is not None:
+            st.markdown(f":material/info: {text}")
+        st.caption(f"{scope}: {widgets.plain(effects.outcome)}, probability {digits.share(effects.probability)}{mean}.")
     weights = _of_layer_and_head(attention.weights)
     wide = len(attention.tokens) > NARROW
     with st.grid(1 if wide else 2, min_column_width="auto" if wide else 380):
         _map(attention, weights)
         _effects(explanation)
+
+
+def _profile_first(attention: AttentionMap) -> str | None:
+    """A sentence if most attention goes to the profile, which is no event and so has no bar beside the events'."""
+    from crm_models.inference.explanation import PROFILE
+
+    read = attention.read_weights()
+    if PROFILE not in attention.tokens or int(read.argmax()) != attention.tokens.index(PROFILE):
+        return None
+    return f"The customer profile gets the most attention of all inputs: {digits.share(float(read.max()))}."
 
 
 def _of_layer_and_head(weights: np.ndarray) -> np.ndarray:
@@ -158,20 +177,21 @@ def _of_layer_and_head(weights: np.ndarray) -> np.ndarray:
 
 def _map(attention: AttentionMap, weights: np.ndarray) -> None:
     keep = kept_tokens(attention)
-    tokens = [attention.tokens[k] for k in keep]
+    tokens = [SUMMARY if attention.tokens[k] == "[CLS]" else attention.tokens[k] for k in keep]
     shown = weights[np.ix_(keep, keep)]
+    reader = widgets.plain(tokens[keep.tolist().index(attention.reader)], 60)
     widgets.chart(
         decision_charts.attention_map(shown, tokens, "Attention map", keep.tolist().index(attention.reader)),
         key="attention_map",
         alt="Attention map: each row looks at the columns",
         table=pd.DataFrame(shown.round(4), columns=_unique(tokens)).assign(looking=tokens),
         note="Each row is one input of the model; its colours show how it distributes its attention over the other "
-        f"inputs. The prediction is read from the framed row, **{widgets.plain(attention.tokens[attention.reader], 60)}"
-        "**. "
+        f"inputs. The prediction is read from the framed row, **{reader}**. "
         + (
             "The sequence model only looks back, so the upper right is empty. "
             if attention.model == "sequence"
-            else "The churn model looks at all inputs at once; [CLS] is not a feature but collects the information. "
+            else "The churn model looks at all inputs at once; the summary ([CLS] in BERT) is no feature but collects "
+            "the information. "
         )
         + ("There is only one layer, so only this row reaches the prediction. " if _is_shallow(attention) else "")
         + "Attention shows where the model looks, not what decides the prediction: see the effects beside it.",

@@ -9,7 +9,7 @@ import streamlit as st
 
 from crm_models import workflow
 from dashboard.charts import cohort as cohort_charts
-from dashboard.charts import theme
+from dashboard.charts import digits, theme
 from dashboard.panels import widgets
 from dashboard.panels.upload import findings, take
 from dashboard.state import session, store, workspace
@@ -96,11 +96,11 @@ def about(cohort: store.CohortCard) -> None:
         st.metric("Different actions", f"{facts.actions:,}", border=True)
         st.metric(
             "Churn rate",
-            widgets.share(facts.churn_rate),
+            digits.share(facts.churn_rate),
             border=True,
             help="Share of churned customers among those whose churn is known.",
         )
-        st.metric("Churn known for", widgets.share(facts.labelled / max(facts.customers, 1), 0), border=True)
+        st.metric("Churn known for", digits.share(facts.labelled / max(facts.customers, 1)), border=True)
     about = cohort.about
     as_of = f" History up to {str(about['as_of'])[:10]}." if about.get("as_of") else ""
     st.caption(f"Source: {widgets.plain(about['source'])}.{as_of}")
@@ -200,7 +200,7 @@ def _segments(facts: Any) -> None:
             unit="customers",
             total=float(table["customers"].sum()),
             hover=[
-                f"{meaning}; {events:.1f} events each; churn rate {widgets.share(rate)}"
+                f"{meaning}; {events:.1f} events each; churn rate {digits.share(rate)}"
                 for meaning, events, rate in zip(
                     table["meaning"], table["events_each"], table["churn_rate"], strict=True
                 )
@@ -250,8 +250,9 @@ def data_check(cohort: store.CohortCard) -> None:
         findings(problems)
 
 
-def saved(cohort: store.CohortCard) -> None:
-    """Draw the list of saved cohorts, buttons to switch between them, and one to delete the current cohort."""
+def saved() -> None:
+    """Draw the list of saved cohorts, buttons to switch between them, and one to delete the chosen one."""
+    chosen = st.session_state.get(session.COHORT)
     st.header("Saved cohorts", anchor=False)
     rows = []
     for name in store.cohort_names():
@@ -278,7 +279,7 @@ def saved(cohort: store.CohortCard) -> None:
         },
     )
     with st.container(horizontal=True):
-        others = [name for name in store.cohort_names() if name != cohort.name]
+        others = [name for name in store.cohort_names() if name != chosen]
         for name in others[:6]:
             st.button(
                 f"Use {widgets.plain(name)}",
@@ -287,16 +288,18 @@ def saved(cohort: store.CohortCard) -> None:
                 on_click=session.choose_cohort,
                 args=(name,),
             )
-        with st.popover(f"Delete {widgets.plain(cohort.name)}", icon=":material/delete:"):
-            runs = len(store.run_cards(cohort.name))
-            busy = any(job.job.cohort == cohort.name for job in store.work())
-            st.markdown(f"Delete **{widgets.plain(cohort.name)}** for good? " + _runs_kept(runs))
+        if not chosen:
+            return
+        with st.popover(f"Delete {widgets.plain(chosen)}", icon=":material/delete:"):
+            runs = len(store.run_cards(chosen))
+            busy = any(job.job.cohort == chosen for job in store.work())
+            st.markdown(f"Delete **{widgets.plain(chosen)}** for good? " + _runs_kept(runs))
             st.button(
                 "Yes, delete it",
                 type="primary",
                 key="delete_cohort",
-                on_click=store.delete_cohort,
-                args=(cohort.name,),
+                on_click=session.delete_cohort,
+                args=(chosen,),
                 disabled=busy,
                 help="A job uses this cohort. Stop it first." if busy else None,
             )

@@ -22,6 +22,8 @@ SEARCH = "search"
 WHO = "who"
 SOURCE = "source"
 SORT = "sort"
+BY = "group_by"
+GROUP = "group"
 PAGE = "list_page"
 
 ROWS = 100
@@ -45,6 +47,8 @@ class Filter:
     who: str = "everybody"
     source: str | None = None
     sort: str = SORTS[0]
+    by: str | None = None
+    group: str | None = None
 
 
 def current_filter() -> Filter:
@@ -55,10 +59,12 @@ def current_filter() -> Filter:
         who=state.get(WHO) or "everybody",
         source=state.get(SOURCE),
         sort=state.get(SORT) or SORTS[0],
+        by=state.get(BY),
+        group=state.get(GROUP),
     )
 
 
-def filter_row(*, search: bool = True) -> Filter:
+def filter_row(card: store.RunCard, *, search: bool = True) -> Filter:
     """Draw the filter controls; search=False if the page already has the search box."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if search:
@@ -76,6 +82,15 @@ def filter_row(*, search: bool = True) -> Filter:
             width=210,
         )
         st.selectbox("Order", SORTS, key=SORT, persist_state="session", width=230)
+        by = st.selectbox(
+            "Group by", predictions.ways_to_group(card), index=None, key=BY, persist_state="session",
+            placeholder="no group", width=210,
+        )  # fmt: skip
+        if by is not None:
+            names = predictions.groups(card, by)[1]
+            if st.session_state.get(GROUP) not in names:
+                st.session_state.pop(GROUP, None)
+            st.selectbox("Group", names, index=None, key=GROUP, persist_state="session", placeholder="all", width=210)
     return current_filter()
 
 
@@ -106,6 +121,10 @@ def filtered(card: store.RunCard, everybody: CustomerScores, policy: Policy, wan
         passes &= at_risk if wanted.who == "at risk" else ~at_risk
     if wanted.source is not None:
         passes &= _source(everybody, policy) == PLAN_SOURCES.index(wanted.source)
+    if wanted.by is not None and wanted.group is not None and wanted.by in predictions.ways_to_group(card):
+        codes, names = predictions.groups(card, wanted.by)
+        if wanted.group in names and len(codes) == n:
+            passes &= codes == names.index(wanted.group)
     risk = store.risk_index(card)
     if wanted.sort in SORTS[:2] and risk is not None:
         rows = risk.rows

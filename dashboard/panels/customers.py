@@ -10,14 +10,15 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from crm_models.core.errors import DataError
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import ACTION, CUSTOMER_ID, LABEL, N_STEPS, STEP_SOURCES, TIMESTAMP, VALUE
 from crm_models.data.cohort import Cohort
 from crm_models.planning.plans import Plans, make_plans, reasons
 from crm_models.planning.policy import Policy
 from dashboard.charts import decision as decision_charts
+from dashboard.charts import digits
 from dashboard.panels import customer_list, widgets
+from dashboard.panels import drivers as driver_panels
 from dashboard.panels import plans as plans_panels
 from dashboard.panels import policy as policy_panels
 from dashboard.state import predictions, session, store
@@ -25,7 +26,9 @@ from dashboard.state.predictions import Customer
 
 OPTIONS = 200
 """Most customers in the select box; a search narrows them down, so that a million are never sent to the browser."""
-TABS = ("History", "Profile", "What if", "All customers")
+MATCHES = 6
+"""Matches of a search that are drawn as buttons."""
+TABS = ("Why this risk", "History", "Profile", "What if", "All customers")
 BADGES = {
     "model": ":blue-badge[:material/model_training: model]",
     "retention": ":green-badge[:material/favorite: retention]",
@@ -37,6 +40,7 @@ ADDED = "what_if_added"
 
 
 @st.fragment
+@widgets.guarded("This customer cannot be shown:")
 def look(card: store.RunCard) -> None:
     """Draw the selected customer; as a fragment, so that another selection reruns only this part."""
     all_scores = store.scores(card)
@@ -45,10 +49,14 @@ def look(card: store.RunCard) -> None:
     policy = session.policy()
     if row is not None:
         plans = predictions.plans(card, all_scores, np.array([row]), policy)
-        _risk(plans)
+        _risk(card, plans)
         _steps(plans)
     time.sleep(plans_panels.PAINT_SECONDS)
-    history, profile, what_if, all_customers = st.tabs(TABS, key="customer_tab", on_change="rerun", bind="query-params")
+    has_churn = not np.isnan(all_scores.churn_p).all()
+    default = TABS[0] if has_churn else TABS[1]
+    why, history, profile, what_if, all_customers = st.tabs(
+        TABS, default=default, key="customer_tab", on_change="rerun", bind="query-params"
+    )
     if all_customers.open or row is None:
         with all_customers:
             everyone(card, all_scores, policy)
@@ -56,7 +64,13 @@ def look(card: store.RunCard) -> None:
     customer = _customer(card, all_scores, row)
     if customer is None:
         return
-    if profile.open:
+    if why.open:
+        with why:
+            if has_churn:
+                driver_panels.of_customer(card, row)
+            else:
+                widgets.empty_state("person_off", "No churn risk available", "This run has no churn model.")
+    elif profile.open:
         with profile:
             _profile(card, customer)
     elif what_if.open:
@@ -75,9 +89,10 @@ def choose(card: store.RunCard, scores: CustomerScores) -> int | None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         search = customer_list.search_box("Search", f"Part of an id ({len(scores.customer_id):,} customers)")
         names = _options(predictions.scores_mark(card), card, scores, search)
+        chosen = st.session_state.get(session.CUSTOMER) or st.query_params.get(session.CUSTOMER)
         customer_id = st.selectbox(
             "Customer",
-            names,
+            names if chosen is None or chosen in names else [*names, chosen],
             key=session.CUSTOMER,
             bind="query-params",
             accept_new_options=True,
@@ -86,6 +101,8 @@ def choose(card: store.RunCard, scores: CustomerScores) -> int | None:
             help=f"The {OPTIONS} matching customers with the highest risk; you can also type any id.",
             width=300,
         )
+    if search:
+        _matches(names, customer_id)
     if not customer_id:
         customer_list.nobody()
         return None
@@ -94,7 +111,27 @@ def choose(card: store.RunCard, scores: CustomerScores) -> int | None:
         st.warning(
             f"No customer of this cohort has the id {widgets.plain(customer_id, 60)}.", icon=":material/search_off:"
         )
+        nearest = predictions.nearest_id(card, scores, customer_id)
+        st.button(
+            f"Open {widgets.plain(nearest, 48)}", type="primary", on_click=_select, args=(nearest,), key="open_nearest"
+        )
     return row
+
+
+def _matches(names: list[str], chosen: str | None) -> None:
+    """Draw the first matches of the search as buttons."""
+    with st.container(horizontal=True, gap="small"):
+        for k, name in enumerate(names[:MATCHES]):
+            st.button(
+                widgets.plain(name, 40), key=f"match_{k}", on_click=_select, args=(name,), disabled=name == chosen
+            )
+        found = digits.count(len(names), "match", "matches") if len(names) < OPTIONS else f"{OPTIONS} matches or more"
+        st.caption(f"{found}, highest risk first" if len(names) > 1 else found)
+
+
+def _select(customer_id: str) -> None:
+    """Callback: select a customer."""
+    st.session_state[session.CUSTOMER] = customer_id
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -104,26 +141,25 @@ def _options(mark: str, _card: store.RunCard, _scores: CustomerScores, search: s
 
 
 def _customer(card: store.RunCard, scores: CustomerScores, row: int) -> Customer | None:
-    try:
+    customer = None
+    with widgets.guarded("This customer cannot be read:"):
         customer = predictions.customer(card.cohort, row)
-        if str(customer.cohort.customers[CUSTOMER_ID].iloc[0]) == str(scores.customer_id[row]):
-            return customer
-    except DataError:
-        pass  # the cohort now has fewer customers
-    st.warning("The cohort has changed since it was scored. Train on it again.", icon=":material/warning:")
-    return None
+        if customer is None or str(customer.cohort.customers[CUSTOMER_ID].iloc[0]) != str(scores.customer_id[row]):
+            st.warning("The cohort has changed since it was scored. Train on it again.", icon=":material/warning:")
+            customer = None
+    return customer  # None if `guarded` showed an error
 
 
 # ---- risk and plan ---------------------------------------------------------------------------------------------------
 
 
-def _risk(plans: Plans) -> None:
+def _risk(card: store.RunCard, plans: Plans) -> None:
     p, threshold = float(plans.churn_p[0]), plans.policy.threshold
     known = not np.isnan(p)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.metric(
             "Churn probability",
-            widgets.share(p),
+            digits.share(p),
             border=True,
             width=220,
             delta=(("at risk" if plans.at_risk[0] else "not at risk") + f" at {threshold:.2f}")
@@ -135,14 +171,17 @@ def _risk(plans: Plans) -> None:
         with st.container(width="stretch", gap="xsmall"):
             if known:
                 side = "above" if plans.at_risk[0] else "not above"
-                st.progress(p, f"Churn probability {widgets.share(p)}, {side} the threshold of {threshold:.2f}")
-            policy_panels.threshold_slider()
+                st.progress(p, f"Churn probability {digits.share(p)}, {side} the threshold of {threshold:.2f}")
+            policy_panels.threshold(store.risk_index(card) if known else None, card)
 
 
 def _steps(plans: Plans) -> None:
     """Draw the three steps as cards with source, probability, reason and runner-up, and the plan before the policy."""
     step_reasons = reasons(plans)[0]
     labels = plans.catalogue.labels
+    if (plans.action[0] < 0).all():
+        st.info("There is no action to propose, neither by a model nor by popularity.", icon=":material/info:")
+        return
     with st.grid(N_STEPS, min_column_width=145):
         for k in range(N_STEPS):
             code, source = int(plans.action[0, k]), STEP_SOURCES[plans.step_source[0, k]]
@@ -151,8 +190,13 @@ def _steps(plans: Plans) -> None:
                 heading = f"**{widgets.plain(labels[code], 80)}**" if code >= 0 else "No action left"
                 lines = [f":small[:gray[Step {k + 1}]]", heading]
                 if code >= 0:
-                    lines.append(BADGES[source])
-                st.markdown("\n\n".join([*lines, "  \n".join(_step_details(plans, k, step_reasons[k]))]))
+                    lines += [BADGES[source], "  \n".join(_step_details(plans, k, step_reasons[k]))]
+                st.markdown("\n\n".join(filter(None, lines)))
+    is_retention = plans.step_source[0] == STEP_SOURCES.index("retention")
+    if is_retention.any():
+        steps = "All steps are" if is_retention.all() else digits.count(int(is_retention.sum()), "step is", "steps are")
+        why = step_reasons[int(is_retention.argmax())]
+        st.markdown(f":material/favorite: {steps} for retention, because the {widgets.plain(why)}.")
     before = [widgets.plain(labels[a], 60) for a in plans.before[0] if a >= 0]
     if (plans.action[0] != plans.before[0]).any():
         st.markdown(f":material/history: Plan before the policy: {', then '.join(before) or 'no action'}.")
@@ -168,21 +212,18 @@ def places_below(p: float) -> float | None:
 
 
 def _step_details(plans: Plans, k: int, reason: str) -> list[str]:
-    """Lines below an action: probability and runner-up of a model step, or the reason for another step."""
+    """Lines below an action: probability and runner-up of a model step, or the reason for a popular action."""
+    if plans.step_source[0, k] == STEP_SOURCES.index("retention"):
+        return []  # one reason for all of them, below the steps
     if plans.step_source[0, k] != MODEL_STEP:
         return [f":small[{_sentence(reason)}]"]
     p, other, q = float(plans.step_p[0, k]), int(plans.runner_up[0, k]), float(plans.runner_up_p[0, k])
-    lines = [f"Probability **{likely(p)}**"]
+    lines = [f"Probability **{digits.share(p)}**"]
     if other >= 0:
-        lines.append(f":small[Runner-up: {widgets.plain(plans.catalogue.labels[other], 60)}, {likely(q)}]")
+        lines.append(f":small[Runner-up: {widgets.plain(plans.catalogue.labels[other], 60)}, {digits.share(q)}]")
     contrast = ", although the runner-up is more likely on its own" if other >= 0 and q > p else ""
     lines.append(f":small[From the most likely three-step sequence{contrast}.]")
     return lines
-
-
-def likely(p: float) -> str:
-    """A probability in percent, with a significant digit even for the small ones of thousands of actions."""
-    return f"{p:.1%}" if p >= 0.001 or p == 0 else f"{100 * p:.1g}%" if p >= 1e-6 else "below 0.0001%"
 
 
 def _sentence(text: str) -> str:
@@ -376,14 +417,14 @@ def _comparison(before: Plans, after: Plans) -> None:
         verdicts = ["no churn model" if np.isnan(r) else "at risk" if m.at_risk[0] else "not at risk"
                     for r, m in ((p, before), (q, after))]  # fmt: skip
         st.metric(
-            "Current churn probability", widgets.share(p), verdicts[0], border=True, delta_color="off",
+            "Current churn probability", digits.share(p), verdicts[0], border=True, delta_color="off",
             delta_arrow="off",
         )  # fmt: skip
         is_changed = not (np.isnan(p) or np.isnan(q)) and p != q
         st.metric(
             "New churn probability",
-            widgets.share(q),
-            f"{100 * (q - p):+.1f} points, {verdicts[1]}" if is_changed else f"no change, {verdicts[1]}",
+            digits.share(q),
+            f"{digits.points(q - p)}, {verdicts[1]}" if is_changed else f"no change, {verdicts[1]}",
             border=True,
             delta_color="inverse" if is_changed else "off",
             delta_arrow="auto" if is_changed else "off",
@@ -411,11 +452,14 @@ def _comparison(before: Plans, after: Plans) -> None:
 
 def everyone(card: store.RunCard, scores: CustomerScores, policy: Policy) -> None:
     """Draw the customer list; a click on a row selects the customer."""
-    list_filter = customer_list.filter_row(search=False)
+    list_filter = customer_list.filter_row(card, search=False)
     rows = customer_list.filtered(card, scores, policy, list_filter)
     if not len(rows):
         customer_list.nobody()
         return
+    if not np.isnan(scores.churn_p).all() and st.toggle("What drives their risk", key="drivers_of_many"):
+        who = "all customers" if len(rows) == len(scores.customer_id) else digits.count(len(rows), "customer")
+        driver_panels.of_many(card, f"{who} ({list_filter.who})" if list_filter.who != "everybody" else who, rows)
     plans = predictions.plans(card, scores, customer_list.page_of(rows), policy)
     st.dataframe(
         customer_list.table(plans, has_churn=not np.isnan(scores.churn_p).all()),

@@ -12,8 +12,9 @@ from crm_models.core.records import ChurnPredictions
 from crm_models.evaluation import curves
 from crm_models.evaluation.intervals import auc_with_interval
 from crm_models.evaluation.verdict import tone
+from dashboard.charts import digits, theme
 from dashboard.charts import evaluation as evaluation_charts
-from dashboard.charts import theme
+from dashboard.jobs.tested import Tested
 from dashboard.panels import policy as policy_panels
 from dashboard.panels import widgets
 from dashboard.state import predictions, store
@@ -104,8 +105,8 @@ def _rulers(scores: list[theme.Score], title: str, name: str, customers: int) ->
             "baseline": [s.baseline for s in scores],
             "best baseline": [s.baseline_name for s in scores],
             "ours": [s.ours for s in scores],
-            "95 % from": [s.low for s in scores],
-            "95 % to": [s.high for s in scores],
+            "95% from": [s.low for s in scores],
+            "95% to": [s.high for s in scores],
             "ceiling": [s.ceiling for s in scores],
         }
     )
@@ -122,9 +123,10 @@ def _rulers(scores: list[theme.Score], title: str, name: str, customers: int) ->
 
 
 @st.fragment
-def at_threshold(churn: ChurnPredictions) -> None:
+@widgets.guarded("The curves cannot be drawn:")
+def at_threshold(churn: ChurnPredictions, run: store.RunCard) -> None:
     """Draw what depends on the threshold: the confusion matrix, its scores, and the point on each curve."""
-    threshold = policy_panels.threshold_slider()
+    threshold = policy_panels.threshold(store.risk_index(run), run)
     counts = curves.confusion_table(churn, threshold)
     scores = curves.confusion_scores(counts)
     with st.container(horizontal=True):
@@ -135,7 +137,7 @@ def at_threshold(churn: ChurnPredictions) -> None:
             ("accuracy", "Accuracy", "Share of all customers who were classified correctly."),
             ("f1", "F1", "Harmonic mean of precision and recall."),
         ):
-            st.metric(label, widgets.share(scores[name]), border=True, help=meaning)
+            st.metric(label, digits.share(scores[name]), border=True, help=meaning)
     grid = st.grid(2, min_column_width=MIN_CHART_WIDTH)
     with grid:
         _confusion(counts, threshold)
@@ -203,7 +205,7 @@ def _roc(churn: ChurnPredictions, point: tuple[float, float, float]) -> None:
         alt=f"ROC curve, AUC {auc.value:.3f}",
         table=table,
         note="Each point is a threshold: the share of churners it finds (up), and the share of customers who stayed "
-        "that it flags wrongly (right). The **AUC** is the area under the curve: 0.5 is chance, 1 is perfect; its 95 % "
+        "that it flags wrongly (right). The **AUC** is the area under the curve: 0.5 is chance, 1 is perfect; its 95% "
         "interval is in brackets. The red dot is the threshold above.",
     )
 
@@ -216,7 +218,7 @@ def _gain(churn: ChurnPredictions, threshold: float, reached: float) -> None:
         key="gain",
         alt="Share of churners reached by contacting customers with the highest risk first",
         table=table,
-        note="Read off the share of all churners you reach by contacting, say, the 20 % of customers with the highest "
+        note="Read off the share of all churners you reach by contacting, say, the 20% of customers with the highest "
         "risk. The red dot is the threshold above, with all customers at risk contacted.",
     )
 
@@ -231,7 +233,7 @@ def calibration(churn: ChurnPredictions, report: dict[str, Any]) -> None:
         alt="Observed churn rate against predicted probability",
         table=table,
         note="The held-out customers are split into ten groups of equal size by predicted risk. A dot on the dotted "
-        "line means that the probability is accurate: of 100 customers with 30 %, 30 leave. The bars are 95 % "
+        "line means that the probability is accurate: of 100 customers with 30%, 30 leave. The bars are 95% "
         "intervals. The average distance (expected calibration error, ECE) is in the title; 0 is perfect.",
     )
 
@@ -239,7 +241,7 @@ def calibration(churn: ChurnPredictions, report: dict[str, Any]) -> None:
 # ---- sequences -------------------------------------------------------------------------------------------------------
 
 
-def sequence(tested: predictions.Tested, report: dict[str, Any]) -> None:
+def sequence(tested: Tested, report: dict[str, Any]) -> None:
     """Draw the accuracy by step and by length of history."""
     assert tested.sequence is not None  # checked by the page
     chance = (report.get("chance") or {}).get("step_accuracy")
@@ -253,7 +255,7 @@ def sequence(tested: predictions.Tested, report: dict[str, Any]) -> None:
             key="per_step",
             alt="Accuracy by step of the plan",
             table=table,
-            note="Later steps are harder to predict. The error bars are 95 % intervals; the dotted line is chance.",
+            note="Later steps are harder to predict. The error bars are 95% intervals; the dotted line is chance.",
         )
     with grid:
         table = curves.per_length_table(tested.sequence, tested.n_actions)
@@ -270,7 +272,7 @@ def sequence(tested: predictions.Tested, report: dict[str, Any]) -> None:
         )  # fmt: skip
 
 
-def tested_of(run: store.RunCard) -> predictions.Tested | None:
+def tested_of(run: store.RunCard) -> Tested | None:
     """Return the predictions for the held-out customers, with a spinner on the first call; None after an error."""
     tested = None
     with (

@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from crm_models.core.schema import DEFAULT_THRESHOLD, N_STEPS
-from crm_models.planning.policy import Policy
-from dashboard.charts import theme
-from dashboard.panels import widgets
+from crm_models.core.schema import N_STEPS
+from dashboard.charts import digits
+from dashboard.jobs.queue import JobAtWork
+from dashboard.panels import customer_list, train_form, widgets
+from dashboard.panels import policy as policy_panels
+from dashboard.panels import train as train_panels
 from dashboard.state import predictions, session, store
 
 LISTED = 50
@@ -25,7 +27,8 @@ def under_way() -> None:
         for job in at_work[:1]:
             activity = "being scored" if job.state == "scoring" else "training"
             st.markdown(
-                f":material/model_training: **{widgets.plain(job.job.run)}** is {activity} in the background.",
+                f":material/model_training: **{widgets.plain(job.job.run)}** is {activity} in the background"
+                f"{_time_left(job)}.",
                 width="content",
             )
         waiting = len(work) - len(at_work)
@@ -38,6 +41,27 @@ def under_way() -> None:
     widgets.wait_for_change()
 
 
+def _time_left(job: JobAtWork) -> str:
+    """How far a training is and how long it takes at most, as part of a sentence; "" before its first epoch."""
+    run = store.run_card(job.job.run) if job.state == "training" and job.job.task != "tune" else None
+    return f": {train_panels.position(run)[1]}" if run is not None and run.status.epochs else ""
+
+
+def invented(cohort: store.CohortCard) -> None:
+    """Say if the customers are generated, and offer to bring one's own."""
+    is_generated = cohort.about["source"] in ("lifelike", "paper")
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        if is_generated:
+            st.markdown(
+                f":material/science: **{widgets.plain(cohort.name)}** is invented: these customers are generated, "
+                "to try everything.",
+                width="content",
+            )
+        if st.button("Bring your own data", icon=":material/upload_file:", key="bring_your_own"):
+            st.session_state["cohort_way"] = "own"
+            st.switch_page(widgets.PAGES["cohort"])
+
+
 def next_step(cohort: store.CohortCard) -> None:
     """Draw the recommended next step as a button."""
     run, busy = session.current_run(), bool(store.work())
@@ -46,8 +70,8 @@ def next_step(cohort: store.CohortCard) -> None:
     if run is None:
         if why := _last_failure(cohort):
             widgets.error_box(why, "The last training on this cohort failed:")
-        _step("No models are trained on this cohort yet.", "Train both models", "train", ":material/model_training:")
-    elif run.preset == "paper" and not busy and cohort.facts.customers > 100:
+        _first_training(cohort)
+    elif run.preset == "paper" and cohort.facts.customers > 100:
         _step(
             "These are the paper's small models, for a first look only. Training the standard models takes minutes.",
             "Train the standard models",
@@ -65,6 +89,16 @@ def next_step(cohort: store.CohortCard) -> None:
         _step("Check how good the models are.", "Evaluate", "evaluate", ":material/monitoring:")
 
 
+def _first_training(cohort: store.CohortCard) -> None:
+    with widgets.guarded("These customers cannot be read:"):
+        possible = store.can_train(cohort.name)
+        if possible:
+            label = train_form.button_label(possible)
+            _step("No models are trained on this cohort yet.", label, "train", ":material/model_training:")
+        else:
+            _step("These customers cannot train a model.", "Get other customers", "cohort", ":material/groups:")
+
+
 def _last_failure(cohort: store.CohortCard) -> str:
     """Reason of the last failed training, with or without a run folder; "" if none failed."""
     runs = [card for card in store.run_cards(cohort.name) if card.state == "failed" and not card.search]
@@ -80,10 +114,13 @@ def _step(text: str, label: str, page: str, icon: str) -> None:
 
 
 def figures(cohort: store.CohortCard) -> None:
-    """Draw four metrics: customers, churn rate, customers at risk, current run."""
+    """Draw four metrics: customers, churn rate, customers at risk, current run; the threshold above them."""
     run = session.current_run()
-    risk = store.risk_index(run) if run is not None else None
-    at_risk = risk.n_at_risk(DEFAULT_THRESHOLD) if risk is not None else None
+    risk = store.risk_index(run) if run is not None and "churn" in run.folder.trained() else None
+    threshold = session.threshold()
+    if run is not None and risk is not None:
+        threshold = policy_panels.threshold(risk, run)
+    at_risk = risk.n_at_risk(threshold) if risk is not None else None
     facts = cohort.facts
     with st.grid(4, min_column_width=190):
         st.metric(
@@ -97,7 +134,7 @@ def figures(cohort: store.CohortCard) -> None:
         )
         st.metric(
             "Churn rate",
-            widgets.share(facts.churn_rate),
+            digits.share(facts.churn_rate),
             border=True,
             height="stretch",
             delta=f"known for {facts.labelled:,}",
@@ -110,10 +147,11 @@ def figures(cohort: store.CohortCard) -> None:
             "–" if at_risk is None else f"{at_risk:,}",
             border=True,
             height="stretch",
-            delta="no scores yet" if at_risk is None else f"{widgets.share(at_risk / facts.customers)} of all",
+            delta=_why_unknown(run) if at_risk is None else f"{digits.share(at_risk / max(facts.customers, 1))} of all",
             delta_color="off",
             delta_arrow="off",
-            help=f"Customers with a churn probability above {DEFAULT_THRESHOLD:g} in the run selected in the sidebar.",
+            help=f"Customers with a churn probability above {digits.threshold(threshold)}, in the run selected in the "
+            "sidebar.",
         )
         st.metric(
             "Run",
@@ -125,6 +163,10 @@ def figures(cohort: store.CohortCard) -> None:
             delta_arrow="off",
             help="All pages use the models of this run. Select another one in the sidebar.",
         )
+
+
+def _why_unknown(run: store.RunCard | None) -> str:
+    return "no churn model" if run is not None and "churn" not in run.folder.trained() else "no scores yet"
 
 
 def scores() -> None:
@@ -148,13 +190,13 @@ def most_at_risk() -> None:
         return
     has_churn = "churn" in run.folder.trained()
     rows = risk.rows[:LISTED] if has_churn else np.arange(min(LISTED, len(all_scores.customer_id)))
-    plans = predictions.plans(run, all_scores, rows, Policy())
+    plans = predictions.plans(run, all_scores, rows, session.policy())
     st.header("Highest churn risk, and the next actions" if has_churn else "Next actions", anchor=False)
     labels = plans.catalogue.labels
     table = pd.DataFrame(
         {
             "customer": plans.customer_id,
-            "churn probability": plans.churn_p.round(3),
+            "churn probability": (100 * plans.churn_p).round(1),
             "events": plans.n_events,
             **{f"step {k + 1}": [labels[a] if a >= 0 else "" for a in plans.action[:, k]] for k in range(N_STEPS)},
             "instead of": [", ".join(labels[a] for a in row if a >= 0) for row in plans.before],
@@ -166,9 +208,7 @@ def most_at_risk() -> None:
         alt="Customers with the highest churn risk, with their next three actions",
         column_config={
             "customer": st.column_config.TextColumn(pinned=True),
-            "churn probability": st.column_config.ProgressColumn(
-                format="percent", min_value=0, max_value=1, color=theme.AT_RISK
-            ),
+            "churn probability": customer_list.risk_bar(),
             "events": st.column_config.NumberColumn(help="Number of events in the history."),
             "instead of": st.column_config.TextColumn(
                 help="Plan of the sequence model if the churn risk were below the threshold."
@@ -176,7 +216,8 @@ def most_at_risk() -> None:
         },
     )
     st.caption(
-        f"Threshold {DEFAULT_THRESHOLD:g}. The {len(table)} highest risks of {len(all_scores.customer_id):,} customers."
+        f"Threshold {digits.threshold(session.threshold())}. The {len(table)} highest risks of "
+        f"{len(all_scores.customer_id):,} customers."
         if has_churn
         else f"The first {len(table)} of {len(all_scores.customer_id):,} customers. This run has no churn model."
     )

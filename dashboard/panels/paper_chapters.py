@@ -8,6 +8,7 @@ import streamlit as st
 
 from crm_models.core.schema import MODEL_NAMES
 from crm_models.paper.rerun import CHANCE_LOSS, CONTRADICTIONS
+from dashboard.charts import digits
 from dashboard.charts import paper as paper_charts
 from dashboard.panels import widgets
 from dashboard.panels.paper_story import MODELS, NONE, TESTED, Story, chance, chapter, re_runs, spread, verdict, within
@@ -106,7 +107,7 @@ def accuracies(story: Story) -> None:
         hits = int((np.abs(story.ours("sequence", "accuracy") - 1 / 60) < 1e-6).sum())
         st.markdown(
             f"**{hits} of {re_runs(story.seeds)}** give exactly the 0.0167 of Table IV. The best of them gets "
-            f"{story.ours('sequence', 'accuracy').max():.1%} of the next actions right; Table II says "
+            f"{digits.share(story.ours('sequence', 'accuracy').max())} of the next actions right; Table II says "
             f"{story.paper['table_2']['sequence']['accuracy']:.0%}."
         )
     rows, table = [], _table_4(story)
@@ -174,7 +175,7 @@ def figures(story: Story) -> None:
             ),
             note="Each row is one step of a plan; its colours show how the model distributes its attention over the "
             "five ratings and the steps already planned, averaged over heads and the held-out customers of the first "
-            "re-run. A row adds up to 100 %; later steps are hidden. Nearly even rows mean that no rating matters more "
+            "re-run. A row adds up to 100%; later steps are hidden. Nearly even rows mean that no rating matters more "
             "than another, as expected for random ratings.",
         )
     with grid.cell():

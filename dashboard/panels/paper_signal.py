@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from crm_models.core.schema import MODEL_NAMES
+from dashboard.charts import digits
 from dashboard.charts import paper as paper_charts
 from dashboard.panels import widgets
 from dashboard.panels.paper_story import MODELS, SCORE, Story, chapter
@@ -20,6 +21,7 @@ UNIT = {"sequence": "of the next actions", "churn": "of the customers"}
 
 
 @st.fragment
+@widgets.guarded("The signal cannot be shown:")
 def signal(story: Story) -> None:
     """Draw the accuracy of the same small models by signal, from chance to beyond Table II."""
     chapter("signal", "What it takes to reach Table II: something to learn")
@@ -81,8 +83,9 @@ def _signal_words(story: Story, chosen: float, scores: dict[str, Any] | None) ->
         ours = scores[model][score]
         verdict = "reached" if ours >= claim else "not reached"
         lines.append(
-            f"- **{MODELS[model]}: {ours:.1%}** {UNIT[model]} right; chance {scores[model]['chance'][score]:.1%}, "
-            f"ceiling {scores[model]['ceiling'][score]:.1%}; Table II ({claim:.0%}) **{verdict}**"
+            f"- **{MODELS[model]}: {digits.share(ours)}** {UNIT[model]} right; "
+            f"chance {digits.share(scores[model]['chance'][score])}, "
+            f"ceiling {digits.share(scores[model]['ceiling'][score])}; Table II ({claim:.0%}) **{verdict}**"
         )
     st.markdown("\n".join(lines))
 

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from crm_models.core.schema import MODEL_NAMES
+from dashboard.charts import digits
 from dashboard.jobs import paper as paper_job
 from dashboard.panels import widgets
 from dashboard.panels.paper_story import CHAPTERS, SCORE, re_runs
@@ -73,6 +74,8 @@ def _progress() -> None:
         st.session_state[paper_store.PULSE] = now
         st.rerun()
     queue, state = paper_store.queue(), paper_store.state()
+    if (file := paper_store.damaged()) is not None:
+        widgets.error_box(f"{file}: damaged; run the paper again to replace it", "The last re-run cannot be shown:")
     for failure in queue.failures():
         widgets.error_box(failure.reason, "The re-run of the paper failed:")
     if why := queue.trouble():
@@ -140,5 +143,5 @@ def _verdict(result: dict[str, Any], state: dict[str, Any]) -> None:
         st.metric("Table IV: accuracies inside", f"{accuracies_4} of 2", help="Within the range of our re-runs.")
         st.metric("Table II: accuracies inside", f"{accuracies_2} of 2", help="Within the range of our re-runs.")
         if best:
-            values = " · ".join(f"{best[model][SCORE[model]]:.0%}" for model in MODEL_NAMES)
+            values = " · ".join(f"{digits.share(best[model][SCORE[model]])}" for model in MODEL_NAMES)
             st.metric("With full signal", values, help="Accuracy of the same small models at signal 1. See chapter 7.")

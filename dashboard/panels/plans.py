@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ import streamlit as st
 from crm_models import workflow
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import PlanLayout
+from crm_models.data.drift import Difference
 from crm_models.planning.export import ExportSettings, manifest_path
 from crm_models.planning.policy import Policy
-from crm_models.planning.thresholds import RiskIndex
+from crm_models.planning.thresholds import Economics, RiskIndex
 from dashboard.charts import decision as decision_charts
+from dashboard.charts import digits
 from dashboard.panels import customer_list, widgets
 from dashboard.panels import policy as policy_panels
 from dashboard.state import predictions, session, store, workspace
@@ -42,11 +45,12 @@ class Bound:
 
 
 @st.fragment
+@widgets.guarded("The plans cannot be shown:")
 def decide(card: store.RunCard, bound: Bound) -> None:
     """Draw the slider and everything that depends on it; as a fragment, so that moving it reruns only this part."""
     all_scores, risk = store.scores(card), store.risk_index(card)
     assert all_scores is not None and risk is not None  # the page asked for them first
-    threshold = policy_panels.threshold_slider()
+    threshold = policy_panels.threshold(risk, card)
     policy = bound.policy = session.policy()
     n, at_risk = len(all_scores.customer_id), risk.n_at_risk(threshold)
     steps = risk.n_with_retention(policy)
@@ -55,7 +59,7 @@ def decide(card: store.RunCard, bound: Bound) -> None:
             "Customers at risk",
             f"{at_risk:,}",
             border=True,
-            delta=f"{widgets.share(at_risk / max(n, 1))} of all",
+            delta=f"{digits.share(at_risk / max(n, 1))} of all",
             delta_color="off",
             delta_arrow="off",
         )
@@ -178,24 +182,25 @@ def _what_changes(card: store.RunCard, all_scores: CustomerScores, risk: RiskInd
 
 def _best_threshold(risk: RiskIndex, threshold: float) -> None:
     st.markdown("Enter the cost of a contact and the value of a kept customer to find the best threshold.")
+    usual, keys = Economics(), session.ECONOMICS
     with st.grid(4, min_column_width=150, vertical_alignment="bottom"):
-        cost = st.number_input(
-            "Cost per retention contact", 0.0, 1e9, 5.0, 1.0, key="contact_cost", persist_state="session",
+        st.number_input(
+            "Cost per retention contact", 0.0, 1e9, usual.cost, 1.0, key=keys[0], persist_state="session",
             help="Cost of the three retention steps together, in your currency.",
         )  # fmt: skip
-        value = st.number_input(
-            "Value of a kept customer", 0.0, 1e9, 100.0, 10.0, key="kept_value", persist_state="session",
+        st.number_input(
+            "Value of a kept customer", 0.0, 1e9, usual.value, 10.0, key=keys[1], persist_state="session",
             help="Value of a customer who would have churned but stays, in your currency.",
         )  # fmt: skip
-        success = st.number_input(
-            "Success rate, %", 0.0, 100.0, 20.0, 5.0, key="success_rate", persist_state="session",
+        st.number_input(
+            "Success rate, %", 0.0, 100.0, 100 * usual.success_rate, 5.0, key=keys[2], persist_state="session",
             help="Share of contacted churners who stay. This is your assumption; the models do not estimate it.",
         )  # fmt: skip
-        capacity = st.number_input(
-            "Maximum contacts", 1, None, None, 100, key="capacity", persist_state="session",
+        st.number_input(
+            "Maximum contacts", 1, None, usual.capacity, 100, key=keys[3], persist_state="session",
             placeholder="no limit", help="With a limit, only the customers with the highest risk are contacted.",
         )  # fmt: skip
-    table = risk.expected_value(cost=cost, value=value, success_rate=success / 100, capacity=capacity)
+    table = risk.expected_value(**vars(session.economics()))
     best = table[table["best"]].iloc[0]
     best_threshold = float(best["threshold"])
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -208,7 +213,7 @@ def _best_threshold(risk: RiskIndex, threshold: float) -> None:
         st.button(
             f"Use {best_threshold:.2f}",
             icon=":material/check:",
-            on_click=_use,
+            on_click=session.use_threshold,
             args=(best_threshold,),
             disabled=best_threshold == threshold,
             key="use_best",
@@ -224,15 +229,11 @@ def _best_threshold(risk: RiskIndex, threshold: float) -> None:
     )
 
 
-def _use(threshold: float) -> None:
-    st.session_state[session.THRESHOLD] = threshold
-
-
 # ---- the list --------------------------------------------------------------------------------------------------------
 
 
 def _list(card: store.RunCard, all_scores: CustomerScores, policy: Policy, bound: Bound) -> None:
-    list_filter = bound.filter = customer_list.filter_row()
+    list_filter = bound.filter = customer_list.filter_row(card)
     rows = customer_list.filtered(card, all_scores, policy, list_filter)
     if not len(rows):
         customer_list.nobody()
@@ -257,6 +258,7 @@ def _list(card: store.RunCard, all_scores: CustomerScores, policy: Policy, bound
 # ---- download --------------------------------------------------------------------------------------------------------
 
 SCOPES = {"all": "All customers", "risk": "Customers at risk", "filter": "Filtered list"}
+TEXTS = {"safe": "For a spreadsheet", "exact": "Exact, for a system"}
 LAYOUTS: dict[PlanLayout, str] = {"wide": "One row per customer", "long": "One row per step"}
 
 
@@ -273,7 +275,12 @@ def download(card: store.RunCard, bound: Bound) -> None:
             "Layout", list(LAYOUTS), format_func=LAYOUTS.__getitem__, key="download_layout", persist_state="session",
             width=220,
         )  # fmt: skip
-        export = Export(card, all_scores, risk, bound, scope=scope, layout=layout)
+        text = st.selectbox(
+            "Text", list(TEXTS), format_func=TEXTS.__getitem__, key="download_text", persist_state="session", width=220,
+            help="A spreadsheet runs text that begins with = + - or @ as a formula, so such ids and names get an "
+            "apostrophe in front. A system that matches customers by id needs them exactly.",
+        )  # fmt: skip
+        export = Export(card, all_scores, risk, bound, scope=scope, layout=layout, api_exact=text == "exact")
         st.download_button(
             "Download plans (CSV)",
             data=lambda: export.file().open("rb"),
@@ -297,7 +304,10 @@ def download(card: store.RunCard, bound: Bound) -> None:
 
 
 class Export:
-    """A plan file, written on demand and reused for the same request."""
+    """A plan file, written on demand and reused for the same request.
+
+    cohort: whose scores these are, if not the run's own, and drift: how it differs from that one.
+    """
 
     def __init__(
         self,
@@ -308,13 +318,17 @@ class Export:
         *,
         scope: str,
         layout: PlanLayout,
+        api_exact: bool = False,
+        cohort: str | None = None,
+        drift: Sequence[Difference] = (),
     ) -> None:
         self.card, self.scores, self.risk, self.bound = card, all_scores, risk, bound
-        self.scope, self.layout = scope, layout
+        self.scope, self.layout, self.api_exact, self.drift = scope, layout, api_exact, drift
+        cohort = cohort or card.cohort
         # Everything from the session and its caches is read here, because the download's thread has no session.
-        self.mark, self.scored_at = predictions.scores_mark(card), predictions.scored_at(card)
-        self.folder, self.cohort = workspace.exports_folder(), workspace.cohorts_folder() / card.cohort
-        self.name = f"plans-{card.cohort}" + {"all": "", "risk": "-at-risk", "filter": "-filtered"}[scope]
+        self.mark, self.scored_at = predictions.scores_mark(card, cohort), predictions.scored_at(card, cohort)
+        self.folder, self.cohort = workspace.exports_folder(), workspace.cohorts_folder() / cohort
+        self.name = f"plans-{cohort}" + {"all": "", "risk": "-at-risk", "filter": "-filtered"}[scope]
         self.name += "-long" if layout == "long" else ""
 
     def rows(self, policy: Policy) -> np.ndarray:
@@ -331,7 +345,7 @@ class Export:
         selection: dict[str, Any] = {"selection": SCOPES[self.scope]}
         if self.scope == "filter":
             selection["filter"] = vars(self.bound.filter)
-        key = json.dumps([self.mark, self.name, policy.to_dict(), selection], sort_keys=True)
+        key = json.dumps([self.mark, self.name, self.api_exact, policy.to_dict(), selection], sort_keys=True)
         out = self.folder / f"plans-{hashlib.sha256(key.encode()).hexdigest()[:16]}.csv"
         if not (out.exists() and manifest_path(out).exists()):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -340,6 +354,7 @@ class Export:
                 run_id=self.card.run_id,
                 scored_at=self.scored_at,
                 layout=self.layout,
+                api_exact=self.api_exact,
                 download_name=f"{self.name}.csv",
             )
             catalogue = predictions.catalogue(self.card, policy)
@@ -351,6 +366,7 @@ class Export:
                 cohort=self.cohort,
                 policy=policy,
                 selection=selection,
+                drift=self.drift,
             )
         return out
 

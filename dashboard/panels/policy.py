@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
+from crm_models.core.errors import CrmError
 from crm_models.core.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD, PLAN_MODES
 from crm_models.planning.policy import Policy
-from dashboard.state import session
+from crm_models.planning.thresholds import RiskIndex
+from dashboard.charts import digits
+from dashboard.state import session, store
 
 ABOUT = (
     "**Override** replaces the whole plan of a customer at risk with the three retention actions. **Graded** starts "
@@ -28,6 +31,55 @@ def threshold_slider() -> float:
         bind="query-params",
         help="Customers with a higher churn probability are at risk, and their plans switch to retention actions.",
     )
+
+
+def threshold(risk: RiskIndex | None, card: store.RunCard) -> float:
+    """Draw the slider, and below it the threshold that fits this run, or that the chosen one flags nobody.
+
+    risk: of all customers of the run's cohort; None while it is unknown.
+    """
+    chosen = threshold_slider()
+    if risk is not None:
+        suggestion(risk, card, chosen)
+    return chosen
+
+
+def suggestion(risk: RiskIndex, card: store.RunCard, chosen: float) -> None:
+    """Draw the threshold that fits this run, with a button to use it; a warning if the chosen one flags nobody."""
+    better = risk.suggested(session.economics(), _churn_rate(card))
+    if better is None or risk.highest is None:
+        return
+    basis = "Best by value" if better.basis == "value" else "To flag as many as have churned"
+    customers = f"{better.n_at_risk:,} customer{'' if better.n_at_risk == 1 else 's'}"
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        if risk.n_at_risk(chosen):
+            st.caption(
+                f"Paper: {DEFAULT_THRESHOLD:.2f}. {basis}: {better.threshold:.2f} ({customers}).", width="content"
+            )
+        else:
+            st.markdown(
+                f":material/warning: **Nobody exceeds {chosen:.2f}**: the highest churn probability is "
+                f"{digits.share(risk.highest)}. {basis}: **{better.threshold:.2f}** ({customers}).",
+                width="content",
+            )
+        if better.threshold != chosen:
+            st.button(
+                f"Use {better.threshold:.2f}",
+                key="use_suggested",
+                type="tertiary" if risk.n_at_risk(chosen) else "primary",
+                on_click=session.use_threshold,
+                args=(better.threshold,),
+                help=None
+                if better.basis == "churn rate"
+                else "Change cost, value and success rate on the plans page, under Best threshold.",
+            )
+
+
+def _churn_rate(card: store.RunCard) -> float | None:
+    try:
+        return store.cohort_card(card.cohort).facts.churn_rate
+    except CrmError:
+        return None
 
 
 def policy_row() -> Policy:

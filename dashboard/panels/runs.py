@@ -6,9 +6,11 @@ import pandas as pd
 import streamlit as st
 
 from crm_models.core.config import RunConfig
+from crm_models.core.schema import ModelName
+from crm_models.evaluation.compare import MIN_CUSTOMERS, compare_churn, compare_sequences
 from dashboard.panels import loss as loss_panels
-from dashboard.panels import widgets
-from dashboard.state import session, store
+from dashboard.panels import train_form, widgets
+from dashboard.state import predictions, session, store
 
 LOOKED_AT = "compare_runs"
 STATES = {
@@ -89,6 +91,11 @@ def _one_run(run: store.RunCard) -> None:
             widgets.error_box(run.status.reason, "The training failed:")
         if run.state == "interrupted":
             st.warning("The training was interrupted. You can resume it.", icon=":material/warning:")
+        if run.state == "stopped" and not run.usable:
+            st.info(
+                "Stopped before the end of its first epoch, so there is no model yet. Resume it to go on.",
+                icon=":material/info:",
+            )
         for note in run.about.get("notes", []):
             st.caption(widgets.plain(note))
         if run.state == "running":
@@ -99,7 +106,8 @@ def _one_run(run: store.RunCard) -> None:
             st.caption("It is in the queue at the top of this page.")
         report = store.report(run)
         if report is not None:
-            widgets.rulers(widgets.headline_scores(report), key=f"scores_{run.run_id}")
+            if headline := widgets.headline_scores(report):
+                widgets.rulers(headline, key=f"scores_{run.run_id}")
         elif run.usable and run.state != "scoring":
             store.ask_for_scores(run)
         _run_actions(run)
@@ -122,7 +130,7 @@ def _run_actions(run: store.RunCard) -> None:
                 "Yes, delete it",
                 type="primary",
                 key="delete_run",
-                on_click=store.delete_run,
+                on_click=session.delete_run,
                 args=(run.run_id,),
                 disabled=run.state == "running",
                 help="Stop the training first." if run.state == "running" else None,
@@ -134,25 +142,77 @@ def _several_runs(runs: list[store.RunCard]) -> None:
     values = table[[run.run_id for run in runs]]
     differ = table[values.nunique(axis=1, dropna=False) > 1]
     with st.container(border=True):
-        st.markdown("**Differences**")
+        with widgets.guarded("The runs cannot be compared:"):
+            _which_is_better(runs)
+        st.markdown("**Settings that differ**")
         if differ.empty:
-            st.caption("Nothing: same settings and seed.")
+            st.caption("None: same settings and seed.")
         else:
             st.dataframe(differ, hide_index=True, alt="Settings that differ between the runs")
         loss_panels.compared(runs)
         scores = widgets.scores_beside({run.run_id: store.report(run) for run in runs})
         if not scores.empty:
             st.markdown("**Scores on held-out customers**")
-            st.dataframe(scores, hide_index=True, alt="Scores of the runs, with chance and ceiling")
+            st.dataframe(
+                scores,
+                hide_index=True,
+                alt="Scores of the runs, with chance and ceiling",
+                column_config=widgets.number_columns(scores),
+            )
+
+
+HEADLINES: tuple[tuple[ModelName, str, str, dict[str, str]], ...] = (
+    ("churn", "auc", "churn", {"auc": "AUC", "log_loss": "log loss"}),
+    ("sequence", "step_accuracy", "next actions", {"step_accuracy": "step accuracy", "loss": "loss per step"}),
+)
+"""Of each model: the score that ranks runs, what it predicts, and the scores that are compared."""
+
+
+def _which_is_better(runs: list[store.RunCard]) -> None:
+    """Draw which of the runs is better at churn and at next actions, compared with the next best of them."""
+    st.markdown("**Which is better**")
+    with st.spinner("Predicting the held-out customers (once per run)", show_time=True):
+        for model, headline, subject, names in HEADLINES:
+            scored = [(run, (store.report(run) or {}).get(model)) for run in runs]
+            ranked = sorted(
+                (run for run, part in scored if part and part.get(headline) is not None),
+                key=lambda run: -(store.report(run) or {})[model][headline],
+            )
+            if len(ranked) > 1:
+                st.markdown(_verdict(ranked[0], ranked[1], model, subject, names))
+
+
+def _verdict(
+    best: store.RunCard, next_best: store.RunCard, model: ModelName, subject: str, names: dict[str, str]
+) -> str:
+    """A sentence: which of two runs is better at a model's task, by how much, and how sure that is."""
+    first, second = (getattr(predictions.tested(run), model) for run in (best, next_best))
+    a, b = widgets.plain(best.run_id, 48), widgets.plain(next_best.run_id, 48)
+    if first is None or second is None or best.cohort != next_best.cohort:
+        return f"- {subject.capitalize()}: {a} and {b} cannot be compared on the same customers."
+    differences = compare_churn(first, second) if model == "churn" else compare_sequences(first, second)
+    if not differences:
+        return (
+            f"- {subject.capitalize()}: {a} and {b} share fewer than {MIN_CUSTOMERS} held-out customers, because their "
+            "seeds split the customers differently. Train with the same seed to compare them."
+        )
+    parts = [
+        f"{names[d.score]} by {abs(d.gap.value):.3f} (95%: {d.gap.low:+.3f} to {d.gap.high:+.3f})" for d in differences
+    ]
+    on = f"on the {differences[0].n_customers:,} customers that both held out"
+    lead = differences[0]
+    if not lead.is_clear:
+        return f"- {subject.capitalize()}: **no clear difference** between {a} and {b}: {' and '.join(parts)}, {on}."
+    winner, loser = (a, b) if lead.gap.value > 0 else (b, a)
+    return f"- {subject.capitalize()}: **{winner} is better** than {loser}: {' and '.join(parts)}, {on}."
 
 
 def _settings_table(runs: list[store.RunCard]) -> pd.DataFrame:
     """One row per setting, one column per run; values as text, because a column may hold several types."""
     columns = {run.run_id: _flat(run.config, run) for run in runs}
     names = list(dict.fromkeys(name for values in columns.values() for name in values))
-    return pd.DataFrame(
-        {"setting": names} | {run: [values.get(n, "") for n in names] for run, values in columns.items()}
-    )
+    words = {"setting": [train_form.label_of(name) for name in names]}
+    return pd.DataFrame(words | {run: [values.get(n, "") for n in names] for run, values in columns.items()})
 
 
 def _flat(config: RunConfig, run: store.RunCard) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from crm_models.core.errors import CrmError
+from crm_models.core.schema import MODEL_NAMES, ModelName
 from crm_models.runs.eta import Estimate, estimate, past_run, progress
 from dashboard.jobs.queue import JobAtWork
 from dashboard.panels import loss as loss_panels
@@ -104,17 +105,24 @@ def _under_way(job: JobAtWork) -> None:
             st.progress(0.0, text="Starting: loading libraries and customers")
             return
         if job.state == "training":
-            share, seconds_left = progress(run.config, run.status.epochs, _expected(run))
-            done = run.status.epochs[-1] if run.status.epochs else None
-            position = f"{done.model} model, epoch {done.epoch} of {done.n_epochs}" if done else "first epoch"
-            time_left = f", at most about {widgets.duration(seconds_left)} left" if done else ""
-            st.progress(min(share, 1.0), text=f"{position}{time_left}")
+            share, text = position(run)
+            st.progress(min(share, 1.0), text=text)
         else:
             st.progress(
                 1.0,
                 text="Trained. Now evaluating on held-out customers, then scoring all customers.",
             )
         loss_panels.curves(run, "live")
+
+
+def position(run: store.RunCard) -> tuple[float, str]:
+    """Share of a training that is done, and where it is with the time left, in words."""
+    share, seconds_left = progress(run.config, run.status.epochs, _expected(run))
+    if not run.status.epochs:
+        return share, "first epoch"
+    done = run.status.epochs[-1]
+    left = f"at most about {widgets.duration(seconds_left)} left"
+    return share, f"{done.model} model, epoch {done.epoch} of {done.n_epochs}, {left}"
 
 
 def _expected(run: store.RunCard) -> Estimate:
@@ -128,12 +136,17 @@ def _expected(run: store.RunCard) -> Estimate:
 # ---- new training ----------------------------------------------------------------------------------------------------
 
 
-def what_can_be_trained(cohort: store.CohortCard) -> None:
-    """Draw a note on models that this cohort cannot train."""
-    if not cohort.facts.interactions:
-        st.info("This cohort has no interactions, so only the churn model will be trained.", icon=":material/info:")
-    if not cohort.facts.labelled:
-        st.info("This cohort has no churn labels, so only the sequence model will be trained.", icon=":material/info:")
+def what_can_be_trained(reasons: dict[ModelName, str]) -> None:
+    """Draw why this cohort cannot train a model, or any. reasons: from `store.cannot_train`."""
+    if not reasons:
+        return
+    why = "; ".join(widgets.plain(reason) for reason in reasons.values())
+    if len(reasons) == len(MODEL_NAMES):
+        st.warning(f"These customers cannot train a model: {why}.", icon=":material/warning:")
+        st.page_link(widgets.PAGES["cohort"], label="Get other customers", icon=":material/groups:")
+    else:
+        (other,) = (model for model in MODEL_NAMES if model not in reasons)
+        st.info(f"Only the {other} model will be trained: {why}.", icon=":material/info:")
 
 
 def time_it_takes(cohort: store.CohortCard, wanted: Wanted) -> None:
@@ -176,10 +189,22 @@ def _past(exclude: str = "") -> list[Any]:
     return [past_run(run.about, run.result or {}, _events_each(run.cohort)) for run in usable[:20]]
 
 
+def damaged() -> None:
+    """Draw the files of the queue and of runs that cannot be read; everything else goes on."""
+    for file in workspace.jobs().damaged():
+        widgets.error_box(f"{file}: expected a job, found it damaged", "Left out of the queue:")
+    for run_id, trouble in store.damaged_runs().items():
+        with st.container(horizontal=True, vertical_alignment="center"):
+            widgets.error_box(trouble, f"The run {widgets.plain(run_id)} cannot be read:")
+            if st.button("Delete it", key=f"delete_damaged_{run_id}", type="tertiary"):
+                session.delete_run(run_id)
+                st.rerun()
+
+
 def failures(cohort: store.CohortCard) -> None:
     """Draw the trainings that failed to start, with the reason."""
     for failed in store.failures():
-        if failed.job.cohort != cohort.name or failed.job.task == "score":
+        if failed.job.cohort not in (cohort.name, "") or failed.job.task.startswith("score"):
             continue
         with st.container(horizontal=True, vertical_alignment="center"):
             st.error(

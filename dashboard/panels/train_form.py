@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import streamlit as st
 from crm_models import workflow
 from crm_models.core.config import RunConfig
 from crm_models.core.presets import preset
-from crm_models.core.schema import PRESET_NAMES
+from crm_models.core.schema import PRESET_NAMES, ModelName
 
 PRESETS = {
     "paper": "As in the paper: small models, one update per epoch, ten epochs. Takes seconds and learns little.",
@@ -18,6 +19,9 @@ PRESETS = {
     "strong": "Wider sequence model, longer histories, more epochs. Takes several times as long.",
 }
 MODELS = {"both": "Both", "sequence": "Sequence (next actions)", "churn": "Churn (risk)"}
+BUTTONS = {"both": "Train both models", "sequence": "Train the sequence model", "churn": "Train the churn model"}
+"""What the button says, by the choice of models."""
+SEED = "train_seed"
 MAX_EPOCHS = 500
 
 
@@ -158,6 +162,16 @@ _FINAL_REFIT = Setting(
 )
 
 
+def label_of(path: str) -> str:
+    """A setting in the words of the form: "Width, sequence model" for `sequence.d_model`."""
+    part, _, field = path.partition(".")
+    model, _, training = part.partition("_")
+    form = {"sequence": SEQUENCE, "churn": CHURN}.get(model, ())
+    known = {setting.path: setting.label for setting in (*form, *learning(model))}
+    words = known.get(path, (field or part).replace("_", " ").capitalize())
+    return f"{words}, {model} model{' (training)' if training else ''}" if field else words
+
+
 def learning(model: str) -> tuple[Setting, ...]:
     """Training settings of one model; the presets set them per model."""
     settings = (*_LEARNING, _FINAL_REFIT) if model == "churn" else _LEARNING
@@ -166,16 +180,33 @@ def learning(model: str) -> tuple[Setting, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """Settings from the form. config: the complete configuration; arguments: the same as options of `train`."""
+    """Settings from the form. config: the complete configuration; arguments: the same as options of `train`.
+
+    button: what the button says that starts it.
+    """
 
     config: RunConfig
     arguments: list[str]
     about: str
     name: str
+    button: str
 
 
-def training_form() -> Wanted:
-    """Draw the form and return its settings. Raises `ConfigError` if they cannot be combined."""
+def seed() -> int:
+    """The seed in the form, also before it is drawn."""
+    return int(st.session_state.get(SEED) or 0)
+
+
+def button_label(models: Sequence[ModelName]) -> str:
+    """What the button says that trains these models."""
+    return BUTTONS["both" if len(models) != 1 else models[0]]
+
+
+def training_form(possible: Sequence[ModelName]) -> Wanted:
+    """Draw the form and return its settings. Raises `ConfigError` if they cannot be combined.
+
+    possible: the models that the cohort can train; with only one, there is nothing to choose.
+    """
     name = st.radio(
         "Preset",
         PRESET_NAMES,
@@ -187,14 +218,16 @@ def training_form() -> Wanted:
     base = preset(name)
     st.caption(PRESETS[name])
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        model = st.selectbox(
-            "Models",
-            list(MODELS),
-            format_func=MODELS.__getitem__,
-            key="train_models",
-            persist_state="session",
-            width=210,
-        )
+        model: str = possible[0] if len(possible) == 1 else "both"
+        if len(possible) > 1:
+            model = st.selectbox(
+                "Models",
+                list(MODELS),
+                format_func=MODELS.__getitem__,
+                key="train_models",
+                persist_state="session",
+                width=210,
+            )
         epochs = st.number_input(
             "Epochs at most",
             min_value=1,
@@ -207,12 +240,12 @@ def training_form() -> Wanted:
             "preset decides for each model.",
             width=180,
         )
-        seed = st.number_input(
+        chosen_seed = st.number_input(
             "Seed",
             min_value=0,
             max_value=2**32 - 1,
             value=0,
-            key="train_seed",
+            key=SEED,
             persist_state="session",
             help="The same seed gives the same results.",
             width=140,
@@ -226,7 +259,8 @@ def training_form() -> Wanted:
             width=180,
         )
     changed = _more_settings(name, base)
-    arguments = ["--preset", name, "--model", model, "--seed", str(int(seed))]
+    # Without --model the command trains all that the data allow, which is what the button says.
+    arguments = ["--preset", name, *(["--model", model] if model != "both" else []), "--seed", str(int(chosen_seed))]
     max_epochs = None if epochs is None else int(epochs)
     if max_epochs is not None:
         arguments += ["--epochs", str(max_epochs)]
@@ -236,11 +270,11 @@ def training_form() -> Wanted:
         preset=name,
         model=model,
         epochs=max_epochs,
-        seed=int(seed),
+        seed=int(chosen_seed),
         settings=[f"{path}={_text(value)}" for path, value in changed.items()],
     )
     about = f"{name} preset" + (f", {len(changed)} setting{'s' if len(changed) > 1 else ''} changed" if changed else "")
-    return Wanted(config=config, arguments=arguments, about=about, name=run_name)
+    return Wanted(config=config, arguments=arguments, about=about, name=run_name, button=BUTTONS[model])
 
 
 def _preset_epochs(base: RunConfig, model: str) -> str:

@@ -10,6 +10,7 @@ import streamlit as st
 
 from crm_models.runs.search import is_installed
 from crm_models.runs.trials import Search, Trial
+from dashboard.charts import digits
 from dashboard.jobs.queue import JobAtWork
 from dashboard.panels import loss as loss_panels
 from dashboard.panels import widgets
@@ -102,7 +103,9 @@ def _summary(search: Search) -> str:
         return f"Best of {n} trials so far: **the preset itself** ({preset}), validation loss **{best.loss:.4f}**."
     gain = ""
     if first is not None and first.loss:
-        gain = f", {1 - best.loss / first.loss:.1%} below the {first.loss:.4f} of the preset itself ({preset})"
+        gain = (
+            f", {digits.share(1 - best.loss / first.loss)} below the {first.loss:.4f} of the preset itself ({preset})"
+        )
     return f"Best of {n} trials so far: **trial {best.number}**, validation loss **{best.loss:.4f}**{gain}."
 
 
@@ -134,8 +137,7 @@ def section(cohort: store.CohortCard) -> None:
 
 
 def _form(cohort: store.CohortCard) -> None:
-    facts = cohort.facts
-    trainable = [m for m, count in (("churn", facts.labelled), ("sequence", facts.interactions)) if count]
+    trainable = store.can_train(cohort.name)[::-1]  # the churn model first: its trials are shorter
     with st.container(horizontal=True, vertical_alignment="bottom"):
         model = st.selectbox("Model to improve", trainable, format_func=MODELS.__getitem__, key="tune_model", width=210)
         preset = st.selectbox("Start from", ("standard", "strong"), key="tune_preset", width=140)

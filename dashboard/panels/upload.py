@@ -17,6 +17,7 @@ from crm_models.data.sources.reading import ENCODING
 from crm_models.data.sources.receipt import DoubtError
 from crm_models.data.sources.text_encoding import OTHER_ENCODINGS
 from crm_models.data.storage import save_cohort
+from dashboard.charts import digits
 from dashboard.panels import receipt as receipt_panel
 from dashboard.panels import widgets
 from dashboard.panels.app_words import in_app_words
@@ -243,7 +244,7 @@ def _leaks_to_leave_out(columns: list[str]) -> None:
 def _keep(built: upload_store.Built, files: list[str]) -> None:
     """Draw what will be kept, its name, and the button; it waits until every doubt is settled."""
     cohort = built.cohort
-    rate = widgets.share(float(cohort.customers[CHURNED].mean())) if cohort.has_labels else "unknown"
+    rate = digits.share(float(cohort.customers[CHURNED].mean())) if cohort.has_labels else "unknown"
     st.markdown(
         f"{cohort.n_customers:,} customers, {len(cohort.interactions):,} interactions, "
         f"{len(cohort.actions):,} actions, churn rate {rate}"

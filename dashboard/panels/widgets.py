@@ -55,11 +55,6 @@ def title(heading: str, question: str) -> None:
     st.caption(question)
 
 
-def share(value: float | None, digits: int = 1) -> str:
-    """A share in [0, 1] as a percentage; a dash if it is unknown."""
-    return "–" if value is None or value != value else f"{value:.{digits}%}"
-
-
 def duration(seconds: float) -> str:
     """A duration in words: "40 s", "3 min", "1 h 20 min"."""
     if seconds < 90:
@@ -96,7 +91,27 @@ def chart(fig: go.Figure, *, key: str, alt: str, table: pd.DataFrame | None = No
                     "Numbers", icon=":material/table:", type="tertiary", on_change="rerun", key=f"{key}_numbers"
                 )
                 if numbers.open:
-                    numbers.dataframe(table, hide_index=True, alt=f"The numbers of the chart: {alt}")
+                    numbers.dataframe(
+                        table,
+                        hide_index=True,
+                        alt=f"The numbers of the chart: {alt}",
+                        column_config=number_columns(table),
+                    )
+
+
+def number_columns(table: pd.DataFrame) -> dict[str, Any]:
+    """Column configuration that writes the numbers of a table by one rule: three digits, counts with commas."""
+    config: dict[str, Any] = {}
+    for name in table.columns:
+        column = table[name]
+        if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
+            continue
+        whole = pd.api.types.is_integer_dtype(column) or bool((column.dropna() % 1 == 0).all() and len(column.dropna()))
+        large = bool((column.abs() >= 2).any())
+        config[str(name)] = st.column_config.NumberColumn(format="localized" if whole and large else "%.3f")
+        if pd.api.types.is_integer_dtype(column):
+            config[str(name)] = st.column_config.NumberColumn(format="localized")
+    return config
 
 
 def rulers(scores: list[theme.Score], *, key: str) -> None:
@@ -107,8 +122,8 @@ def rulers(scores: list[theme.Score], *, key: str) -> None:
             "chance": [s.chance for s in scores],
             "baseline": [s.baseline for s in scores],
             "ours": [s.ours for s in scores],
-            "95 % from": [s.low for s in scores],
-            "95 % to": [s.high for s in scores],
+            "95% from": [s.low for s in scores],
+            "95% to": [s.high for s in scores],
             "ceiling": [s.ceiling for s in scores],
         }
     )
@@ -125,7 +140,7 @@ RULER_NOTE = """
 Each line runs from **chance**, the score of guessing, to the **ceiling**, the best score that any model could reach on
 these data. The ceiling is known exactly for generated cohorts only; for your own data the line ends at a perfect score,
 which no model reaches. The diamond is the best **baseline**, a simple method such as a Markov chain for actions or
-logistic regression for churn: a model that does not beat it is not worth using. The pale band is the 95 % interval of
+logistic regression for churn: a model that does not beat it is not worth using. The pale band is the 95% interval of
 our score.
 """
 
@@ -163,8 +178,34 @@ def guarded(what: str = "") -> Iterator[None]:
         error_box(f"{where}{error.strerror or error}; check free disk space and permissions", what)
 
 
+def _gone(gone: session.Gone) -> None:
+    """Draw what cannot be opened, a button to the nearest that can, and one to go on without."""
+    st.warning(plain(gone.why), icon=":material/link_off:")
+    choose = session.choose_cohort if gone.kind == "cohort" else session.choose_run
+    with st.container(horizontal=True):
+        if (name := gone.nearest) is not None:
+            st.button(f"Open {plain(name, 48)}", type="primary", on_click=choose, args=(name,), key="open_nearest")
+        st.button(f"Show the newest {gone.kind}", on_click=session.forget_link, key="forget_link")
+
+
+def missing_choice() -> bool:
+    """Draw why the chosen cohort or run cannot be opened, with the nearest to open instead; False if it can."""
+    gone, trouble = session.gone(), session.cohort_trouble()
+    if gone is not None:
+        _gone(gone)
+    elif trouble:
+        error_box(trouble, "This cohort cannot be read:")
+    elif session.current_cohort() is None and store.cohort_names():
+        empty_state("groups", "No cohort selected", "Select one in the sidebar, under Cohort.")
+    else:
+        return False
+    return True
+
+
 def need_cohort() -> store.CohortCard:
     """Return the current cohort; without one, draw an empty state with a button to the cohort page and stop."""
+    if missing_choice():
+        st.stop()
     card = session.current_cohort()
     if card is None:
         empty_state(
@@ -182,6 +223,9 @@ def need_run() -> store.RunCard:
     """Return the current trained run; without one, draw an empty state on what to do or wait for, and stop."""
     cohort = need_cohort()
     run = session.current_run()
+    if run is None and any(card.usable for card in store.run_cards(cohort.name)):
+        empty_state("model_training", "No run selected", "Select one in the sidebar, under Run.")
+        st.stop()
     if run is None:
         at_work = [job for job in store.work() if job.job.cohort == cohort.name]
         if at_work:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
+from crm_models.core.errors import CrmError
 from dashboard.jobs import paper as paper_job
 from dashboard.jobs.queue import Job, JobFolder
 from dashboard.state.workspace import mark, marked_json, workspace_folder
@@ -22,9 +24,26 @@ def queue() -> JobFolder:
 
 def state() -> dict[str, Any] | None:
     """Progress of the re-run, or the result of the last one (see `jobs.paper.keep`); None before the first."""
+    content = _content()
+    return content if content is not None and paper_job.is_state(content) else None
+
+
+def damaged() -> Path | None:
+    """The file of the state if it is damaged; a new re-run replaces it."""
+    content = _content()
+    if content is None or paper_job.is_state(content):
+        return None
+    return paper_job.state_file(workspace_folder() / paper_job.FOLDER)
+
+
+def _content() -> Any:
+    """What the file of the state holds; None if there is none, "damaged" if it is unreadable."""
     file = paper_job.state_file(workspace_folder() / paper_job.FOLDER)
     version = mark(file)
-    return marked_json(str(file), version) if version else None
+    try:
+        return marked_json(str(file), version) if version else None
+    except (CrmError, OSError):
+        return "damaged"
 
 
 def shown(state: dict[str, Any] | None) -> dict[str, Any] | None:

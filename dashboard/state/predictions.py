@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -18,26 +17,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import streamlit as st
 
-from crm_models.core.errors import DataError
-from crm_models.core.files import new_file
 from crm_models.core.records import CustomerScores
-from crm_models.core.schema import MODEL_NAMES
 from crm_models.data.cohort import Cohort, moment_days, select
+from crm_models.data.profile import BEHAVIOUR, group_customers
 from crm_models.data.split import planning_moment
-from crm_models.data.storage import last_moment_days, part, part_starts
+from crm_models.data.storage import last_moment_days, load_cohort, part, part_starts
 from crm_models.planning import action_mix
+from crm_models.planning.changes import Changes, changes
 from crm_models.planning.plans import Catalogue, Plans, make_plans
 from crm_models.planning.policy import Policy
 from crm_models.planning.thresholds import RiskIndex
+from crm_models.runs.folder import RunFolder
 from crm_models.runs.trained import plan_catalogue
 from dashboard.jobs import scoring
+from dashboard.jobs.tested import Tested, keep_tested
 from dashboard.state import store, workspace
 
 if TYPE_CHECKING:
-    from crm_models.core.records import ChurnPredictions, SequencePredictions
-    from crm_models.runs.trained import HeldOut, Models
+    from crm_models.inference.drivers import Explained, Faithfulness
+    from crm_models.runs.explaining import CohortExplainer
+    from crm_models.runs.trained import Models
 
 BINS = 50
+EXPLAINED = 300
+"""Most customers in averaged drivers."""
 CHUNK = 65_536
 """Customers per chunk of plans: a million at once would take gigabytes."""
 
@@ -45,16 +48,16 @@ CHUNK = 65_536
 # ---- scores and plans ------------------------------------------------------------------------------------------------
 
 
-def scores_mark(card: store.RunCard) -> str:
-    """Cache key of the scores of a run; it changes whenever the scores do."""
-    file = scoring.scores_file(card.folder, workspace.cohorts_folder() / card.cohort)
+def scores_mark(card: store.RunCard, cohort_name: str | None = None) -> str:
+    """Cache key of the scores of a run, by default of its own cohort; it changes whenever the scores do."""
+    file = scoring.scores_file(card.folder, workspace.cohorts_folder() / (cohort_name or card.cohort))
     stat = file.stat()
     return f"{file}|{stat.st_mtime_ns}-{stat.st_size}"
 
 
-def scored_at(card: store.RunCard) -> str:
+def scored_at(card: store.RunCard, cohort_name: str | None = None) -> str:
     """Time of scoring (UTC), instead of the time of download, so that the same plans give the same file."""
-    file = scoring.scores_file(card.folder, workspace.cohorts_folder() / card.cohort)
+    file = scoring.scores_file(card.folder, workspace.cohorts_folder() / (cohort_name or card.cohort))
     return pd.Timestamp(file.stat().st_mtime, unit="s", tz="UTC").strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -74,6 +77,16 @@ def row_of(card: store.RunCard, everybody: CustomerScores, customer_id: str) -> 
     """Row of a customer in the cohort; None if there is no such customer."""
     row = pc.index(ids(scores_mark(card), everybody.customer_id), customer_id).as_py()
     return None if row < 0 else int(row)
+
+
+def nearest_id(card: store.RunCard, everybody: CustomerScores, customer_id: str) -> str:
+    """The customer id that is spelled most like the one given: among those that begin as it does, as far as any do."""
+    all_ids = ids(scores_mark(card), everybody.customer_id)
+    for length in range(len(customer_id), -1, -1):
+        found = all_ids.filter(pc.starts_with(all_ids, customer_id[:length], ignore_case=True))
+        if len(found):
+            return str(workspace.nearest(customer_id, found[:200].to_pylist()))
+    raise AssertionError("a cohort has at least one customer")  # every id begins with nothing
 
 
 def catalogue(card: store.RunCard, policy: Policy) -> Catalogue:
@@ -128,6 +141,18 @@ def chunks(everybody: CustomerScores, rows: np.ndarray, words: Catalogue, policy
         yield make_plans(everybody.take(rows[first : first + CHUNK]), words, policy)
 
 
+@st.cache_resource(max_entries=8, show_spinner="Comparing with the last scores")
+def changed(
+    marks: tuple[str, str],
+    policy: Policy,
+    points: float,
+    _scores: tuple[CustomerScores, CustomerScores],
+    _words: Catalogue,
+) -> Changes:
+    """What changed from one scoring to another; marks: of both."""
+    return changes(*_scores, _words, policy, points=points)
+
+
 def plans(card: store.RunCard, everybody: CustomerScores, rows: np.ndarray, policy: Policy) -> Plans:
     """Plans of a few customers (rows of the cohort) under a policy."""
     return make_plans(everybody.take(np.asarray(rows)), catalogue(card, policy), policy)
@@ -144,19 +169,9 @@ def models(card: store.RunCard) -> Models:
 
 @st.cache_resource(max_entries=3, show_spinner=False)
 def _models(folder: str, mark: int) -> Models:
-    from crm_models.runs.folder import RunFolder
     from crm_models.runs.trained import load_models
 
     return load_models(RunFolder(Path(folder)), device="cpu", threads=1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tested:
-    """Predictions of a run for its test customers, with their outcomes; n_actions is A for chance."""
-
-    sequence: SequencePredictions | None
-    churn: ChurnPredictions | None
-    n_actions: int
 
 
 def tested(card: store.RunCard) -> Tested:
@@ -169,68 +184,42 @@ def tested(card: store.RunCard) -> Tested:
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _tested(run: str, cohort: str, stamp: str, mark: int) -> Tested:
-    """Read from the run folder, or computed and saved there."""
-    file, key = Path(run) / "held_out.npz", f"{stamp}|{mark}"
-    saved = _read_tested(file, key)
-    if saved is None:
-        from crm_models.evaluation.scores import possible_actions
-        from crm_models.runs.trained import predict_held_out
-
-        held = _held_out(run, cohort, stamp)
-        sequence, churn = predict_held_out(_models(run, mark), held)
-        saved = Tested(sequence=sequence, churn=churn, n_actions=possible_actions(held.cohort))
-        _write_tested(file, key, saved)
-    return saved
+    """Read from the run folder, where the worker keeps it, or computed and kept there."""
+    return keep_tested(RunFolder(Path(run)), Path(cohort))
 
 
-def _write_tested(file: Path, key: str, tested: Tested) -> None:
-    parts = {
-        f"{name}.{k}": v for name in MODEL_NAMES for k, v in vars(getattr(tested, name) or _NoPredictions()).items()
-    }
-    # Ids are saved as fixed-width text, because object arrays need pickle, which can run code when read.
-    arrays = {k: v.astype(str) if v.dtype == object else v for k, v in parts.items()}
-    with new_file(file) as part, part.open("wb") as handle:
-        np.savez(handle, key=np.array(key), n_actions=np.array(tested.n_actions), **arrays)
-
-
-class _NoPredictions:
-    """Stands for a model that was not trained: no arrays."""
-
-
-def _read_tested(file: Path, key: str) -> Tested | None:
-    from crm_models.core.records import ChurnPredictions, SequencePredictions
-
-    try:
-        with np.load(file, allow_pickle=False) as saved:
-            if str(saved["key"]) != key:
-                return None
-            arrays = {name: saved[name] for name in saved.files}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-        return None
-    fields = {m: {k.split(".")[1]: v for k, v in arrays.items() if k.startswith(f"{m}.")} for m in MODEL_NAMES}
-    try:
-        return Tested(
-            sequence=SequencePredictions(**fields["sequence"]) if fields["sequence"] else None,
-            churn=ChurnPredictions(**fields["churn"]) if fields["churn"] else None,
-            n_actions=int(arrays["n_actions"]),
-        )
-    except TypeError:  # an earlier version kept other columns
-        return None
-
-
-def held_out(card: store.RunCard) -> HeldOut:
-    """The cohort of a run with its test customers and outcomes."""
+def ways_to_group(card: store.RunCard) -> list[str]:
+    """How the customers of a run's cohort can be grouped: by behaviour, and by each profile column."""
     folder = workspace.cohorts_folder() / card.cohort
-    return _held_out(str(card.folder.folder), str(folder), workspace.stamp(folder))
+    return _ways(str(folder), workspace.stamp(folder))
 
 
-@st.cache_resource(max_entries=2, show_spinner=False)
-def _held_out(run: str, cohort: str, stamp: str) -> HeldOut:
-    from crm_models.runs.folder import RunFolder
-    from crm_models.runs.trained import held_out as load_held_out
+@st.cache_data(max_entries=16, show_spinner=False)
+def _ways(folder: str, stamp: str) -> list[str]:
+    first = part(Path(folder), 0)
+    return [*(BEHAVIOUR if first.has_events else ()), *first.feature_columns]
 
-    folder = RunFolder(Path(run))
-    return load_held_out(folder, folder.encoder(), Path(cohort))
+
+def groups(card: store.RunCard, by: str) -> tuple[np.ndarray, list[str]]:
+    """(N,) group of each customer of the run's cohort, and the names of the groups."""
+    folder = workspace.cohorts_folder() / card.cohort
+    return _groups(str(folder), workspace.stamp(folder), by)
+
+
+@st.cache_resource(max_entries=12, show_spinner="Grouping the customers")
+def _groups(folder: str, stamp: str, by: str) -> tuple[np.ndarray, list[str]]:
+    """Computed from the whole cohort, of which only a small number for each customer is kept."""
+    codes, names = group_customers(load_cohort(Path(folder)), by)
+    return codes.astype(np.int16), names
+
+
+def groups_of(card: store.RunCard, customer_id: np.ndarray, by: str) -> tuple[np.ndarray, list[str]]:
+    """The same for some customers, given by their ids."""
+    codes, names = groups(card, by)
+    everybody = store.scores(card)
+    assert everybody is not None  # the page asked for them first
+    at = pc.index_in(pa.array(customer_id, type=pa.large_string()), ids(scores_mark(card), everybody.customer_id))
+    return codes[at.to_numpy(zero_copy_only=False).astype(np.int64)], names
 
 
 # ---- one customer ----------------------------------------------------------------------------------------------------
@@ -256,27 +245,83 @@ class Customer:
         return None if np.isnan(label) else bool(label)
 
 
-def part_of(cohort_name: str, row: int) -> tuple[Cohort, int]:
+def part_of(cohort_name: str, row: int) -> tuple[Cohort, int] | None:
     """The part of a cohort that contains the customer at `row`, and the row of its first customer.
 
-    Raises `DataError` if the cohort has no such row any more.
+    None if the cohort has no such row any more.
     """
     folder = workspace.cohorts_folder() / cohort_name
     stamp = workspace.stamp(folder)
     starts = _starts(str(folder), stamp)
     if row >= starts[-1]:
-        raise DataError(f"cohort {cohort_name}: expected a customer in row {row}, found {starts[-1]} customers")
+        return None
     k = int(np.searchsorted(starts, row, side="right")) - 1
     return _part(str(folder), stamp, k), int(starts[k])
 
 
-def customer(cohort_name: str, row: int) -> Customer:
-    """A customer with profile and history; reads only one part of the cohort."""
-    cohort_part, first = part_of(cohort_name, row)
+def customer(cohort_name: str, row: int) -> Customer | None:
+    """A customer with profile and history, or None if there is no such row; reads only one part of the cohort."""
+    found = part_of(cohort_name, row)
+    if found is None:
+        return None
+    cohort_part, first = found
     single = select(cohort_part, np.array([row - first]))
     moment = planning_moment(single)
     now = last_moment_days(store.cohort_card(cohort_name).about) if moment is None else moment_days(moment)
     return Customer(cohort=single, moment=moment, now_days=now)
+
+
+@st.cache_resource(max_entries=3, show_spinner=False)
+def _explainer(run: str, cohort: str, mark: str, _card: store.RunCard) -> CohortExplainer:
+    """Explains customers of a run, compared with the same few others for all viewers."""
+    from crm_models.runs.explaining import CohortExplainer
+
+    return CohortExplainer.of(models(_card), _card.folder, Path(cohort), planning_moment, in_bulk=False)
+
+
+def _explainer_of(card: store.RunCard) -> CohortExplainer:
+    folder = workspace.cohorts_folder() / card.cohort
+    version = f"{workspace.stamp(folder)}|{card.folder.need_weights().stat().st_mtime_ns}"
+    return _explainer(str(card.folder.folder), str(folder), version, card)
+
+
+def drivers(card: store.RunCard, row: int) -> Explained | None:
+    """Drivers of the churn probability of the customer at `row`; None if there is no such row any more."""
+    return _drivers(scores_mark(card), row, card)
+
+
+@st.cache_resource(max_entries=2_000, show_spinner=False)
+def _drivers(mark: str, row: int, _card: store.RunCard) -> Explained | None:
+    explainer, found = _explainer_of(_card), part_of(_card.cohort, row)
+    if found is None:
+        return None
+    single = select(found[0], np.array([row - found[1]]))
+    return next(explainer.explainer.explain(single, explainer.background))
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def drivers_of_many(mark: str, who: str, _card: store.RunCard, _rows: np.ndarray) -> tuple[pd.DataFrame, int, float]:
+    """Drivers averaged over at most `EXPLAINED` of the rows, how many that are, and the base in [0, 1].
+
+    who: names the rows, for the cache.
+    """
+    from crm_models.inference.drivers import PAIRS_IN_BULK, over_customers
+
+    explainer = _explainer_of(_card)
+    rows = np.sort(np.random.default_rng(0).permutation(_rows)[:EXPLAINED])
+    starts = _starts(str(explainer.folder), workspace.stamp(explainer.folder))
+    few, explained = explainer.background.few(PAIRS_IN_BULK), []
+    for k in np.unique(np.searchsorted(starts, rows, side="right") - 1):
+        of_part = rows[(rows >= starts[k]) & (rows < starts[k + 1])] - starts[k]
+        part = _part(str(explainer.folder), workspace.stamp(explainer.folder), int(k))
+        explained += list(explainer.explainer.explain(select(part, of_part), few))
+    return over_customers(explained), len(explained), few.base
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def faithfulness(mark: str, _card: store.RunCard) -> Faithfulness:
+    """Whether the drivers of a run are those that matter; measured once."""
+    return _explainer_of(_card).faithfulness()
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)

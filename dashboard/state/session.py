@@ -5,14 +5,16 @@ No other module knows them. A link reopens the same view. What the ids refer to 
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import streamlit as st
 
-from crm_models.core.errors import ConfigError, DataError
+from crm_models.core.errors import ConfigError, CrmError
 from crm_models.core.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD, PlanMode
 from crm_models.planning.policy import Policy
-from dashboard.state import store
+from crm_models.planning.thresholds import Economics
+from dashboard.state import store, workspace
 
 # Session keys. The first four are query parameters too.
 COHORT = "cohort"
@@ -21,6 +23,7 @@ CUSTOMER = "customer"
 THRESHOLD = "threshold"
 WATCHED = "training_under_way"
 _CHOSEN = "run_was_chosen"  # True if this viewer picked the run, False if they follow the newest one
+_GONE = "asked_for_and_gone"
 _NEXT_COHORT = "cohort_from_the_next_run_on"
 _MESSAGES = "messages_for_the_next_page"
 
@@ -28,10 +31,23 @@ _MESSAGES = "messages_for_the_next_page"
 # ---- cohort and run --------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, kw_only=True)
+class Gone:
+    """A cohort or run that was asked for, by a link or earlier, and cannot be opened. why: a sentence.
+
+    nearest: what to offer instead, or None.
+    """
+
+    kind: Literal["cohort", "run"]
+    why: str
+    nearest: str | None
+
+
 def choose_cohort(name: str) -> None:
     """Select a cohort. Call it before the selectors are drawn, or in a callback."""
     st.session_state[COHORT] = name
     st.session_state[_CHOSEN] = False
+    st.session_state.pop(_GONE, None)
 
 
 def choose_next(name: str) -> None:
@@ -46,13 +62,36 @@ def choose_run(run_id: str) -> None:
         st.session_state[COHORT] = card.cohort
     st.session_state[RUN] = run_id
     st.session_state[_CHOSEN] = True
+    st.session_state.pop(_GONE, None)
+
+
+def delete_cohort(name: str) -> None:
+    """Delete a cohort, and show the newest of the others."""
+    store.delete_cohort(name)
+    st.session_state[COHORT] = next(iter(store.cohort_names()), None)
+    st.session_state[_CHOSEN] = False
+
+
+def forget_link() -> None:
+    """Go on without what was asked for: show the newest cohort, or the newest run of the current one."""
+    if st.session_state.get(COHORT) is None:
+        st.session_state[COHORT] = next(iter(store.cohort_names()), None)
+    st.session_state[_CHOSEN] = False
+    st.session_state.pop(_GONE, None)
+
+
+def delete_run(run_id: str) -> None:
+    """Delete a run, and show the newest of the others."""
+    store.delete_run(run_id)
+    st.session_state[_CHOSEN] = False
 
 
 def settle_choice() -> tuple[list[str], list[str]]:
     """Return the options of the cohort and run selectors, and set the session to values that exist.
 
     Call it before the selectors are drawn. A viewer who has not picked a run follows the newest usable one of the
-    cohort, so pages switch to a training that ends while they are open. A run in the address counts as picked.
+    cohort, so pages switch to a training that ends while they are open. A run in the address counts as picked. What is
+    asked for and cannot be opened leaves its selector empty, and `gone` says why: no other is opened in its place.
     """
     names = store.cohort_names()
     state = st.session_state
@@ -60,15 +99,76 @@ def settle_choice() -> tuple[list[str], list[str]]:
         choose_cohort(state.pop(_NEXT_COHORT))
     if _CHOSEN not in state:
         state[_CHOSEN] = RUN in st.query_params
-    if state.get(COHORT, st.query_params.get(COHORT)) not in names:
-        state[COHORT] = names[0] if names else None
-    chosen = state.get(COHORT) or st.query_params.get(COHORT)
+    if not names:
+        state.pop(COHORT, None)
+        return [], []
+    _settle_cohort(names)
+    chosen = state.get(COHORT, st.query_params.get(COHORT))
     cards = [card for card in store.run_cards(chosen) if card.usable] if chosen else []
+    _settle_run(chosen, cards)
+    return names, [card.run_id for card in cards]
+
+
+def _settle_cohort(names: list[str]) -> None:
+    """Set the cohort to one that exists, or to None; None also stands for a selector that the viewer has cleared."""
+    state = st.session_state
+    wanted = state[COHORT] if COHORT in state else st.query_params.get(COHORT, _cohort_of_link())
+    if wanted is None:
+        state[COHORT] = None if COHORT in state else names[0]
+    elif wanted not in names:
+        state[COHORT] = None
+        state[_GONE] = Gone(
+            kind="cohort", why=f"The cohort “{wanted}” does not exist.", nearest=workspace.nearest(wanted, names)
+        )
+    elif COHORT not in state:
+        state[COHORT] = wanted
+    if state.get(COHORT) is not None and (gone := state.get(_GONE)) is not None and gone.kind == "cohort":
+        del state[_GONE]  # another one was chosen
+
+
+def _cohort_of_link() -> str | None:
+    """The cohort of a run in an address that names no cohort."""
+    card = store.run_card(st.query_params[RUN]) if RUN in st.query_params else None
+    return None if card is None else card.cohort
+
+
+def _settle_run(cohort: str | None, cards: list[store.RunCard]) -> None:
+    state = st.session_state
+    wanted = state[RUN] if RUN in state else st.query_params.get(RUN)
     runs = [card.run_id for card in cards]
-    wanted = state.get(RUN, st.query_params.get(RUN))
-    if not state[_CHOSEN] or wanted not in runs:
+    if not state[_CHOSEN] or cohort is None:
         state[RUN] = _best(cards)
-    return names, runs
+    elif wanted is not None and wanted not in runs:
+        state[RUN] = None
+        state[_GONE] = Gone(kind="run", why=_why_no_run(wanted, cohort), nearest=_nearest_run(wanted, cards))
+    elif RUN not in state:
+        state[RUN] = wanted
+    if state.get(RUN) is not None and (gone := state.get(_GONE)) is not None and gone.kind == "run":
+        del state[_GONE]
+
+
+def _why_no_run(name: str, cohort: str) -> str:
+    card = store.run_card(name)
+    if card is None:
+        trouble = store.run_trouble(name)
+        return f"The run “{name}” cannot be read: {trouble}." if trouble else f"The run “{name}” does not exist."
+    if card.cohort != cohort:
+        return f"The run “{name}” was trained on the cohort “{card.cohort}”, not on “{cohort}”."
+    return f"The run “{name}” has no trained model yet ({card.status.state})."
+
+
+def _nearest_run(name: str, cards: list[store.RunCard]) -> str | None:
+    """The run itself, if it belongs to another cohort; else the one of this cohort with the most similar name."""
+    card = store.run_card(name)
+    if card is not None and card.usable and card.cohort in store.cohort_names():
+        return name
+    return workspace.nearest(name, [card.run_id for card in cards])
+
+
+def gone() -> Gone | None:
+    """What was asked for and cannot be opened, or None."""
+    found: Gone | None = st.session_state.get(_GONE)
+    return found
 
 
 def _best(cards: list[store.RunCard]) -> str | None:
@@ -86,20 +186,33 @@ def _best(cards: list[store.RunCard]) -> str | None:
 def mark_chosen() -> None:
     """Callback of the run selector: this viewer keeps the run they picked."""
     st.session_state[_CHOSEN] = True
+    st.session_state.pop(_GONE, None)
 
 
 def follow_newest() -> None:
     """Callback of the cohort selector: show the newest run of the new cohort."""
     st.session_state[_CHOSEN] = False
+    st.session_state.pop(_GONE, None)
 
 
 def current_cohort() -> store.CohortCard | None:
-    """The cohort chosen in the sidebar, or None if there is none or it cannot be read."""
+    """The cohort chosen in the sidebar, or None if none is chosen or it cannot be read (see `cohort_trouble`)."""
     name = st.session_state.get(COHORT)
     try:
         return store.cohort_card(name) if name else None
-    except DataError:
+    except CrmError:
         return None
+
+
+def cohort_trouble() -> str:
+    """Why the chosen cohort cannot be read, naming the file; "" if it can."""
+    name = st.session_state.get(COHORT)
+    try:
+        if name:
+            store.cohort_card(name)
+    except CrmError as error:
+        return str(error)
+    return ""
 
 
 def current_run() -> store.RunCard | None:
@@ -156,6 +269,27 @@ def policy() -> Policy:
         return Policy(**settings, retention_actions=tuple(actions))
     except ConfigError:
         return Policy(**settings)
+
+
+ECONOMICS = ("contact_cost", "kept_value", "success_rate", "capacity")
+"""Session keys of what a contact costs and brings, in the order of `Economics`; the rate in percent."""
+
+
+def economics() -> Economics:
+    """What this viewer entered on cost and value of a contact; the defaults before."""
+    default = Economics()
+    cost, value, success, capacity = (st.session_state.get(key) for key in ECONOMICS)
+    return Economics(
+        cost=default.cost if cost is None else float(cost),
+        value=default.value if value is None else float(value),
+        success_rate=default.success_rate if success is None else float(success) / 100,
+        capacity=None if capacity is None else int(capacity),
+    )
+
+
+def use_threshold(threshold: float) -> None:
+    """Callback of the buttons that set the threshold."""
+    st.session_state[THRESHOLD] = threshold
 
 
 def _in_address(name: str, default: float) -> float:

@@ -15,16 +15,20 @@ import streamlit as st
 
 from crm_models.core.config import RunConfig
 from crm_models.core.errors import CrmError
+from crm_models.core.files import read_whole
 from crm_models.core.records import CustomerScores, EpochEnd
+from crm_models.core.schema import MODEL_NAMES, ModelName
 from crm_models.data.checks import Finding, check_cohort
-from crm_models.data.cohort import Cohort
+from crm_models.data.drift import Difference
 from crm_models.data.profile import CohortProfile, Headline, headline, profile
 from crm_models.data.storage import describe, load_cohort
 from crm_models.inference.score_store import read_scores
 from crm_models.planning.thresholds import RiskIndex
 from crm_models.runs.folder import RunFolder, RunStatus
+from crm_models.runs.pipeline import MIN_CUSTOMERS, trainable
+from crm_models.workflow import compare
 from dashboard.jobs import scoring
-from dashboard.jobs.queue import FailedJob, Job, JobAtWork
+from dashboard.jobs.queue import FailedJob, Job, JobAtWork, remove_file
 from dashboard.state.workspace import (
     cohorts_folder,
     jobs,
@@ -41,6 +45,9 @@ PULSE = "pulse"
 """Session key of the last value of `pulse`."""
 
 MAX_GENERATED = 1_000_000
+
+EXACT_CUSTOMERS = 100_000
+"""Largest cohort that is loaded to tell which models it can train; of a larger one the counts say enough."""
 
 
 # ---- cohorts ---------------------------------------------------------------------------------------------------------
@@ -68,12 +75,6 @@ def cohort_card(name: str) -> CohortCard:
     return CohortCard(name=name, folder=folder, about=about, facts=facts)
 
 
-def cohort(name: str) -> Cohort:
-    """The whole cohort in memory, shared by all viewers: read it, never change it."""
-    folder = cohorts_folder() / name
-    return _cohort(str(folder), stamp(folder))
-
-
 def cohort_profile(name: str) -> CohortProfile:
     """The profile of a cohort: action mix, history lengths, recency, features by churn, segments."""
     folder = cohorts_folder() / name
@@ -86,6 +87,21 @@ def findings(name: str) -> list[Finding]:
     return _described(str(folder), stamp(folder))[1]
 
 
+def cannot_train(name: str, seed: int = 0) -> dict[ModelName, str]:
+    """Why a cohort cannot train a model, by model, as the `train` command would say; empty if it can train both.
+
+    seed: decides the split, and so which classes there are to learn from.
+    """
+    folder = cohorts_folder() / name
+    return _cannot_train(str(folder), stamp(folder), seed)
+
+
+def can_train(name: str, seed: int = 0) -> tuple[ModelName, ...]:
+    """The models that a cohort can train."""
+    reasons = cannot_train(name, seed)
+    return tuple(model for model in MODEL_NAMES if model not in reasons)
+
+
 def delete_cohort(name: str) -> None:
     """Delete a cohort folder. Runs trained on it are kept, but can no longer be evaluated."""
     remove(cohorts_folder() / name)
@@ -96,9 +112,18 @@ def _cohort_facts(folder: str, stamp: str) -> tuple[dict[str, Any], Headline]:
     return describe(Path(folder)), headline(Path(folder))
 
 
-@st.cache_resource(max_entries=2, show_spinner=False)
-def _cohort(folder: str, stamp: str) -> Cohort:
-    return load_cohort(Path(folder))
+@st.cache_data(max_entries=256, show_spinner="Checking what these customers can train")
+def _cannot_train(folder: str, stamp: str, seed: int) -> dict[ModelName, str]:
+    facts = headline(Path(folder))
+    if facts.customers <= EXACT_CUSTOMERS:
+        _, reasons = trainable(load_cohort(Path(folder)), RunConfig(seed=seed))
+        return {model: why for model, why in reasons.items() if why is not None}
+    found: dict[ModelName, str] = {}
+    if not facts.interactions:
+        found["sequence"] = "the sequence model needs interactions, and the cohort has none"
+    if facts.labelled < MIN_CUSTOMERS:
+        found["churn"] = f"the churn model needs {MIN_CUSTOMERS} customers with a known label, found {facts.labelled}"
+    return found
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
@@ -166,19 +191,47 @@ def run_names() -> list[str]:
 
 
 def run_card(run_id: str) -> RunCard | None:
-    """The card of a run; None if its folder is missing or damaged."""
-    folder = RunFolder(runs_folder() / run_id)
+    """The card of a run; None if its folder is missing or damaged (see `run_trouble`)."""
     try:
-        result_mark = mark(folder.folder / "result.json")
+        return _read_card(run_id)
+    except (CrmError, OSError):
+        return None
+
+
+def run_trouble(run_id: str) -> str:
+    """Why the folder of a run cannot be read, naming the file; "" if it can, or if there is none."""
+    try:
+        if (runs_folder() / run_id / "config.json").exists():
+            _read_card(run_id)
+    except (CrmError, OSError) as error:
+        return str(error)
+    return ""
+
+
+def damaged_runs() -> dict[str, str]:
+    """Runs whose folder cannot be read, with the reason, which names the file."""
+    troubles = {name: run_trouble(name) for name in run_names()}
+    return {name: why for name, why in troubles.items() if why}
+
+
+def _read_card(run_id: str) -> RunCard:
+    folder = RunFolder(runs_folder() / run_id)
+    result_mark = mark(folder.folder / "result.json")
+    with read_whole(folder.folder, "a run", "delete it, or train it again"):
         about = _about(str(folder.folder), mark(folder.folder / "config.json"))
         # A run that has ended no longer changes, unless it is resumed, which removes its result first.
         status = _ended(str(folder.folder), result_mark) if result_mark and not folder.is_alive() else folder.status()
-        result = folder.result()
-    except (CrmError, KeyError, ValueError):
-        return None
-    return RunCard(
-        run_id=run_id, folder=folder, about=about, status=status, result=result, state=_state(run_id, status)
-    )
+        card = RunCard(
+            run_id=run_id,
+            folder=folder,
+            about=about,
+            status=status,
+            result=folder.result(),
+            state=_state(run_id, status),
+        )
+        # What every page asks of a card, so that a damaged value is found here and not while a page is drawn.
+        _ = card.cohort, card.config, card.preset, card.search, card.created, card.usable, folder.trained()
+    return card
 
 
 def run_cards(cohort: str | None = None) -> list[RunCard]:
@@ -210,24 +263,39 @@ def delete_run(run_id: str) -> None:
 
 
 def report(card: RunCard) -> dict[str, Any] | None:
-    """The scores on the run's held-out customers (`report.json`), or None while there is none."""
+    """The scores on the run's held-out customers (`report.json`), or None while there is none or a damaged one."""
     file = card.folder.folder / "report.json"
     version = mark(file)
-    return marked_json(str(file), version) if version else None
+    try:
+        content = marked_json(str(file), version) if version else None
+    except CrmError:
+        return None
+    return content if _is_report(content) else None
+
+
+def _is_report(content: Any) -> bool:
+    """Whether this is what `evaluate` writes, and not what is left of a damaged file."""
+    if not isinstance(content, dict) or not set(MODEL_NAMES) <= set(content):
+        return False
+    parts = [content[model] for model in MODEL_NAMES]
+    return all(part is None or (isinstance(part, dict) and "customers" in part) for part in parts)
 
 
 def scores(card: RunCard, cohort_name: str | None = None) -> CustomerScores | None:
     """Churn probability and best plan of all customers, or None while there are none; shared, read-only."""
     file = scoring.scores_file(card.folder, cohorts_folder() / (cohort_name or card.cohort))
     version = mark(file)
-    return _scores(str(file), version) if version else None
+    try:
+        return _scores(str(file), version) if version else None
+    except CrmError:
+        return None  # damaged: made anew on the next request
 
 
 def risk_index(card: RunCard, cohort_name: str | None = None) -> RiskIndex | None:
     """Sorted churn probabilities of all customers, for thresholds; None while there are no scores."""
     file = scoring.scores_file(card.folder, cohorts_folder() / (cohort_name or card.cohort))
     version = mark(file)
-    return _risk_index(str(file), version) if version else None
+    return _risk_index(str(file), version) if version and scores(card, cohort_name) is not None else None
 
 
 def ask_for_scores(card: RunCard) -> None:
@@ -236,7 +304,30 @@ def ask_for_scores(card: RunCard) -> None:
     failed = any(failure.job.run == card.run_id for failure in jobs().failures())
     queued = any(job.job.run == card.run_id for job in jobs().jobs())
     if card.usable and has_cohort and not queued and not failed:
+        if report(card) is None:
+            remove_file(card.folder.folder / "report.json")  # damaged; the worker writes only what is missing
+        if scores(card) is None:
+            remove_file(scoring.scores_file(card.folder, cohorts_folder() / card.cohort))
         jobs().add(Job(run=card.run_id, cohort=card.cohort, task="score", about="scores"))
+
+
+def ask_for_scores_of(card: RunCard, cohort_name: str, *, allow_drift: bool) -> None:
+    """Queue the scores of another cohort than the run's own, instead of earlier ones."""
+    remove_file(scoring.scores_file(card.folder, cohorts_folder() / cohort_name))
+    arguments = ("--allow-drift",) if allow_drift else ()
+    about = f"scores of {cohort_name}"
+    jobs().add(Job(run=card.run_id, cohort=cohort_name, task="score-others", arguments=arguments, about=about))
+
+
+def differences(card: RunCard, cohort_name: str) -> list[Difference]:
+    """How the customers of a cohort differ from those the run was trained on, worst first."""
+    folder = cohorts_folder() / cohort_name
+    return _differences(str(card.folder.folder), str(folder), stamp(folder))
+
+
+@st.cache_data(max_entries=32, show_spinner="Comparing with the training customers")
+def _differences(run: str, cohort: str, stamp: str) -> list[Difference]:
+    return compare(run, cohort)
 
 
 def work() -> list[JobAtWork]:

@@ -7,7 +7,8 @@ import re
 import shutil
 import time
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import streamlit as st
 
 from crm_models.core.files import read_json
 from dashboard.jobs.queue import JobFolder
+from dashboard.jobs.tested import mark as mark
+from dashboard.jobs.tested import stamp as stamp
 
 
 def workspace_folder() -> Path:
@@ -52,13 +55,9 @@ def new_name(wish: str, folder: Path, taken: Collection[str] = ()) -> str:
     return free
 
 
-def mark(file: Path) -> str:
-    """A text that changes when the file does; "" if there is no file."""
-    try:
-        facts = file.stat()
-    except OSError:
-        return ""
-    return f"{facts.st_mtime_ns}-{facts.st_size}"
+def nearest(name: str, options: Sequence[str]) -> str | None:
+    """The option that is spelled most like the name; None without options."""
+    return next(iter(get_close_matches(name, options, n=1, cutoff=0.0)), None)
 
 
 def newest_first(folder: Path, marker: str) -> list[str]:
@@ -74,12 +73,6 @@ def remove(folder: Path) -> None:
         renamed = folder.parent / f".{folder.name}.{time.time_ns()}.old"
         folder.replace(renamed)
         shutil.rmtree(renamed, ignore_errors=True)
-
-
-def stamp(folder: Path) -> str:
-    """A text that changes when one of the tables of a cohort does; cheap, unlike a digest of a gigabyte."""
-    tables = ("cohort.json", "customers.parquet", "interactions.parquet", "actions.parquet")
-    return "/".join(filter(None, (mark(folder / name) for name in tables)))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -42,7 +42,7 @@ def test_axes_carry_the_names_of_actions_events_and_features(workspace, open_pag
     app = open_page("attention")
     app.get_by_key("attention_model").set_value("churn").run()
     names = chart(app, "Attention map")["layout"]["yaxis"]["ticktext"]
-    assert names[0] == "[CLS]"
+    assert names[0] == "summary"
     assert {"age", "income", "tier"} <= set(names)
     assert chart(app, "Attention map")["layout"]["xaxis"]["ticktext"] == names
     name = str(read_scores(workspace / "runs" / "second" / "scores" / "small.parquet").customer_id[5])

@@ -205,4 +205,4 @@ def test_rulers_cost_one_trace_for_each_kind_of_mark_however_many_there_are():
     fig = theme.rulers(scores)
     assert [t.name for t in fig.data] == [None, "Chance", "Baseline", "Ceiling", "Ours"]
     assert len(fig.data[-1].x) == 5
-    assert "95 % interval 0.400 to 0.600" in fig.data[-1].hovertemplate[0]
+    assert "95% interval 0.400 to 0.600" in fig.data[-1].hovertemplate[0]

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from crm_models import workflow
@@ -12,6 +13,8 @@ from crm_models.data.storage import load_cohort
 from crm_models.inference.score_store import read_scores
 from crm_models.planning.plans import Catalogue, make_plans
 from crm_models.planning.policy import Policy
+from dashboard.charts import decision as decision_charts
+from dashboard.charts import digits
 from dashboard.panels import customer_list
 from dashboard.panels import customers as customer_panels
 from dashboard.state import predictions, store
@@ -87,7 +90,8 @@ def test_an_override_shows_its_reason_and_the_plan_before(workspace, open_page, 
     app = open_page("customers", customer=name, threshold="0")
     before = plans_of(workspace, Policy(threshold=0.0)).before[row]
     labels = plans_of(workspace, Policy(threshold=0.0)).catalogue.labels
-    assert "exceeds 0.00" in cards(app, texts)[0]
+    assert texts(app).count("exceeds 0.00") == 1, "one reason for all three steps"
+    assert "All steps are for retention, because the churn probability" in texts(app)
     assert f"Plan before the policy: {', then '.join(labels[a] for a in before)}." in texts(app)
     app.slider("threshold").set_value(1.0).run()
     assert "before the policy" not in texts(app)
@@ -96,7 +100,7 @@ def test_an_override_shows_its_reason_and_the_plan_before(workspace, open_page, 
 
 def test_the_timeline_holds_every_event_and_says_which_the_models_saw(workspace, open_page):
     _, name = longest(workspace)
-    app = open_page("customers", customer=name)
+    app = open_page("customers", customer=name, customer_tab="History")
     spec = json.loads(app.get("plotly_chart")[0].proto.spec)
     whole = load_cohort(workspace / "cohorts" / "small")
     own = whole.interactions[whole.interactions["customer_id"].astype(str) == name]
@@ -142,7 +146,7 @@ def test_the_highest_threshold_that_a_customer_is_above():
 
 
 def test_probabilities_among_thousands_of_actions_keep_a_digit():
-    assert [customer_panels.likely(p) for p in (0.5, 0.001, 0.00012, 2e-8, 0.0)] == [
+    assert [digits.share(p) for p in (0.5, 0.001, 0.00012, 2e-8, 0.0)] == [
         "50.0%",
         "0.1%",
         "0.01%",
@@ -281,3 +285,49 @@ def test_a_cohort_that_changed_after_it_was_scored_says_so(workspace, open_page,
     app = open_page("customers", customer="C000120")
     assert not app.exception
     assert "The cohort has changed since it was scored" in texts(app)
+
+
+def test_why_a_customer_is_at_risk_adds_up_on_the_page(workspace, open_page, texts):
+    name = str(scores_of(workspace).customer_id[3])
+    app = open_page("customers", customer=name)
+    assert not app.exception
+    spec = json.loads(app.get("plotly_chart")[0].proto.spec)
+    bars = spec["data"][0]
+    assert (bars["type"], bars["measure"][0], bars["measure"][-1]) == ("waterfall", "absolute", "total")
+    p = float(scores_of(workspace).churn_p[3])
+    assert sum(bars["x"][:-1]) == pytest.approx(100 * p, abs=0.1)
+    assert bars["text"][-1] == f"{p:.1%}"
+    assert "Raises the risk" in texts(app)
+    assert "Lowers the risk" in texts(app)
+    assert " points" in texts(app)
+
+
+def test_the_drivers_of_a_filtered_list_are_shown_with_their_faithfulness(workspace, open_page, texts):
+    app = open_page("customers", customer_tab="All customers", threshold="0")
+    app.toggle("drivers_of_many").set_value(True).run()
+    assert not app.exception
+    spec = json.loads(app.get("plotly_chart")[0].proto.spec)
+    assert spec["layout"]["title"]["text"] == "What drives the risk of all customers"
+    assert "three drivers at random by" in texts(app)
+
+
+def test_a_run_without_a_churn_model_has_no_drivers_and_opens_on_the_history(parts, open_page):
+    app = open_page("customers", cohort="events", run="events", customer="C000003")
+    assert not app.exception
+    assert app.session_state["customer_tab"] == "History"
+
+
+def test_customers_without_any_action_say_so_once(parts, open_page, texts):
+    app = open_page("customers", cohort="profiles", run="profiles", customer="C000003", threshold="1")
+    assert not app.exception
+    assert texts(app).count("There is no action to propose") == 1
+    assert "No action left" not in texts(app)
+
+
+def test_a_history_of_one_moment_has_days_on_its_axis():
+    when = pd.Timestamp("2026-03-10 09:00")
+    events = decision_charts.TimedEvents(when=[when], action=["Call"], value=[float("nan")], seen=[True])
+    axis = decision_charts.timeline(events, unit="date").layout.xaxis.range
+    assert axis == (when - pd.Timedelta(days=15), when + pd.Timedelta(days=15))
+    two = decision_charts.TimedEvents(when=[1.0, 2.0], action=["a", "b"], value=[float("nan")] * 2, seen=[True] * 2)
+    assert decision_charts.timeline(two, unit="days").layout.xaxis.range is None

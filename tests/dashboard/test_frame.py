@@ -40,9 +40,11 @@ def test_a_link_reopens_the_run_it_names(workspace, open_page):
     assert app.selectbox("run").value == "first"
 
 
-def test_a_link_to_what_is_gone_falls_back_to_what_is_there(workspace, open_page):
+def test_a_link_to_what_is_gone_opens_nothing_else(workspace, open_page):
     app = open_page("home", cohort="gone", run="nowhere")
     assert not app.exception
+    assert app.selectbox("cohort").value is None
+    app.button("forget_link").click().run()
     assert (app.selectbox("cohort").value, app.selectbox("run").value) == ("small", "second")
 
 

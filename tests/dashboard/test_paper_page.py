@@ -129,7 +129,7 @@ def test_a_finished_run_tells_its_own_numbers(workspace, open_page, texts, table
         "Table III: losses inside": "14 of 20",
         "Table IV: accuracies inside": "1 of 2",
         "Table II: accuracies inside": "0 of 2",
-        "With full signal": "88% · 81%",
+        "With full signal": "87.6% · 81.2%",
     }
     assert "3 of 4 re-runs give exactly the 0.0167 of Table IV" in texts(app)
     assert "The best of them gets 13.3%" in texts(app)

@@ -11,7 +11,9 @@ from dashboard.state import demo, store, workspace
 
 @pytest.fixture
 def fresh(tmp_path, monkeypatch, nobody_works):
+    """An empty workspace of an app without a shipped run."""
     monkeypatch.setattr(demo, "CUSTOMERS", 60)
+    monkeypatch.setattr(demo, "SHIPPED", tmp_path / "nothing")
     monkeypatch.setenv("CRM_WORKSPACE", str(tmp_path / "workspace"))
     return tmp_path / "workspace"
 

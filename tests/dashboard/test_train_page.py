@@ -9,10 +9,11 @@ from crm_models import workflow
 from crm_models.runs.folder import RunFolder
 from dashboard.jobs.queue import Job, JobFolder
 from dashboard.panels import train as train_panels
+from dashboard.panels import train_form
 
 
 def train_button(app):
-    return next(b for b in app.button if b.label == "Train both models")
+    return app.button("train")
 
 
 def test_train_both_models_queues_what_was_set(workspace, open_page, texts):
@@ -32,7 +33,7 @@ def test_train_both_models_queues_what_was_set(workspace, open_page, texts):
         "standard preset, 2 settings changed",
     )
     assert waiting.job.arguments == (
-        *("--preset", "standard", "--model", "both", "--seed", "3", "--epochs", "7"),
+        *("--preset", "standard", "--seed", "3", "--epochs", "7"),
         *("--set", "sequence.d_model=48", "--set", "churn.use_behaviour=false"),
     )
     assert "waiting, number 1 in the queue" in texts(app)
@@ -64,7 +65,7 @@ def test_the_options_are_understood_by_the_command_line(workspace, open_page):
     train_button(app).click().run()
     (waiting,) = JobFolder(workspace).jobs()
     options = dict(zip(waiting.job.arguments[::2], waiting.job.arguments[1::2], strict=True))
-    assert options == {"--preset": "strong", "--model": "both", "--seed": "0"}
+    assert options == {"--preset": "strong", "--seed": "0"}
     assert workflow.run_config(preset="strong").preset == "strong"
 
 
@@ -155,13 +156,16 @@ def test_a_trained_run_that_waits_for_its_scores_shows_its_curves(workspace, ope
     assert len(app.get("plotly_chart")) >= 2
 
 
-def test_two_runs_are_compared_by_what_differs(workspace, open_page):
+def test_two_runs_are_compared_by_which_is_better_and_what_differs(workspace, open_page, texts):
     app = open_page("train")
     app.multiselect("compare_runs").set_value(["first", "second"]).run()
     assert not app.exception
     differ = next(d.value for d in app.dataframe if "setting" in d.value)
-    assert differ["setting"].tolist() == ["seed"]
+    assert differ["setting"].tolist() == ["Seed"]
     assert differ[["second", "first"]].values.tolist() == [["1", "0"]]
+    text = texts(app)
+    assert text.index("Which is better") < text.index("Settings that differ")
+    assert "held-out customers" in text or "that both held out" in text
     scores = next(d.value for d in app.dataframe if "score" in d.value)
     assert {"chance", "first", "second", "ceiling"} <= set(scores.columns)
 
@@ -176,7 +180,9 @@ def test_a_run_is_deleted_with_its_log_after_a_second_click(workspace, open_page
     assert app.selectbox("run").value == "first"
 
 
-@pytest.mark.parametrize(("keep", "said"), [("customers", "no interactions"), ("interactions", "no churn labels")])
+@pytest.mark.parametrize(
+    ("keep", "said"), [("customers", "needs interactions"), ("interactions", "needs churn labels")]
+)
 def test_what_a_cohort_cannot_train_is_said_before(workspace, open_page, texts, keep, said):
     from crm_models.data.cohort import Cohort
     from crm_models.data.storage import load_cohort, save_cohort
@@ -230,9 +236,38 @@ def test_three_runs_compared_show_what_differs_their_curves_and_scores(workspace
     app.multiselect("compare_runs").set_value(["first", "second", "third"]).run()
     assert not app.exception
     differs = next(d.value for d in app.dataframe if "setting" in d.value and len(d.value) < 10)
-    seeds = differs[differs["setting"] == "seed"].iloc[0]
+    seeds = differs[differs["setting"] == "Seed"].iloc[0]
     assert (seeds["first"], seeds["second"], seeds["third"]) == ("0", "1", "1")
     drawn = [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
     assert [len(fig["data"]) for fig in drawn] == [4, 4], "three runs and chance, for each model"
     assert len({(t["line"]["color"], t["line"]["dash"]) for t in drawn[0]["data"]}) == 4
     assert "Scores on held-out customers" in texts(app)
+
+
+def test_runs_of_the_same_split_are_compared_with_an_interval(workspace, open_page, texts):
+    shutil.copytree(workspace / "runs" / "second", workspace / "runs" / "third")
+    app = open_page("train")
+    app.multiselect("compare_runs").set_value(["second", "third"]).run()
+    assert not app.exception
+    said = "Churn: no clear difference between third and second: AUC by 0.000 (95%: +0.000 to +0.000)"
+    assert said in texts(app)
+    assert "on the 24 customers that both held out" in texts(app)
+
+
+def test_a_run_stopped_in_its_first_epoch_says_so_and_shows_no_empty_ruler(workspace, open_page, texts):
+    run = workspace / "runs" / "second"
+    result = json.loads((run / "result.json").read_text()) | {"state": "stopped", "models": {}}
+    (run / "result.json").write_text(json.dumps(result))
+    (run / "events.jsonl").write_text("")
+    (run / "report.json").write_text(json.dumps({"sequence": None, "churn": None, "notes": []}))
+    app = open_page("train")
+    assert not app.exception
+    assert "Stopped before the end of its first epoch" in texts(app)
+    assert app.get("plotly_chart") == []
+    assert next(b for b in app.button if b.label == "Resume training")
+
+
+def test_each_setting_is_named_in_the_words_of_the_form():
+    assert train_form.label_of("sequence.d_model") == "Width, sequence model"
+    assert train_form.label_of("churn_training.learning_rate") == "Learning rate, churn model (training)"
+    assert train_form.label_of("test_share") == "Test share"

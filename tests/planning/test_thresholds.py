@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from crm_models.core.errors import ConfigError
 from crm_models.planning.policy import Policy
-from crm_models.planning.thresholds import RiskIndex
+from crm_models.planning.thresholds import Economics, RiskIndex
 from tests.planning.test_plans import policies, probabilities
 
 
@@ -71,3 +71,23 @@ def test_a_number_that_makes_no_sense_is_refused_by_name(name, number):
     given = {"cost": 1.0, "value": 1.0, "success_rate": 1.0} | {name: number}
     with pytest.raises(ConfigError, match=f"^{name} must be a number from 0 up, found {number}"):
         RiskIndex(np.array([0.5])).expected_value(**given)
+
+
+def test_the_suggested_threshold_is_the_best_by_value_or_flags_as_many_as_have_churned():
+    index = RiskIndex(np.array([0.44, 0.3, 0.2, 0.1, np.nan]))
+    # A contact costs 5 and brings p * 0.2 * 100: it pays above 0.25, and 0.29 is the highest place that flags both.
+    best = index.suggested(Economics(), churn_rate=0.25)
+    assert (best.threshold, best.basis, best.n_at_risk) == (0.29, "value", 2)
+    # No contact pays: one of four has churned, so one is flagged, whose 0.44 is strictly above 0.43.
+    dear = index.suggested(Economics(cost=100.0), churn_rate=0.25)
+    assert (dear.threshold, dear.basis, dear.n_at_risk) == (0.43, "churn rate", 1)
+    assert RiskIndex(np.array([np.nan])).suggested(Economics(), churn_rate=0.5) is None
+    assert RiskIndex(np.array([np.nan])).highest is None
+
+
+@given(probabilities, st.floats(0, 1), st.floats(0.01, 200))
+def test_the_suggested_threshold_flags_somebody_whose_risk_is_above_nothing(churn_p, churn_rate, cost):
+    index = RiskIndex(np.array(churn_p))
+    suggestion = index.suggested(Economics(cost=cost), churn_rate)
+    if suggestion is not None and (index.highest or 0) > 0:
+        assert suggestion.n_at_risk == index.n_at_risk(suggestion.threshold) > 0

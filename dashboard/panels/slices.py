@@ -1,0 +1,83 @@
+"""Scores by group of customers on the evaluation page, and from a group to its customers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from crm_models.evaluation.slices import MIN_CUSTOMERS, churn_slices, sequence_slices
+from dashboard.charts import evaluation as evaluation_charts
+from dashboard.jobs.tested import Tested
+from dashboard.panels import customer_list, widgets
+from dashboard.state import predictions, store
+
+BY = "slices_by"
+
+
+def by_group(run: store.RunCard, tested: Tested, report: dict[str, Any]) -> None:
+    """Draw the choice of grouping, the scores of both models by group, and the way to a group's customers."""
+    with widgets.guarded("The customers cannot be grouped:"):
+        by = st.selectbox(
+            "Group by", predictions.ways_to_group(run), key=BY, persist_state="session", width=320,
+            help="Behaviour in the history, or a column of the profile.",
+        )  # fmt: skip
+        names: list[str] = []
+        if tested.churn is not None and report.get("churn"):
+            group, names = predictions.groups_of(run, tested.churn.customer_id, by)
+            _churn(churn_slices(tested.churn, group, names))
+        if tested.sequence is not None and report.get("sequence"):
+            group, names = predictions.groups_of(run, tested.sequence.customer_id, by)
+            chance = (report["sequence"].get("chance") or {}).get("step_accuracy")
+            _sequence(sequence_slices(tested.sequence, group, names), chance)
+        _to_customers(run, by)
+
+
+def _churn(table: pd.DataFrame) -> None:
+    if table.empty:
+        st.caption(f"No group has {MIN_CUSTOMERS} held-out customers whose churn is known.")
+        return
+    off = table[table["is_off"]]
+    if off.empty:
+        st.markdown(
+            ":material/check_circle: In every group, the mean prediction lies inside the interval of what happened."
+        )
+    else:
+        worst = off.iloc[0]
+        side = "too high" if worst["gap"] > 0 else "too low"
+        st.markdown(
+            f":material/warning: Furthest off: **{widgets.plain(worst['group'], 60)}**, predicted "
+            f"{100 * abs(worst['gap']):.1f} points {side}."
+        )
+    widgets.chart(
+        evaluation_charts.slices(table),
+        key="churn_slices",
+        alt="Predicted and observed churn rate by group, worst first",
+        table=table,
+        note="Held-out customers of each group: the share who churned with its 95% interval, and the mean of their "
+        "predicted probabilities. A diamond outside the interval shows a group for which the model is too high or too "
+        "low; those come first. The **AUC** of each group is under Numbers.",
+    )
+
+
+def _sequence(table: pd.DataFrame, chance: float | None) -> None:
+    if table.empty:
+        return
+    widgets.chart(
+        evaluation_charts.accuracy_slices(table, chance),
+        key="sequence_slices",
+        alt="Share of correct next actions by group, lowest first",
+        table=table,
+        note="Share of the known next steps that the plan has right, with 95% intervals, lowest first.",
+    )
+
+
+def _to_customers(run: store.RunCard, by: str) -> None:
+    """Draw a button to the customers of one group."""
+    _, names = predictions.groups(run, by)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        name = st.selectbox("Customers of the group", names, key=f"slice_of_{by}", width=320)
+        if st.button("Show these customers", icon=":material/groups:", key="show_group"):
+            st.session_state[customer_list.BY], st.session_state[customer_list.GROUP] = by, name
+            st.switch_page(widgets.PAGES["customers"], query_params={"customer_tab": "All customers"})

@@ -1,0 +1,78 @@
+"""Drivers on the command line and in the long form of the plans."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from crm_models import workflow
+from crm_models.cli.commands import main
+from crm_models.planning import Policy
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    root = tmp_path_factory.mktemp("explained")
+    workflow.generate(root / "cohort", scenario="lifelike", customers=90, seed=1)
+    list(workflow.train(root / "cohort", root / "run", workflow.run_config(preset="paper", epochs=2, threads=1)))
+    workflow.generate(root / "random", scenario="paper", customers=60)
+    config = workflow.run_config(preset="paper", epochs=1, threads=1, model="sequence")
+    list(workflow.train(root / "random", root / "sequence", config))
+    return root
+
+
+def explain(root, *options: str) -> int:
+    return main(["explain", str(root / "run"), "--threads", "1", *options])
+
+
+def test_the_file_of_drivers_adds_up_for_every_customer(made, tmp_path, capsys):
+    out = tmp_path / "drivers.csv"
+    assert explain(made, "--out", str(out)) == 0
+    table = pd.read_csv(out, keep_default_na=False)
+    assert list(table) == ["customer_id", "driver", "value", "points", "base", "churn_probability"]
+    sums = table.groupby("customer_id").agg({"points": "sum", "base": "first", "churn_probability": "first"})
+    assert (sums["base"] + sums["points"] - sums["churn_probability"]).abs().max() < 0.1
+    plans = tmp_path / "plans.csv"
+    workflow.plan(made / "run", plans, Policy(), threads=1)
+    planned = pd.read_csv(plans).set_index("customer_id")["churn_probability"]
+    assert (100 * planned - sums["churn_probability"]).abs().max() < 0.1
+    assert "drivers of 90 customers. Taking over the top three drivers" in capsys.readouterr().out
+
+
+def test_one_customer_is_explained_in_words_or_as_json(made, tmp_path, capsys):
+    assert explain(made, "--customer", "C000003") == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("C000003: churn probability ")
+    assert "  tier " in said.out
+    assert "three drivers at random by" in said.err
+    assert explain(made, "--customer", "C000003", "--out", str(tmp_path / "d.json")) == 0
+    content = json.loads((tmp_path / "d.json").read_text())
+    (one,) = content["customers"]
+    total = one["base"] + sum(driver["points"] for driver in one["drivers"])
+    assert total == pytest.approx(one["churn_probability"], abs=0.1)
+    assert content["faithfulness"]["n_customers"] == 90
+
+
+def test_everybody_is_summed_up_in_words(made, capsys):
+    assert explain(made, "--quiet") == 0
+    assert "Drivers of the churn probability of 90 customers" in capsys.readouterr().out
+
+
+def test_who_or_what_cannot_be_explained_is_said(made, capsys):
+    assert explain(made, "--customer", "nobody") == 2
+    assert "expected a customer with the id 'nobody', found none" in capsys.readouterr().err
+    assert main(["explain", str(made / "sequence")]) == 2
+    assert "expected a churn model" in capsys.readouterr().err
+
+
+def test_the_long_form_carries_the_drivers_of_customers_at_risk_last(made, tmp_path):
+    out = tmp_path / "long.csv"
+    command = ["plan", str(made / "run"), "--layout", "long", "--threshold", "0.5", "--threads", "1", "--out", str(out)]
+    assert main([*command, "--quiet"]) == 0
+    table = pd.read_csv(out, keep_default_na=False)
+    assert list(table)[-3:] == ["driver_1", "driver_2", "driver_3"]
+    at_risk = table["at_risk"]
+    assert table.loc[at_risk, "driver_1"].str.contains(r": '?[+-]\d+\.\d points$").all()
+    assert (table.loc[~at_risk, "driver_1"] == "").all()
+    assert main([*command, "--quiet", "--no-drivers"]) == 0
+    assert "driver_1" not in pd.read_csv(out)
