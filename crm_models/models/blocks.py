@@ -15,6 +15,9 @@ from torch.nn import functional as F
 SLOWEST_TURN = 100.0
 """Positions per radian of the slowest rotation; histories are tens of events long, texts (10,000) are thousands."""
 
+LEVEL_BOUND = 0.1
+"""Largest initial weight of a category level relative to other feature tokens."""
+
 
 class KeyValue(NamedTuple):
     """Cached keys and values of earlier positions. Both (B, H, P, D / H)."""
@@ -198,12 +201,14 @@ class FeatureTokens(nn.Module):
             start[k, :n], end[k, :n] = torch.tensor(feature_edges[:-1]), torch.tensor(feature_edges[1:])
         self.register_buffer("start", start)
         self.register_buffer("end", end)
+        # Levels start near zero, so that one that is rare in training is hardly told from none.
+        level_bound = LEVEL_BOUND / math.sqrt(d_model) if bound is None else bound
         bound = 1 / math.sqrt(d_model) if bound is None else bound
         self.slope = nn.Parameter(torch.empty(self.n_numeric, n_bins, d_model).uniform_(-bound, bound))
         self.offset = nn.Parameter(torch.empty(self.n_numeric + self.n_categorical, d_model).uniform_(-bound, bound))
         self.blank = nn.Parameter(torch.empty(self.n_numeric, d_model).uniform_(-bound, bound))
         self.level = nn.Embedding(max(sum(level_counts), 1), d_model)
-        nn.init.uniform_(self.level.weight, -bound, bound)
+        nn.init.uniform_(self.level.weight, -level_bound, level_bound)
         first = torch.tensor([0, *level_counts[:-1]] if level_counts else [], dtype=torch.long).cumsum(0)
         self.register_buffer("first_level", first)
 

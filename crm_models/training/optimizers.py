@@ -1,4 +1,4 @@
-"""Optimisers of a model: AdamW, Muon for the matrices of its blocks, or the Adam of the paper; averaged weights."""
+"""Optimisers of a model: AdamW; Muon for the matrices of its blocks; SGD for levels; or the Adam of the paper."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from crm_models.core.config import TrainingConfig
-from crm_models.models.blocks import Block
+from crm_models.models.blocks import Block, FeatureTokens
 from crm_models.training.muon import Muon
+
+LEVEL_RATE = 100.0
+"""Learning rate of category levels relative to AdamW's; a step of plain SGD is as small as its gradient."""
 
 
 def optimizers_of(module: nn.Module, config: TrainingConfig) -> dict[str, torch.optim.Optimizer]:
@@ -19,20 +22,24 @@ def optimizers_of(module: nn.Module, config: TrainingConfig) -> dict[str, torch.
 
     DIFF from paper, Optimizer and Regularization: unless `l2_in_loss` (the preset `paper`), AdamW decays the weights
     directly, without biases and norms, because Adam rescales the gradient of the penalty and so hardly decays large
-    weights; and Muon updates the matrices of the blocks, because it needs little more than half of the updates.
+    weights; and Muon updates the matrices of the blocks, because it needs little more than half of the updates. SGD
+    updates the levels of categories: Adam would move a level seen twice as far as one seen a thousand times.
     """
     rate, decay = config.learning_rate, config.weight_decay
     if config.l2_in_loss:
         return {"optimizer": torch.optim.Adam(module.parameters(), lr=rate, weight_decay=2 * decay)}
     matrices = _block_matrices(module) if config.muon_lr_scale else []
-    with_muon = {id(p) for group in matrices for p in group["params"]}
-    with_adam = [p for p in module.parameters() if id(p) not in with_muon]
+    levels = [part.level.weight for part in module.modules() if isinstance(part, FeatureTokens)]
+    others = {id(p) for group in matrices for p in group["params"]} | {id(p) for p in levels}
+    with_adam = [p for p in module.parameters() if id(p) not in others]
     groups = [
         {"params": [p for p in with_adam if p.dim() >= 2], "weight_decay": decay},
         {"params": [p for p in with_adam if p.dim() < 2], "weight_decay": 0.0},
     ]
     # Fused: one pass over all weights instead of six operations each; this saves a fifth of an update of a small model.
     optimizers: dict[str, torch.optim.Optimizer] = {"optimizer": torch.optim.AdamW(groups, lr=rate, fused=True)}
+    if levels:
+        optimizers["levels"] = torch.optim.SGD([{"params": levels, "scale": LEVEL_RATE}], lr=rate, momentum=0.9)
     if matrices:
         optimizers["muon"] = Muon(matrices, lr=rate, weight_decay=decay, stretch=config.muon_lr_scale)
     return optimizers
