@@ -1,4 +1,4 @@
-"""Convert text columns to numbers, labels and features; errors name file, row and column.
+"""Convert text columns to numbers and features; errors name file, row and column.
 
 Conversion works on the distinct values of a column, which are few even in long tables; columns of plain numbers and
 ISO dates are cast by Arrow without looking at each value. `ids` and `moments` do the same for ids and times.
@@ -17,28 +17,10 @@ import pyarrow.compute as pc
 
 from crm_models.core.errors import DataError
 from crm_models.data.sources import number_forms
-from crm_models.data.sources.blanks import BLANKS, ERRORS, NO_NUMBER, PLACEHOLDERS, distinguishes_none, is_blank
+from crm_models.data.sources.blanks import ERRORS, NO_NUMBER, PLACEHOLDERS, distinguishes_none, is_blank
 from crm_models.data.sources.dates import AM_PM, DAY_FIRST, MONTH_FIRST, Dates, dates_of
 from crm_models.data.sources.reading import DELIMITER
 from crm_models.data.sources.receipt import ColumnRead, Receipt, row_of, samples_of
-
-YES = (
-    *("yes", "y", "true", "t", "ja", "j", "oui", "o", "si", "sí", "sì", "sim", "s", "tak", "ano", "igen", "да"),
-    *("vrai", "wahr", "verdadero", "verdadeiro", "vero", "waar", "sant", "prawda", "evet", "是"),
-)
-NO = (
-    *("no", "n", "false", "f", "nein", "non", "não", "nao", "nie", "ne", "nem", "нет", "nee", "nej"),
-    *("faux", "falsch", "falso", "onwaar", "falskt", "fałsz", "hayır", "否"),
-)
-LEFT = (
-    *("churned", "churn", "exited", "attrited", "attrited customer", "left"),
-    *("lost", "lapsed", "inactive", "cancelled", "canceled", "closed"),
-)
-STAYED = (
-    *("not churned", "no churn", "stayed", "existing", "existing customer", "retained"),
-    *("active", "current", "loyal", "subscribed", "open"),
-)
-"""Words for churned and not churned in tables of customers, besides yes and no."""
 
 COUNTED_ROWS = 20
 """From this many rows on, a column of 1, 2, 3, ... is a row number; in a shorter table it may be an age."""
@@ -112,7 +94,7 @@ def numbers_of(table: pd.DataFrame, name: str, column: str, receipt: Receipt | N
     values = without_categories(table[column])
     plain = _plain_numbers(values)
     if plain is not None:
-        _record(receipt, table, name, column, "number", plain)
+        record(receipt, table, name, column, "number", plain)
         return _without_infinities(plain, name, column, receipt)
     cells = Cells.of(values)
     blank = is_blank(cells.distinct, number=True)
@@ -120,7 +102,7 @@ def numbers_of(table: pd.DataFrame, name: str, column: str, receipt: Receipt | N
     receipt.refuse(table, name, column, cells.rows(~blank & parsed.isna()), "a number")
     found = pd.Series(cells.spread(parsed.to_numpy()), index=table.index)
     _note_words(cells, blank, table, name, column, receipt)
-    _record(receipt, table, name, column, "number", found, cells=cells, blank=blank)
+    record(receipt, table, name, column, "number", found, cells=cells, blank=blank)
     return _without_infinities(found, name, column, receipt)
 
 
@@ -132,7 +114,7 @@ def feature_of(table: pd.DataFrame, name: str, column: str, receipt: Receipt | N
     receipt = receipt or Receipt()
     values = without_categories(table[column])
     if pd.api.types.is_bool_dtype(values):
-        _record(receipt, table, name, column, "yes or no", values)
+        record(receipt, table, name, column, "yes or no", values)
         return values
     if pd.api.types.is_datetime64_any_dtype(values):
         return _dates_of_parquet(values, name, column, table, receipt)
@@ -145,9 +127,9 @@ def feature_of(table: pd.DataFrame, name: str, column: str, receipt: Receipt | N
                 f"{name}: the numbers in {column!r} are read as a spreadsheet's days since 1900 "
                 f"({found.dropna().iloc[0]:g} is {dates.dropna().iloc[0]:%d %B %Y})."
             )
-            _record(receipt, table, name, column, "date", dates)
+            record(receipt, table, name, column, "date", dates)
             return dates
-        _record(receipt, table, name, column, "number", found)
+        record(receipt, table, name, column, "number", found)
         return _without_sentinel(found, name, column, receipt)
     cells = Cells.of(values)
     blank = is_blank(cells.distinct, number=True)
@@ -160,7 +142,7 @@ def feature_of(table: pd.DataFrame, name: str, column: str, receipt: Receipt | N
         if _numbers_in_spite_of(odd, cells, n_filled, table, name, column, receipt):
             found = pd.Series(cells.spread(parsed.to_numpy()), index=table.index)
             _note_words(cells, blank, table, name, column, receipt)
-            _record(receipt, table, name, column, "number", found, cells=cells, blank=blank, odd=odd)
+            record(receipt, table, name, column, "number", found, cells=cells, blank=blank, odd=odd)
             found = _without_infinities(found, name, column, receipt)
             return _without_sentinel(found, name, column, receipt)
     moments = _feature_dates(table, name, column, cells, blank, receipt)
@@ -173,52 +155,6 @@ def without_row_numbers(features: dict[str, pd.Series], name: str, receipt: Rece
     for c in row_numbers:
         receipt.note(f"{name}: the column {c!r} only numbers the rows; it is left out.")
     return {c: values for c, values in features.items() if c not in row_numbers}
-
-
-def labels_of(
-    table: pd.DataFrame, name: str, column: str, positive: str | None = None, receipt: Receipt | None = None
-) -> pd.Series:
-    """A yes/no column as nullable boolean. positive: the value that means yes, if it is not a usual word.
-
-    `DataError` for a value that is neither yes nor no, or if `positive` never occurs. With `positive`, every other
-    filled value means no; the receipt gets a sentence if there are several.
-    """
-    receipt = receipt or Receipt()
-    values = without_categories(table[column])
-    if pd.api.types.is_bool_dtype(values):
-        _record(receipt, table, name, column, "yes or no", values)
-        return values.astype("boolean")
-    cells = Cells.of(values)
-    distinct = cells.distinct
-    words = distinct.str.lower()
-    if positive is not None:
-        wanted = positive.strip().lower()
-        yes = words.isin([wanted, f"{wanted}.0"])
-        if not yes.any():
-            existing = ", ".join(map(repr, distinct.tolist()[:5])) or "blanks only"
-            raise DataError(f"{name}: expected {positive!r} in the column {column!r}, found {existing}")
-        if (~yes).sum() > 1:
-            others = ", ".join(repr(str(v)) for v in distinct[~yes.to_numpy()][:5])
-            receipt.note(f"{name}: in {column!r}, {positive!r} means churned; {others} all mean stayed.")
-        blank = pd.Series(False, index=yes.index)
-    else:
-        numbers = pd.Series(pd.to_numeric(words, errors="coerce"), index=words.index)  # "1.00" means the same as "1"
-        blank = words.isin((*BLANKS, *ERRORS))
-        yes = words.isin(YES + LEFT) | (numbers == 1)
-        unknown = ~(yes | blank | words.isin(NO + STAYED) | (numbers == 0))
-        receipt.refuse(
-            table,
-            name,
-            column,
-            cells.rows(unknown),
-            "yes or no (also 1/0, true/false)",
-            "if another word means churned, give it with --positive",
-        )
-        blank |= unknown
-    known = pd.array([*(None if b else bool(y) for b, y in zip(blank, yes, strict=True)), None], dtype="boolean")
-    found = pd.Series(known.take(cells.codes), index=table.index)
-    _record(receipt, table, name, column, "yes or no", found, cells=cells, blank=blank)
-    return found
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------------
@@ -427,7 +363,7 @@ def _feature_dates(
             "they count as missing."
         )
     found = pd.Series(cells.spread(known, np.datetime64("NaT", "us")), index=table.index)
-    _record(receipt, table, name, column, "date", found, cells=cells, blank=blank, odd=odd)
+    record(receipt, table, name, column, "date", found, cells=cells, blank=blank, odd=odd)
     return found
 
 
@@ -468,7 +404,7 @@ def _dates_of_parquet(values: pd.Series, name: str, column: str, table: pd.DataF
         receipt.note(f"{name}: {int(far.sum()):,} dates in {column!r} are in the year {LAST_YEAR} or later: missing.")
         values = values.mask(far)
     found = values.astype("datetime64[us]") if far.any() else values
-    _record(receipt, table, name, column, "date", found)
+    record(receipt, table, name, column, "date", found)
     return found
 
 
@@ -497,7 +433,7 @@ def _text(table: pd.DataFrame, name: str, column: str, cells: Cells, receipt: Re
         receipt.note(f"{name}: words in {column!r} count as missing: {counted}.")
     text = cells.distinct.where(~blank)
     found = pd.Series(text.array.take(cells.codes, allow_fill=True), index=table.index, dtype="str")
-    _record(receipt, table, name, column, "text", found, cells=cells, blank=blank)
+    record(receipt, table, name, column, "text", found, cells=cells, blank=blank)
     return found
 
 
@@ -510,7 +446,7 @@ def without_categories(column: pd.Series) -> pd.Series:
     return column.astype(column.cat.categories.dtype) if isinstance(column.dtype, pd.CategoricalDtype) else column
 
 
-def _record(
+def record(
     receipt: Receipt,
     table: pd.DataFrame,
     name: str,

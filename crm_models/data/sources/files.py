@@ -19,7 +19,7 @@ from crm_models.data.sources.reading import (
     ReadOptions,
     read_file,
 )
-from crm_models.data.sources.receipt import FIRST_ROW, PARTS, Receipt
+from crm_models.data.sources.receipt import FIRST_ROW, PARTS, Receipt, counted
 from crm_models.data.sources.roles import DOUBTFUL, customer_of, dated_column, guess_columns, kind_of, plain
 from crm_models.data.sources.rows import data_rows
 
@@ -116,7 +116,9 @@ def prepared(cells: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFrame:
     if footers:
         receipt.rows["explained"] += len(footers)
         receipt.left_out.append({"file": file, "rows": len(footers), "first_row": None, "why": "lines below the table"})
-        receipt.note(f"{file}: {len(footers)} lines below the table left out, the first {footers[0][:60]!r}.")
+        receipt.note(
+            f"{file}: {counted(len(footers), 'line')} below the table left out, the first {footers[0][:60]!r}."
+        )
     receipt.reject_ragged(file, ragged)
     return data_rows(cells, file, [str(c) for c in cells.columns], receipt)
 

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from crm_models.core.errors import DataError
 from crm_models.data.sources.archives import MAX_UNPACKED, Blocks, Raw, forget, open_bytes, unpack
-from crm_models.data.sources.receipt import FIRST_ROW
+from crm_models.data.sources.receipt import FIRST_ROW, counted
 from crm_models.data.sources.text_encoding import Decoded, Text, decode
 from crm_models.data.sources.workbook import is_workbook, read_workbook
 
@@ -130,7 +130,7 @@ def read_table(
         text, above = _without_title(text, delimiter)
         if above:
             first_row += len(above)
-            remarks.append(f"{len(above)} lines above the header are left out, the first {above[0][:60]!r}.")
+            remarks.append(f"{counted(len(above), 'line')} above the header left out, the first {above[0][:60]!r}.")
         names, body = _header(text, delimiter, quoted, name)
     layout = _Layout(len(names), delimiter, quoted, name, first_row, options.skip_ragged)
     if quoted and _escapes_by_backslash(body, delimiter):
@@ -160,8 +160,8 @@ def _encoding_remarks(decoded: Decoded) -> list[str]:
     """What a user should know about the encoding of a file; nothing for plain UTF-8."""
     if decoded.stray:
         return [
-            f"{decoded.stray} bytes are not UTF-8 as the others are, the first in line {decoded.stray_line}; read as "
-            f"Western European there: {decoded.sample!r}."
+            f"{counted(decoded.stray, 'byte')} not in UTF-8, as the others are, the first in line "
+            f"{decoded.stray_line}; read as Western European there: {decoded.sample!r}."
         ]
     if decoded.guessed:
         return [

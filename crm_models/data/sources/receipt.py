@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -255,7 +256,7 @@ class Receipt:
         for file, n in counts.items():
             first = next((r for r in self._rejects if r["file"] in file), None)
             where = f" (first: row {first['row']}, {first['column'] or 'cells'})" if first else ""
-            self.note(f"{file}: {n:,} rows that cannot be read were left out{where}; see rejected.csv.")
+            self.note(f"{file}: {counted(n, 'row')} that cannot be read left out{where}; see rejected.csv.")
 
     def explain(self, table: pd.DataFrame, file: str, left_out: np.ndarray, why: str) -> pd.DataFrame:
         """The table without the rows that are no data, which are counted and noted with the first row number."""
@@ -264,8 +265,7 @@ class Receipt:
         n, row = int(left_out.sum()), row_of(table, left_out)
         self.rows["explained"] += n
         self.left_out.append({"file": file, "rows": n, "first_row": row, "why": why})
-        s = "s" if n > 1 else ""
-        self.note(f"{file}: {n:,} row{s} left out ({'first: ' if n > 1 else ''}row {row}): {why}.")
+        self.note(f"{file}: {counted(n, 'row')} left out ({'first: ' if n > 1 else ''}row {row}): {why}.")
         kept = table[~left_out]
         kept.attrs = table.attrs
         return kept
@@ -383,16 +383,15 @@ def _located(table: pd.DataFrame, file: str, label: int) -> tuple[str, int]:
 
 
 def samples_of(written: Sequence[Any], read: Sequence[Any]) -> tuple[tuple[str, str], ...]:
-    """A few values as written beside as read."""
-    return tuple(islice_pairs(written, read))
+    """A few filled values as written beside as read."""
+    pairs = (
+        (str(before)[:40], "" if pd.isna(after) else str(after)[:40])
+        for before, after in zip(written, read, strict=False)
+        if not pd.isna(before)
+    )
+    return tuple(itertools.islice(pairs, SAMPLES))
 
 
-def islice_pairs(written: Sequence[Any], read: Sequence[Any]) -> Iterator[tuple[str, str]]:
-    """The first pairs whose written value is filled."""
-    n = 0
-    for before, after in zip(written, read, strict=False):
-        if not pd.isna(before):
-            yield str(before)[:40], "" if pd.isna(after) else str(after)[:40]
-            n += 1
-        if n == SAMPLES:
-            return
+def counted(n: int, noun: str) -> str:
+    """A number with its noun: "1 row", "2 rows"."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"

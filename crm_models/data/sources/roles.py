@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, TIMESTAMP, VALUE
-from crm_models.data.sources.columns import LEFT, NO, STAYED, YES
 from crm_models.data.sources.dates import dates_of
+from crm_models.data.sources.labels import LEFT, NO, STAYED, YES
 from crm_models.data.sources.receipt import Receipt
 
 USUAL_NAMES = {

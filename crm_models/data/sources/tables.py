@@ -19,11 +19,12 @@ import pyarrow as pa
 from crm_models.core.errors import ConfigError, DataError
 from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
 from crm_models.data.cohort import Cohort
-from crm_models.data.sources.columns import feature_of, labels_of, need_columns, numbers_of, without_row_numbers
+from crm_models.data.sources.columns import feature_of, need_columns, numbers_of, without_row_numbers
 from crm_models.data.sources.files import TABLES, Table, find_tables, renamed_columns
 from crm_models.data.sources.ids import join_twins, names_of, note_twins_within, renamed
 from crm_models.data.sources.importer import Importer
 from crm_models.data.sources.inactivity import label_by_inactivity
+from crm_models.data.sources.labels import labels_of
 from crm_models.data.sources.moments import moments_of
 from crm_models.data.sources.reading import ReadOptions
 from crm_models.data.sources.receipt import Receipt, place_of, read_recipe, row_of
@@ -275,9 +276,10 @@ def _leave_out_late(
     late = (when > pd.Timestamp.now() + LATE).to_numpy()
     why = "are later than tomorrow"
     if not late.any():
-        if len(when) < MANY_EVENTS:
+        dated = when.dropna().to_numpy()
+        if len(dated) < MANY_EVENTS:
             return
-        last = np.sort(np.partition(when.dropna().to_numpy(), -LONE_EVENTS - 1)[-LONE_EVENTS - 1 :])
+        last = np.sort(np.partition(dated, -LONE_EVENTS - 1)[-LONE_EVENTS - 1 :])
         gaps = np.diff(last) > np.timedelta64(LONE_DAYS, "D")
         if not gaps.any():
             return

@@ -10,9 +10,10 @@ import pandas as pd
 from crm_models.core.errors import DataError
 from crm_models.core.schema import CHURNED, CUSTOMER_ID
 from crm_models.data.cohort import Cohort
-from crm_models.data.sources.columns import feature_of, labels_of, need_columns, without_row_numbers
+from crm_models.data.sources.columns import feature_of, need_columns, without_row_numbers
 from crm_models.data.sources.ids import names_of
 from crm_models.data.sources.importer import Importer
+from crm_models.data.sources.labels import labels_of
 from crm_models.data.sources.reading import read_file
 from crm_models.data.sources.receipt import Receipt, row_of
 from crm_models.data.sources.tables import guess_columns, numbered

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from crm_models.core.errors import DataError
-from crm_models.data.sources.columns import feature_of, labels_of, numbers_of, without_row_numbers
+from crm_models.data.sources.columns import feature_of, numbers_of, without_row_numbers
 from crm_models.data.sources.ids import names_of
+from crm_models.data.sources.labels import labels_of
 from crm_models.data.sources.reading import read_table
 from crm_models.data.sources.receipt import Receipt, row_of
 

@@ -228,3 +228,22 @@ def test_an_index_that_pandas_wrote_into_parquet_is_a_column_unless_it_only_coun
     named = pd.DataFrame({"a": [1, 2]}, index=pd.Index(["x", "y"], name="customer_id"))
     assert parquet(named)["customer_id"].tolist() == ["x", "y"]
     assert list(parquet(named.reset_index().iloc[[1, 0]]).columns) == ["customer_id", "a"]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\xef\xbb\xbfa;b\n1;2\n3;4\n",
+        "a,b\nKöln,1\nZürich,2\n".encode("cp1252"),
+        b'a,b\n"x, y",1\n"two\nlines",2\n',
+        "a\tb\nä\t2\n".encode("utf-16"),
+    ],
+    ids=["mark", "cp1252", "quoted", "utf-16"],
+)
+def test_a_mapped_file_is_read_like_one_in_memory(tmp_path, monkeypatch, raw):
+    (tmp_path / "t.csv").write_bytes(raw)
+    in_memory = read_file(tmp_path / "t.csv")
+    monkeypatch.setattr("crm_models.data.sources.archives.MAPPED", 1)
+    mapped = read_file(tmp_path / "t.csv")
+    assert mapped.equals(in_memory)
+    assert mapped.attrs == in_memory.attrs

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -98,20 +99,19 @@ def test_a_password_does_not_stand_in_the_error(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory):
+def postgres():
     """The address of a PostgreSQL server of our own; skipped where none can be started."""
     pytest.importorskip("psycopg")
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     if not binaries or os.environ.get("CI"):
         pytest.skip("no PostgreSQL server here (Debian's package `postgresql`), or this is CI")
-    folder = tmp_path_factory.mktemp("postgres")
+    folder = Path(tempfile.mkdtemp(prefix="crm-pg-"))  # a short path that other users may enter
     as_user: list[str] = []
     if os.geteuid() == 0:  # the server refuses to run as root
         if shutil.which("runuser") is None:
             pytest.skip("PostgreSQL does not run as root, and there is no runuser")
         as_user = ["runuser", "-u", "nobody", "--"]
-        for parent in (folder, *folder.parents[:2]):
-            parent.chmod(0o777)
+        folder.chmod(0o777)
     bin_folder, data = binaries[-1].parent, folder / "data"
     options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
     start = [*as_user, str(bin_folder / "pg_ctl"), "-D", str(data), "-o", options, "-w", "-t", "20"]
@@ -123,6 +123,7 @@ def postgres(tmp_path_factory):
         pytest.skip(f"PostgreSQL could not be started: {error}")
     yield f"postgresql+psycopg://crm@/postgres?host={folder}"
     subprocess.run([*start, "-m", "immediate", "stop"], check=False, capture_output=True, timeout=60)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_a_postgresql_server_is_read_in_streams(postgres, monkeypatch):
