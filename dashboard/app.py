@@ -35,6 +35,7 @@ PAGES = {
     "Act": [
         page("customers", "Customers", "person_search", "One customer: history, churn risk, plan and what-if."),
         page("plans", "Plans", "checklist", "Customers at risk at a chosen threshold, and plans to download."),
+        page("campaigns", "Campaigns", "campaign", "Rules, control group, approval, hand-over, and what came of it."),
     ],
     "Demonstrate": [page("paper", "Paper", "article", "The paper's experiment, re-run live.")],
 }

@@ -22,6 +22,7 @@ PACKAGE = [
     "planning",
     "evaluation",
     "runs",
+    "campaigns",
     "paper",
     "bench",
     "workflow",
@@ -105,7 +106,16 @@ def test_torch_is_loaded_only_where_models_compute():
 
 @pytest.mark.parametrize(
     "module",
-    ["", ".runs.folder", ".evaluation.report", ".planning", ".planning.export", ".workflow", ".cli.commands"],
+    [
+        "",
+        ".runs.folder",
+        ".evaluation.report",
+        ".planning",
+        ".planning.export",
+        ".campaigns",
+        ".workflow",
+        ".cli.commands",
+    ],
 )
 def test_importing_it_does_not_load_torch(module):
     code = f"import sys, crm_models{module}; print('torch' in sys.modules)"

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from crm_models.cli.campaign import add_campaign
 from crm_models.cli.options import Parser, add_device, command, positive, share, whole
 from crm_models.core.errors import CrmError
 from crm_models.core.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD, PLAN_MODES, PRESET_NAMES
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_evaluate,
         _add_plan,
         _add_explain,
+        add_campaign,
         _add_paper,
         _add_benchmark,
     ):

@@ -38,6 +38,7 @@ MARKERS = {
     "config.json": "a run",
     "paper.json": "a re-run of the paper",
     "tune.json": "a search for better settings",
+    "campaign.json": "a campaign",
 }
 """The file that marks each kind of folder this package writes, and the name of the kind in messages."""
 

@@ -1,8 +1,9 @@
 """Ground truth of a generated cohort: the true probability of every next action and of churn.
 
 Everything is computed from observable data (profile and history), so the ceilings are exactly the best expected scores
-of any model. Only the evaluation and the re-run of the paper read this; deleting `truth.json` changes no feature, no
-training and no plan. Letters: N customers, S segments, A actions that occur, L levels of a column.
+of any model. Only the evaluation, the re-run of the paper and the simulation of campaigns read this; deleting
+`truth.json` changes no feature, no training and no plan. Letters: N customers, S segments, A actions that occur, R
+retention actions, L levels of a column.
 """
 
 from __future__ import annotations
@@ -57,12 +58,27 @@ class ChurnTruth:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RetentionTruth:
+    """Effects of R retention actions on churn. Without an action, churn is as `ChurnTruth` says.
+
+    log_odds (S, R): change of the log-odds of churn within `window_days`; below 0, the action keeps customers of that
+    segment. delay_days (R,): the effect approaches its full size exponentially, with this mean delay.
+    """
+
+    actions: tuple[str, ...]
+    log_odds: tuple[tuple[float, ...], ...]
+    delay_days: tuple[float, ...]
+    window_days: float = 90.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Truth:
     """The parameters that a cohort was generated with.
 
     actions: names of the A actions that occur. prior (S,), start (A,) and transition (S, A, A): probabilities of the
     segment, of the first action, and of the next action (column) after an action (row). complaint and rated: the
-    actions that count as a complaint and that carry a rating.
+    actions that count as a complaint and that carry a rating. retention: effects of retention actions, or None where
+    they have none (scenario `paper`, and cohorts of earlier versions).
     """
 
     actions: tuple[str, ...]
@@ -73,6 +89,7 @@ class Truth:
     churn: ChurnTruth
     complaint: str = ""
     rated: str = ""
+    retention: RetentionTruth | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `truth.json`; `from_json` is the inverse."""
@@ -96,7 +113,19 @@ class Truth:
             churn=churn,
             complaint=given["complaint"],
             rated=given["rated"],
+            retention=_retention_from_json(given.get("retention")),
         )
+
+
+def _retention_from_json(given: dict[str, Any] | None) -> RetentionTruth | None:
+    if given is None:
+        return None
+    return RetentionTruth(
+        actions=tuple(given["actions"]),
+        log_odds=tuple(tuple(row) for row in given["log_odds"]),
+        delay_days=tuple(given["delay_days"]),
+        window_days=float(given["window_days"]),
+    )
 
 
 def load_truth(folder: Path) -> Truth | None:
@@ -189,6 +218,36 @@ def best_plans(truth: Truth, belief: Belief) -> TruePlans:
 
 def churn_p(truth: Truth, cohort: Cohort) -> np.ndarray:
     """(N,) true probability of churn given profile and history before `as_of`, averaged over the unknown segment."""
+    return _mixed_churn_p(truth, believe(truth, cohort), _churn_log_odds(truth, cohort))
+
+
+def churn_p_by_action(truth: Truth, cohort: Cohort, days: float | None = None) -> np.ndarray:
+    """(N, 1 + R) true probability of churn within `days`: without a retention action, then with each one.
+
+    days: None for the whole window. Within it, the hazard of churn is constant: by day d, 1 - (1 - p)^(d / window)
+    have left. Raises `DataError` if the truth knows no effects of retention actions.
+    """
+    effects = truth.retention
+    if effects is None:
+        raise DataError("the truth of this cohort has no effects of retention actions; generate it again")
+    days = effects.window_days if days is None else days
+    belief, log_odds = believe(truth, cohort), _churn_log_odds(truth, cohort)
+    reached = 1 - np.exp(-days / np.array(effects.delay_days))
+    shifts = [np.zeros(len(truth.prior)), *(np.array(effects.log_odds) * reached).T]
+    p = np.stack([_mixed_churn_p(truth, belief, log_odds, shift) for shift in shifts], axis=1)
+    return 1 - (1 - p) ** (days / effects.window_days)
+
+
+def _mixed_churn_p(truth: Truth, belief: Belief, log_odds: np.ndarray, shift: np.ndarray | float = 0.0) -> np.ndarray:
+    """(N,) churn probability averaged over the segments; shift (S,): change of the log-odds by an action."""
+    parameters = truth.churn
+    per_segment = 1 / (1 + np.exp(-(log_odds[:, None] + (np.array(parameters.segment) + shift))))
+    p = (belief.segment * per_segment).sum(axis=1)
+    return parameters.signal * p + (1 - parameters.signal) * parameters.base_rate
+
+
+def _churn_log_odds(truth: Truth, cohort: Cohort) -> np.ndarray:
+    """(N,) log-odds of churn before the offset of the segment."""
     parameters = truth.churn
     customer, action, days, value = _history(truth, cohort, None)
     n = cohort.n_customers
@@ -209,9 +268,7 @@ def churn_p(truth: Truth, cohort: Cohort) -> np.ndarray:
         log_odds += parameters.tenure * np.log1p(cohort.customers["tenure_days"].to_numpy(np.float64))
     if parameters.tier:
         log_odds += cohort.customers["tier"].astype("str").map(parameters.tier).to_numpy(np.float64)
-    per_segment = 1 / (1 + np.exp(-(log_odds[:, None] + np.array(parameters.segment))))
-    p = (believe(truth, cohort).segment * per_segment).sum(axis=1)
-    return parameters.signal * p + (1 - parameters.signal) * parameters.base_rate
+    return log_odds
 
 
 def _history(

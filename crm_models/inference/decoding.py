@@ -136,12 +136,13 @@ def decode_plans(
     encoder: FeatureEncoder,
     rows: np.ndarray | None = None,
     plan_for: PlanFor = "whole",
+    dropped: np.ndarray | None = None,
 ) -> DecodedPlans:
     """The most probable usable plan of each customer (rows None: all).
 
     plan_for: `whole` is the plan that is most probable as a whole; `steps` has at each step the action that is most
     probable there, whatever the other steps turn out to be. Retention actions are not proposed, because the policy
-    decides on them, not the model.
+    decides on them, not the model. dropped (len(rows), A) bool: actions that a campaign's rules forbid.
 
     DIFF from paper, Integration for CRM: no action occurs twice in a plan, and a non-repeatable action the customer has
     already had (a film, a product) is not proposed; the paper puts no such limits on a plan.
@@ -152,7 +153,9 @@ def decode_plans(
     def decode(at: np.ndarray) -> DecodedPlans:
         batch_rows, stops = rows[at], arrays.n_history[rows[at]]
         batch = history_batch(arrays, batch_rows, stops, model.config.max_events)
-        history = _encoded(model, batch, stops, _Allowed.for_use(model, arrays, encoder, batch_rows))
+        forbidden = None if dropped is None else dropped[at]
+        allowed = _Allowed.for_use(model, arrays, encoder, batch_rows, forbidden)
+        history = _encoded(model, batch, stops, allowed)
         return _best_plans(model, history) if plan_for == "whole" else _single_steps(model, history)
 
     batches = _by_length(arrays.n_history[rows], model.n_actions)
@@ -218,7 +221,12 @@ class _Allowed:
 
     @classmethod
     def for_use(
-        cls, model: SequenceTransformer, arrays: CohortArrays, encoder: FeatureEncoder, rows: np.ndarray
+        cls,
+        model: SequenceTransformer,
+        arrays: CohortArrays,
+        encoder: FeatureEncoder,
+        rows: np.ndarray,
+        dropped: np.ndarray | None = None,
     ) -> _Allowed:
         allowed = np.tile(np.array([kind != "retention" for kind in encoder.kinds]), (len(rows), 1))
         once = ~np.array(encoder.repeatable)
@@ -233,6 +241,8 @@ class _Allowed:
             customer = np.repeat(np.arange(len(rows)), counts)
             excluded = once[past_actions]
             allowed[customer[excluded], past_actions[excluded]] = False
+        if dropped is not None:
+            allowed &= ~dropped
         return cls(first=torch.from_numpy(allowed).to(model.action.weight.device), repeats=False)
 
 

@@ -106,25 +106,38 @@ class Plans:
 
 
 def make_plans(
-    scores: CustomerScores, catalogue: Catalogue, policy: Policy, n_retention: np.ndarray | None = None
+    scores: CustomerScores,
+    catalogue: Catalogue,
+    policy: Policy,
+    n_retention: np.ndarray | None = None,
+    *,
+    retention: np.ndarray | None = None,
+    allowed: np.ndarray | None = None,
 ) -> Plans:
     """Plans of all customers of `scores` under `policy`.
 
-    n_retention (N,): number of retention steps, instead of the policy's. If the model has fewer than three actions left
-    to propose, popular actions that are not yet in the plan fill it up.
+    n_retention (N,): number of retention steps, instead of the policy's. retention (N, 3): codes of each customer's
+    retention actions in order, -1 for none, instead of the policy's. allowed (N, V): actions that a campaign's rules
+    allow; without it, all. If the model has fewer than three actions left to propose, popular actions that are allowed
+    and not yet in the plan fill it up.
 
     DIFF from paper, Integration for CRM: the paper has no customer without a history. Such a customer, and every one if
     the run has no sequence model, gets the most popular actions, labelled `fallback`, unless the policy overrides them.
     """
     churn_p = rounded(scores.churn_p)
-    base = _model_steps(scores, catalogue)
+    base = _model_steps(scores, catalogue, allowed)
     n_retention = policy.n_retention(churn_p) if n_retention is None else n_retention
-    retention = np.array([catalogue.code(a) for a in policy.retention_actions[:N_STEPS]])
+    if retention is None:
+        retention = np.array([catalogue.code(a) for a in policy.retention_actions[:N_STEPS]])
+    else:
+        n_retention = np.minimum(n_retention, (retention >= 0).sum(axis=1))
     action, step_source, step_p, place = _graded(base, n_retention, retention)
     runner_up, runner_up_p = (_placed(values, place, fill) for values, fill in base.second)
     no_model_step = ~((base.source == STEP_MODEL).any(axis=1))
     source = np.where(no_model_step, FALLBACK, MODEL)
-    source = np.where(n_retention > 0, OVERRIDE if policy.mode == "override" else GRADED, source)
+    # Under an override, a campaign may leave fewer than three retention steps: the model's follow, as in graded plans.
+    overridden = (n_retention == N_STEPS) & (policy.mode == "override")
+    source = np.where(n_retention > 0, np.where(overridden, OVERRIDE, GRADED), source)
     return Plans(
         policy=policy,
         catalogue=catalogue,
@@ -155,8 +168,8 @@ class _Base:
     second: tuple[tuple[np.ndarray, float], tuple[np.ndarray, float]]
 
 
-def _model_steps(scores: CustomerScores, catalogue: Catalogue) -> _Base:
-    """The model's steps, filled up with popular actions; no action twice."""
+def _model_steps(scores: CustomerScores, catalogue: Catalogue, allowed: np.ndarray | None = None) -> _Base:
+    """The model's steps, filled up with popular actions; no action twice, and none that is not allowed."""
     n = len(scores.customer_id)
     plans = scores.plans or DecodedPlans(
         actions=np.zeros((n, N_STEPS), np.int64),
@@ -166,12 +179,16 @@ def _model_steps(scores: CustomerScores, catalogue: Catalogue) -> _Base:
         runner_up_p=np.zeros((n, N_STEPS)),
     )
     usable = (plans.actions > 0) & (scores.n_events > 0)[:, None]
+    if allowed is not None:
+        usable &= np.take_along_axis(allowed, (plans.actions - 1).clip(min=0), axis=1)
     action = np.where(usable, plans.actions - 1, -1)
     p = np.where(usable, plans.step_p, np.nan)
     source = np.where(usable, STEP_MODEL, STEP_FALLBACK)
     for step in range(N_STEPS):
         for popular, share in zip(catalogue.fallback, catalogue.fallback_p, strict=True):
             free = (action[:, step] < 0) & ~(action == popular).any(axis=1)
+            if allowed is not None:
+                free &= allowed[:, popular]
             action[free, step], p[free, step] = popular, share
     seconds = np.where(usable & (plans.runner_up > 0), plans.runner_up - 1, -1)
     return _Base(action=action, source=source, p=p, second=((seconds, -1), (plans.runner_up_p, np.nan)))

@@ -25,6 +25,7 @@ PAGES = {
     "attention": "app_pages/attention.py",
     "customers": "app_pages/customers.py",
     "plans": "app_pages/plans.py",
+    "campaigns": "app_pages/campaigns.py",
     "paper": "app_pages/paper.py",
 }
 """File of each page by its name, which is also its address (home: /)."""

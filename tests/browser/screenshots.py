@@ -31,6 +31,7 @@ PICTURES = (
     ("attention", f"attention?{RUN}", "light", ""),
     ("customers", f"customers?{RUN}&customer=C000042", "dark", ""),
     ("plans", f"plans?{RUN}&threshold=0.4", "light", ""),
+    ("campaigns", f"campaigns?{RUN}&campaign_tab=What it did", "light", ""),
     ("paper", f"paper?{RUN}", "light", ""),
     ("signal", f"paper?{RUN}&paper_signal=1.0", "dark", "signal"),
 )

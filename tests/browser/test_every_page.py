@@ -8,7 +8,7 @@ from tests.browser.conftest import at_rest, opened
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-PAGES = ("", "cohort", "train", "evaluate", "attention", "customers", "plans", "paper")
+PAGES = ("", "cohort", "train", "evaluate", "attention", "customers", "plans", "campaigns", "paper")
 GROUND = {"light": "rgb(255, 255, 255)", "dark": "rgb(2, 3, 5)"}
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 SERIOUS = """

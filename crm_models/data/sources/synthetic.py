@@ -26,7 +26,7 @@ from crm_models.core.schema import (
     VALUE,
 )
 from crm_models.data.cohort import Cohort
-from crm_models.data.truth import ChurnTruth, ProfileTruth, Truth, churn_p
+from crm_models.data.truth import ChurnTruth, ProfileTruth, RetentionTruth, Truth, churn_p
 
 Scenario = Literal["paper", "lifelike"]
 
@@ -209,6 +209,15 @@ SHORTEST, MEAN_LENGTH, LONGEST = 1, 20.0, 60
 NO_HISTORY_SHARE = 0.01
 BASE_RATE = 0.27
 
+RETENTION_EFFECTS = {
+    # Change of the log-odds of churn in each segment, in the order of `SEGMENTS`, and the mean delay in days.
+    # Newcomers are persuaded by support and bargain hunters by a discount; a discount wakes sleeping dogs among the
+    # loyal; business customers are lost causes.
+    "Offer proactive support": ((-0.8, -0.1, 0.1, -0.05), 10.0),
+    "Send a loyalty offer": ((-0.2, -0.35, -0.45, 0.0), 20.0),
+    "Provide a discount": ((-0.3, -0.9, 0.5, -0.05), 5.0),
+}
+
 
 def _lifelike(settings: ScenarioSettings) -> tuple[Cohort, Truth]:
     """Segments with different action cycles; churn from recency, complaints, satisfaction and profile (see `Truth`)."""
@@ -274,6 +283,11 @@ def lifelike_truth(signal: float) -> Truth:
         ),
         complaint=COMPLAINT,
         rated=RATED,
+        retention=RetentionTruth(
+            actions=tuple(RETENTION_EFFECTS),
+            log_odds=tuple(zip(*(by_segment for by_segment, _ in RETENTION_EFFECTS.values()), strict=True)),
+            delay_days=tuple(delay for _, delay in RETENTION_EFFECTS.values()),
+        ),
     )
 
 

@@ -1,0 +1,170 @@
+"""A campaign is a folder: what was decided, for whom, and what came of it.
+
+campaign.json      run, cohort, policy, rules, offers, split, budget, funnel; written last
+scores.parquet     churn probability and most probable allowed plan of every customer
+dropped.parquet    one row per customer for whom a rule dropped an action: code of the first rule, by action
+decisions.parquet  one row per customer: arm, three steps, action, propensity, cost, value
+ledger.jsonl       approvals and edits, only ever appended to
+sent.parquet       hash of each row that was confirmed as loaded, by preset
+outcomes.parquet   what became of the customers;  reading.json  the result of the reading
+
+Letters: N customers, V actions of the campaign.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from crm_models.campaigns.judging import ALLOWED
+from crm_models.campaigns.offers import Actions, Offer
+from crm_models.campaigns.rules import Rule
+from crm_models.campaigns.split import Split
+from crm_models.core.errors import DataError
+from crm_models.core.files import read_json, read_whole, sha256
+from crm_models.core.records import CustomerScores
+from crm_models.core.schema import CUSTOMER_ID
+from crm_models.inference.score_store import read_scores
+from crm_models.planning.plans import Catalogue
+from crm_models.planning.policy import Policy
+
+FILE = "campaign.json"
+ROW = "row"
+"""Column of dropped.parquet: the customer's row in the cohort."""
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A campaign folder and the content of its `campaign.json`. Made by `load`."""
+
+    folder: Path
+    about: dict[str, Any]
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Campaign:
+        """The campaign in a folder. Raises `DataError` if there is none, or if it is damaged."""
+        folder = Path(folder)
+        if not (folder / FILE).exists():
+            raise DataError(f"{folder}: expected a campaign folder, found none; make one with `campaign new RUN --out`")
+        about = read_json(folder / FILE)
+        campaign = cls(folder, about)
+        with read_whole(folder / FILE, "a campaign", "make it again with `campaign new`"):
+            if about["format"] != 1:
+                raise DataError(f"{folder / FILE}: expected format 1, found {about['format']!r}")
+            _ = campaign.rules, campaign.offers, campaign.split, campaign.policy, campaign.actions, campaign.catalogue
+            _ = (str(about["name"]), str(about["run"]), str(about["cohort_folder"]), about["funnel"]["customers"])
+        return campaign
+
+    @property
+    def name(self) -> str:
+        """Name of the campaign."""
+        return str(self.about["name"])
+
+    @cached_property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules, in the order of their codes."""
+        return tuple(Rule.from_dict(given) for given in self.about["rules"])
+
+    @cached_property
+    def offers(self) -> tuple[Offer, ...]:
+        """The offers with their costs."""
+        return tuple(Offer(**given) for given in self.about["offers"])
+
+    @cached_property
+    def split(self) -> Split:
+        """How customers are assigned to arms."""
+        return Split(**self.about["split"])
+
+    @cached_property
+    def policy(self) -> Policy:
+        """When a plan switches to retention."""
+        given = self.about["policy"]
+        return Policy(**(given | {"retention_actions": tuple(given["retention_actions"])}))
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The vocabulary of the plans."""
+        words, given = self.about["actions"], self.about["catalogue"]
+        return Catalogue(
+            names=tuple(words["names"]),
+            labels=tuple(words["labels"]),
+            n_actions=int(given["n_actions"]),
+            fallback=tuple(given["fallback"]),
+            fallback_p=tuple(given["fallback_p"]),
+        )
+
+    @cached_property
+    def actions(self) -> Actions:
+        """The actions that rules speak of."""
+        words = self.about["actions"]
+        texts = {name: tuple(words[name]) for name in ("names", "labels", "kinds", "channels")}
+        return Actions(**texts, once=np.array(words["once"], dtype=bool))
+
+    @property
+    def candidates(self) -> tuple[int, ...]:
+        """Codes of the retention actions on offer, in order of preference."""
+        return tuple(int(code) for code in self.about["candidates"])
+
+    def scores(self) -> CustomerScores:
+        """Scores of all customers, with plans that keep the rules."""
+        return read_scores(self.folder / "scores.parquet")
+
+    def dropped(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows (M,) of the customers for whom an action was dropped, and (M, V) codes of the first rule."""
+        table = _table(self.folder / "dropped.parquet")
+        codes = [table.column(1 + v).to_numpy() for v in range(len(self.actions))]
+        return table.column(ROW).to_numpy(), np.column_stack(codes).astype(np.uint8)
+
+    def allowed(self) -> np.ndarray:
+        """(N, V) bool: the actions that the rules allow each customer."""
+        allowed = np.ones((self.about["funnel"]["customers"], len(self.actions)), dtype=bool)
+        rows, codes = self.dropped()
+        allowed[rows] = codes == ALLOWED
+        return allowed
+
+    def decisions(self, columns: list[str] | None = None) -> pd.DataFrame:
+        """One row per customer, in cohort order; see `deciding.decide` for the columns."""
+        return _table(self.folder / "decisions.parquet", columns).to_pandas()
+
+    def decisions_mark(self) -> str:
+        """SHA-256 of the decisions: what an approval refers to."""
+        return sha256(self.folder / "decisions.parquet")
+
+    def reason(self, code: int) -> str:
+        """Why an action is dropped, from its code; "" if it is allowed."""
+        if code == ALLOWED:
+            return ""
+        return self.rules[code - 1].name if code <= len(self.rules) else "had already"
+
+    def why_not(self, customer_id: str) -> pd.DataFrame:
+        """For one customer, each action with the first rule that dropped it: `action`, `kind`, `dropped_by`."""
+        ids = self.decisions([CUSTOMER_ID])[CUSTOMER_ID]
+        at = np.flatnonzero(ids == customer_id)
+        if not len(at):
+            raise DataError(f"{self.folder}: expected a customer of the campaign, found none with id {customer_id!r}")
+        rows, codes = self.dropped()
+        here = np.flatnonzero(rows == at[0])
+        code = codes[here[0]] if len(here) else np.zeros(len(self.actions), np.uint8)
+        return pd.DataFrame(
+            {
+                "action": self.actions.labels,
+                "kind": self.actions.kinds,
+                "dropped_by": [self.reason(int(k)) for k in code],
+            }
+        )
+
+
+def _table(file: Path, columns: list[str] | None = None) -> pa.Table:
+    try:
+        return pq.read_table(file, columns=columns)
+    except FileNotFoundError:
+        raise DataError(f"{file}: expected this table of the campaign, found none; make the campaign again") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{file}: expected a Parquet table, found an unreadable file ({error})") from None

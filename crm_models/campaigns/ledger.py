@@ -1,0 +1,215 @@
+"""Ledger: who approved or edited what, when and why; lines are only ever appended, each chained to the one before.
+
+A line's `sha256` is that of its content and of the line before it, so a line that is changed or removed later is found
+by `lines`. Every change takes a lock, so two people who edit at once lose nothing. The decisions themselves are never
+edited: whoever was assigned to the plan counts as such when the campaign is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from crm_models.campaigns.folder import Campaign
+from crm_models.core.errors import ConfigError, DataError
+from crm_models.core.locks import locked
+from crm_models.core.provenance import now
+from crm_models.core.schema import CUSTOMER_ID
+
+Act = Literal["approve", "reject", "swap", "exclude", "note", "undo", "export", "confirm"]
+ACTS = get_args(Act)
+NEED_WHY = ("swap", "exclude", "reject")
+EDITS = ("swap", "exclude", "undo")
+
+FILE = "ledger.jsonl"
+START = "0" * 64
+PATIENCE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What somebody does. customer_id: for swap, exclude and notes on one customer. to: of a swap, the new action; of
+    an undo, the `sha256` of the line to undo."""
+
+    who: str
+    action: Act
+    customer_id: str | None = None
+    to: str | None = None
+    why: str = ""
+    role: str = "local"
+
+    def __post_init__(self) -> None:
+        if self.action not in ACTS:
+            raise ConfigError(f"action must be one of {', '.join(ACTS)}; found {self.action!r}")
+        if not self.who.strip():
+            raise ConfigError(f"{self.action}: expected who does it, found a blank")
+        if self.action in NEED_WHY and not self.why.strip():
+            raise ConfigError(f"{self.action}: expected a reason, found none")
+        if self.action in ("swap", "exclude") and not self.customer_id:
+            raise ConfigError(f"{self.action}: expected a customer, found none")
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    """All lines of the ledger of a campaign folder. Raises `DataError` if one was changed, removed or cut off."""
+    file = folder / FILE
+    if not file.exists():
+        return []
+    found: list[dict[str, Any]] = []
+    before = START
+    for number, text in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            line = json.loads(text)
+            intact = line["prev"] == before and line["sha256"] == _hash(line)
+        except (ValueError, KeyError, TypeError):
+            intact = False
+        if not intact:
+            raise DataError(
+                f"{file} line {number}: expected the line as it was written, found it or the line before it changed; "
+                "the ledger is no longer evidence: restore it from a backup, or make the campaign again"
+            )
+        found.append(line)
+        before = line["sha256"]
+    return found
+
+
+def append(campaign: Campaign, entry: Entry) -> dict[str, Any]:
+    """Append a line to the ledger and return it. Raises `DataError` for a customer or an action that does not exist."""
+    with exclusive(campaign.folder):
+        return _append(campaign, entry, _checked(campaign, entry))
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Nobody else changes the campaign in this folder meanwhile. `DataError` if somebody does so for ten seconds.
+
+    The lock lies beside the folder, because a campaign that is made again replaces the whole folder.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        with locked(folder.with_name(f".{folder.name}.lock")) as lock:
+            if lock is not None:
+                yield
+                return
+        if time.monotonic() > deadline:
+            raise DataError(f"{folder}: expected to change the campaign, found it in use by somebody else; try again")
+
+
+def _append(campaign: Campaign, entry: Entry, came_from: str | None) -> dict[str, Any]:
+    earlier = lines(campaign.folder)
+    if entry.action == "undo" and not any(
+        line["sha256"] == entry.to and line["action"] in ("swap", "exclude") for line in earlier
+    ):
+        raise DataError(f"undo: expected the sha256 of a swap or an exclusion, found {entry.to!r}")
+    line = {
+        "at": now(),
+        "who": entry.who,
+        "role": entry.role,
+        "campaign": campaign.name,
+        "customer_id": entry.customer_id,
+        "action": entry.action,
+        "from": came_from,
+        "to": entry.to if entry.action != "approve" else campaign.decisions_mark(),
+        "why": entry.why,
+        "prev": earlier[-1]["sha256"] if earlier else START,
+    }
+    line["sha256"] = _hash(line)
+    with (campaign.folder / FILE).open("a", encoding="utf-8") as handle:
+        handle.write(json.dumps(line, ensure_ascii=False) + "\n")
+    return line
+
+
+def _hash(line: dict[str, Any]) -> str:
+    content = {name: value for name, value in line.items() if name != "sha256"}
+    text = json.dumps(content, ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _checked(campaign: Campaign, entry: Entry) -> str | None:
+    """The customer's present action, for `from`."""
+    if entry.customer_id is None:
+        return None
+    table = campaign.decisions([CUSTOMER_ID, "arm", "action"])
+    row = table[table[CUSTOMER_ID] == entry.customer_id]
+    if row.empty:
+        raise DataError(
+            f"{entry.action}: expected a customer of the campaign, found none with id {entry.customer_id!r}"
+        )
+    if entry.action in ("swap", "exclude") and row["arm"].iloc[0] not in ("plan", "explore"):
+        raise DataError(
+            f"{entry.action}: expected a customer who gets the plan; {entry.customer_id!r} is in the arm "
+            f"{row['arm'].iloc[0]}, which gets no retention action"
+        )
+    if entry.action == "swap":
+        reasons = campaign.why_not(entry.customer_id).query("kind == 'retention'")
+        by_action = dict(zip(reasons["action"], reasons["dropped_by"], strict=True))
+        if entry.to not in by_action:
+            raise DataError(f"swap: expected one of {', '.join(by_action)}; found {entry.to!r}")
+        if reason := by_action[entry.to]:
+            raise DataError(f"swap: {entry.to!r} is not allowed for {entry.customer_id!r}: {reason}")
+    return str(row["action"].iloc[0])
+
+
+def is_fixed(campaign: Campaign) -> bool:
+    """Whether the campaign was exported or read, so that rules, groups and budget can no longer change."""
+    exported = any(line["action"] == "export" for line in lines(campaign.folder))
+    return exported or (campaign.folder / "reading.json").exists()
+
+
+# ---- the present state -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What the ledger says at present. swaps: action by customer. approved_by: None unless the last approval is of
+    today's decisions, was not rejected, and no edit came after it."""
+
+    swaps: dict[str, str] = field(default_factory=dict)
+    excluded: frozenset[str] = frozenset()
+    approved_by: str | None = None
+    last_editor: str | None = None
+    n_lines: int = 0
+
+
+def state(campaign: Campaign) -> State:
+    """Fold the ledger of a campaign to the present."""
+    found = lines(campaign.folder)
+    undone = {line["to"] for line in found if line["action"] == "undo"}
+    swaps: dict[str, str] = {}
+    excluded: set[str] = set()
+    approved_by, approved_mark, last_editor = None, None, None
+    for line in found:
+        if line["action"] in EDITS:
+            last_editor, approved_by = line["who"], None
+        if line["action"] == "reject":
+            approved_by = None
+        elif line["action"] == "approve":
+            approved_by, approved_mark = line["who"], line["to"]
+        elif line["sha256"] in undone:
+            continue
+        elif line["action"] == "swap":
+            swaps[line["customer_id"]] = line["to"]
+            excluded.discard(line["customer_id"])
+        elif line["action"] == "exclude":
+            excluded.add(line["customer_id"])
+    if approved_by is not None and approved_mark != campaign.decisions_mark():
+        approved_by = None
+    return State(
+        swaps={customer: to for customer, to in swaps.items() if customer not in excluded},
+        excluded=frozenset(excluded),
+        approved_by=approved_by,
+        last_editor=last_editor,
+        n_lines=len(found),
+    )
+
+
+def approve(campaign: Campaign, who: str, *, why: str = "", four_eyes: bool = False) -> dict[str, Any]:
+    """Approve the campaign as it is now. four_eyes: refused if `who` made the last edit."""
+    if four_eyes and state(campaign).last_editor == who:
+        raise ConfigError(f"approve: expected somebody other than {who}, who made the last edit (four eyes)")
+    return append(campaign, Entry(who=who, action="approve", why=why))

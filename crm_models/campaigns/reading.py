@@ -1,0 +1,297 @@
+"""Reading of a campaign: outcomes joined to the customers as assigned, and what they show.
+
+Plan and control group are compared by intention to treat: whoever was assigned counts. If the sizes of the groups are
+not those configured, no lift is shown, only why. Letters: N customers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from crm_models.campaigns.effects import (
+    Group,
+    adjusted_difference,
+    any_time,
+    corrected,
+    difference,
+    holm,
+    is_share,
+    p_value,
+    relative_lift,
+    sample_ratio,
+)
+from crm_models.campaigns.folder import Campaign
+from crm_models.core.errors import DataError
+from crm_models.core.files import new_file, read_json, write_json
+from crm_models.core.provenance import now
+from crm_models.core.schema import CUSTOMER_ID
+from crm_models.evaluation.intervals import Estimate
+
+OUTCOME = "outcome"
+OUTCOME_COLUMNS = (CUSTOMER_ID, OUTCOME, "value", "observed_at")
+
+ATTRITION = 0.02
+"""Difference between the observed shares of the two groups from which on a warning is given."""
+
+SEGMENTED_BY = ("planned_action", "risk_band")
+LEAST_PER_GROUP = 20
+"""Customers that a segment needs in each group to be read."""
+
+
+def read_outcomes(file: Path | str) -> pd.DataFrame:
+    """A CSV or Parquet of outcomes: `customer_id`, `outcome` (0/1 or a number), optional `value`, `observed_at`.
+
+    Raises `DataError` for missing columns, a customer named twice, or an outcome that is no number; a blank outcome is
+    a customer who was not observed.
+    """
+    file = Path(file)
+    try:
+        if file.suffix == ".parquet":
+            table = pd.read_parquet(file)
+        else:
+            table = pd.read_csv(file, dtype="str", keep_default_na=False, encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{file}: expected a table of outcomes, found no file") from None
+    except (ValueError, OSError) as error:
+        raise DataError(f"{file}: expected a CSV or Parquet of outcomes, found an unreadable file ({error})") from None
+    table.columns = [str(column).strip() for column in table.columns]
+    for column in (CUSTOMER_ID, OUTCOME):
+        if column not in table:
+            raise DataError(f"{file}: expected the column {column}, found {', '.join(table.columns)}")
+    table[CUSTOMER_ID] = table[CUSTOMER_ID].astype("str")
+    twice = table[CUSTOMER_ID].duplicated()
+    if twice.any():
+        row = int(twice.argmax())
+        raise DataError(
+            f"{file} row {row + 2}: expected each customer once, found {table[CUSTOMER_ID].iloc[row]!r} again "
+            f"({int(twice.sum()):,} rows in all); keep one outcome for each"
+        )
+    for column in (OUTCOME, "value"):
+        if column in table:
+            table[column] = _numbers(file, table[column])
+    return table[[column for column in OUTCOME_COLUMNS if column in table]]
+
+
+def _numbers(file: Path, column: pd.Series) -> pd.Series:
+    """The column as float64, NaN for blanks; yes, no, true and false count as 1 and 0."""
+    words = {"true": "1", "yes": "1", "false": "0", "no": "0", "": None}
+    text = column.astype("str").str.strip() if column.dtype == "str" else column
+    if column.dtype == "str":
+        text = text.where(~text.str.lower().isin(list(words)), text.str.lower().map(words))
+    numbers = pd.to_numeric(text, errors="coerce").astype("float64")
+    wrong = (numbers.isna() & text.notna()) | np.isinf(numbers)
+    if wrong.any():
+        row = int(wrong.to_numpy().argmax())
+        raise DataError(
+            f"{file} row {row + 2}, column {column.name}: expected 0, 1 or a number, found {column.iloc[row]!r}"
+        )
+    return numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """The targeted customers of plan and control group: their decisions, and `outcome` (NaN: not observed)."""
+
+    table: pd.DataFrame
+    unknown_customers: int
+
+    @classmethod
+    def of(cls, decisions: pd.DataFrame, outcomes: pd.DataFrame) -> Observed:
+        """Outcomes joined to decisions by customer; outcomes of customers outside the campaign are counted only."""
+        targeted = decisions[decisions["arm"].isin(["plan", "holdout"])].reset_index(drop=True)
+        known = pd.Index(decisions[CUSTOMER_ID])
+        at = pd.Index(outcomes[CUSTOMER_ID]).get_indexer(pd.Index(targeted[CUSTOMER_ID]))
+        values = {
+            column: np.where(at >= 0, outcomes[column].to_numpy(np.float64)[at.clip(min=0)], np.nan)
+            if len(outcomes)
+            else np.full(len(targeted), np.nan)
+            for column in (OUTCOME, "value")
+            if column in outcomes
+        }
+        unknown = int((known.get_indexer(pd.Index(outcomes[CUSTOMER_ID])) < 0).sum())
+        return cls(table=targeted.drop(columns="value").assign(**values), unknown_customers=unknown)
+
+    def group(self, arm: str, rows: np.ndarray | None = None, column: str = OUTCOME) -> np.ndarray:
+        """Observed outcomes, or values, of one group (rows: a mask of the table)."""
+        chosen = (self.table["arm"] == arm).to_numpy() & self.table[column].notna().to_numpy()
+        return self.table[column].to_numpy()[chosen if rows is None else chosen & rows]
+
+
+def read(campaign: Campaign, outcomes: pd.DataFrame) -> dict[str, Any]:
+    """The content of reading.json: what the outcomes (see `read_outcomes`) show about the campaign."""
+    observed = Observed.of(campaign.decisions(), outcomes)
+    table, split = observed.table, campaign.split
+    assigned = {arm: int((table["arm"] == arm).sum()) for arm in ("plan", "holdout")}
+    treated, control = observed.group("plan"), observed.group("holdout")
+    seen = {"plan": len(treated), "holdout": len(control)}
+    share = split.holdout / (1 - split.explore)  # of the control group among the two
+    ratio = sample_ratio(assigned["plan"], assigned["holdout"], share)
+    seen_ratio = sample_ratio(seen["plan"], seen["holdout"], share)
+    result: dict[str, Any] = {
+        "campaign": campaign.name,
+        "read_at": now(),
+        "metric": split.metric,
+        "reading": split.reading,
+        "assigned": assigned,
+        "observed": seen,
+        "unknown_customers": observed.unknown_customers,
+        "means": {"plan": _plain(Group.of(treated).mean), "holdout": _plain(Group.of(control).mean)},
+        "sample_ratio": {"p": _plain(ratio.p), "deviation": _plain(ratio.deviation), "control_share": share},
+        "sample_ratio_ok": ratio.ok and seen_ratio.ok,
+        "difference": None,
+        "relative_lift": None,
+        "adjusted": None,
+        "value": None,
+        "segments": [],
+        "notes": [],
+    }
+    result["notes"] += _attrition(assigned, seen, observed.unknown_customers) + _early(campaign, outcomes)
+    if min(seen.values()) < 2:
+        result["notes"].append(
+            "Nothing can be compared: outcomes are needed for at least two customers in the plan group and two in the "
+            f"control group; found {seen['plan']:,} and {seen['holdout']:,}."
+        )
+        return result
+    if not result["sample_ratio_ok"]:
+        worse = ratio if not ratio.ok else seen_ratio
+        where = "assigned" if not ratio.ok else "observed"
+        result["notes"].append(
+            f"No lift is shown: the control group should be {share:.1%} of the {where} customers, and chance alone "
+            f"hardly explains {seen['holdout'] if ratio.ok else assigned['holdout']:,} of "
+            f"{sum((seen if ratio.ok else assigned).values()):,} (p = {worse.p:.2g}). Look for customers lost or added "
+            "on the way in one of the groups."
+        )
+        return result
+    planned = sum(assigned.values())
+    plain = any_time(treated, control, planned) if split.reading == "any_time" else difference(treated, control)
+    result["difference"] = _estimate(plain)
+    result["relative_lift"] = _estimate(relative_lift(treated, control))
+    result["adjusted"] = _estimate(_adjusted(campaign, observed)) if split.reading == "at_end" else None
+    if "value" in table and min(len(observed.group(arm, column="value")) for arm in assigned) > 1:
+        by_value = [observed.group(arm, column="value") for arm in ("plan", "holdout")]
+        result["value"] = _estimate(difference(*by_value))
+    result["segments"] = segments(observed)
+    result["binary"] = is_share(treated, control)
+    if split.reading == "any_time":
+        result["notes"].append(
+            "Read at any time: the interval is wider than for a single look at the end, and stays valid however often "
+            "you look."
+        )
+    return result
+
+
+def _attrition(assigned: dict[str, int], seen: dict[str, int], unknown: int) -> list[str]:
+    notes = []
+    lost = {arm: assigned[arm] - seen[arm] for arm in assigned}
+    if any(lost.values()):
+        notes.append(
+            f"Not observed: {lost['plan']:,} of {assigned['plan']:,} in the plan group, {lost['holdout']:,} of "
+            f"{assigned['holdout']:,} in the control group. They are left out."
+        )
+    shares = [lost[arm] / max(assigned[arm], 1) for arm in lost]
+    if abs(shares[0] - shares[1]) > ATTRITION:
+        notes.append(
+            "The groups lost different shares of their customers, so the difference may come from who was lost; read "
+            "it with care."
+        )
+    if unknown:
+        notes.append(f"Outcomes of {unknown:,} customers who are not in the campaign were not used.")
+    return notes
+
+
+def _early(campaign: Campaign, outcomes: pd.DataFrame) -> list[str]:
+    """A note if outcomes are from before the end that was agreed for a single look."""
+    begin = pd.to_datetime(campaign.about["moment"], errors="coerce") if campaign.split.reading == "at_end" else pd.NaT
+    if "observed_at" not in outcomes or pd.isna(begin):
+        return []
+    last = pd.to_datetime(outcomes["observed_at"], errors="coerce", utc=True).max()
+    end = begin.tz_localize("UTC") + pd.Timedelta(days=campaign.split.horizon_days)
+    if pd.isna(last) or last >= end.normalize():
+        return []
+    return [
+        f"Outcomes reach up to {last:%Y-%m-%d}, but one look after {campaign.split.horizon_days:g} days was agreed, on "
+        f"{end:%Y-%m-%d}: this early look is no proof yet."
+    ]
+
+
+def _adjusted(campaign: Campaign, observed: Observed) -> Estimate | None:
+    table = observed.table[observed.table[OUTCOME].notna()]
+    columns = [table[name].to_numpy(np.float64) for name in campaign.about["covariates"]]
+    covariates = np.column_stack([np.nan_to_num(column, nan=float(np.nanmean(column))) for column in columns])
+    return adjusted_difference(table[OUTCOME].to_numpy(), (table["arm"] == "plan").to_numpy(), covariates)
+
+
+def segments(observed: Observed, by: tuple[str, ...] = SEGMENTED_BY) -> list[dict[str, Any]]:
+    """The difference in each segment of planned action and risk band, with p-values adjusted by Holm over all segments.
+
+    verdict: `persuaded` or `sleeping dogs` only where the corrected interval excludes 0 on that side and the adjusted
+    p-value is below 0.05; else `not proven`. Segments with too few customers are left out.
+    """
+    found = []
+    for column in by:
+        values = observed.table[column].to_numpy()
+        for value in dict.fromkeys(values):
+            rows = values == value
+            groups = observed.group("plan", rows), observed.group("holdout", rows)
+            if min(map(len, groups)) >= LEAST_PER_GROUP:
+                found.append((column, str(value), groups))
+    adjusted = holm([p_value(*groups) for _, _, groups in found])
+    result = []
+    for (column, value, (treated, control)), p in zip(found, adjusted, strict=True):
+        estimate = corrected(treated, control, len(found))
+        proven = p < 0.05
+        verdict = "persuaded" if proven and estimate.low > 0 else "not proven"
+        verdict = "sleeping dogs" if proven and estimate.high < 0 else verdict
+        result.append(
+            {"by": column, "segment": value, "plan": len(treated), "holdout": len(control)}
+            | {"value": estimate.value, "low": _plain(estimate.low), "high": _plain(estimate.high)}
+            | {"p_adjusted": float(p), "verdict": verdict}
+        )
+    return result
+
+
+def keep(campaign: Campaign, outcomes: pd.DataFrame, truth: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Read the campaign, and keep outcomes.parquet and reading.json in its folder. truth: of a simulated campaign."""
+    result = read(campaign, outcomes) | ({"truth": truth} if truth is not None else {})
+    before = campaign.folder / "reading.json"
+    earlier = read_json(before) if before.exists() else {}
+    result["looks"] = 1 if truth is not None or "truth" in earlier else earlier.get("looks", 0) + 1
+    if result["looks"] > 1 and campaign.split.reading == "at_end":
+        result["notes"].insert(
+            0,
+            f"This is look number {result['looks']}, where a single one was agreed: who looks often enough finds "
+            "effects that are not there.",
+        )
+    with new_file(campaign.folder / "outcomes.parquet") as part:
+        outcomes.to_parquet(part, index=False)
+    write_json(campaign.folder / "reading.json", result)
+    return result
+
+
+def summary(result: dict[str, Any]) -> str:
+    """The reading in one sentence."""
+    if result["difference"] is None:
+        return result["notes"][-1]
+    d = result["difference"]
+    scale, unit = (100, " points") if result.get("binary") else (1, "")
+    value, low, high = (f"{d[end] * scale:+.1f}" for end in ("value", "low", "high"))
+    text = f"{result['metric'].capitalize()}: {value}{unit} ({low} to {high})"
+    if d["low"] <= 0 <= d["high"]:
+        return text + "; this does not prove an effect in either direction"
+    return text + ("; the campaign helped" if d["low"] > 0 else "; the campaign did harm")
+
+
+def _estimate(estimate: Estimate | None) -> dict[str, float | None] | None:
+    if estimate is None:
+        return None
+    return {"value": _plain(estimate.value), "low": _plain(estimate.low), "high": _plain(estimate.high)}
+
+
+def _plain(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

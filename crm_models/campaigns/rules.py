@@ -1,0 +1,243 @@
+"""Rules: who may get which action; as objects, as rules.csv, and read back as sentences.
+
+Kinds: `block` (never), `eligible` (only these customers), `suppress` (not these customers, or not so soon after an
+action), `quiet` (not in these days), `cap` (no more than so many contacts). What they drop is in `judging`.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+from crm_models.campaigns.tables import Row, read_rows
+from crm_models.core.errors import DataError
+from crm_models.core.files import new_file
+
+Op = Literal["is", "is not", "one of", ">=", "<=", "between", "missing"]
+Kind = Literal["block", "eligible", "suppress", "quiet", "cap"]
+OPS, KINDS = get_args(Op), get_args(Kind)
+
+MOST_RULES = 254
+"""More could not be told apart by their codes, which are bytes."""
+
+COMPUTED = ("churn_probability", "n_events", "recency_days")
+"""Columns for conditions beside the profile; also count(ACTION, DAYS) and days_since(ACTION)."""
+
+COLUMNS = ("name", "kind", "actions", "column", "op", "value", "most", "days", "counts", "pause_days", "first", "last")
+"""Columns of rules.csv. Lists are separated by semicolons; rows with the same name are one rule, joined by AND."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """A condition on one column of a customer. value: one value; two or more in a tuple for `between` and `one of`."""
+
+    column: str
+    op: Op
+    value: Any = None
+
+    def __post_init__(self) -> None:
+        if self.op not in OPS:
+            raise DataError(f"op must be one of {', '.join(OPS)}; found {self.op!r}")
+        if self.op == "between":
+            if not isinstance(self.value, tuple) or len(self.value) != 2:
+                raise DataError(f"{self.column} between: expected two values such as 18;30, found {self.value!r}")
+        elif self.op == "one of":
+            if not isinstance(self.value, tuple) or not self.value:
+                raise DataError(f"{self.column} one of: expected values such as a;b, found {self.value!r}")
+        elif self.op != "missing" and (self.value is None or self.value == ""):
+            raise DataError(f"{self.column} {self.op}: expected a value, found none")
+
+    def sentence(self) -> str:
+        """The condition in words: "age is between 18 and 30"."""
+        if self.op == "missing":
+            return f"{self.column} is missing"
+        if self.op == "between":
+            return f"{self.column} is between {self.value[0]} and {self.value[1]}"
+        if self.op == "one of":
+            return f"{self.column} is one of {', '.join(map(str, self.value))}"
+        word = {">=": "is at least", "<=": "is at most"}.get(self.op, self.op)
+        return f"{self.column} {word} {self.value}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One rule. actions and counts: patterns as in `Actions.matching`.
+
+    cap: drops where at least `most` events of `counts` happened in the last `days` days. suppress with most, days and
+    pause_days: drops where so many happened within `days`, the last one less than `pause_days` ago. quiet: drops from
+    `first` to `last`, both included. where: further conditions, all of which must hold.
+    """
+
+    name: str
+    kind: Kind
+    actions: tuple[str, ...] = ("*",)
+    where: tuple[Condition, ...] = ()
+    most: int | None = None
+    days: float | None = None
+    counts: tuple[str, ...] = ("*",)
+    pause_days: float | None = None
+    first: date | None = None
+    last: date | None = None
+
+    def __post_init__(self) -> None:
+        def need(condition: bool, expected: str) -> None:
+            if not condition:
+                raise DataError(f"rule {self.name!r} ({self.kind}): expected {expected}")
+
+        if not self.name.strip():
+            raise DataError("a rule needs a name, found a blank")
+        if self.kind not in KINDS:
+            raise DataError(f"rule {self.name!r}: kind must be one of {', '.join(KINDS)}; found {self.kind!r}")
+        need(bool(self.actions) and bool(self.counts), "at least one action, found none")
+        need(self.most is None or self.most >= 1, f"most from 1 up, found {self.most}")
+        need(self.days is None or self.days > 0, f"days above 0, found {self.days}")
+        need(self.pause_days is None or self.pause_days > 0, f"pause_days above 0, found {self.pause_days}")
+        need(self.most is None or self.days is not None, "days beside most, found none")
+        if self.kind == "cap":
+            need(self.most is not None, "most and days, as in at most 3 in 30 days; found no most")
+        elif self.kind == "suppress":
+            whole = (self.most is None) == (self.pause_days is None)
+            need(whole, "most, days and pause_days together, or none of them")
+            need(bool(self.where) or self.most is not None, "a condition, or most, days and pause_days; found neither")
+        else:
+            need(self.most is None and self.pause_days is None, "no most and no pause_days, which need cap or suppress")
+        if self.kind == "quiet":
+            need(self.first is not None and self.last is not None, "first and last, the quiet days; found no such days")
+        if self.first is not None and self.last is not None:
+            need(self.first <= self.last, f"first up to last, found {self.first} after {self.last}")
+        if self.kind == "eligible":
+            need(bool(self.where), "a condition that says who is eligible; found none")
+
+    def sentence(self) -> str:
+        """The rule in words, to read it back: what is dropped, and for whom."""
+        what = " or ".join(map(_named, self.actions))
+        who = " and ".join(condition.sentence() for condition in self.where)
+        events = "event" if self.most == 1 else "events"
+        counted = events if self.counts == ("*",) else f"of {' or '.join(map(_named, self.counts))}"
+        if self.kind == "block":
+            text = f"Never propose {what}" + (f" where {who}" if who else "")
+        elif self.kind == "eligible":
+            text = f"Propose {what} only where {who}"
+        elif self.kind == "quiet":
+            text = f"Do not propose {what} from {self.first} to {self.last}" + (f" where {who}" if who else "")
+        elif self.kind == "cap":
+            text = f"Do not propose {what} after {self.most} {counted} in the last {self.days:g} days"
+            text += f" where {who}" if who else ""
+        else:
+            text = f"Do not propose {what}" + (f" where {who}" if who else "")
+            if self.most is not None and self.days is not None and self.pause_days is not None:
+                text += f"{' and' if who else ''} after {self.most} {counted} within {self.days:g} days"
+                text += f", until {self.pause_days:g} days have passed since the last"
+        return text + "."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; `Rule.from_dict` is the inverse."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        conditions = [{"column": c.column, "op": c.op, "value": _plain(c.value)} for c in self.where]
+        days = {name: None if values[name] is None else values[name].isoformat() for name in ("first", "last")}
+        return values | days | {"where": conditions, "actions": list(self.actions), "counts": list(self.counts)}
+
+    @classmethod
+    def from_dict(cls, given: dict[str, Any]) -> Rule:
+        """The rule from values of `to_dict`."""
+        where = tuple(
+            Condition(column=c["column"], op=c["op"], value=tuple(v) if isinstance(v := c["value"], list) else v)
+            for c in given["where"]
+        )
+        days = {name: None if given[name] is None else date.fromisoformat(given[name]) for name in ("first", "last")}
+        lists = {name: tuple(given[name]) for name in ("actions", "counts")}
+        return cls(**(given | lists | days | {"where": where}))
+
+
+def _named(pattern: str) -> str:
+    """A pattern of actions in words."""
+    group, _, name = pattern.partition(":")
+    if pattern == "*":
+        return "any action"
+    if group == "kind" and name:
+        return f"any {name} action"
+    return f"any action by {name}" if group == "channel" and name else pattern
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+# ---- rules.csv -------------------------------------------------------------------------------------------------------
+
+
+def read_rules(file: Path) -> tuple[Rule, ...]:
+    """The rules in a CSV with the columns of `COLUMNS`. Raises `DataError` with row and column of a mistake."""
+    rows = read_rows(file, needed=("name", "kind"), known=COLUMNS)
+    by_name: dict[str, list[Row]] = {}
+    for before, row in zip([None, *rows], rows, strict=False):
+        name = row.text("name") or (before.text("name") if before else "")
+        if name in by_name and before is not None and before.text("name") not in ("", name):
+            raise DataError(
+                f"{file} row {row.line}: expected the rows of a rule beside each other, found a second {name!r}; "
+                "give it another name"
+            )
+        by_name.setdefault(name, []).append(row)
+    return checked(tuple(_rule(rows) for rows in by_name.values()))
+
+
+def checked(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    """The same rules. Raises `DataError` for two of one name, or for more than the codes can tell apart."""
+    names = [rule.name for rule in rules]
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(f"rule {name!r}: expected each name once, found {names.count(name)} rules of that name")
+    if len(rules) > MOST_RULES:
+        raise DataError(f"expected at most {MOST_RULES} rules, found {len(rules)}")
+    return rules
+
+
+def _rule(rows: list[Row]) -> Rule:
+    first = rows[0]
+    conditions = []
+    for row in rows:
+        with row.located():
+            if row.text("column") or row.text("op"):
+                conditions.append(_condition(row))
+    with first.located():
+        return Rule(
+            name=first.text("name"),
+            kind=cast(Kind, first.text("kind")),
+            actions=first.texts("actions") or ("*",),
+            where=tuple(conditions),
+            most=first.whole("most"),
+            days=first.number("days"),
+            counts=first.texts("counts") or ("*",),
+            pause_days=first.number("pause_days"),
+            first=first.day("first"),
+            last=first.day("last"),
+        )
+
+
+def _condition(row: Row) -> Condition:
+    op, text = row.text("op"), row.text("value")
+    value: Any = row.texts("value") if op in ("one of", "between") else text
+    return Condition(column=row.text("column"), op=cast(Op, op), value=None if op == "missing" else value)
+
+
+def write_rules(rules: Sequence[Rule], file: Path) -> None:
+    """Write rules as a CSV that `read_rules` reads back to the same rules."""
+    with new_file(file) as part, part.open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.DictWriter(handle, COLUMNS)
+        writer.writeheader()
+        for rule in rules:
+            about = {name: value for name, value in rule.to_dict().items() if name in COLUMNS and value is not None}
+            about |= {"actions": ";".join(rule.actions), "counts": ";".join(rule.counts)}
+            for k, condition in enumerate(rule.where or (None,)):
+                row = about if k == 0 else {"name": rule.name, "kind": rule.kind}
+                writer.writerow(row | ({} if condition is None else _cells(condition)))
+
+
+def _cells(condition: Condition) -> dict[str, Any]:
+    value = condition.value
+    text = ";".join(map(str, value)) if isinstance(value, tuple) else "" if value is None else value
+    return {"column": condition.column, "op": condition.op, "value": text}

@@ -1,0 +1,200 @@
+"""Campaigns on disk, read through bounded caches whose keys change when files do, and the demo campaign."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import streamlit as st
+
+from crm_models.campaigns import ledger, making
+from crm_models.campaigns.budgeting import fund
+from crm_models.campaigns.checking import Facts, facts
+from crm_models.campaigns.folder import FILE, Campaign
+from crm_models.campaigns.learning import FILE as LEARNED
+from crm_models.campaigns.offers import Offer
+from crm_models.campaigns.rules import Condition, Rule
+from crm_models.campaigns.simulation import simulate
+from crm_models.campaigns.split import Split
+from crm_models.core.errors import CrmError
+from crm_models.core.schema import CHURNED, CUSTOMER_ID
+from crm_models.data.truth import load_truth
+from crm_models.planning.policy import Policy
+from dashboard.state import store
+from dashboard.state.workspace import (
+    cohorts_folder,
+    mark,
+    marked_json,
+    new_name,
+    newest_first,
+    remove,
+    workspace_folder,
+)
+
+CHOSEN = "campaign"
+"""Session key and query parameter of the chosen campaign."""
+
+DEMO = {"demo-standard": "demo-campaign", "demo-quick": "demo-first-look"}
+"""The campaign that is made for each run of the demo cohort when the page is first opened with it."""
+
+
+def campaigns_folder() -> Path:
+    """Folder of all campaign folders."""
+    return workspace_folder() / "campaigns"
+
+
+def names(cohort: str) -> list[str]:
+    """Campaigns on a cohort, newest first; damaged ones are left out."""
+    found = []
+    for name in newest_first(campaigns_folder(), FILE):
+        try:
+            if Path(campaign(name).about["cohort_folder"]).name == cohort:
+                found.append(name)
+        except CrmError:
+            continue
+    return found
+
+
+def campaign(name: str) -> Campaign:
+    """A saved campaign. Raises `DataError` if it is missing or damaged."""
+    folder = campaigns_folder() / name
+    return _campaign(str(folder), mark(folder / FILE))
+
+
+def counts(chosen: Campaign) -> Facts:
+    """Counts of a campaign."""
+    return _facts(str(chosen.folder), mark(chosen.folder / FILE), mark(chosen.folder / "decisions.parquet"))
+
+
+def decisions(chosen: Campaign) -> pd.DataFrame:
+    """Decisions of a campaign, shared by all viewers: read them, never change them."""
+    return _decisions(str(chosen.folder), mark(chosen.folder / "decisions.parquet"))
+
+
+def reading(chosen: Campaign) -> dict[str, Any] | None:
+    """The last reading of a campaign, or None."""
+    file = chosen.folder / "reading.json"
+    version = mark(file)
+    return marked_json(str(file), version) if version else None
+
+
+def learned(chosen: Campaign) -> dict[str, Any] | None:
+    """What the campaign taught (`learning.learn`), or None; None too if it was read anew since."""
+    file, outcomes = chosen.folder / LEARNED, chosen.folder / "outcomes.parquet"
+    if not file.exists() or not outcomes.exists() or file.stat().st_mtime_ns < outcomes.stat().st_mtime_ns:
+        return None
+    return marked_json(str(file), mark(file))
+
+
+def teachers(chosen: Campaign) -> list[str]:
+    """Other campaigns whose lessons were kept, newest first."""
+    found = newest_first(campaigns_folder(), LEARNED)
+    return [name for name in found if name != chosen.name and learned(campaign(name)) is not None]
+
+
+def has_world(chosen: Campaign) -> bool:
+    """Whether the campaign's cohort knows the true effects of retention actions, so that it can be simulated."""
+    folder = cohorts_folder() / Path(chosen.about["cohort_folder"]).name
+    return _has_world(str(folder), mark(folder / "truth.json"))
+
+
+def profile_columns(chosen: Campaign) -> list[str]:
+    """Profile columns of the campaign's customers; the table itself is not read."""
+    file = cohorts_folder() / Path(chosen.about["cohort_folder"]).name / "customers.parquet"
+    names = pq.read_schema(file).names if file.exists() else []
+    return [name for name in names if name not in (CUSTOMER_ID, CHURNED)]
+
+
+def make(card: store.RunCard, wish: str, **settings: Any) -> str:
+    """Make a campaign from a run's scores; returns its name."""
+    name = new_name(wish, campaigns_folder())
+    making.new(
+        card.folder.folder,
+        campaigns_folder() / name,
+        cohort=cohorts_folder() / card.cohort,
+        scores=store.scores(card),
+        threads=1,
+        **settings,
+    )
+    return name
+
+
+def change(chosen: Campaign, **changes: Any) -> None:
+    """Make a campaign again with other rules, offers or split."""
+    card = store.run_card(Path(chosen.about["run"]).name)
+    making.remake(chosen, store.scores(card) if card is not None else None, **changes)
+
+
+def delete(name: str) -> None:
+    """Delete a campaign folder."""
+    remove(campaigns_folder() / name)
+
+
+def prepare_demo(card: store.RunCard) -> None:
+    """Make the demo campaign of a run of the demo cohort, once: sent, simulated and read."""
+    name = DEMO.get(card.run_id)
+    made = campaigns_folder() / f".{name}.made"
+    if name is None or made.exists() or store.scores(card) is None or (campaigns_folder() / name).exists():
+        return
+    campaigns_folder().mkdir(parents=True, exist_ok=True)
+    made.touch()  # first, so that a second viewer does not make it as well
+    try:
+        make(
+            card,
+            name,
+            policy=Policy(threshold=0.3),
+            offers=DEMO_OFFERS,
+            rules=DEMO_RULES,
+            split=Split(salt=name, holdout=0.3),
+        )
+        fund(campaign(name), money=1_500.0, value=200.0)
+        ledger.approve(campaign(name), "demo")
+        simulate(campaign(name))
+    except CrmError:
+        made.unlink()
+        raise
+
+
+DEMO_OFFERS = (
+    Offer(action="Offer proactive support", channel="phone", cost=6.0, success_rate=0.12, capacity=200),
+    Offer(action="Send a loyalty offer", channel="email", cost=2.0, success_rate=0.08),
+    Offer(action="Provide a discount", channel="email", cost=10.0, success_rate=0.12),
+)
+DEMO_RULES = (
+    Rule(
+        name="no discount for premium",
+        kind="suppress",
+        actions=("Provide a discount",),
+        where=(Condition(column="tier", op="is", value="premium"),),
+    ),
+    Rule(
+        name="calls for known customers",
+        kind="eligible",
+        actions=("channel:phone",),
+        where=(Condition(column="tenure_days", op=">=", value="90"),),
+    ),
+    Rule(name="no more than 12 contacts", kind="cap", actions=("kind:retention",), most=12, days=60),
+)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _campaign(folder: str, mark: str) -> Campaign:
+    return Campaign.load(folder)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _facts(folder: str, mark: str, decisions_mark: str) -> Facts:
+    return facts(Campaign.load(folder))
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _decisions(folder: str, mark: str) -> pd.DataFrame:
+    return Campaign.load(folder).decisions()
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _has_world(cohort: str, mark: str) -> bool:
+    truth = load_truth(Path(cohort)) if mark else None
+    return truth is not None and truth.retention is not None
