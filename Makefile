@@ -56,7 +56,7 @@ $(STAMPS)/tune: requirements-tune.txt requirements.lock $(STAMPS)/app
 
 # All at once, the browser beside the rest. pip would compile every file of every package, which takes a minute; the
 # tests compile the part that they import.
-$(STAMPS)/test: tests/requirements.txt requirements-tune.txt requirements.txt requirements.lock | $(STAMPS)
+$(STAMPS)/test: tests/requirements.txt requirements-tune.txt requirements-sql.txt requirements.txt requirements.lock | $(STAMPS)
 	{ command -v chromium >/dev/null || ./.ci/apt chromium; } & \
 	$(PIP) --no-compile -r requirements.txt -r tests/requirements.txt && wait $$!
 	@touch $(STAMPS)/{app,tune,test}
@@ -79,6 +79,7 @@ lock: ## write requirements.lock anew from the requirements
 
 benchmark: $(STAMPS)/app ## how fast and in how much memory: a million customers generated, 100,000 planned
 	$(BIN)/python -m crm_models.bench.speed
+	$(BIN)/python -m crm_models.bench.imports
 
 demo: $(STAMPS)/app ## train the run that the app shows on its first start anew, and keep it in assets/demo
 	OMP_NUM_THREADS=1 $(BIN)/python -m dashboard.state.demo

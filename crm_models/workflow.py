@@ -93,6 +93,27 @@ def import_files(out: Path | str, form: str, sources: Sequence[Path | str], **op
     return cohort
 
 
+def import_sql(out: Path | str, *, tables: Sequence[str] = (), queries: Sequence[str] = (), **options: Any) -> Cohort:
+    """Read tables and queries of the database in `CRM_DATABASE_URL` and save them as the cohort folder `out`.
+
+    options: those of `import tables`, as in `churn_days=90`.
+
+    >>> import duckdb, os
+    >>> from crm_models import workflow
+    >>> with duckdb.connect("crm.duckdb") as database:
+    ...     _ = database.execute("CREATE TABLE customers AS SELECT 'ann' AS customer_id, 41 AS age")
+    >>> os.environ["CRM_DATABASE_URL"] = "duckdb:///crm.duckdb"
+    >>> workflow.import_sql("workspace/base", tables=["customers"]).feature_columns
+    ['age']
+    >>> del os.environ["CRM_DATABASE_URL"]
+    """
+    from crm_models.data.sources.sql import import_sql as read
+
+    cohort = read(tables=tables, queries=queries, **options)
+    save_cohort(cohort, Path(out))
+    return cohort
+
+
 def check(folder: Path | str) -> list[Finding]:
     """Findings of the data check: what in a cohort will spoil or weaken results, problems first.
 

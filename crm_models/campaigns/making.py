@@ -235,7 +235,7 @@ class _Scorer:
 
         arrays = self._encode(customers) if arrays is None else arrays
         encoder = self.models.encoder
-        again = decode_plans(self.models.sequence, arrays, encoder, rows, dropped[rows][:, : encoder.n_actions])
+        again = decode_plans(self.models.sequence, arrays, encoder, rows, dropped=dropped[rows][:, : encoder.n_actions])
         self.decoded_again += len(rows)
         merged = {}
         for name, values in vars(scored.plans).items():

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from crm_models.cli.campaign import add_campaign
-from crm_models.cli.options import Parser, add_device, command, positive, share, whole
+from crm_models.cli.options import Parser, add_device, command, pairs, positive, share, whole
+from crm_models.cli.receipt import receipt_lines
 from crm_models.core.errors import CrmError
 from crm_models.core.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD, PLAN_MODES, PRESET_NAMES
 from crm_models.data.sources import FORMS
@@ -74,8 +75,8 @@ def _parser() -> argparse.ArgumentParser:
         _add_tune,
         _add_evaluate,
         _add_plan,
-        _add_explain,
         add_campaign,
+        _add_explain,
         _add_paper,
         _add_benchmark,
     ):
@@ -112,8 +113,18 @@ def _generate(args: argparse.Namespace) -> None:
 
 def _add_import(commands: Any) -> None:
     parser = command(commands, "import", "Turn files of a known format into a cohort.", _import)
-    parser.add_argument("form", choices=FORMS)
-    parser.add_argument("sources", type=Path, nargs="+", metavar="SOURCE", help="files, or a folder of files")
+    parser.add_argument("form", choices=(*FORMS, "sql"))
+    parser.add_argument(
+        "sources",
+        type=Path,
+        nargs="*",
+        metavar="SOURCE",
+        help="files, a folder of files, or an address such as s3://...",
+    )
+    parser.add_argument("--table", action="append", default=[], metavar="NAME", help="sql: a table to read")
+    parser.add_argument(
+        "--query", action="append", default=[], metavar="SQL", help="sql: a query to read (address: CRM_DATABASE_URL)"
+    )
     parser.add_argument(
         "--churn-days", type=positive, help="label customers without activity for this many days as churned"
     )
@@ -126,27 +137,59 @@ def _add_import(commands: Any) -> None:
     )
     parser.add_argument("--drop", action="append", default=[], metavar="COLUMN", help="tables: a column to leave out")
     parser.add_argument("--positive", help="tables: the value of the label that means churned")
+    parser.add_argument("--encoding", help="tables: the encoding of text files, such as cp1250 (default: found)")
+    parser.add_argument(
+        "--as-of", metavar="DATE", help="tables: the day the export was made; later events are left out"
+    )
+    parser.add_argument(
+        "--recipe", type=Path, metavar="FILE", help="tables: recipe.json of an earlier import to repeat"
+    )
+    parser.add_argument(
+        "--answer",
+        action="append",
+        default=[],
+        metavar="DOUBT=READING",
+        help="tables: settle a doubt as the import names it",
+    )
+    parser.add_argument("--accept-doubts", action="store_true", help="tables: take the proposed reading of every doubt")
+    parser.add_argument(
+        "--skip-bad-rows",
+        action="store_true",
+        help="tables: leave out rows that cannot be read, and list them in rejected.csv",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="COHORT")
 
 
 def _import(args: argparse.Namespace) -> None:
     from crm_models import workflow
-    from crm_models.core.errors import ConfigError
+    from crm_models.data.sources.receipt import DoubtError
 
-    columns = {}
-    for pair in args.column:
-        name, equals, column = pair.partition("=")
-        if not (equals and name and column):
-            raise ConfigError(f"--column expects NAME=COLUMN, as in customer_id=userId; found {pair!r}")
-        columns[name] = column
     options = {
         "churn_days": args.churn_days,
-        "columns": columns,
+        "columns": pairs(args.column, "--column expects NAME=COLUMN, as in customer_id=userId"),
         "drop": tuple(args.drop),
         "positive": args.positive,
+        "encoding": args.encoding,
+        "as_of": args.as_of,
+        "recipe": args.recipe,
+        "answers": pairs(args.answer, "--answer expects DOUBT=READING, as in customers.spend.thousands=decimal"),
+        "accept_doubts": args.accept_doubts,
+        "skip_bad_rows": args.skip_bad_rows,
     }
     options = {name: value for name, value in options.items() if value}  # others keep the default of the format
-    _summarise(workflow.import_files(args.out, args.form, args.sources, **options), args)
+    try:
+        if args.form == "sql":
+            cohort = workflow.import_sql(args.out, tables=args.table, queries=args.query, **options)
+        else:
+            cohort = workflow.import_files(args.out, args.form, args.sources, **options)
+    except DoubtError as error:
+        for doubt in error.doubts:
+            print(f"doubt: {doubt.text()}", file=sys.stderr)
+        raise
+    _summarise(cohort, args)
+    if not args.quiet and (receipt := cohort.documents.get("receipt.json")):
+        for line in receipt_lines(receipt):
+            print(line)
 
 
 def _summarise(cohort: Any, args: argparse.Namespace) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
+
+from crm_models.core.errors import ConfigError
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,6 +31,17 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     """Add the options of every command that runs a model."""
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
     parser.add_argument("--threads", type=whole(1), help="number of CPU threads (default: all cores)")
+
+
+def pairs(given: Sequence[str], expected: str) -> dict[str, str]:
+    """The values of a repeated option NAME=VALUE by name; `ConfigError` for one that is no pair."""
+    found = {}
+    for pair in given:
+        name, equals, value = pair.partition("=")
+        if not (equals and name and value):
+            raise ConfigError(f"{expected}; found {pair!r}")
+        found[name] = value
+    return found
 
 
 def whole(least: int) -> Callable[[str], int]:

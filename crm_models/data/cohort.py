@@ -22,6 +22,7 @@ from crm_models.core.schema import (
     VALUE,
     Outcome,
 )
+from crm_models.data.engine import order_of
 
 Moment = pd.Timestamp | float
 """A point in time: a date, or a plain number where the source has numeric timestamps."""
@@ -38,6 +39,7 @@ class Cohort:
     actions: one row per action: `action` (str, unique), `label`, `kind`, `repeatable` (bool), then feature columns.
     as_of: the cut-off between history and outcome, or None; see `schema.Outcome`.
     notes: sentences on the source and on what the import left out.
+    documents: further files of the cohort's folder, name to content: the receipt of the import and its recipe.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Cohort:
     outcome: Outcome = "none"
     notes: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
+    documents: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def build(
@@ -63,6 +66,7 @@ class Cohort:
         outcome: Outcome = "none",
         notes: Sequence[str] = (),
         settings: dict[str, Any] | None = None,
+        documents: dict[str, Any] | None = None,
     ) -> Cohort:
         """A cohort in canonical form from a source's tables; customers or interactions may be missing, not both.
 
@@ -86,6 +90,7 @@ class Cohort:
             outcome=outcome,
             notes=tuple(all_notes),
             settings=dict(settings or {}),
+            documents=dict(documents or {}),
         )
 
     @property
@@ -262,9 +267,9 @@ def _sorted_events(events: pd.DataFrame, customers: pd.DataFrame, actions: pd.Da
     codes, when = customer.codes, days(events[TIMESTAMP])
     step = np.diff(codes)
     if (step < 0).any() or ((step == 0) & (np.diff(when) < 0)).any():
-        # lexsort is stable: simultaneous events of a customer keep the source's order. Unstable sorting changed up to
-        # a quarter of the targets on MovieLens (measured by others on ties in its timestamps).
-        events = events.take(np.lexsort((when, codes)))
+        # Simultaneous events of a customer keep the source's order. Unstable sorting changed up to a quarter of the
+        # targets on MovieLens (measured by others on ties in its timestamps).
+        events = events.take(order_of(codes, when))
     return events.reset_index(drop=True)
 
 
@@ -281,7 +286,8 @@ def _names(column: pd.Series) -> pd.Series:
 
 def _distinct(column: pd.Series) -> pd.Index:
     if isinstance(column.dtype, pd.CategoricalDtype):
-        return column.cat.categories[np.unique(column.cat.codes)]
+        used = np.bincount(column.cat.codes, minlength=len(column.cat.categories)) > 0
+        return column.cat.categories[used]
     return pd.Index(column.unique())
 
 

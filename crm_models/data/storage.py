@@ -36,8 +36,11 @@ def save_cohort(cohort: Cohort, folder: Path, *, extra: dict[str, Any] | None = 
         _write_customers(cohort, part / "customers.parquet")
         _write_interactions(cohort, part / "interactions.parquet")
         cohort.actions.to_parquet(part / "actions.parquet", index=False)
-        for name, content in (extra or {}).items():
-            write_json(part / name, content)
+        for name, content in (cohort.documents | (extra or {})).items():
+            if isinstance(content, str):
+                (part / name).write_text(content, encoding="utf-8")
+            else:
+                write_json(part / name, content)
         last = cohort.interactions[TIMESTAMP].max() if cohort.has_events else None
         write_json(
             part / "cohort.json",

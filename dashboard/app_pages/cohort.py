@@ -20,7 +20,8 @@ with st.container(border=True):
         persist_state="session",
     )
     if source == "own":
-        upload_panels.bring_your_own()
+        if upload_panels.bring_your_own():
+            st.stop()  # while files are brought in, the page is about them alone
     elif source == "known":
         upload_panels.known_format()
     else:
@@ -33,6 +34,7 @@ cohort = session.current_cohort()
 if cohort is None:
     widgets.empty_state("groups", "No customers yet", "Generate a cohort above, or upload your own files.")
     st.stop()
+upload_panels.next_step(cohort.name)
 cohort_panels.about(cohort)
 with widgets.guarded("These customers cannot be read:"):
     cohort_panels.data_check(cohort)

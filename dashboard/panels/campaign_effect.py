@@ -14,6 +14,7 @@ from crm_models.campaigns.reading import keep, read_outcomes, summary
 from crm_models.campaigns.simulation import simulate
 from crm_models.core.errors import CrmError
 from dashboard.charts import campaigns as charts
+from dashboard.charts import digits
 from dashboard.panels import campaign_learning, widgets
 from dashboard.state import campaign_store, session
 
@@ -148,7 +149,7 @@ def _figures(result: dict[str, Any], share: bool, truth: dict[str, Any] | None) 
         return f"{estimate['value'] * scale:+.1f}{unit}", f"{low} to {high}"
 
     means, scale = result["means"], 100.0 if share else 1.0
-    rates = [widgets.share(means[arm]) if share else f"{means[arm]:,.4g}" for arm in ("plan", "holdout")]
+    rates = [digits.share(means[arm]) if share else f"{means[arm]:,.4g}" for arm in ("plan", "holdout")]
     with st.grid(4, min_column_width=165):
         for label, (value, note) in {
             "With the plan": (rates[0], f"{result['observed']['plan']:,} customers"),

@@ -1,4 +1,4 @@
-"""Upload of cohorts: the user's own files or those of a public data set; preview, column mapping, check, save."""
+"""Upload of cohorts: the user's own files, in steps, or those of a public data set."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ from crm_models.core.errors import CrmError
 from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
 from crm_models.data.checks import Finding
 from crm_models.data.sources import FORMS, importer_of
+from crm_models.data.sources.reading import ENCODING
+from crm_models.data.sources.receipt import DoubtError
+from crm_models.data.sources.text_encoding import OTHER_ENCODINGS
 from crm_models.data.storage import save_cohort
 from dashboard.charts import digits
+from dashboard.panels import receipt as receipt_panel
 from dashboard.panels import widgets
+from dashboard.panels.app_words import in_app_words
 from dashboard.state import session, store, upload_store, uploads, workspace
-from dashboard.state.uploads import Mapped
+from dashboard.state.uploads import Mapped, Reading
 
 KINDS = {
     "interactions": "Interactions: one row per event",
@@ -35,17 +40,20 @@ MEANINGS = {
     KIND: ("Kind", "engagement or retention"),
     REPEATABLE: ("Repeatable", "Whether the action may be proposed again to the same customer."),
 }
+NAME = "my-customers"
+SKIP_BAD_ROWS, LEAVE_OUT, JUST_KEPT, KEPT_FILES = "own_skip_bad_rows", "own_leave_out", "own_just_kept", "own_kept"
+"""Session keys: the switch for bad rows, columns that a button leaves out, the cohort kept last, and its uploads."""
 NO_COLUMN = {ACTION: "(all rows are the same action)", CUSTOMER_ID: "(the row number)"}
 
 
 # ---- own files -------------------------------------------------------------------------------------------------------
 
 
-def bring_your_own() -> None:
-    """Draw the upload of the user's own files: preview, column mapping, check, save."""
+def bring_your_own() -> bool:
+    """Draw the import of the user's own files in four steps; returns whether files are there, so the page is theirs."""
+    step(1, "Files")
     st.caption(
-        "Interactions (customer, action, time), customers (churned, features), or both, as CSV, Parquet or Excel. "
-        "Without interactions, only the churn model can be trained; without churn labels, only the sequence model."
+        "Interactions (customer, action, time), customers (churned, features), or both, as CSV, Parquet or Excel."
     )
     files = st.file_uploader(
         "Files",
@@ -55,27 +63,50 @@ def bring_your_own() -> None:
         max_upload_size=uploads.MAX_MB,
         help=f"Up to {uploads.MAX_MB} MB per file and {uploads.MAX_ROWS:,} rows in total.",
     )
-    mapped = [table for k, file in enumerate(files or []) if (table := _one_file(k, file)) is not None]
+    if not files or _ids(files) == st.session_state.get(KEPT_FILES):
+        return False
+    st.toggle(
+        "Leave out rows that cannot be read",
+        key=SKIP_BAD_ROWS,
+        help="Without this, a file with such a row is refused. The rows left out are counted and listed.",
+    )
+    step(2, "Meaning")
+    mapped = [table for k, file in enumerate(files) if (table := _one_file(k, file)) is not None]
     for table in mapped:
         if missing := uploads.missing(table):
             labels = ", ".join(MEANINGS[ours][0] for ours in missing)
             st.warning(f"{widgets.plain(table.file)}: choose the column for {labels}.", icon=":material/warning:")
     if mapped and not any(uploads.missing(table) for table in mapped):
-        _save(mapped)
+        _receipt_and_keep(mapped, _ids(files))
+    return True
+
+
+def _ids(files: list[Any]) -> list[str]:
+    return [file.file_id for file in files]
+
+
+def step(number: int, name: str) -> None:
+    """Draw the heading of a step."""
+    st.subheader(f"{number}. {name}", anchor=False)
 
 
 def _one_file(k: int, file: Any) -> Mapped | None:
     """Draw preview, kind and columns of an uploaded file; None if it is unreadable or left out."""
+    skip_bad_rows = bool(st.session_state.get(SKIP_BAD_ROWS))
     with st.container(border=True):
+        encoding = st.session_state.get(f"encoding_{k}")
         try:
-            table = upload_store.uploaded_table(file.file_id, file.name, file)
+            table = upload_store.uploaded_table(file.file_id, file.name, file, encoding, skip_bad_rows)
         except (CrmError, MemoryError) as error:
             widgets.error_box(
-                error if str(error) else "too large for the memory of this machine", "This file cannot be read:"
+                in_app_words(str(error)) or "too large for the memory of this machine", "This file cannot be read:"
             )
+            _encoding(k, encoding)
             return None
         st.markdown(f"**{widgets.plain(file.name)}**: {len(table):,} rows, {table.shape[1]} columns")
         st.dataframe(table.head(5), hide_index=True, alt=f"First rows of {file.name}", height=212)
+        if encoding or table.attrs.get(ENCODING, "utf-8") != "utf-8":
+            _encoding(k, encoding)
         guessed = uploads.guess_kind(file.name, table)
         kind = st.selectbox(
             "This file holds",
@@ -88,6 +119,18 @@ def _one_file(k: int, file: Any) -> Mapped | None:
             return None
         mapped = replace(_columns(k, file.name, table, kind), upload=file.file_id)
         return _label_and_dropped(k, mapped) if kind == "customers" else mapped
+
+
+def _encoding(k: int, encoding: str | None) -> None:
+    """Draw the choice of the encoding, for a file that is not plain UTF-8."""
+    st.selectbox(
+        "Encoding",
+        [None, "utf-8", *OTHER_ENCODINGS],
+        format_func=lambda name: "(found by itself)" if name is None else name,
+        key=f"encoding_{k}",
+        help="Choose another one if names above have wrong letters.",
+        width=260,
+    )
 
 
 def _column_name(if_none: str, column: str | None) -> str:
@@ -120,19 +163,24 @@ def _columns(k: int, name: str, table: pd.DataFrame, kind: str) -> Mapped:
 
 def _label_and_dropped(k: int, mapped: Mapped) -> Mapped:
     """Draw, for a table of customers, which label means churned and which columns to leave out."""
-    left, right = st.columns(2)
+    boxes = st.columns(2) if CHURNED in mapped.columns else [st.container()]
     positive = None
     if CHURNED in mapped.columns:
         values = mapped.table[mapped.columns[CHURNED]].dropna().astype(str).unique()
         if len(values) <= 12:
-            positive = left.selectbox(
+            positive = boxes[0].selectbox(
                 "The value that means churned",
                 [None, *sorted(values)],
                 format_func=lambda value: "(yes, 1 or true)" if value is None else value,
                 key=f"positive_{k}",
             )
     others = [str(c) for c in mapped.table.columns if c not in mapped.columns.values()]
-    drop = right.multiselect(
+    chosen = [c for c in st.session_state.get(f"drop_{k}", []) if c in others]
+    leaks = [c for c in st.session_state.get(LEAVE_OUT, []) if c in others]
+    if leaks:
+        del st.session_state[LEAVE_OUT]
+        st.session_state[f"drop_{k}"] = [*chosen, *(c for c in leaks if c not in chosen)]
+    drop = boxes[-1].multiselect(
         "Columns to leave out",
         others,
         key=f"drop_{k}",
@@ -141,36 +189,88 @@ def _label_and_dropped(k: int, mapped: Mapped) -> Mapped:
     return replace(mapped, positive=positive, drop=tuple(drop))
 
 
-def _save(tables: list[Mapped]) -> None:
-    """Draw name, churn by inactivity, result of the data check, and the button that saves the cohort."""
+def _receipt_and_keep(tables: list[Mapped], files: list[str]) -> None:
+    """Draw the receipt with its doubts and the data check, then the button that keeps the cohort."""
     has_label = any(CHURNED in t.columns for t in tables)
     has_events = any(t.kind == "interactions" for t in tables)
+    step(3, "Receipt")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        name = st.text_input("Name of the cohort", value="my-customers", key="own_name", max_chars=48, width=220)
-        days = None
+        days, made_on = None, None
         if has_events and not has_label and st.checkbox("Label inactive customers as churned", key="own_inactive"):
             days = st.number_input("Days without activity", 1.0, 3650.0, 90.0, 1.0, key="own_days", width=180)
+        if has_events:
+            made_on = st.date_input(
+                "Export made on",
+                value=None,
+                key="own_made_on",
+                help="Later events are left out, and days without activity count back from here. Leave it empty to use "
+                "the last event.",
+                width=180,
+            )
+    reading = Reading(
+        answers=receipt_panel.answers(),
+        skip_bad_rows=bool(st.session_state.get(SKIP_BAD_ROWS)),
+        as_of=str(made_on) if made_on else None,
+    )
     try:
         with st.spinner("Combining and checking the tables"):
-            cohort, problems = upload_store.checked_cohort(tables, name, days)
+            built = upload_store.built_cohort(tables, NAME, days, reading)
+    except DoubtError as error:
+        widgets.error_box(in_app_words(error.refusal), "These files do not make a cohort yet:")
+        receipt_panel.doubts(error.doubts)
+        return
     except CrmError as error:
-        widgets.error_box(error, "These files do not make a cohort yet:")
+        widgets.error_box(in_app_words(str(error)), "These files do not make a cohort yet:")
         return
     except MemoryError:
         widgets.error_box("too large for the memory of this machine", "These files do not make a cohort yet:")
         return
+    receipt_panel.draw(built.receipt)
+    receipt_panel.rejected(built.receipt)
+    _leaks_to_leave_out(findings(built.findings))
+    step(4, "Keep")
+    _keep(built, files)
+
+
+def _leaks_to_leave_out(columns: list[str]) -> None:
+    """Draw a button for each column that gives the label away: it is added to the columns to leave out."""
+    with st.container(horizontal=True):
+        for column in columns:
+            if st.button(f"Leave out {widgets.plain(column)}", icon=":material/block:", key=f"leave_out_{column}"):
+                st.session_state[LEAVE_OUT] = [column]
+                st.rerun()
+
+
+def _keep(built: upload_store.Built, files: list[str]) -> None:
+    """Draw what will be kept, its name, and the button; it waits until every doubt is settled."""
+    cohort = built.cohort
     rate = digits.share(float(cohort.customers[CHURNED].mean())) if cohort.has_labels else "unknown"
-    st.success(
+    st.markdown(
         f"{cohort.n_customers:,} customers, {len(cohort.interactions):,} interactions, "
-        f"{len(cohort.actions):,} actions, churn rate {rate}",
-        icon=":material/check_circle:",
+        f"{len(cohort.actions):,} actions, churn rate {rate}"
     )
-    findings(problems)
-    if st.button("Use these customers", type="primary", icon=":material/check:", key="own_keep"):
+    waiting = sum(doubt.is_open for doubt in built.receipt.doubts)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        name = st.text_input("Name of the cohort", value=NAME, key="own_name", max_chars=48, width=220)
+        keep = st.button(
+            "Use these customers", type="primary", icon=":material/check:", key="own_keep", disabled=waiting > 0
+        )
+    if waiting:
+        st.caption(f"Please choose a reading above first ({waiting} to go).")
+    if keep:
         with widgets.guarded("The cohort could not be saved:"):
-            new_name = workspace.new_name(name or "my-customers", workspace.cohorts_folder())
-            save_cohort(cohort, workspace.cohorts_folder() / new_name)
+            new_name = workspace.new_name(name or NAME, workspace.cohorts_folder())
+            save_cohort(replace(cohort, name=new_name), workspace.cohorts_folder() / new_name)
+            st.session_state[JUST_KEPT], st.session_state[KEPT_FILES] = new_name, files
             take(new_name)
+
+
+def next_step(cohort: str) -> None:
+    """Draw the link to the next step, once the current cohort has just been brought in."""
+    if st.session_state.get(JUST_KEPT) == cohort:
+        with st.container(border=True, horizontal=True, vertical_alignment="center"):
+            st.markdown(f"**{widgets.plain(cohort)}** is ready.")
+            st.page_link(widgets.PAGES["train"], label="Train", icon=":material/model_training:")
 
 
 # ---- known formats ---------------------------------------------------------------------------------------------------
@@ -231,16 +331,18 @@ LEVELS = {
 }
 
 
-def findings(found: list[Finding]) -> None:
-    """Draw the findings of the data check, problems first, each with advice."""
+def findings(found: list[Finding]) -> list[str]:
+    """Draw the findings of the data check, problems first, each with advice; returns the columns better left out."""
     if not found:
         st.markdown(":material/check: The data check found no problems.")
-        return
+        return []
     with st.container(border=True):
         counts = {level: sum(f.level == level for f in found) for level in LEVELS}
         summary = ", ".join(f"{n} {level}{'s' if n > 1 else ''}" for level, n in counts.items() if n)
         st.markdown(f"**Data check**: {summary}")
         for finding in found:
             badge, _ = LEVELS[finding.level]
-            advice = f" :material/arrow_forward: {widgets.plain(finding.advice)}" if finding.advice else ""
+            advice = in_app_words(finding.advice)
+            advice = f" :material/arrow_forward: {widgets.plain(advice)}" if advice else ""
             st.markdown(f"{badge} **{widgets.plain(finding.title)}**: {widgets.plain(finding.detail)}{advice}")
+    return [finding.column for finding in found if finding.column is not None]

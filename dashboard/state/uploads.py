@@ -5,13 +5,9 @@ Files are read and columns mapped by `crm_models.data.sources`.
 
 from __future__ import annotations
 
-import gzip
-import io
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -21,7 +17,11 @@ from crm_models.core.errors import DataError
 from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources import importer_of
-from crm_models.data.sources.reading import read_table
+from crm_models.data.sources.archives import refuse_large
+from crm_models.data.sources.files import prepared, together
+from crm_models.data.sources.reading import ReadOptions, read_table
+from crm_models.data.sources.receipt import Receipt
+from crm_models.data.sources.roles import action_candidates, customer_of, dated_column, kind_of
 from crm_models.data.sources.tables import ROW, TABLES, cohort_from_tables, guess_columns
 
 MAX_MB = 200
@@ -52,10 +52,25 @@ class Mapped:
     positive: str | None = None
 
 
-def read_upload(name: str, raw: bytes) -> pd.DataFrame:
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How uploads are read: answers to doubts, whether bad rows are left out, and the day of the export."""
+
+    answers: tuple[tuple[str, str], ...] = ()
+    skip_bad_rows: bool = False
+    as_of: str | None = None
+
+
+def read_upload(name: str, raw: bytes, encoding: str | None = None, *, skip_bad_rows: bool = False) -> pd.DataFrame:
     """Table from the bytes of an uploaded, possibly compressed file. `DataError` if it is too large or not a table."""
     _refuse_large(name, raw, "tables")
-    table = read_table(raw, name)
+    options = ReadOptions(
+        encoding=encoding,
+        words_are_blank=False,
+        skip_ragged=skip_bad_rows,
+        max_unpacked=MAX_UNPACKED_MB * 1_000_000,
+    )
+    table = read_table(raw, name, options=options)
     if len(table) > MAX_ROWS:
         raise DataError(
             f"{name}: expected at most {MAX_ROWS:,} rows, found {len(table):,}; use `import tables` instead"
@@ -69,15 +84,17 @@ def guess_kind(name: str, table: pd.DataFrame) -> str:
     for kind in TABLES:
         if kind in stem or kind.rstrip("s") in stem:
             return kind
-    columns = set(guess_columns(table))
-    if TIMESTAMP in columns and columns & {ACTION, VALUE, CUSTOMER_ID}:
-        return "interactions"
-    return "actions" if ACTION in columns and CUSTOMER_ID not in columns else "customers"
+    return kind_of(table)
 
 
 def guesses(table: pd.DataFrame, kind: str) -> dict[str, str]:
     """Guessed columns of this kind of table: our name to the column in the file."""
-    guessed = guess_columns(table)
+    guessed = guess_columns(table) | ({CUSTOMER_ID: c} if (c := customer_of(table, kind)) else {})
+    if kind == "interactions":
+        if TIMESTAMP not in guessed and (c := dated_column(table, *guessed.values())):
+            guessed[TIMESTAMP] = c
+        if ACTION not in guessed and (candidates := action_candidates(table, *guessed.values())):
+            guessed[ACTION] = candidates[0]
     exact = {ours: ours for ours in COLUMNS[kind] if ours in table.columns}
     return {ours: theirs for ours, theirs in (guessed | exact).items() if ours in COLUMNS[kind]}
 
@@ -87,8 +104,14 @@ def missing(table: Mapped) -> list[str]:
     return [ours for ours in NEEDED[table.kind] if ours not in table.columns]
 
 
-def build(tables: Sequence[Mapped], *, name: str, churn_days: float | None = None) -> Cohort:
-    """Cohort of the mapped tables; tables of the same kind are concatenated. `DataError` if they do not fit."""
+def build(
+    tables: Sequence[Mapped], *, name: str, churn_days: float | None = None, reading: Reading | None = None
+) -> tuple[Cohort, Receipt]:
+    """Cohort of the mapped tables, and its receipt; tables of the same kind are put together.
+
+    Open doubts are read as proposed; they stand in the receipt. `DataError` if the tables do not fit.
+    """
+    reading = reading or Reading()
     if sum(len(t.table) for t in tables) > MAX_ROWS:
         total = sum(len(t.table) for t in tables)
         raise DataError(f"expected at most {MAX_ROWS:,} rows in total, found {total:,}; use `import tables` instead")
@@ -97,20 +120,39 @@ def build(tables: Sequence[Mapped], *, name: str, churn_days: float | None = Non
         by_kind.setdefault(table.kind, []).append(table)
     if not set(by_kind) & {"interactions", "customers"}:
         raise DataError("expected a table of interactions or of customers, found none; choose what the files hold")
+    receipt = Receipt(answers=dict(reading.answers), skip_bad_rows=reading.skip_bad_rows, ask_again=True)
     merged = {}
     for kind, group in by_kind.items():
-        combined = pd.concat([_renamed(t) for t in group], ignore_index=True) if len(group) > 1 else _renamed(group[0])
-        merged[kind] = (combined, " + ".join(t.file for t in group))
+        for table in group:
+            receipt.kinds[table.file] = kind
+            receipt.count_file(table.table, table.file, kind)
+        merged[kind] = together([(_renamed(t, prepared(t.table, t.file, receipt)), t.file) for t in group])
     # Customers without an id column are numbered by row.
     unnamed = any(CUSTOMER_ID not in t.columns for t in by_kind.get("customers", []))
     columns = {CUSTOMER_ID: ROW} if unnamed else {}
     positive = next((t.positive for t in by_kind.get("customers", []) if t.positive), None)
-    return cohort_from_tables(merged, churn_days=churn_days, columns=columns, positive=positive, name=name)
+    with receipt.doubts_beside_refusals():
+        cohort = cohort_from_tables(
+            merged,
+            churn_days=churn_days,
+            columns=columns,
+            positive=positive,
+            as_of=reading.as_of,
+            name=name,
+            receipt=receipt,
+        )
+    options = {
+        "columns": {ours: theirs for t in tables for ours, theirs in t.columns.items()},
+        "drop": [column for t in tables for column in t.drop],
+        "positive": positive,
+        "churn_days": churn_days,
+    }
+    return replace(cohort, documents=receipt.documents(options)), receipt
 
 
-def _renamed(table: Mapped) -> pd.DataFrame:
-    """The table with our column names; another column that has one of our names is renamed."""
-    kept = table.table.drop(columns=[c for c in table.drop if c in table.table])
+def _renamed(table: Mapped, cells: pd.DataFrame) -> pd.DataFrame:
+    """The cells with our column names; another column that has one of our names is renamed."""
+    kept = cells.drop(columns=[c for c in table.drop if c in cells])
     new_names = {column: ours for ours, column in table.columns.items()}
     conflicts = {c: f"{c} (theirs)" for c in kept.columns if c in COLUMNS[table.kind] and new_names.get(c) != c}
     return kept.rename(columns=conflicts | {c: new_names[c] for c in kept.columns if c in new_names})
@@ -133,25 +175,10 @@ def _refuse_large(name: str, raw: bytes, form: str) -> None:
     command = f"use `python -m crm_models import {form}` instead"
     if len(raw) > MAX_MB * 1_000_000:
         raise DataError(f"{name}: expected at most {MAX_MB} MB, found {len(raw) / 1e6:,.0f}; {command}")
-    if _unpacked_bytes(raw, limit := MAX_UNPACKED_MB * 1_000_000) > limit:
-        raise DataError(f"{name}: expected at most {MAX_UNPACKED_MB:,} MB when unpacked, found more; {command}")
-
-
-def _unpacked_bytes(raw: bytes, limit: int) -> int:
-    """Unpacked size of a gzip or zip file; counting stops slightly above the limit."""
     try:
-        if raw[:2] == b"\x1f\x8b":
-            size = 0
-            with gzip.open(io.BytesIO(raw)) as packed:
-                while size <= limit and (part := packed.read(1 << 20)):
-                    size += len(part)
-            return size
-        if raw[:2] == b"PK":
-            with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-                return sum(member.file_size for member in archive.infolist())
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile):
-        return 0  # damaged; reading it raises the error
-    return len(raw)
+        refuse_large(raw, name, MAX_UNPACKED_MB * 1_000_000)
+    except DataError as error:
+        raise DataError(f"{error}; or {command}") from None
 
 
 def safe_name(name: str) -> str:

@@ -59,7 +59,7 @@ def fits(found, v: np.ndarray, limits: Limits) -> bool:
 
 
 @given(st.integers(0, 10_000), st.integers(1, 60), st.integers(1, 4), st.floats(0, 6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_limits_hold_and_no_price_is_paid_where_there_is_room(seed, n, n_actions, money):
     v, limits = problem(n, n_actions, seed, money)
     found = allocate(v, limits)
@@ -233,7 +233,7 @@ def test_those_who_explore_are_paid_for_first(made, tmp_path):
     assert (table["arm"] == "explore").sum() > 5
     assert table["cost"].sum() <= 200
     # Random actions may cost more than the chosen ones: with little money, that is said instead of overspent.
-    for money in (4.0, 8.0, 16.0, 32.0, 64.0):
+    for money in (4.0, 16.0, 64.0):
         try:
             assert fund(campaign, money=money).decisions()["cost"].sum() <= money
         except ConfigError as error:

@@ -209,7 +209,7 @@ def verdicts_of(rules):
 
 
 @given(some_rules(), st.randoms(use_true_random=False))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_order_changes_reasons_but_never_what_is_allowed_and_drops_add_up(rules, random):
     verdicts = verdicts_of(rules)
     shuffled = list(rules)
@@ -227,14 +227,14 @@ def test_order_changes_reasons_but_never_what_is_allowed_and_drops_add_up(rules,
 
 
 @given(some_rules(), some_rules())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_another_rule_never_allows_more(rules, more):
     both = rules + tuple(Rule.from_dict(r.to_dict() | {"name": f"more {r.name}"}) for r in more)
     assert ((verdicts_of(both).code == 0) <= (verdicts_of(rules).code == 0)).all()
 
 
 @given(rules=some_rules())
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_rules_survive_a_file_and_json(rules, tmp_path):
     write_rules(rules, tmp_path / "rules.csv")
     assert [r.to_dict() for r in read_rules(tmp_path / "rules.csv")] == [r.to_dict() for r in rules]
@@ -280,7 +280,7 @@ CELLS = st.sampled_from(
 
 
 @given(lines=st.lists(st.lists(CELLS, min_size=1, max_size=12).map(",".join), max_size=4))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_file_of_rules_ends_in_anything_but_rules_or_a_sentence(lines, tmp_path):
     (tmp_path / "rules.csv").write_text("\n".join([HEADER, *lines]), encoding="utf-8")
     try:

@@ -123,7 +123,8 @@ def test_a_broken_upload_says_what_is_wrong_and_breaks_nothing(workspace, open_p
     app = own_files(open_page, **{name: content})
     assert not app.exception
     assert said in texts(app)
-    assert len(app.metric) == 5, "the profile of the current cohort is still there"
+    assert not app.metric, "while files are brought in, the page is about them alone"
+    assert open_page("cohort").metric, "the current cohort is still there"
 
 
 def test_the_limits_are_said_clearly(workspace, open_page, texts, monkeypatch):

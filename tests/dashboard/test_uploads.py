@@ -105,7 +105,7 @@ def test_what_a_file_holds_is_guessed_from_its_name_and_columns(name, columns, k
 
 def test_a_column_that_has_our_name_but_was_not_chosen_steps_aside():
     table = {"id": ["a", "b"], "churned": ["x", "y"], "left": ["1", "0"], "secret": ["s", "t"]}
-    cohort = uploads.build(
+    cohort, _ = uploads.build(
         [mapped("customers", table, columns={"customer_id": "id", "churned": "left"}, drop=("secret",))], name="x"
     )
     assert cohort.customers["churned"].tolist() == [True, False]
@@ -116,7 +116,7 @@ def test_a_label_of_three_values_asks_which_one_means_churned():
     table = {"customer_id": ["a", "b", "c"], "churned": ["active", "gone", "paused"]}
     with pytest.raises(DataError, match="yes or no"):
         uploads.build([mapped("customers", table)], name="x")
-    cohort = uploads.build([mapped("customers", table, positive="gone")], name="x")
+    cohort, _ = uploads.build([mapped("customers", table, positive="gone")], name="x")
     assert cohort.customers["churned"].tolist() == [False, True, False]
 
 

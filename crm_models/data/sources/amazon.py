@@ -11,12 +11,14 @@ from crm_models.core.errors import DataError
 from crm_models.core.schema import ACTION, CUSTOMER_ID, LABEL, REPEATABLE, TIMESTAMP, VALUE
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources.archives import read_bytes
-from crm_models.data.sources.columns import names_of, numbers_of
+from crm_models.data.sources.columns import numbers_of
+from crm_models.data.sources.ids import names_of
 from crm_models.data.sources.importer import Importer
 from crm_models.data.sources.inactivity import label_by_inactivity
 from crm_models.data.sources.json_lines import read_json
 from crm_models.data.sources.moments import moments_of
 from crm_models.data.sources.reading import read_table
+from crm_models.data.sources.receipt import Receipt
 
 FIELDS = {
     CUSTOMER_ID: ("reviewerID", "user_id", "userId"),
@@ -39,22 +41,28 @@ def import_amazon(sources: Sequence[Path], *, churn_days: float | None = None) -
 
     `parent_asin` is the product if a release has it: variants in colour and size count as one product.
     """
-    notes: list[str] = []
-    files = [file for source in sources for file in _files(source, notes)]
-    events = pd.concat([_reviews(file, notes) for file in files], ignore_index=True)
+    receipt = Receipt(accept_doubts=True)
+    files = [file for source in sources for file in _files(source, receipt)]
+    events = pd.concat([_reviews(file, receipt) for file in files], ignore_index=True)
     products = pd.DataFrame({ACTION: sorted(events[ACTION].unique())}, dtype="str")
     products = pd.DataFrame({ACTION: products[ACTION], LABEL: "product " + products[ACTION], REPEATABLE: False})
-    notes.insert(0, f"Amazon: {len(events):,} reviews; products are not recommended twice.")
+    receipt.notes.insert(0, f"Amazon: {len(events):,} reviews; products are not recommended twice.")
     timestamps = events[TIMESTAMP]
     if pd.api.types.is_datetime64_any_dtype(timestamps) and (timestamps == timestamps.dt.normalize()).all():
-        notes.append("Reviews are dated to whole days only: those of one day keep the order of the file.")
+        receipt.note("Reviews are dated to whole days only: those of one day keep the order of the file.")
     cohort = Cohort.build(
-        name="amazon", source="amazon", customers=None, interactions=events, actions=products, notes=notes
+        name="amazon",
+        source="amazon",
+        customers=None,
+        interactions=events,
+        actions=products,
+        notes=receipt.notes,
+        documents=receipt.documents({}),
     )
     return cohort if churn_days is None else label_by_inactivity(cohort, churn_days)
 
 
-def _files(source: Path, notes: list[str]) -> list[Path]:
+def _files(source: Path, receipt: Receipt) -> list[Path]:
     if not source.exists():
         raise DataError(f"{source}: expected a file or folder, found none")
     if not source.is_dir():
@@ -64,16 +72,17 @@ def _files(source: Path, notes: list[str]) -> list[Path]:
     if not reviews:
         raise DataError(f"{source}: expected review files (.json, .jsonl or .csv, also .gz), found none")
     if len(reviews) < len(files):
-        notes.append(f"Files about products (meta...), not read: {len(files) - len(reviews)}.")
+        receipt.note(f"Files about products (meta...), not read: {len(files) - len(reviews)}.")
     return reviews
 
 
-def _reviews(file: Path, notes: list[str]) -> pd.DataFrame:
+def _reviews(file: Path, receipt: Receipt) -> pd.DataFrame:
     raw, name = read_bytes(file), file.name
     if name.lower().removesuffix(".gz").removesuffix(".zip").endswith(".csv"):
         table = _csv(raw, name)
     else:
         table = read_json(raw, name, {field: () for fields in FIELDS.values() for field in fields})
+    receipt.take_file(table, name, "interactions")
     columns = {}
     for column, names in FIELDS.items():
         existing = [c for c in names if c in table and table[c].notna().any()]
@@ -88,8 +97,8 @@ def _reviews(file: Path, notes: list[str]) -> pd.DataFrame:
         {
             CUSTOMER_ID: names_of(table, name, columns[CUSTOMER_ID]).astype("str"),
             ACTION: names_of(table, name, columns[ACTION]).astype("str"),
-            TIMESTAMP: moments_of(table, name, columns[TIMESTAMP], notes),
-            VALUE: numbers_of(table, name, columns[VALUE], notes),
+            TIMESTAMP: moments_of(table, name, columns[TIMESTAMP], receipt),
+            VALUE: numbers_of(table, name, columns[VALUE], receipt),
         }
     )
 

@@ -17,11 +17,14 @@ from crm_models.core.schema import ACTION, CHURNED, TIMESTAMP
 from crm_models.data.cohort import Cohort, Moment, moment_days
 
 
-def label_by_inactivity(cohort: Cohort, churn_days: float, activity: Sequence[str] | None = None) -> Cohort:
+def label_by_inactivity(
+    cohort: Cohort, churn_days: float, activity: Sequence[str] | None = None, made_on: pd.Timestamp | None = None
+) -> Cohort:
     """The cohort with `churned` by inactivity, `as_of` at the cut-off and an observed outcome.
 
     churn_days: days without activity that count as churn. activity: actions that count as activity (None: all).
-    Raises `DataError` if no event is before the cut-off, or if the cohort has labels already.
+    made_on: when the export was made, if it is known; else the last event stands for it. Raises `DataError` if no event
+    is before the cut-off, or if the cohort has labels already.
     """
     if not 0 < churn_days < 1e6:
         raise ConfigError(f"churn_days must be a positive number of days, found {churn_days}")
@@ -29,7 +32,7 @@ def label_by_inactivity(cohort: Cohort, churn_days: float, activity: Sequence[st
         raise DataError("the customers have churn labels already; leave out --churn-days, or drop the label column")
     if not cohort.has_events:
         raise DataError("churn by inactivity needs interactions, found none; leave out --churn-days")
-    as_of = _cut_off(cohort, churn_days)
+    as_of = _cut_off(cohort, churn_days, made_on)
     churned = pd.Series(silent(cohort, moment_days(as_of), np.inf, activity)).astype("boolean")
     known = churned.notna()
     rate = f"{churned.mean():.1%}" if known.any() else "none"
@@ -65,9 +68,10 @@ def silent(cohort: Cohort, since: float, until: float, activity: Sequence[str] |
     return np.where(active_before, (~active_within).astype(np.float64), np.nan)
 
 
-def _cut_off(cohort: Cohort, churn_days: float) -> Moment:
+def _cut_off(cohort: Cohort, churn_days: float, made_on: pd.Timestamp | None) -> Moment:
     days = cohort.event_days
-    cut = float(days.max()) - churn_days
+    last = float(days.max()) if made_on is None or not cohort.is_dated else moment_days(made_on)
+    cut = last - churn_days
     if cut <= float(days.min()):
         raise DataError(
             f"churn by inactivity over {churn_days:g} days needs a longer history, found events over "

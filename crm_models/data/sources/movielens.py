@@ -11,11 +11,13 @@ from crm_models.core.errors import DataError
 from crm_models.core.schema import ACTION, CUSTOMER_ID, LABEL, REPEATABLE, TIMESTAMP, VALUE
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources.archives import read_bytes
-from crm_models.data.sources.columns import names_of, need_columns, numbers_of, row_of
+from crm_models.data.sources.columns import need_columns, numbers_of
+from crm_models.data.sources.ids import names_of
 from crm_models.data.sources.importer import Importer
 from crm_models.data.sources.inactivity import label_by_inactivity
 from crm_models.data.sources.moments import moments_of
 from crm_models.data.sources.reading import read_table
+from crm_models.data.sources.receipt import Receipt, row_of
 
 GENRES_100K = (
     *("unknown", "Action", "Adventure", "Animation", "Children", "Comedy", "Crime", "Documentary", "Drama", "Fantasy"),
@@ -45,24 +47,26 @@ def import_movielens(sources: Sequence[Path], *, churn_days: float | None = None
     files = _files(sources)
     name = files["ratings"].name
     ratings = _read(files["ratings"], RATING)
-    notes: list[str] = []
+    receipt = Receipt(accept_doubts=True)
+    receipt.take_file(ratings, name, "interactions")
     events = pd.DataFrame(
         {
             CUSTOMER_ID: names_of(ratings, name, "userId"),
             ACTION: names_of(ratings, name, "movieId"),
-            TIMESTAMP: moments_of(ratings, name, "timestamp", notes),
-            VALUE: numbers_of(ratings, name, "rating", notes),
+            TIMESTAMP: moments_of(ratings, name, "timestamp", receipt),
+            VALUE: numbers_of(ratings, name, "rating", receipt),
         }
     )
-    notes.insert(0, f"MovieLens: {len(events):,} ratings; films are not recommended twice.")
-    films = _films(files.get("films"), events[ACTION].cat.categories, notes)
+    receipt.notes.insert(0, f"MovieLens: {len(events):,} ratings; films are not recommended twice.")
+    films = _films(files.get("films"), events[ACTION].cat.categories, receipt)
     cohort = Cohort.build(
         name="movielens",
         source="movielens",
-        customers=_users(files.get("users"), notes),
+        customers=_users(files.get("users"), receipt),
         interactions=events,
         actions=films,
-        notes=notes,
+        notes=receipt.notes,
+        documents=receipt.documents({}),
     )
     return cohort if churn_days is None else label_by_inactivity(cohort, churn_days)
 
@@ -117,11 +121,12 @@ def _renamed(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return table.rename(columns=names)
 
 
-def _users(file: Path | None, notes: list[str]) -> pd.DataFrame | None:
+def _users(file: Path | None, receipt: Receipt) -> pd.DataFrame | None:
     """The users with age, gender and occupation, if the release has them; postcodes are left out as almost unique."""
     if file is None:
         return None
     table = _read(file, PARTS["users"][_plain_name(file)])
+    receipt.take_file(table, file.name, "customers")
     ids = names_of(table, file.name, "userId")
     if ids.duplicated().any():
         row, user = row_of(table, ids.duplicated()), ids[ids.duplicated()].iloc[0]
@@ -129,20 +134,21 @@ def _users(file: Path | None, notes: list[str]) -> pd.DataFrame | None:
     return pd.DataFrame(
         {
             CUSTOMER_ID: ids,
-            "age": numbers_of(table, file.name, "age", notes),
+            "age": numbers_of(table, file.name, "age", receipt),
             "gender": table["gender"],
             "occupation": table["occupation"],  # text in one release, a code in the other
         }
     )
 
 
-def _films(file: Path | None, rated: pd.Index, notes: list[str]) -> pd.DataFrame:
+def _films(file: Path | None, rated: pd.Index, receipt: Receipt) -> pd.DataFrame:
     """One row per rated film, in order of film number."""
     ids = pd.Index(sorted(rated, key=_numeric_first), dtype="str")
     if file is None:
-        notes.append("No file of films; they are named by their number.")
+        receipt.note("No file of films; they are named by their number.")
         return pd.DataFrame({ACTION: ids, LABEL: "movie " + ids, REPEATABLE: False})
     films = _read(file, U_ITEM if _plain_name(file) == "u.item" else FILM)
+    receipt.take_file(films, file.name, "actions")
     if "Western" in films:
         films = films.assign(genres=_from_flags(films[list(GENRES_100K)]))
     films = films.assign(movieId=names_of(films, file.name, "movieId").astype("str"))
@@ -155,9 +161,10 @@ def _films(file: Path | None, rated: pd.Index, notes: list[str]) -> pd.DataFrame
         table["genres"] = known["genres"].replace("(no genres listed)", None).to_numpy()
     unrated, untitled = int((~films["movieId"].isin(ids)).sum()), int(known["title"].isna().sum())
     if unrated:
-        notes.append(f"Films without ratings, left out: {unrated:,}.")
+        receipt.leave_out(unrated, file.name, "films without ratings")
+        receipt.note(f"Films without ratings, left out: {unrated:,}.")
     if untitled:
-        notes.append(f"Rated films that are not in {file.name}, named by their number: {untitled:,}.")
+        receipt.note(f"Rated films that are not in {file.name}, named by their number: {untitled:,}.")
     return table
 
 

@@ -10,7 +10,9 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from mmap import mmap
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,8 +24,9 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from crm_models.core.errors import DataError
-from crm_models.data.sources.archives import read_bytes, unpack
-from crm_models.data.sources.text_encoding import as_utf8
+from crm_models.data.sources.archives import MAX_UNPACKED, Blocks, Raw, forget, open_bytes, unpack
+from crm_models.data.sources.receipt import FIRST_ROW
+from crm_models.data.sources.text_encoding import Decoded, Text, decode
 from crm_models.data.sources.workbook import is_workbook, read_workbook
 
 BLANKS = ("", "na", "n/a", "nan", "none", "null", "nil", "?", "-", "#n/a", "nat", "<na>")
@@ -34,31 +37,65 @@ WHITESPACE = " "
 """The delimiter of tables whose columns are separated by any number of blanks."""
 
 SNIFF_BYTES = 1 << 20
+TITLE_LINES = 20
+"""Most lines above a header that count as its title."""
+FOOTER_LINES = 10
+"""Most lines below a table that count as its footer."""
 BLOCK_BYTES = 1 << 24
 """The block that one thread parses at a time, and so the longest row that can be read."""
 
-FIRST_ROW = "first_row"
-"""Key in `DataFrame.attrs`: the number of the first data row in messages; 2 below a header, else 1."""
 DELIMITER = "delimiter"
 """Key in `DataFrame.attrs`: the delimiter of the file, which decides how `1,234` is read."""
 SHEETS_LEFT_OUT = "sheets_left_out"
 """Key in `DataFrame.attrs`: the names of a workbook's sheets with other columns, which are not read."""
+ENCODING = "encoding"
+"""Key in `DataFrame.attrs`: the name of the encoding of a text file."""
+REMARKS = "remarks"
+"""Key in `DataFrame.attrs`: sentences on what was unusual about the file."""
+FOOTERS = "footers"
+"""Key in `DataFrame.attrs`: lines below the table that are no rows of it."""
+RAGGED = "ragged"
+"""Key in `DataFrame.attrs`: rows with too few or too many cells that were left out, as (row number, text)."""
+
+TOTAL = re.compile(
+    r"(?:grand |sub)?-?(?:total|totals|sum|summe|gesamt|gesamtsumme|insgesamt|zwischensumme|somme|totale|totaal|suma)"
+    r"\b[^\w@]*(?:[0-9].*)?$",
+    re.IGNORECASE,
+)
+"""What stands in the first cell of a line of totals."""
 
 _UNNAMED_INDEX = re.compile(r"__index_level_\d+__")
 
 
-def read_file(file: Path) -> pd.DataFrame:
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """How files are read. encoding: of text files, found if None. words_are_blank: whether `BLANKS` are missing values
+    in every column; else only empty cells are, and the column decides. skip_ragged: leave rows with too few or too many
+    cells out. max_unpacked: most bytes of a packed file.
+    """
+
+    encoding: str | None = None
+    words_are_blank: bool = True
+    skip_ragged: bool = False
+    max_unpacked: int = MAX_UNPACKED
+
+
+def read_file(file: Path, options: ReadOptions | None = None) -> pd.DataFrame:
     """A CSV, Parquet or .xlsx file as a table of text (Parquet keeps its types); see `read_table`."""
-    return read_table(read_bytes(Path(file)), Path(file).name)
+    if Path(file).is_dir() and any(Path(file).rglob("*.parquet")):
+        return _parquet_folder(Path(file), options or ReadOptions())
+    with open_bytes(Path(file)) as raw:
+        return read_table(raw, Path(file).name, options=options)
 
 
 def read_table(
-    source: bytes | BinaryIO,
+    source: Raw | BinaryIO,
     name: str,
     *,
     header: Sequence[str] | None = None,
     delimiter: str | None = None,
     quoted: bool = True,
+    options: ReadOptions | None = None,
 ) -> pd.DataFrame:
     """A table from a CSV, Parquet or .xlsx file called `name`, given as bytes or as an open binary file, packed or not.
 
@@ -66,13 +103,17 @@ def read_table(
     without a header. delimiter: detected if None. quoted: whether `"` quotes cells. `DataError` if the bytes are not a
     table: empty, binary, a row with too few or too many cells, a duplicate column.
     """
-    raw = unpack(source if isinstance(source, bytes) else source.read(), name)
+    options = options or ReadOptions()
+    raw = unpack(source if isinstance(source, bytes | mmap) else source.read(), name, options.max_unpacked)
     if raw[:4] == b"PAR1":
-        return _parquet(raw, name)
+        return _parquet(raw, name, options.words_are_blank)
     if is_workbook(raw):
-        return _workbook(raw, name)
-    text = _without_leading_blanks(as_utf8(raw, name))
-    if not text.strip():
+        return _workbook(raw, name, options.words_are_blank)
+    decoded = decode(raw, name, options.encoding)
+    forget(raw)
+    remarks, encoding = _encoding_remarks(decoded), decoded.encoding
+    text = _without_leading_blanks(decoded.text)
+    if _is_blank(text):
         raise DataError(f"{name}: expected a table, found an empty file")
     separator = re.match(rb"sep=([,;|\t])\r?\n", text)  # a line that Excel writes and reads
     if separator:
@@ -80,34 +121,104 @@ def read_table(
     delimiter = delimiter or sniff_delimiter(_sample(text))
     if delimiter == WHITESPACE:
         delimiter, text = "\t", _as_tab_separated(text)
-    elif quoted and f'{delimiter} "'.encode() in text:
-        text = re.sub(re.escape(delimiter).encode() + rb' +"', delimiter.encode() + b'"', text)
+    elif quoted and re.search(spaced := re.escape(delimiter).encode() + rb' +"', text):
+        text = re.sub(spaced, delimiter.encode() + b'"', text)
     first_row = 1 if header else 2
     if header:
         names, body = list(header), text
     else:
+        text, above = _without_title(text, delimiter)
+        if above:
+            first_row += len(above)
+            remarks.append(f"{len(above)} lines above the header are left out, the first {above[0][:60]!r}.")
         names, body = _header(text, delimiter, quoted, name)
-    table = _to_pandas(_parse(body, names, delimiter, quoted, name, first_row), names)
-    table.attrs = {FIRST_ROW: first_row, DELIMITER: delimiter}
+    layout = _Layout(len(names), delimiter, quoted, name, first_row, options.skip_ragged)
+    if quoted and _escapes_by_backslash(body, delimiter):
+        layout.escape = "\\"
+        body = _without_backslash_n(body, delimiter)
+        remarks.append("Quotation marks are escaped by a backslash, as MySQL writes them.")
+    cells = _parse(body, layout)
+    if layout.has_quotes:
+        _refuse_swallowed_rows(cells, layout)
+    columns = list(cells.columns)
+    del cells, body, text, decoded
+    forget(raw)
+    table = _to_pandas(columns, names, options.words_are_blank)
+    table.attrs = {
+        FIRST_ROW: first_row,
+        DELIMITER: delimiter,
+        ENCODING: encoding,
+        REMARKS: remarks,
+        FOOTERS: layout.footers,
+        RAGGED: layout.left_out,
+    }
     _refuse_duplicate_columns(table, name)
     return table
+
+
+def _encoding_remarks(decoded: Decoded) -> list[str]:
+    """What a user should know about the encoding of a file; nothing for plain UTF-8."""
+    if decoded.stray:
+        return [
+            f"{decoded.stray} bytes are not UTF-8 as the others are, the first in line {decoded.stray_line}; read as "
+            f"Western European there: {decoded.sample!r}."
+        ]
+    if decoded.guessed:
+        return [
+            f"The file is not UTF-8; its encoding was taken for {decoded.encoding}: {decoded.sample}. If these words "
+            "are wrong, choose another encoding (--encoding)."
+        ]
+    return []
 
 
 # ---- text to cells ---------------------------------------------------------------------------------------------------
 
 
-def _without_leading_blanks(text: bytes) -> bytes:
+def _without_leading_blanks(text: Text) -> Text:
     """The text without leading blank lines."""
     blank = re.match(rb"(?:[ \t]*(?:\r\n|\r|\n))+", text)
     return text[blank.end() :] if blank else text
 
 
-def _sample(text: bytes) -> str:
+def _sample(text: Text) -> str:
     """The first megabyte of a text, cut at a line end: half a row would mislead `sniff_delimiter`."""
-    sample = text[:SNIFF_BYTES]
+    sample = bytes(text[:SNIFF_BYTES])
     if len(text) > SNIFF_BYTES and b"\n" in sample:
         sample = sample[: sample.rindex(b"\n") + 1]
     return sample.decode("utf-8", errors="ignore")
+
+
+def _without_title(text: Text, delimiter: str) -> tuple[Text, list[str]]:
+    """The text from its header on, and the lines above it: titles that fill one cell above a table of several."""
+    lines = _sample(text[:SNIFF_BYTES]).splitlines(keepends=True)[:60]
+    try:
+        widths = [len(row) for line in lines for row in csv.reader([line], delimiter=delimiter)]
+    except csv.Error:
+        return text, []
+    usual = max(set(widths), key=widths.count) if widths else 1
+    filled = [k for k, line in enumerate(lines) if line.strip()]
+    if len(widths) != len(lines) or usual < 2 or not filled or usual not in widths[: TITLE_LINES + 1]:
+        return text, []
+    start = widths.index(usual)
+    above = lines[:start]
+    if not above or not all(_fills_one_cell(line, delimiter) for line in above) or '"' in "".join(above):
+        return text, []
+    return text[len("".join(above).encode()) :], [line.strip() for line in above]
+
+
+def _fills_one_cell(line: str, delimiter: str) -> bool:
+    return sum(bool(cell.strip()) for cell in line.split(delimiter)) <= 1
+
+
+def _escapes_by_backslash(body: Text, delimiter: str) -> bool:
+    """Whether a quotation mark within a cell is written as backslash and mark, not doubled."""
+    return bool(re.search(rb'\\"[^"\r\n' + re.escape(delimiter).encode() + rb"]", body))
+
+
+def _without_backslash_n(body: Text, delimiter: str) -> Text:
+    """The text with MySQL's \\N, which means no value, as empty cells: it is not an escaped N."""
+    mark = re.escape(delimiter).encode()
+    return re.sub(rb"(^|[\r\n" + mark + rb"])\\N(?=[\r\n" + mark + rb"]|$)", rb"\1", body)
 
 
 def sniff_delimiter(text: str) -> str:
@@ -134,15 +245,15 @@ def sniff_delimiter(text: str) -> str:
     return best
 
 
-def _as_tab_separated(text: bytes) -> bytes:
+def _as_tab_separated(text: Text) -> bytes:
     """A blank-separated table with tabs as delimiters; blanks within quotation marks are kept."""
-    text = re.sub(rb"(?m)^[ \t]+|[ \t]+(?=\r?$)", b"", text)
-    if b'"' not in text:
-        return re.sub(rb"[ \t]+", b"\t", text)
-    return re.sub(rb'("[^"\n]*")|[ \t]+', lambda match: match.group(1) or b"\t", text)
+    trimmed = re.sub(rb"(?m)^[ \t]+|[ \t]+(?=\r?$)", b"", text)
+    if b'"' not in trimmed:
+        return re.sub(rb"[ \t]+", b"\t", trimmed)
+    return re.sub(rb'("[^"\n]*")|[ \t]+', lambda match: match.group(1) or b"\t", trimmed)
 
 
-def _header(text: bytes, delimiter: str, quoted: bool, name: str) -> tuple[list[str], bytes]:
+def _header(text: Text, delimiter: str, quoted: bool, name: str) -> tuple[list[str], Text]:
     """The column names in the first row, and the text below it."""
     lines: list[str] = []
 
@@ -161,89 +272,157 @@ def _header(text: bytes, delimiter: str, quoted: bool, name: str) -> tuple[list[
     return [" ".join(cell.split()) for cell in cells], text[len("".join(lines).encode("utf-8")) :]
 
 
-def _parse(body: bytes, names: list[str], delimiter: str, quoted: bool, name: str, first_row: int) -> pa.Table:
+@dataclass
+class _Layout:
+    """How the rows of a text are laid out, and what was left out while they were parsed."""
+
+    width: int
+    delimiter: str
+    quoted: bool
+    name: str
+    first_row: int
+    skip_ragged: bool
+    escape: str | None = None
+    has_quotes: bool = False
+    footers: list[str] = field(default_factory=list)
+    left_out: list[tuple[int, str]] = field(default_factory=list)
+
+
+def _parse(body: Text, layout: _Layout) -> pa.Table:
     """The cells below the header as text; every row must have as many cells as the header."""
-    if not body.strip():
-        return pa.table({str(k): pa.array([], pa.string()) for k in range(len(names))})
-    if quoted and body.count(b'"') % 2:
-        _refuse_open_quote(body, delimiter, name, first_row)
+    if _is_blank(body):
+        return pa.table({str(k): pa.array([], pa.string()) for k in range(layout.width)})
+    n_quotes = _count(body, b'"') if layout.quoted else 0
+    layout.has_quotes = n_quotes > 0
+    if n_quotes % 2 and not layout.escape:
+        _refuse_open_quote(body, layout)
     ragged = _Ragged()
     try:
-        return _arrow_csv(body, len(names), delimiter, quoted, ragged)
+        return _arrow_csv(body, layout, ragged)
     except pa.ArrowInvalid as error:
-        if ragged.row is None:
+        if not ragged.rows:
             problem = "a row of more than 16 MB" if "straddling" in str(error) else tidy(error)
             raise DataError(
-                f"{name}: expected rows of cells, found {problem}; is a quotation mark left open?"
+                f"{layout.name}: expected rows of cells, found {problem}; is a quotation mark left open?"
             ) from None
-    if ragged.row.actual_columns == len(names) + 1:
+    if ragged.rows[0].actual_columns == layout.width + 1:
         # Some programs end every row below the header with a delimiter.
         try:
-            longer = _arrow_csv(body, len(names) + 1, delimiter, quoted, _Ragged())
-            if longer.column(len(names)).null_count == len(longer):
-                return longer.select(range(len(names)))
+            longer = _arrow_csv(body, replace(layout, width=layout.width + 1), _Ragged())
+            if longer.column(layout.width).null_count == len(longer):
+                return longer.select(range(layout.width))
         except pa.ArrowInvalid:
             pass
-    return _refuse_ragged(body, len(names), delimiter, quoted, name, first_row)
+    return _without_ragged(body, layout)
+
+
+def _is_blank(text: Text) -> bool:
+    return re.match(rb"\s*\Z", text) is not None
+
+
+def _count(text: Text, byte: bytes) -> int:
+    """How often a byte occurs, a block at a time."""
+    return sum(bytes(text[k : k + BLOCK_BYTES]).count(byte) for k in range(0, len(text), BLOCK_BYTES))
 
 
 class _Ragged:
-    """Row handler for Arrow: skips blank lines and keeps the first row with too few or too many cells."""
+    """Row handler for Arrow: skips blank lines and keeps rows with too few or too many cells: all, or the first."""
 
-    row: pa_csv.InvalidRow | None = None
+    def __init__(self, *, skip: bool = False) -> None:
+        self.skip = skip
+        self.rows: list[pa_csv.InvalidRow] = []
 
     def __call__(self, row: pa_csv.InvalidRow) -> str:
         if not row.text.strip():
             return "skip"
-        self.row = self.row or row
-        return "error"
+        self.rows.append(row)
+        return "skip" if self.skip else "error"
 
 
-def _arrow_csv(
-    body: bytes, width: int, delimiter: str, quoted: bool, ragged: _Ragged, *, threads: bool = True
-) -> pa.Table:
-    columns = [str(k) for k in range(width)]
+def _arrow_csv(body: Text, layout: _Layout, ragged: _Ragged, *, threads: bool = True) -> pa.Table:
+    columns = [str(k) for k in range(layout.width)]
+    is_mapped = isinstance(body, memoryview) and isinstance(body.obj, mmap)
     return pa_csv.read_csv(
-        pa.BufferReader(body),
+        pa.PythonFile(Blocks(memoryview(body))) if is_mapped else pa.BufferReader(pa.py_buffer(body)),
         read_options=pa_csv.ReadOptions(column_names=columns, use_threads=threads, block_size=BLOCK_BYTES),
         parse_options=pa_csv.ParseOptions(
-            delimiter=delimiter,
-            quote_char='"' if quoted else False,
-            newlines_in_values=quoted and b'"' in body,
+            delimiter=layout.delimiter,
+            quote_char='"' if layout.quoted else False,
+            escape_char=layout.escape or False,
+            newlines_in_values=layout.has_quotes,
             invalid_row_handler=ragged,
         ),
         convert_options=pa_csv.ConvertOptions(
-            column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=True, null_values=_BLANKS_IN_ANY_CASE
+            column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=True, null_values=[""]
         ),
     )
 
 
-_BLANKS_IN_ANY_CASE = sorted(
-    {"".join(letters) for blank in BLANKS for letters in itertools.product(*((c, c.upper()) for c in blank))}
-)
+def _without_ragged(body: Text, layout: _Layout) -> pa.Table:
+    """The rows with as many cells as the header. Short lines at the very end are a footer; `DataError` for others.
+
+    Arrow reports row numbers only when reading in one thread.
+    """
+    ragged = _Ragged(skip=True)
+    cells = _arrow_csv(body, layout, ragged, threads=False)
+    n_rows = len(cells) + len(ragged.rows)
+    rows = [(row.number or 1, row.actual_columns, " ".join(row.text.split())) for row in ragged.rows]
+    footer = [row for k, row in enumerate(rows) if len(cells) and _is_footer(rows, k, n_rows, layout)]
+    layout.footers = [text for _, _, text in footer]
+    others = [row for row in rows if row not in footer]
+    if others and not layout.skip_ragged:
+        number, n_cells, text = others[0]
+        raise DataError(
+            f"{layout.name} row {number - 1 + layout.first_row}: expected the same columns as the header "
+            f"({layout.width} cells), found {n_cells} cells ({text[:40]!r}); check delimiters and quotation marks"
+        )
+    layout.left_out = [(number - 1 + layout.first_row, text) for number, _, text in others]
+    return cells
 
 
-def _refuse_ragged(body: bytes, width: int, delimiter: str, quoted: bool, name: str, first_row: int) -> pa.Table:
-    """`DataError` with the row number, which Arrow reports only when reading in one thread."""
-    ragged = _Ragged()
-    try:
-        _arrow_csv(body, width, delimiter, quoted, ragged, threads=False)
-    except pa.ArrowInvalid:
-        if ragged.row is not None:
-            row, text = (ragged.row.number or 1) - 1 + first_row, " ".join(ragged.row.text.split())[:40]
+def _is_footer(rows: list[tuple[int, int, str]], k: int, n_rows: int, layout: _Layout) -> bool:
+    """Whether the ragged row k and all below it are short lines of words: a source, a date, a total."""
+    below = rows[k:]
+    if len(below) > FOOTER_LINES or below[-1][0] - below[0][0] + 1 != len(below) or below[-1][0] < n_rows:
+        return False
+    return all(
+        n < layout.width and (" " in text.split(layout.delimiter)[0].strip() or TOTAL.match(text))
+        for _, n, text in below
+    )
+
+
+def _refuse_swallowed_rows(cells: pa.Table, layout: _Layout) -> None:
+    """`DataError` if a cell holds the end of its row, whole rows, and the beginning of another.
+
+    Two marks that were left open make one cell of all between them, and the rows are gone without a trace.
+    """
+    mark = re.escape(layout.delimiter)
+    last = layout.width - 1
+
+    def line(n: int) -> str:
+        """A line with n delimiters, none of which is followed by a blank, as it is in a sentence."""
+        return rf"[^\n{mark}]*(?:{mark}[^ \n{mark}][^\n{mark}]*){{{n}}}"
+
+    whole = rf"[^\n{mark}]*(?:{mark}[^\n{mark}]*){{{last}}}"
+    for k, column in enumerate(cells.columns if last else []):
+        rest_of_row, begun = line(last - k), line(k)
+        swallowed = pc.match_substring_regex(column, rf"\A{rest_of_row}\r?\n(?:{line(last)}\r?\n)*{begun}\z")
+        swallowed = pc.or_(swallowed, pc.match_substring_regex(column, rf"\n{whole}\n{whole}\n"))
+        if pc.any(swallowed).as_py():
+            number = int(pc.index(swallowed, True).as_py())
+            lines = str(column[number].as_py()).count("\n")
             raise DataError(
-                f"{name} row {row}: expected the same columns as the header ({width} cells), found "
-                f"{ragged.row.actual_columns} cells ({text!r}); check delimiters and quotation marks"
-            ) from None
-    raise DataError(f"{name}: expected the same columns in every row ({width} cells), found other numbers")
+                f"{layout.name} row {number + layout.first_row}: expected cells of one row, found a quotation mark "
+                f"that opens here and closes {lines:,} lines below; remove the mark or write it twice"
+            )
 
 
-def _refuse_open_quote(body: bytes, delimiter: str, name: str, first_row: int) -> None:
+def _refuse_open_quote(body: Text, layout: _Layout) -> None:
     """`DataError` if a quotation mark is never closed: Arrow reads to the end of the file, pandas reports the row."""
     try:
         pd.read_csv(
-            io.BytesIO(body),
-            sep=delimiter,
+            io.BytesIO(bytes(body)),
+            sep=layout.delimiter,
             header=None,
             usecols=[0],
             dtype=str,
@@ -254,65 +433,90 @@ def _refuse_open_quote(body: bytes, delimiter: str, name: str, first_row: int) -
     except (pd.errors.ParserError, ValueError) as error:
         match = re.search(r"EOF inside string starting at row (\d+)", str(error))
         if match:
-            row = int(match.group(1)) + first_row
+            row = int(match.group(1)) + layout.first_row
             raise DataError(
-                f"{name} row {row}: expected a closing quotation mark, found the end of the file; close or remove it"
+                f"{layout.name} row {row}: expected a closing quotation mark, found the end of the file; close or "
+                "remove it"
             ) from None
 
 
-def _to_pandas(cells: pa.Table, names: list[str], *, seen: bool = True) -> pd.DataFrame:
-    """Trimmed cells as a table, without empty unnamed columns and trailing blank rows (both from spreadsheets)."""
-    columns = [_trimmed(column, seen=seen) for column in cells.columns]
+def _to_pandas(cells: list[pa.ChunkedArray], names: list[str], words_are_blank: bool) -> pd.DataFrame:
+    """Trimmed cells as a table, without empty unnamed columns and trailing blank rows (both from spreadsheets).
+
+    The list is emptied column by column, so that one column at a time is in memory twice.
+    """
+    columns: list[pa.ChunkedArray] = []
+    while cells:
+        columns.insert(0, _trimmed(cells.pop(), words_are_blank))
     kept = [k for k, column in enumerate(columns) if names[k] or column.null_count < len(column)]
-    n = len(cells)
+    n = len(columns[0]) if columns else 0
     if n and all(not columns[k][n - 1].is_valid for k in kept):
         filled = np.zeros(n, dtype=bool)
         for k in kept:
             filled |= columns[k].is_valid().to_numpy()
         n = int(np.flatnonzero(filled)[-1]) + 1 if filled.any() else 0
-    series = [columns[k].slice(0, n).to_pandas() for k in kept]
-    table = pd.DataFrame(dict(enumerate(series)), index=pd.RangeIndex(n))
+    series = {}
+    for k in reversed(kept):
+        series[k] = columns[k].slice(0, n).to_pandas()
+        columns[k] = None
+    table = pd.DataFrame({k: series[k] for k in kept}, index=pd.RangeIndex(n), copy=False)
     table.columns = pd.Index([names[k] or f"column {k + 1}" for k in kept], dtype=object)
     return table
 
 
-def _trimmed(column: pa.ChunkedArray, *, seen: bool = True) -> pa.ChunkedArray:
-    """The column without blanks around its cells; empty cells and `BLANKS` become missing.
-
-    seen: whether untrimmed `BLANKS` are missing already.
-    """
+def _trimmed(column: pa.ChunkedArray, words_are_blank: bool) -> pa.ChunkedArray:
+    """The column without blanks around its cells; empty cells, and `BLANKS` if they are blank, become missing."""
     if pa.types.is_null(column.type):  # without rows, Arrow ignores the given type
         column = column.cast(pa.string())
     trimmed = pc.utf8_trim_whitespace(column)
-    if seen and pc.sum(pc.binary_length(trimmed)) == pc.sum(pc.binary_length(column)):
-        return column
-    blank = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(BLANKS, column.type))
-    return pc.if_else(blank, pa.scalar(None, column.type), trimmed)
+    if words_are_blank:
+        blank = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(BLANKS, column.type))
+    else:
+        blank = pc.equal(trimmed, "")
+    if pc.any(blank).as_py():
+        return pc.if_else(blank, pa.scalar(None, column.type), trimmed)
+    # Cells with nothing to trim stay the ones that were read, so that the copy is freed.
+    return column if pc.sum(pc.binary_length(trimmed)) == pc.sum(pc.binary_length(column)) else trimmed
 
 
 # ---- workbooks and Parquet -------------------------------------------------------------------------------------------
 
 
-def _workbook(raw: bytes, name: str) -> pd.DataFrame:
+def _workbook(raw: Raw, name: str, words_are_blank: bool) -> pd.DataFrame:
     """The largest sheet and those with the same columns; the names of the others are in `attrs`."""
     sheet, left_out = read_workbook(raw, name)
     width = max(len(sheet.header), *(len(row) for row in sheet.rows)) if sheet.rows else len(sheet.header)
     names = [*sheet.header, *[""] * (width - len(sheet.header))]
     columns = zip(*(row + [None] * (width - len(row)) for row in sheet.rows), strict=True)
-    arrays = [pa.array(column, pa.string()) for column in columns] or [pa.array([], pa.string())] * width
-    cells = pa.table(arrays, names=[str(k) for k in range(width)])
-    table = _to_pandas(cells, names, seen=False)
-    table.attrs = {FIRST_ROW: sheet.header_row + 1, SHEETS_LEFT_OUT: left_out}
+    arrays = [pa.chunked_array([pa.array(column, pa.string())]) for column in columns]
+    arrays = arrays or [pa.chunked_array([], pa.string())] * width
+    table = _to_pandas(list(arrays), names, words_are_blank)
+    remarks = []
+    if sheet.without_result:
+        remarks.append(
+            f"{sheet.without_result:,} cells hold a formula whose result the file does not store (first: "
+            f"{sheet.first_without}) and are missing; open the workbook in a spreadsheet and save it."
+        )
+    table.attrs = {FIRST_ROW: sheet.header_row + 1, SHEETS_LEFT_OUT: left_out, REMARKS: remarks}
     _refuse_duplicate_columns(table, name)
     return table
 
 
-def _parquet(raw: bytes, name: str) -> pd.DataFrame:
+def _parquet(raw: Raw, name: str, words_are_blank: bool = True) -> pd.DataFrame:
+    return from_arrow(lambda: pq.read_table(pa.BufferReader(pa.py_buffer(raw))), name, words_are_blank)
+
+
+def _parquet_folder(folder: Path, options: ReadOptions) -> pd.DataFrame:
+    """A table in parts, as Spark and warehouses write it; folders such as `year=2026` are columns."""
+    return from_arrow(lambda: pq.read_table(folder), folder.name, options.words_are_blank)
+
+
+def from_arrow(read: Callable[[], pa.Table], name: str, words_are_blank: bool) -> pd.DataFrame:
+    """An Arrow table as a table; `DataError` if reading it fails."""
     try:
-        arrow = pq.read_table(io.BytesIO(raw))
-        arrow = pa.table(
-            [_as_pandas_type(c) for c in arrow.columns], names=[" ".join(str(c).split()) for c in arrow.schema.names]
-        )
+        arrow = read()
+        names = [" ".join(str(c).split()) for c in arrow.schema.names]
+        arrow = pa.table([_as_pandas_type(c, words_are_blank) for c in arrow.columns], names=names)
         # A pandas index in the file is read as a column, unless it only numbers the rows.
         table: pd.DataFrame = arrow.to_pandas(ignore_metadata=True)
     except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError) as error:
@@ -325,21 +529,26 @@ def _parquet(raw: bytes, name: str) -> pd.DataFrame:
     return table
 
 
-def _as_pandas_type(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Convert types that pandas would store as Python objects to numbers, dates or text."""
+def _as_pandas_type(column: pa.ChunkedArray, words_are_blank: bool) -> pa.ChunkedArray:
+    """Convert types that pandas would store as Python objects, or as floats, to numbers, dates or text."""
     kind = column.type
     if pa.types.is_dictionary(kind):
-        return _as_pandas_type(column.cast(kind.value_type))
-    if pa.types.is_decimal(kind) or pa.types.is_float16(kind):
+        return _as_pandas_type(column.cast(kind.value_type), words_are_blank)
+    if pa.types.is_decimal(kind):
+        # Databases export whole numbers, ids among them, as decimals of 38 digits: floats keep 15 of them.
+        return column.cast(pa.string()) if kind.scale == 0 else column.cast(pa.float64())
+    if pa.types.is_integer(kind) and column.null_count:
+        return column.cast(pa.string())  # pandas would make floats of them
+    if pa.types.is_float16(kind):
         return column.cast(pa.float64())
     if pa.types.is_date(kind):
         return column.cast(pa.timestamp("ms"))
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
-        return _as_pandas_type(column.cast(pa.binary()).cast(pa.string()))
+        return _as_pandas_type(column.cast(pa.binary()).cast(pa.string()), words_are_blank)
     if pa.types.is_nested(kind) or pa.types.is_time(kind) or pa.types.is_duration(kind) or pa.types.is_null(kind):
         return pa.chunked_array([[None if cell is None else str(cell) for cell in column.to_pylist()]], pa.string())
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return _trimmed(column.cast(pa.string()), seen=False)
+        return _trimmed(column.cast(pa.string()), words_are_blank)
     return column
 
 

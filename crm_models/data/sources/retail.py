@@ -10,11 +10,13 @@ import pandas as pd
 from crm_models.core.errors import DataError
 from crm_models.core.schema import ACTION, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
 from crm_models.data.cohort import Cohort
-from crm_models.data.sources.columns import names_of, need_columns, numbers_of
+from crm_models.data.sources.columns import need_columns, numbers_of
+from crm_models.data.sources.ids import names_of
 from crm_models.data.sources.importer import Importer
 from crm_models.data.sources.inactivity import label_by_inactivity
 from crm_models.data.sources.moments import moments_of
 from crm_models.data.sources.reading import SHEETS_LEFT_OUT, read_file
+from crm_models.data.sources.receipt import Receipt
 
 CHURN_DAYS = 90.0
 
@@ -36,9 +38,9 @@ def import_retail(sources: Sequence[Path], *, churn_days: float | None = CHURN_D
 
     churn_days: days without a purchase that count as churn; None: no churn labels.
     """
-    notes: list[str] = []
+    receipt = Receipt(accept_doubts=True)
     files = [file for source in sources for file in _files(source)]
-    lines = _kept(pd.concat([_lines(file, notes) for file in files], ignore_index=True), notes)
+    lines = _kept(pd.concat([_lines(file, receipt) for file in files], ignore_index=True), receipt)
     events = pd.DataFrame(
         {
             CUSTOMER_ID: lines["CustomerID"],
@@ -50,10 +52,11 @@ def import_retail(sources: Sequence[Path], *, churn_days: float | None = CHURN_D
     cohort = Cohort.build(
         name="retail",
         source="retail",
-        customers=_customers(lines, notes),
+        customers=_customers(lines, receipt),
         interactions=events,
         actions=_products(lines),
-        notes=notes,
+        notes=receipt.notes,
+        documents=receipt.documents({}),
     )
     return cohort if churn_days is None else label_by_inactivity(cohort, churn_days)
 
@@ -70,11 +73,12 @@ def _files(source: Path) -> list[Path]:
     return files
 
 
-def _lines(file: Path, notes: list[str]) -> pd.DataFrame:
+def _lines(file: Path, receipt: Receipt) -> pd.DataFrame:
     """The invoice lines of a file, with the column names of the first release; a blank `CustomerID` is missing."""
     table = read_file(file)
+    receipt.take_file(table, file.name, "interactions")
     if table.attrs.get(SHEETS_LEFT_OUT):
-        notes.append(f"{file.name}: sheets with other columns are not read: {', '.join(table.attrs[SHEETS_LEFT_OUT])}.")
+        receipt.note(f"{file.name}: sheets with other columns are not read: {', '.join(table.attrs[SHEETS_LEFT_OUT])}.")
     for name, other_names in COLUMNS.items():
         other_name = next((c for c in other_names if c in table and name not in table), None)
         table = table.rename(columns={other_name: name}) if other_name else table
@@ -84,9 +88,9 @@ def _lines(file: Path, notes: list[str]) -> pd.DataFrame:
             "InvoiceNo": names_of(table, file.name, "InvoiceNo").astype("str"),
             "StockCode": names_of(table, file.name, "StockCode").astype("str").str.upper(),
             "Description": _text(table, "Description"),
-            "Quantity": numbers_of(table, file.name, "Quantity", notes),
-            "InvoiceDate": moments_of(table, file.name, "InvoiceDate", notes),
-            "UnitPrice": numbers_of(table, file.name, "UnitPrice", notes),
+            "Quantity": numbers_of(table, file.name, "Quantity", receipt),
+            "InvoiceDate": moments_of(table, file.name, "InvoiceDate", receipt),
+            "UnitPrice": numbers_of(table, file.name, "UnitPrice", receipt),
             # Spreadsheets write 17850.0 for a customer number in a column with missing values.
             "CustomerID": _text(table, "CustomerID").str.replace(r"\.0$", "", regex=True),
             "Country": _text(table, "Country"),
@@ -101,13 +105,14 @@ def _text(table: pd.DataFrame, column: str) -> pd.Series:
     return table[column].astype("str").where(table[column].notna()).astype("str")
 
 
-def _kept(lines: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """The lines that are purchases of a known customer; notes gets the counts of the others."""
+def _kept(lines: pd.DataFrame, receipt: Receipt) -> pd.DataFrame:
+    """The lines that are purchases of a known customer; the receipt gets the counts of the others."""
     cancelled = lines["InvoiceNo"].str.upper().str.startswith("C")
     anonymous = lines["CustomerID"].isna()
     not_positive = ~(lines["Quantity"] > 0)
     kept = lines[~(cancelled | anonymous | not_positive)].reset_index(drop=True)
-    notes.append(
+    receipt.leave_out(len(lines) - len(kept), "invoice lines", "no customer, a cancellation, or nothing sold")
+    receipt.note(
         f"{len(lines):,} invoice lines, of which {len(kept):,} are kept. Left out (some for two reasons): "
         f"{int(anonymous.sum()):,} without a customer, {int(cancelled.sum()):,} cancellations, "
         f"{int(not_positive.sum()):,} with a quantity of 0 or less."
@@ -117,12 +122,12 @@ def _kept(lines: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     return kept
 
 
-def _customers(lines: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+def _customers(lines: pd.DataFrame, receipt: Receipt) -> pd.DataFrame:
     """One row per customer, with the country of the first invoice."""
     pairs = lines[["CustomerID", "Country"]].drop_duplicates()
     several = int((pairs["CustomerID"].value_counts() > 1).sum())
     if several:
-        notes.append(f"Customers with purchases in several countries, of which the first is used: {several:,}.")
+        receipt.note(f"Customers with purchases in several countries, of which the first is used: {several:,}.")
     first = lines.sort_values("InvoiceDate", kind="stable").drop_duplicates("CustomerID").sort_values("CustomerID")
     return pd.DataFrame({CUSTOMER_ID: first["CustomerID"], "country": first["Country"]}).reset_index(drop=True)
 

@@ -12,12 +12,14 @@ from crm_models.core.errors import DataError
 from crm_models.core.schema import ACTION, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources.archives import read_bytes
-from crm_models.data.sources.columns import names_of, numbers_of
+from crm_models.data.sources.columns import numbers_of
+from crm_models.data.sources.ids import names_of
 from crm_models.data.sources.importer import Importer
 from crm_models.data.sources.inactivity import label_by_inactivity
 from crm_models.data.sources.json_lines import read_json
 from crm_models.data.sources.moments import moments_of
 from crm_models.data.sources.reading import read_table
+from crm_models.data.sources.receipt import Receipt
 
 CHURN_DAYS = 7.0
 """Default for churn: a week without a transaction, because the data span 30 days. Set by `--churn-days`."""
@@ -54,16 +56,19 @@ def import_starbucks(sources: Sequence[Path], *, churn_days: float | None = CHUR
     """
     files = {name: _find(sources, name) for name in FIELDS}
     tables = {name: _read(file, FIELDS[name]) for name, file in files.items()}
-    notes: list[str] = []
+    receipt = Receipt(accept_doubts=True)
+    for name, kind in (("transcript", "interactions"), ("profile", "customers"), ("portfolio", "actions")):
+        receipt.take_file(tables[name], files[name].name, kind)
     offers = _offers(tables["portfolio"], files["portfolio"].name)
-    events = _events(tables["transcript"], files["transcript"].name, offers, notes)
+    events = _events(tables["transcript"], files["transcript"].name, offers, receipt)
     cohort = Cohort.build(
         name="starbucks",
         source="starbucks",
-        customers=_customers(tables["profile"], files["profile"].name, notes),
+        customers=_customers(tables["profile"], files["profile"].name, receipt),
         interactions=events,
         actions=_actions(offers),
-        notes=notes,
+        notes=receipt.notes,
+        documents=receipt.documents({}),
     )
     return cohort if churn_days is None else label_by_inactivity(cohort, churn_days, [TRANSACTION])
 
@@ -118,7 +123,7 @@ def _offers(portfolio: pd.DataFrame, file: str) -> pd.DataFrame:
     return table.assign(name=name, channels=portfolio["channels"]).set_index("id")
 
 
-def _events(transcript: pd.DataFrame, file: str, offers: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+def _events(transcript: pd.DataFrame, file: str, offers: pd.DataFrame, receipt: Receipt) -> pd.DataFrame:
     """The events without duplicates; each kind of event about each offer is a separate action."""
     _need(transcript, file, "person", "event", "time")
     offer, other = (transcript[f"value.{key}"] for key in OFFER_KEYS)
@@ -136,7 +141,8 @@ def _events(transcript: pd.DataFrame, file: str, offers: pd.DataFrame, notes: li
         raise DataError(f"{file}: expected hours since the start in `time` of every event, found a blank")
     duplicate = table.duplicated()
     if duplicate.any():
-        notes.append(f"Duplicate events, left out: {int(duplicate.sum()):,}.")
+        receipt.leave_out(int(duplicate.sum()), file, "the same event again")
+        receipt.note(f"Duplicate events, left out: {int(duplicate.sum()):,}.")
         table = table[~duplicate].reset_index(drop=True)
     name = pd.Series(offers["name"].reindex(table["offer"]).to_numpy(), index=table.index, dtype="str")
     unknown = table["offer"].notna() & name.isna()
@@ -144,7 +150,7 @@ def _events(transcript: pd.DataFrame, file: str, offers: pd.DataFrame, notes: li
         raise DataError(
             f"{file}: expected offers of the portfolio, found {str(table['offer'][unknown].iloc[0])[:40]!r}"
         )
-    notes.append(f"Times are hours since an unknown start, assumed to be {START.date()}.")
+    receipt.note(f"Times are hours since an unknown start, assumed to be {START.date()}.")
     return pd.DataFrame(
         {
             CUSTOMER_ID: table[CUSTOMER_ID],
@@ -168,12 +174,12 @@ def _actions(offers: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _customers(profile: pd.DataFrame, file: str, notes: list[str]) -> pd.DataFrame:
+def _customers(profile: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFrame:
     _need(profile, file, "id", "age", "gender", "income", "became_member_on")
     age = numbers_of(profile, file, "age")
     unknown = age == UNKNOWN_AGE
     if unknown.any():
-        notes.append(f"The age {UNKNOWN_AGE} means unknown; it is missing for {int(unknown.sum()):,} customers.")
+        receipt.note(f"The age {UNKNOWN_AGE} means unknown; it is missing for {int(unknown.sum()):,} customers.")
     since = moments_of(profile, file, "became_member_on")
     if not pd.api.types.is_datetime64_any_dtype(since):
         raise DataError(f"{file}: expected dates such as 20180131 in `became_member_on`, found {since.iloc[0]:g}")

@@ -1,71 +1,49 @@
-"""General tables: `interactions`, `customers` and `actions` as CSV, Parquet or .xlsx; one of the first two suffices."""
+"""General tables: `interactions`, `customers` and `actions` as CSV, Parquet or .xlsx; one of the first two suffices.
+
+`files` finds and reads the tables, `roles` says which column is what, `columns`, `ids` and `moments` read the cells;
+here they become a cohort. The receipt goes with it.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from crm_models.core.errors import ConfigError, DataError
 from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
 from crm_models.data.cohort import Cohort
-from crm_models.data.sources.columns import (
-    feature_of,
-    labels_of,
-    names_of,
-    need_columns,
-    numbers_of,
-    row_of,
-    without_row_numbers,
-)
+from crm_models.data.sources.columns import feature_of, labels_of, need_columns, numbers_of, without_row_numbers
+from crm_models.data.sources.files import TABLES, Table, find_tables, renamed_columns
+from crm_models.data.sources.ids import join_twins, names_of, note_twins_within, renamed
 from crm_models.data.sources.importer import Importer
 from crm_models.data.sources.inactivity import label_by_inactivity
 from crm_models.data.sources.moments import moments_of
-from crm_models.data.sources.reading import SHEETS_LEFT_OUT, read_file
+from crm_models.data.sources.reading import ReadOptions
+from crm_models.data.sources.receipt import Receipt, place_of, read_recipe, row_of
+from crm_models.data.sources.roles import action_candidates, guess_columns, kind_of, offer_label
 
-TABLES = ("interactions", "customers", "actions")
-ENDINGS = tuple(f".{kind}{pack}" for kind in ("csv", "parquet", "tsv", "txt", "xlsx") for pack in ("", ".gz", ".zip"))
+__all__ = ["ROW", "TABLES", "cohort_from_tables", "guess_columns", "import_tables", "kind_of"]
 
 _FIGURES = re.compile(r"[0-9 .,:/+-]+")
-
-Table = tuple[pd.DataFrame, str]
-"""A table, and its file name for messages."""
 
 ROW = "ROW"
 """As the column mapped to customer_id, numbers customers by row: for tables without an id column."""
 
-USUAL_NAMES = {
-    CUSTOMER_ID: "customer_id customer user_id users_id user client_id client client_num member_id cust_id "
-    "customer_number id",
-    ACTION: "action item item_id product product_id event event_type sku stock_code movie_id asin offer_id offer",
-    TIMESTAMP: "timestamp time date datetime event_time event_date created_at order_date purchase_date "
-    "transaction_date invoice_date when",
-    VALUE: "value rating amount amt price revenue score dollar_value sales quantity",
-    CHURNED: "churned churn exited is_churn churn_flag churn_label churn_value attrition_flag attrition left target "
-    "label",
-}
-"""Usual names of each column, most likely first; compared without case, blanks and punctuation."""
+LATE = pd.Timedelta(days=1)
+"""Events later than tomorrow have not happened."""
+MANY_EVENTS = 100
+LONE_EVENTS = 5
+LONE_DAYS = 180
+"""Up to so many last events, so many days after all others, are probably mistyped: they would decide churn for all."""
 
-DOUBTFUL = ("left", "target", "label")
-"""Label names that may also mean something else: suggested, never used automatically."""
-
-TAKEN = {"interactions": (CUSTOMER_ID, ACTION, TIMESTAMP, VALUE), "customers": (CUSTOMER_ID, CHURNED), "actions": ()}
-"""Columns used automatically under a usual name, with a note, if neither mapped nor present by their standard name."""
-
-
-def guess_columns(table: pd.DataFrame) -> dict[str, str]:
-    """The likely customer, action, timestamp, value and label columns of a table: standard name to column."""
-    plain = {_plain(column): str(column) for column in reversed(table.columns)}
-    guesses: dict[str, str] = {}
-    for name, usual in USUAL_NAMES.items():
-        for candidate in usual.split():
-            column = plain.get(_plain(candidate))
-            if column is not None and column not in guesses.values():
-                guesses[name] = column
-                break
-    return guesses
+RECIPE_OPTIONS = ("columns", "drop", "positive", "churn_days", "encoding")
 
 
 def import_tables(
@@ -75,139 +53,121 @@ def import_tables(
     columns: Mapping[str, str] | None = None,
     positive: str | None = None,
     drop: Sequence[str] = (),
+    encoding: str | None = None,
+    as_of: str | None = None,
+    recipe: Path | None = None,
+    answers: Mapping[str, str] | None = None,
+    accept_doubts: bool = False,
+    skip_bad_rows: bool = False,
 ) -> Cohort:
-    """A cohort from tables in a folder, or from up to three files of any name, recognised by their columns.
+    """A cohort from tables in a folder, or from files of any name, recognised by their columns.
 
     columns: standard name to the name in the file, such as {"customer_id": "userId"}; usual names need no mapping.
     positive: the label value that means churned, if it is not a usual word. drop: columns to leave out. churn_days:
-    label churn by inactivity instead.
+    label churn by inactivity instead. encoding: of text files, found if None. as_of: the day the export was made;
+    later events are left out, and churn by inactivity counts back from it. recipe: the recipe.json of an earlier
+    import, whose options and answers hold unless others are given. answers: doubt id to reading. accept_doubts: take
+    the proposed readings. skip_bad_rows: leave out rows that cannot be read. `DoubtError` if doubts are open.
     """
-    notes: list[str] = []
-    return cohort_from_tables(
-        find_tables(sources, columns, drop, notes),
-        churn_days=churn_days,
-        columns=columns,
-        drop=drop,
-        positive=positive,
-        notes=notes,
+    return imported(
+        lambda read, known, receipt: find_tables(sources, known.get("columns"), known.get("drop", ()), read, receipt),
+        {"churn_days": churn_days, "columns": columns, "positive": positive, "drop": drop, "encoding": encoding},
+        as_of=as_of,
+        recipe=recipe,
+        answers=answers,
+        accept_doubts=accept_doubts,
+        skip_bad_rows=skip_bad_rows,
     )
 
 
-def find_tables(
-    sources: Sequence[Path], columns: Mapping[str, str] | None, drop: Sequence[str], notes: list[str]
-) -> dict[str, Table]:
-    """The tables by kind, which is the file name, or else is inferred from the columns after renaming by `columns`.
+def imported(
+    find: Callable[[ReadOptions, Mapping[str, Any], Receipt], dict[str, Table]],
+    given: Mapping[str, Any],
+    *,
+    as_of: str | None = None,
+    recipe: Path | None = None,
+    answers: Mapping[str, str] | None = None,
+    accept_doubts: bool = False,
+    skip_bad_rows: bool = False,
+) -> Cohort:
+    """A cohort with its receipt from the tables that `find` gives; see `import_tables` for the options.
 
-    Columns that differ from a standard name only in case, blanks and punctuation ("Customer ID") are renamed, unless
-    mapped or dropped; missing ones are taken from `USUAL_NAMES`, and notes list them.
+    given: options that a recipe remembers (`RECIPE_OPTIONS`); those of the recipe hold where one is not given.
     """
-    columns = columns or {}
-    reserved = {" ".join(column.split()) for column in (*columns.values(), *drop)}
-    tables: dict[str, Table] = {}
-    for file in (file for source in sources for file in _files(source)):
-        table = _standard_spelling(read_file(file), set(columns), reserved)
-        stem = file.name.split(".")[0].lower()
-        kind = stem if stem in TABLES else kind_of(_renamed(table, columns))
-        if kind in tables:
-            raise DataError(f"{file.name}: expected one table of {kind}, found a second besides {tables[kind][1]}")
-        if table.attrs.get(SHEETS_LEFT_OUT):
-            notes.append(
-                f"{file.name}: sheets with other columns are not read: {', '.join(table.attrs[SHEETS_LEFT_OUT])}."
-            )
-        tables[kind] = (_with_usual_names(table, kind, file.name, set(columns), reserved, notes), file.name)
-    if not {"interactions", "customers"} & set(tables):
-        raise DataError(f"{sources[0]}: expected a table of interactions or customers, found only actions")
-    return tables
-
-
-def kind_of(table: pd.DataFrame) -> str:
-    """Whether a table is `interactions`, `customers` or `actions`, by standard column names, else by usual ones."""
-    exact, likely = set(map(str, table.columns)), set(guess_columns(table))
-    if TIMESTAMP in exact:
-        return "interactions"
-    if CHURNED in exact:
-        return "customers"
-    if ACTION in exact or (ACTION in likely and CUSTOMER_ID not in likely and TIMESTAMP not in likely):
-        return "interactions" if {CUSTOMER_ID, TIMESTAMP} & (exact | likely) else "actions"
-    return "interactions" if {CUSTOMER_ID, TIMESTAMP} <= likely and likely & {ACTION, VALUE} else "customers"
+    remembered = read_recipe(recipe)
+    known = {name: value for name, value in remembered.get("options", {}).items() if name in RECIPE_OPTIONS}
+    options: dict[str, Any] = known | {name: value for name, value in given.items() if value}
+    receipt = Receipt(
+        answers=answers or {}, recipe=remembered, accept_doubts=accept_doubts, skip_bad_rows=skip_bad_rows
+    )
+    read = ReadOptions(encoding=options.get("encoding"), words_are_blank=False, skip_ragged=skip_bad_rows)
+    with receipt.doubts_beside_refusals():
+        cohort = cohort_from_tables(
+            find(read, options, receipt),
+            churn_days=options.get("churn_days"),
+            columns=options.get("columns"),
+            drop=options.get("drop", ()),
+            positive=options.get("positive"),
+            as_of=as_of,
+            receipt=receipt,
+        )
+    receipt.check_answers()
+    receipt.need_settled()
+    return replace(cohort, documents=receipt.documents(options))
 
 
 def cohort_from_tables(
-    tables: Mapping[str, Table],
+    tables: dict[str, Table],
     *,
     churn_days: float | None = None,
     columns: Mapping[str, str] | None = None,
     drop: Sequence[str] = (),
     positive: str | None = None,
+    as_of: str | None = None,
     name: str = "tables",
-    notes: Sequence[str] = (),
+    receipt: Receipt | None = None,
 ) -> Cohort:
-    """`import_tables` for tables in memory: kind (`interactions`, `customers`, `actions`) to table and file name."""
-    all_notes, columns = list(notes), dict(columns or {})
+    """`import_tables` for tables in memory: kind (`interactions`, `customers`, `actions`) to table and file name.
+
+    Takes the tables out of the dictionary, so that their text is freed as it is read. The caller sees to open doubts:
+    `receipt.need_settled()`.
+    """
+    receipt, columns = receipt or Receipt(), dict(columns or {})
+    files = {kind: file for kind, (_, file) in tables.items()}
+    receipt.kinds |= {file: kind for kind, file in files.items()}
     number_rows = columns.get(CUSTOMER_ID) == ROW
     if number_rows:
         del columns[CUSTOMER_ID]
     mapped = _mapped(tables, columns, drop)
-    events = _interactions(*mapped["interactions"], all_notes) if "interactions" in mapped else None
-    customers = _customers(*mapped["customers"], positive, number_rows, all_notes) if "customers" in mapped else None
-    actions = _actions(*mapped["actions"], all_notes) if "actions" in mapped else None
+    tables.clear()
+    made_on = _made_on(as_of)
+    events = _interactions(mapped, made_on, receipt) if "interactions" in mapped else None
+    customers = _customers(*mapped.pop("customers"), positive, number_rows, receipt) if "customers" in mapped else None
+    actions = _actions(*mapped.pop("actions"), receipt) if "actions" in mapped else None
     if positive is not None and (customers is None or CHURNED not in customers):
         raise ConfigError(
             f"--positive {positive}: no table of customers has the column 'churned'; map it with --column"
         )
     if events is not None and customers is not None:
-        _refuse_disjoint_customers(events, customers, mapped)
+        events, customers = _joined(events, customers, (files["interactions"], files["customers"]), receipt)
+    receipt.rows["kept"] = sum(len(table) for table in (events, customers, actions) if table is not None)
+    receipt.count_rejected()
+    receipt.note_changes()
     cohort = Cohort.build(
-        name=name, source="tables", customers=customers, interactions=events, actions=actions, notes=all_notes
+        name=name, source="tables", customers=customers, interactions=events, actions=actions, notes=receipt.notes
     )
-    return cohort if churn_days is None else label_by_inactivity(cohort, churn_days)
+    return cohort if churn_days is None else label_by_inactivity(cohort, churn_days, made_on=made_on)
 
 
-# ---- files and names -------------------------------------------------------------------------------------------------
-
-
-def _files(source: Path) -> list[Path]:
-    """The tables of a folder with standard file names, or else all tables if there are at most three."""
-    if not source.exists():
-        raise DataError(f"{source}: expected a file or folder, found none")
-    if not source.is_dir():
-        return [source]
-    candidates = sorted(f for f in source.iterdir() if f.is_file() and f.name.lower().endswith(ENDINGS))
-    standard = [f for f in candidates if f.name.split(".")[0].lower() in TABLES]
-    if standard or 0 < len(candidates) <= len(TABLES):
-        return standard or candidates
-    names = ", ".join(sorted(f.name for f in source.iterdir())[:8]) or "an empty folder"
-    raise DataError(f"{source}: expected interactions.csv or customers.csv (or .parquet), found {names}")
-
-
-def _plain(column: object) -> str:
-    return re.sub(r"[^a-z0-9]", "", str(column).lower())
-
-
-def _renamed(table: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
-    standard = {" ".join(column.split()): name for name, column in columns.items()}
-    return table.rename(columns={c: standard[c] for c in table.columns if c in standard})
-
-
-def _standard_spelling(table: pd.DataFrame, mapped: set[str], reserved: set[str]) -> pd.DataFrame:
-    names = {}
-    for name in (CUSTOMER_ID, ACTION, TIMESTAMP, CHURNED):
-        same = [c for c in table.columns if _plain(c) == _plain(name) and c not in reserved]
-        if len(same) == 1 and name not in mapped:
-            names[same[0]] = name
-    return table.rename(columns=names)
-
-
-def _with_usual_names(
-    table: pd.DataFrame, kind: str, file: str, mapped: set[str], reserved: set[str], notes: list[str]
-) -> pd.DataFrame:
-    guessed = guess_columns(table[[c for c in table.columns if c not in reserved]])
-    names = {guessed[name]: name for name in TAKEN[kind] if name in guessed and name not in {*mapped, *table.columns}}
-    names = {column: name for column, name in names.items() if name != CHURNED or _plain(column) not in DOUBTFUL}
-    if names:
-        listed = ", ".join(f"{name}={column}" for column, name in names.items())
-        notes.append(f"{file}: columns recognised by their usual names: {listed} (--column maps others).")
-    return table.rename(columns=names)
+def _made_on(as_of: str | None) -> pd.Timestamp | None:
+    """The end of the day on which the export was made."""
+    if as_of is None:
+        return None
+    try:
+        day = pd.Timestamp(as_of)
+    except ValueError:
+        raise ConfigError(f"--as-of expects a date such as 2026-01-31, found {as_of!r}") from None
+    return day + pd.Timedelta(days=1) - pd.Timedelta(seconds=1) if day == day.normalize() else day
 
 
 def _mapped(tables: Mapping[str, Table], columns: Mapping[str, str], drop: Sequence[str]) -> dict[str, Table]:
@@ -222,7 +182,7 @@ def _mapped(tables: Mapping[str, Table], columns: Mapping[str, str], drop: Seque
         raise ConfigError(f"--drop {column}: no table has such a column; found {listed}")
     mapped = {}
     for kind, (table, file) in tables.items():
-        kept = _renamed(table.drop(columns=[c for c in table.columns if c in dropped]), columns)
+        kept = renamed_columns(table.drop(columns=[c for c in table.columns if c in dropped]), columns)
         duplicates = kept.columns[kept.columns.duplicated()]
         if len(duplicates):
             raise DataError(f"{file}: duplicate column {duplicates[0]!r} after mapping; --drop the other one")
@@ -249,80 +209,184 @@ def _need(table: pd.DataFrame, file: str, *columns: str) -> None:
     need_columns(table, file, *columns)
 
 
-# ---- tables ----------------------------------------------------------------------------------------------------------
-
-
-def _interactions(table: pd.DataFrame, file: str, notes: list[str]) -> pd.DataFrame:
+def _interactions(mapped: dict[str, Table], made_on: pd.Timestamp | None, receipt: Receipt) -> pd.DataFrame:
+    """The events; takes their table out of `mapped`, so that no caller holds the text of millions of cells."""
+    table, file = mapped.pop("interactions")
     if ACTION not in table and {CUSTOMER_ID, TIMESTAMP} <= set(table.columns):
-        # A plain list of purchases has only one kind of event.
-        guessed = guess_columns(table).get(ACTION)
-        hint = f", unless --column {ACTION}={guessed} is given" if guessed else ""
-        table = table.assign(**{ACTION: "purchase"})
-        notes.append(f"{file}: no action column found; every row counts as the action 'purchase'{hint}.")
+        table = _with_action(table, file, receipt)
     _need(table, file, CUSTOMER_ID, ACTION, TIMESTAMP)
     unused = [str(c) for c in table.columns if c not in (CUSTOMER_ID, ACTION, TIMESTAMP, VALUE)]
     if unused:
-        notes.append(f"{file}: unused columns of interactions: {', '.join(unused[:12])}.")
-    return pd.DataFrame(
-        {
-            CUSTOMER_ID: names_of(table, file, CUSTOMER_ID),
-            ACTION: names_of(table, file, ACTION),
-            TIMESTAMP: moments_of(table, file, TIMESTAMP, notes),
-            VALUE: numbers_of(table, file, VALUE, notes) if VALUE in table else float("nan"),
-        }
+        receipt.note(f"{file}: unused columns of interactions: {', '.join(unused[:12])}.")
+    columns: dict[str, Any] = {}
+    for column in (CUSTOMER_ID, ACTION):
+        columns[column] = names_of(table, file, column, receipt)
+        table = table.drop(columns=column)  # ids take most of the memory
+    columns[TIMESTAMP] = moments_of(table, file, TIMESTAMP, receipt)
+    columns[VALUE] = numbers_of(table, file, VALUE, receipt) if VALUE in table else float("nan")
+    events = pd.DataFrame(columns, copy=False)
+    if pd.api.types.is_datetime64_any_dtype(events[TIMESTAMP]):
+        _leave_out_late(table, events, file, made_on, receipt)
+    good = receipt.good_rows(table, file)
+    if not good.any():
+        raise DataError(f"{file}: expected rows that can be read, found none; correct the file")
+    del table, columns
+    events = events if good.all() else events[good]
+    pa.default_memory_pool().release_unused()
+    note_twins_within(events[CUSTOMER_ID], file, receipt)
+    return _oldest_first(events, file, receipt)
+
+
+def _with_action(table: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFrame:
+    """The table with an action: a plain list of purchases has only one; a column that could be it is asked about."""
+    candidates = action_candidates(table, CUSTOMER_ID, TIMESTAMP, VALUE)
+    chosen = "purchase"
+    if candidates:
+        shown = {c: ", ".join(map(str, table[c].dropna().unique()[:3])) for c in candidates[:3]}
+        chosen = receipt.ask(
+            "column",
+            file=file,
+            column=ACTION,
+            evidence=f"{file}: no column is named as the action; {candidates[0]!r} has {shown[candidates[0]]}.",
+            readings={c: f"the action is in {c!r} ({words})" for c, words in shown.items()}
+            | {"purchase": "every row is the same action, 'purchase'"},
+        )
+    if chosen != "purchase":
+        return table.rename(columns={chosen: ACTION})
+    guessed = guess_columns(table).get(ACTION)
+    hint = f", unless --column {ACTION}={guessed} is given" if guessed else ""
+    receipt.note(f"{file}: no action column found; every row counts as the action 'purchase'{hint}.")
+    attrs, table = table.attrs, table.assign(**{ACTION: "purchase"})
+    table.attrs = attrs
+    return table
+
+
+def _leave_out_late(
+    table: pd.DataFrame, events: pd.DataFrame, file: str, made_on: pd.Timestamp | None, receipt: Receipt
+) -> None:
+    """Events after the day of the export are rejected; without that day, a few far ahead of all others are asked about.
+
+    One date mistyped by years would put the cut-off there, and everybody would have churned.
+    """
+    when = events[TIMESTAMP]
+    if made_on is not None:
+        _reject(table, file, (when > made_on).to_numpy(), f"not later than the export of {made_on:%d %B %Y}", receipt)
+        return
+    late = (when > pd.Timestamp.now() + LATE).to_numpy()
+    why = "are later than tomorrow"
+    if not late.any():
+        if len(when) < MANY_EVENTS:
+            return
+        last = np.sort(np.partition(when.dropna().to_numpy(), -LONE_EVENTS - 1)[-LONE_EVENTS - 1 :])
+        gaps = np.diff(last) > np.timedelta64(LONE_DAYS, "D")
+        if not gaps.any():
+            return
+        late = (when > last[int(gaps.argmax())]).to_numpy()
+        why = f"are more than {LONE_DAYS} days later than all others"
+    if late.mean() >= 0.5:
+        return  # the data check warns: the whole table is of another time
+    written = str(table[TIMESTAMP].to_numpy()[late][0])
+    chosen = receipt.ask(
+        "late",
+        file=file,
+        column=TIMESTAMP,
+        evidence=f"{file}: {int(late.sum()):,} of {len(late):,} events {why} (first: {written!r} in row "
+        f"{row_of(table, late)}); the last event decides who counts as churned. --as-of DATE says when the export "
+        "was made.",
+        readings={"leave_out": "mistyped, these rows are left out", "keep": "as written"},
     )
+    if chosen == "leave_out":
+        _reject(table, file, late, "a moment that can have happened", receipt)
+
+
+def _reject(table: pd.DataFrame, file: str, bad: np.ndarray, expected: str, receipt: Receipt) -> None:
+    """Reject rows whatever the option says: their being left out is settled."""
+    skip, receipt.skip_bad_rows = receipt.skip_bad_rows, True
+    receipt.refuse(table, file, TIMESTAMP, bad, expected)
+    receipt.skip_bad_rows = skip
+
+
+def _oldest_first(events: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFrame:
+    """The events, turned round if times only fall down the file: then ties are in falling order, too."""
+    step = np.diff(events[TIMESTAMP].to_numpy())
+    zero = np.zeros(1, dtype=step.dtype)[0]
+    if not len(step) or (step > zero).any() or not (step < zero).any() or not (step == zero).any():
+        return events
+    receipt.note(f"{file}: the newest events come first; the order of events at the same moment is turned round.")
+    return events.iloc[::-1]
 
 
 def _customers(
-    table: pd.DataFrame, file: str, positive: str | None, number_rows: bool, notes: list[str]
+    table: pd.DataFrame, file: str, positive: str | None, number_rows: bool, receipt: Receipt
 ) -> pd.DataFrame:
     if number_rows:
-        table = numbered(table, file, notes)
+        table = numbered(table, file, receipt)
+    if CHURNED not in table and (label := offer_label(table, file, receipt)):
+        table = table.rename(columns={label: CHURNED})
     _need(table, file, CUSTOMER_ID)
-    ids = _unique_ids(table, file, CUSTOMER_ID)
-    columns = {CUSTOMER_ID: ids}
+    columns = {CUSTOMER_ID: _unique_ids(table, file, CUSTOMER_ID, receipt)}
     if CHURNED in table:
-        columns[CHURNED] = labels_of(table, file, CHURNED, positive, notes)
+        columns[CHURNED] = labels_of(table, file, CHURNED, positive, receipt)
     others = [c for c in table.columns if c not in (CUSTOMER_ID, CHURNED)]
-    features = {str(c): feature_of(table, file, c, notes) for c in others}
-    return pd.DataFrame(columns | without_row_numbers(features, file, notes))
+    features = {str(c): feature_of(table, file, c, receipt) for c in others}
+    customers = pd.DataFrame(columns | without_row_numbers(features, file, receipt))
+    good = receipt.good_rows(table, file)
+    customers = customers if good.all() else customers[good].reset_index(drop=True)
+    note_twins_within(customers[CUSTOMER_ID], file, receipt)
+    return customers
 
 
-def numbered(table: pd.DataFrame, file: str, notes: list[str]) -> pd.DataFrame:
+def numbered(table: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFrame:
     """The table with row numbers as customer ids, and a note: "row 0001" is the first below the header."""
     ids = pd.Series(range(1, len(table) + 1), index=table.index).astype("str").str.zfill(len(str(len(table))))
-    notes.append(f"{file}: customers are numbered by row.")
-    return table.assign(**{CUSTOMER_ID: "row " + ids})
+    receipt.note(f"{file}: customers are numbered by row.")
+    attrs, table = table.attrs, table.assign(**{CUSTOMER_ID: "row " + ids})
+    table.attrs = attrs
+    return table
 
 
-def _actions(table: pd.DataFrame, file: str, notes: list[str]) -> pd.DataFrame:
+def _joined(
+    events: pd.DataFrame, customers: pd.DataFrame, files: tuple[str, str], receipt: Receipt
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both tables with one spelling of each id, where the spellings differ only in zeros or capitals."""
+    new_names = join_twins(events[CUSTOMER_ID], customers[CUSTOMER_ID], files, receipt)
+    events = events.assign(**{CUSTOMER_ID: renamed(events[CUSTOMER_ID], new_names)})
+    customers = customers.assign(**{CUSTOMER_ID: renamed(customers[CUSTOMER_ID], new_names)})
+    _refuse_disjoint_customers(events, customers, files)
+    return events, customers
+
+
+def _actions(table: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFrame:
     _need(table, file, ACTION)
-    columns = {ACTION: _unique_ids(table, file, ACTION)}
+    columns = {ACTION: _unique_ids(table, file, ACTION, receipt)}
     if REPEATABLE in table:
-        columns[REPEATABLE] = labels_of(table, file, REPEATABLE).fillna(True).astype(bool)
+        columns[REPEATABLE] = labels_of(table, file, REPEATABLE, receipt=receipt).fillna(True).astype(bool)
     texts = {c: table[c] for c in (LABEL, KIND) if c in table}
     others = [c for c in table.columns if c not in (ACTION, LABEL, KIND, REPEATABLE)]
-    return pd.DataFrame(columns | texts | {str(c): feature_of(table, file, c, notes) for c in others})
+    actions = pd.DataFrame(columns | texts | {str(c): feature_of(table, file, c, receipt) for c in others})
+    return actions[receipt.good_rows(table, file)].reset_index(drop=True)
 
 
-def _unique_ids(table: pd.DataFrame, file: str, column: str) -> pd.Series:
-    """Ids as text; `DataError` with the row of a duplicate."""
-    ids = names_of(table, file, column)
-    duplicate = ids.duplicated()
-    if duplicate.any():
+def _unique_ids(table: pd.DataFrame, file: str, column: str, receipt: Receipt) -> pd.Series:
+    """Ids as text; `DataError` with the row of a duplicate, unless bad rows are skipped."""
+    ids = names_of(table, file, column, receipt, unique=True)
+    duplicate = ids.duplicated() & ids.notna()
+    if duplicate.any() and receipt.skip_bad_rows:
+        receipt.refuse(table, file, column, duplicate, f"one row for each {column}")
+    elif duplicate.any():
         raise DataError(
-            f"{file} row {row_of(table, duplicate)}: duplicate {column} {ids[duplicate].iloc[0]!r} "
+            f"{place_of(table, file, duplicate)}: duplicate {column} {ids[duplicate].iloc[0]!r} "
             f"(duplicate rows: {int(duplicate.sum()):,}); keep one row for each {column}"
         )
     return ids
 
 
-def _refuse_disjoint_customers(events: pd.DataFrame, customers: pd.DataFrame, mapped: Mapping[str, Table]) -> None:
+def _refuse_disjoint_customers(events: pd.DataFrame, customers: pd.DataFrame, files: tuple[str, str]) -> None:
     """`DataError` if two tables have no customer in common: a wrong mapping would separate labels from events."""
     active, known = events[CUSTOMER_ID].cat.categories, customers[CUSTOMER_ID].cat.categories
     if len(active) and len(known) and not known.isin(active).any():
         raise DataError(
-            f"{mapped['interactions'][1]} and {mapped['customers'][1]}: expected the same customers in both, found "
+            f"{files[0]} and {files[1]}: expected the same customers in both, found "
             f"none in common (first {active[0]!r} and {known[0]!r}); map the right columns with --column"
         )
 

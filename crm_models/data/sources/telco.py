@@ -10,9 +10,11 @@ import pandas as pd
 from crm_models.core.errors import DataError
 from crm_models.core.schema import CHURNED, CUSTOMER_ID
 from crm_models.data.cohort import Cohort
-from crm_models.data.sources.columns import feature_of, labels_of, names_of, need_columns, row_of, without_row_numbers
+from crm_models.data.sources.columns import feature_of, labels_of, need_columns, without_row_numbers
+from crm_models.data.sources.ids import names_of
 from crm_models.data.sources.importer import Importer
 from crm_models.data.sources.reading import read_file
+from crm_models.data.sources.receipt import Receipt, row_of
 from crm_models.data.sources.tables import guess_columns, numbered
 
 IDS = ("customerID", "CustomerID", "Customer ID", "customer_id")
@@ -36,19 +38,21 @@ def import_telco(sources: Sequence[Path]) -> Cohort:
     """Profiles with churn labels. `TotalCharges` is blank when tenure is 0; read as missing."""
     file = _file(sources)
     table = read_file(file)
-    notes = ["Telco: profiles only; the sequence model needs interactions."]
+    receipt = Receipt(accept_doubts=True)
+    receipt.take_file(table, file.name, "customers")
+    receipt.note("Telco: profiles only; the sequence model needs interactions.")
     guessed = guess_columns(table)
     label = next((c for c in LABELS if c in table), guessed.get(CHURNED, LABELS[0]))
     customer = next((c for c in IDS if c in table), guessed.get(CUSTOMER_ID, ""))
     if not customer:
-        customer, table = CUSTOMER_ID, numbered(table, file.name, notes)
+        customer, table = CUSTOMER_ID, numbered(table, file.name, receipt)
     need_columns(table, file.name, customer, label)
     if label not in LABELS:
-        notes.append(f"{file.name}: {label!r} is used as the churn label.")
+        receipt.note(f"{file.name}: {label!r} is used as the churn label.")
     dropped = [c for c in table.columns if c in LEAKING_COLUMNS and c != label]
     others = [c for c in table.columns if c not in (customer, label, *dropped)]
-    features = {str(c): feature_of(table, file.name, c, notes) for c in others}
-    features = without_row_numbers(features, file.name, notes)
+    features = {str(c): feature_of(table, file.name, c, receipt) for c in others}
+    features = without_row_numbers(features, file.name, receipt)
     if "SeniorCitizen" in features and features["SeniorCitizen"].dropna().isin(list(SENIOR)).all():
         # 0/1 here, but Yes/No in every other such column.
         features["SeniorCitizen"] = features["SeniorCitizen"].map(SENIOR).astype("str")
@@ -58,10 +62,17 @@ def import_telco(sources: Sequence[Path]) -> Cohort:
         row, duplicate_id = row_of(table, duplicate), ids[duplicate].iloc[0]
         raise DataError(f"{file.name} row {row}: duplicate customer {duplicate_id!r}; remove one of the rows")
     customers = pd.DataFrame({CUSTOMER_ID: ids, CHURNED: _labels(table, file.name, label), **features})
-    notes += [f"{c}: {int(v.isna().sum())} blank." for c, v in features.items() if v.isna().any()]
+    receipt.notes += [f"{c}: {int(v.isna().sum())} blank." for c, v in features.items() if v.isna().any()]
     if dropped:
-        notes.append(f"Left out, because they are known only after the customer has left: {', '.join(dropped)}.")
-    return Cohort.build(name="telco", source="telco", customers=customers, interactions=None, notes=notes)
+        receipt.note(f"Left out, because they are known only after the customer has left: {', '.join(dropped)}.")
+    return Cohort.build(
+        name="telco",
+        source="telco",
+        customers=customers,
+        interactions=None,
+        notes=receipt.notes,
+        documents=receipt.documents({}),
+    )
 
 
 def _labels(table: pd.DataFrame, name: str, label: str) -> pd.Series:

@@ -1,35 +1,194 @@
-"""Convert the bytes of a text file from any usual encoding to UTF-8."""
+"""Convert the bytes of a text file from any usual encoding to UTF-8, and say which encoding it was."""
 
 from __future__ import annotations
 
+import codecs
+import re
+import unicodedata
+from dataclasses import dataclass
+from mmap import mmap
+
 import numpy as np
+from charset_normalizer import from_bytes
 
-from crm_models.core.errors import DataError
+from crm_models.core.errors import ConfigError, DataError
 
-ENCODINGS = ("utf-8", "cp1252", "latin-1")
-"""Tried in this order; the last one decodes anything."""
+OTHER_ENCODINGS = ("cp1252", "cp1250", "cp1251", "koi8_r", "cp932", "gb18030", "big5", "cp949", "cp1253", "cp1254")
+"""Encodings compared where a file is not UTF-8, most frequent first."""
+MULTI_BYTE = ("cp932", "gb18030", "big5", "cp949")
+
+STRAY_SHARE = 0.05
+"""Up to this share of the multi-byte characters of a UTF-8 file may be damaged before it counts as another encoding."""
+SAMPLE_BYTES = 1 << 16
 
 
-def as_utf8(raw: bytes, name: str) -> bytes:
+Text = bytes | memoryview
+"""A text in UTF-8; a view of it where it is a large file, which is never copied."""
+BLOCK = 1 << 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """A text in UTF-8. encoding: of the file; sample: a few words that show it; stray: bytes that were not UTF-8."""
+
+    text: Text
+    encoding: str
+    guessed: bool = False
+    sample: str = ""
+    stray: int = 0
+    stray_line: int = 0
+
+
+def as_utf8(raw: bytes | mmap, name: str, encoding: str | None = None) -> bytes:
     """The text in UTF-8 without a byte order mark. `DataError` for binary data."""
-    utf16 = _utf16(raw)
+    return bytes(decode(raw, name, encoding).text)
+
+
+def decode(raw: bytes | mmap, name: str, encoding: str | None = None) -> Decoded:
+    """The text and its encoding, which is found unless given. `DataError` for binary data or a wrong encoding."""
+    if encoding is not None:
+        return _given(bytes(raw), name, encoding)
+    utf16 = _utf16(raw[: 1 << 16])
     if utf16:
         try:
-            raw = raw.decode(utf16).lstrip("\ufeff").encode("utf-8")
+            return Decoded(text=raw[:].decode(utf16).lstrip("\ufeff").encode("utf-8"), encoding="utf-16")
         except UnicodeDecodeError:
             raise DataError(f"{name}: expected text, found damaged UTF-16; save it as UTF-8") from None
-    raw = raw.removeprefix(b"\xef\xbb\xbf")
     sample = raw[:4096]
     n_control = sum(1 for byte in sample if byte < 32 and byte not in b"\t\r\n\f\v")
-    if n_control > 0.02 * len(sample) or b"\0" in raw:
+    if n_control > 0.02 * len(sample) or raw.find(b"\0") >= 0:
         raise DataError(f"{name}: expected a table as text, found binary data; save it as CSV or Parquet")
-    for encoding in ENCODINGS:
+    start = len(codecs.BOM_UTF8) if raw[:3] == codecs.BOM_UTF8 else 0
+    if _is_utf8(raw):
+        return Decoded(text=memoryview(raw)[start:], encoding="utf-8")
+    content = raw[start:]
+    return _nearly_utf8(content) or _guessed(content)
+
+
+def _is_utf8(raw: bytes | mmap) -> bool:
+    """Whether the bytes are UTF-8, a block at a time."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for k in range(0, len(raw), BLOCK):
+            decoder.decode(raw[k : k + BLOCK], final=k + BLOCK >= len(raw))
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _given(raw: bytes, name: str, encoding: str) -> Decoded:
+    try:
+        codecs.lookup(encoding)
+    except LookupError:
+        raise ConfigError(
+            f"--encoding {encoding}: unknown; usual ones are utf-8, {', '.join(OTHER_ENCODINGS)}"
+        ) from None
+    try:
+        text = raw.decode(encoding).lstrip("\ufeff")
+    except (UnicodeDecodeError, UnicodeError) as error:
+        line = raw.count(b"\n", 0, getattr(error, "start", 0)) + 1
+        raise DataError(f"{name} line {line}: expected text in {encoding}, found bytes that are none") from None
+    return Decoded(text=text.encode("utf-8"), encoding=encoding, sample=_words(text))
+
+
+def _nearly_utf8(raw: bytes) -> Decoded | None:
+    """A UTF-8 file with a few stray bytes, which are read as cp1252; None if it is another encoding."""
+    damaged = raw.decode("utf-8", errors="surrogateescape")
+    stray = re.findall("[\udc80-\udcff]", damaged)
+    whole = len(re.findall(r"[^\x00-\x7f\udc80-\udcff]", damaged))
+    if len(stray) > STRAY_SHARE * whole:
+        return None
+    first = damaged.index(stray[0])
+    line = damaged.count("\n", 0, first) + 1
+    start, end = damaged.rfind("\n", 0, first) + 1, damaged.find("\n", first)
+    repaired = re.sub("[\udc80-\udcff]", lambda m: _cp1252(ord(m.group()) - 0xDC00), damaged)
+    sample = repaired[start : end if end > 0 else None][:60].strip()
+    return Decoded(text=repaired.encode("utf-8"), encoding="utf-8", sample=sample, stray=len(stray), stray_line=line)
+
+
+def _cp1252(byte: int) -> str:
+    return bytes([byte]).decode("cp1252", errors="replace")
+
+
+def _guessed(raw: bytes) -> Decoded:
+    """The most plausible other encoding: words of letters that belong together, in a script that occurs."""
+    lines = [line for line in raw.split(b"\n") if not line.isascii()]
+    sample = b"\n".join(lines)
+    if len(sample) > SAMPLE_BYTES:
+        sample = sample[:SAMPLE_BYTES]
+        sample = sample[: sample.rindex(b"\n")] if b"\n" in sample else sample
+    scores = {encoding: _plausibility(sample, encoding) for encoding in OTHER_ENCODINGS}
+    best = max(scores, key=lambda encoding: scores[encoding])
+    detected = from_bytes(sample, cp_isolation=list(OTHER_ENCODINGS)).best()
+    # The detector knows the frequencies of languages; it decides among those that are equally plausible as letters,
+    # and give other ones.
+    if (
+        detected is not None
+        and scores.get(detected.encoding, -1) >= scores[best]
+        and sample.decode(detected.encoding) != sample.decode(best)
+    ):
+        best = detected.encoding
+    for encoding in (best, "latin-1"):
         try:
             text = raw.decode(encoding)
         except UnicodeDecodeError:
             continue
-        return raw if encoding == "utf-8" else text.encode("utf-8")
+        return Decoded(text=text.encode("utf-8"), encoding=encoding, guessed=True, sample=_words(text))
     raise AssertionError("latin-1 decodes anything")
+
+
+def _plausibility(sample: bytes, encoding: str) -> float:
+    """Share of the non-ASCII characters that stand where letters stand; -1 if the encoding cannot be.
+
+    Right ones give words: letters of one script side by side, a capital only at the beginning. Wrong ones give
+    symbols within words, capitals after small letters, or rare characters.
+    """
+    try:
+        text = sample.decode(encoding)
+    except UnicodeDecodeError:
+        return -1.0
+    good = total = 0.0
+    for match in re.finditer(r"[^\x00-\x7f]", text):
+        here, before = match.group(), text[match.start() - 1 : match.start()]
+        after = text[match.end() : match.end() + 1]
+        total += 1
+        if "\x7f" <= here <= "\x9f" or "\ue000" <= here <= "\uf8ff":
+            return -1.0
+        beside_letter = before.isalpha() or after.isalpha()
+        if not here.isalpha():
+            # Signs such as a currency or a dash stand alone, hardly ever inside a word.
+            good += -1.0 if beside_letter and here not in "’‘“”–—…®™°" else 0.5
+            continue
+        good += _letter_score(here, before, after)
+    return good / total if total else 0.0
+
+
+def _letter_score(here: str, before: str, after: str) -> float:
+    scripts = {_script(c) for c in (before, here, after) if c.isalpha()}
+    if len(scripts) > 1:
+        return -0.5
+    if here.isupper() and before.islower():
+        return -0.5
+    if _script(here) == "CJK":
+        # Common characters lie in the lower part of the block in every double-byte encoding.
+        return 1.0 if "\u3040" <= here <= "\u30ff" or "\u4e00" <= here <= "\u9fa5" else 0.3
+    if not (before.isalpha() or after.isalpha()):
+        return 0.2
+    return 1.0 if here in _USUAL_LETTERS or _script(here) != "LATIN" else 0.6
+
+
+_USUAL_LETTERS = frozenset("äöüßÄÖÜéèêëàâçîïôûùœÉÈÇñÑáíóúÁÍÓÚãõåøæÅØÆąćęłńśźżĄĆĘŁŃŚŹŻčďěňřšťůýžČĎŘŠŤŽőűăîşţğıİĞŞ")
+
+
+def _script(letter: str) -> str:
+    name = unicodedata.name(letter, "")
+    return "CJK" if name.startswith(("CJK", "HIRAGANA", "KATAKANA", "HANGUL")) else name.split(" ")[0]
+
+
+def _words(text: str) -> str:
+    """Up to three words with letters outside ASCII."""
+    words = re.findall(r"[^\s,;|\t\"]*[^\x00-\x7f][^\s,;|\t\"]*", text[:1_000_000])
+    return ", ".join(dict.fromkeys(word[:20] for word in words[:3]))
 
 
 def _utf16(raw: bytes) -> str | None:

@@ -1,7 +1,8 @@
 """Read Excel workbooks (.xlsx) as rows of text, as if saved as CSV.
 
 Several public data sets are only published in this format. It is a zip of XML files: one per sheet, one with the texts
-that cells share, and one with the styles, without which dates look like numbers.
+that cells share, and one with the styles, without which dates look like numbers. Library readers were tried: calamine
+gives what is stored (123), not what the sheet shows (00123), and no word on a formula whose result is not stored.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
+from mmap import mmap
 from string import digits
 from typing import IO
 from xml.etree import ElementTree
@@ -22,9 +24,17 @@ from crm_models.core.errors import DataError
 
 CONTENT_TYPES = "[Content_Types].xml"
 MAX_COLUMNS = 16_384
+MAX_CELLS = 200_000_000
+"""Most cells of a sheet, blank ones included: rows times the last column in use."""
+BLANK_PER_FILLED = 50
+"""From `FREE_CELLS` on, so many blank cells for each filled one are no table: one cell in the last column of each row
+would take the memory of 16,384."""
+FREE_CELLS = 1_000_000
 
 DATE_FORMATS = frozenset({*range(14, 23), *range(27, 37), 45, 46, 47, *range(50, 59)})
 """Ids of the built-in number formats for dates and times (ECMA-376 part 1, 18.8.30)."""
+
+DATE = "date"
 
 EPOCHS = {False: datetime(1899, 12, 30), True: datetime(1904, 1, 1)}
 """Day 0, keyed by whether the workbook uses the 1904 date system."""
@@ -38,15 +48,20 @@ _DAMAGED = (
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """The rows of one sheet below its header; rows may be shorter than the header. header_row counts from 1."""
+    """The rows of one sheet below its header; rows may be shorter than the header. header_row counts from 1.
+
+    without_result: number of cells with a formula whose result the file does not store; first_without: the first one.
+    """
 
     name: str
     header: list[str]
     header_row: int
     rows: list[list[str | None]]
+    without_result: int = 0
+    first_without: str = ""
 
 
-def is_workbook(raw: bytes) -> bool:
+def is_workbook(raw: bytes | mmap) -> bool:
     """Whether the bytes are a zip with the content types file of an Office document."""
     if raw[:4] != b"PK\x03\x04":
         return False
@@ -57,7 +72,7 @@ def is_workbook(raw: bytes) -> bool:
         return False
 
 
-def read_workbook(raw: bytes, name: str) -> tuple[Sheet, list[str]]:
+def read_workbook(raw: bytes | mmap, name: str) -> tuple[Sheet, list[str]]:
     """The largest sheet, with all sheets of the same columns appended, and the names of the sheets left out.
 
     `DataError` if the workbook is damaged, encrypted, or has no table.
@@ -65,6 +80,8 @@ def read_workbook(raw: bytes, name: str) -> tuple[Sheet, list[str]]:
     try:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
             sheets = [sheet for sheet in _sheets(archive) if sheet is not None]
+    except DataError as error:
+        raise DataError(f"{name}, {error}") from None
     except _DAMAGED as error:
         reason = " ".join(str(error).split())[:120]
         raise DataError(f"{name}: expected a workbook (.xlsx), found one that cannot be read ({reason})") from None
@@ -73,7 +90,12 @@ def read_workbook(raw: bytes, name: str) -> tuple[Sheet, list[str]]:
     main = max(sheets, key=lambda sheet: len(sheet.rows))
     same_columns = [sheet for sheet in sheets if sheet.header == main.header]
     rows = [row for sheet in same_columns for row in sheet.rows]
-    combined = Sheet(name=main.name, header=main.header, header_row=main.header_row, rows=rows)
+    combined = replace(
+        main,
+        rows=rows,
+        without_result=sum(sheet.without_result for sheet in same_columns),
+        first_without=next((sheet.first_without for sheet in same_columns if sheet.first_without), ""),
+    )
     return combined, [sheet.name for sheet in sheets if sheet not in same_columns]
 
 
@@ -83,7 +105,7 @@ def _sheets(archive: zipfile.ZipFile) -> Iterator[Sheet | None]:
     links = ElementTree.fromstring(archive.read("xl/_rels/workbook.xml.rels"))
     target = {link.get("Id"): str(link.get("Target")) for link in links}
     shared = _shared_texts(archive) if "xl/sharedStrings.xml" in archive.namelist() else []
-    cells = _Cells(shared, _date_styles(archive), _counts_from_1904(book))
+    cells = _Cells(shared, _number_formats(archive), _counts_from_1904(book))
     for entry in book.iterfind("{*}sheets/{*}sheet"):
         link = next(value for key, value in entry.items() if key.endswith("}id"))
         path = target[link]
@@ -104,17 +126,23 @@ def _shared_texts(archive: zipfile.ZipFile) -> list[str]:
     return texts
 
 
-def _date_styles(archive: zipfile.ZipFile) -> frozenset[str]:
-    """The indices of the cell styles that show dates or times."""
+def _number_formats(archive: zipfile.ZipFile) -> dict[str, str]:
+    """Index of a cell style to `DATE`, if it shows dates or times, or to the zeros of a format such as 00000."""
     if "xl/styles.xml" not in archive.namelist():
-        return frozenset()
+        return {}
     styles = ElementTree.fromstring(archive.read("xl/styles.xml"))
     custom = {
-        int(form.get("numFmtId", "0")): _shows_a_date(form.get("formatCode", ""))
-        for form in styles.iterfind("{*}numFmts/{*}numFmt")
+        int(form.get("numFmtId", "0")): form.get("formatCode", "") for form in styles.iterfind("{*}numFmts/{*}numFmt")
     }
-    used = [int(style.get("numFmtId", "0")) for style in styles.iterfind("{*}cellXfs/{*}xf")]
-    return frozenset(str(k) for k, form in enumerate(used) if custom.get(form, form in DATE_FORMATS))
+    formats = {}
+    for k, style in enumerate(styles.iterfind("{*}cellXfs/{*}xf")):
+        form = int(style.get("numFmtId", "0"))
+        code = custom.get(form)
+        if form in DATE_FORMATS if code is None else _shows_a_date(code):
+            formats[str(k)] = DATE
+        elif code is not None and re.fullmatch("00+", code):
+            formats[str(k)] = code
+    return formats
 
 
 def _shows_a_date(code: str) -> bool:
@@ -126,9 +154,10 @@ def _shows_a_date(code: str) -> bool:
 class _Cells:
     """Converts a cell to its text in a CSV file. Dates are cached, because few are distinct."""
 
-    def __init__(self, shared: list[str], date_styles: frozenset[str], from_1904: bool) -> None:
-        self.shared, self.date_styles, self.epoch = shared, date_styles, EPOCHS[from_1904]
+    def __init__(self, shared: list[str], formats: dict[str, str], from_1904: bool) -> None:
+        self.shared, self.formats, self.epoch = shared, formats, EPOCHS[from_1904]
         self.dates: dict[str, str] = {}
+        self.without_result, self.first_without = 0, ""
 
     def text(self, cell: ElementTree.Element) -> str | None:
         kind = cell.get("t", "n")
@@ -136,18 +165,25 @@ class _Cells:
             return "".join(
                 part.text or "" for part in [*cell.iterfind("{*}is/{*}t"), *cell.iterfind("{*}is/{*}r/{*}t")]
             )
-        value = None
+        value, formula = None, False
         for part in cell:  # the value comes after a formula
+            formula = formula or part.tag.endswith("}f")
             if part.tag.endswith("}v"):
                 value = part.text
+        if value is None and formula:
+            self.without_result += 1
+            self.first_without = self.first_without or str(cell.get("r", ""))
         if value is None or kind == "e":
             return None
         if kind == "s":
             return self.shared[int(value)]
         if kind == "b":
             return "TRUE" if value == "1" else "FALSE"
-        if kind == "n" and cell.get("s") in self.date_styles:
+        form = self.formats.get(cell.get("s", "0")) if kind == "n" else None
+        if form == DATE:
             return self.date(value)
+        if form is not None and value.isdecimal():
+            return value.zfill(len(form))  # the sheet shows 00123 for a stored 123, and other files have 00123
         return value
 
     def date(self, serial: str) -> str:
@@ -163,18 +199,39 @@ class _Cells:
 def _sheet(file: IO[bytes], name: str, cells: _Cells) -> Sheet | None:
     """One sheet, read row by row; its first row that is not blank is the header."""
     header: list[str] = []
-    header_row, number = 0, 0
+    header_row, number, filled, width = 0, 0, 0, 0
     rows: list[list[str | None]] = []
+    cells.without_result, cells.first_without = 0, ""
     for _, element in ElementTree.iterparse(file):
         if not element.tag.endswith("}row"):
             continue
         row, number = _row(element, cells), int(element.get("r", number + 1))
+        filled, width = filled + len(element), max(width, len(row))
         element.clear()  # otherwise the cells of all rows stay in memory
+        _refuse_sparse(name, (len(rows) + 1) * width, filled)
         if header:
             rows.append(row)
         elif any(cell and cell.strip() for cell in row):
             header, header_row = [" ".join((cell or "").split()) for cell in row], number
-    return Sheet(name=name, header=header, header_row=header_row, rows=rows) if header else None
+    if not header:
+        return None
+    return Sheet(
+        name=name,
+        header=header,
+        header_row=header_row,
+        rows=rows,
+        without_result=cells.without_result,
+        first_without=cells.first_without,
+    )
+
+
+def _refuse_sparse(name: str, cells: int, filled: int) -> None:
+    """`DataError` before a sheet takes the memory of cells that are blank."""
+    if cells > MAX_CELLS or (cells > FREE_CELLS and cells > BLANK_PER_FILLED * filled):
+        raise DataError(
+            f"sheet {name!r}: expected a table, found {cells:,} cells of which {filled:,} are filled; "
+            "delete the cells far to the right, or save the table as CSV"
+        )
 
 
 def _row(element: ElementTree.Element, cells: _Cells) -> list[str | None]:

@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 
 from crm_models.core.errors import DataError
-from crm_models.data.sources.columns import feature_of, labels_of, names_of, numbers_of, row_of, without_row_numbers
+from crm_models.data.sources.columns import feature_of, labels_of, numbers_of, without_row_numbers
+from crm_models.data.sources.ids import names_of
 from crm_models.data.sources.reading import read_table
+from crm_models.data.sources.receipt import Receipt, row_of
 
 
 def table_of(*cells: str, delimiter: str = ",") -> pd.DataFrame:
@@ -44,11 +46,17 @@ def test_a_comma_is_a_decimal_or_a_thousands_mark_as_the_whole_column_says(cells
     assert numbers(*cells) == pytest.approx(meant)
 
 
-@pytest.mark.parametrize(("delimiter", "meant"), [(",", 1234.0), (";", 1.234)])
-def test_where_a_comma_could_be_either_the_delimiter_decides_and_a_note_says_so(delimiter, meant):
-    notes: list[str] = []
-    assert numbers_of(table_of("1,234", "5,678", delimiter=delimiter), "t.csv", "x", notes)[0] == meant
-    assert "could be decimal or thousands marks" in notes[0]
+def test_commas_before_three_digits_are_thousands_marks_where_commas_separate_cells_and_it_is_said():
+    receipt = Receipt()
+    assert numbers_of(table_of("1,234", "5,678", delimiter=","), "t.csv", "x", receipt)[0] == 1234
+    assert receipt.notes == ["t.csv: numbers in 'x' read with commas as thousands marks (first: '1,234')."]
+
+
+@pytest.mark.parametrize(("answer", "meant"), [({}, 1.234), ({"t.x.thousands": "thousands"}, 1234)])
+def test_where_semicolons_separate_cells_a_comma_before_three_digits_is_asked_about(answer, meant):
+    receipt = Receipt(answers=answer)
+    assert numbers_of(table_of("1,234", "5,678", delimiter=";"), "t.csv", "x", receipt)[0] == meant
+    assert [doubt.is_open for doubt in receipt.doubts] == [not answer]
 
 
 @pytest.mark.parametrize(
@@ -70,13 +78,13 @@ def test_two_currencies_in_one_column_are_refused():
 
 
 def test_infinities_are_missing_and_noted():
-    notes: list[str] = []
-    found = numbers_of(table_of("1", "inf", "-Infinity", "1e999"), "t.csv", "x", notes)
+    receipt = Receipt()
+    found = numbers_of(table_of("1", "inf", "-Infinity", "1e999"), "t.csv", "x", receipt)
     assert found.isna().tolist() == [False, True, True, True]
-    assert notes == ["t.csv: 3 infinite values in 'x' count as missing."]
+    assert receipt.notes == ["t.csv: 3 infinite values in 'x' count as missing."]
 
 
-@pytest.mark.parametrize("cell", ["abc", "1,2,3", "1.2.3", "12 EUR", "1e", "--1", "0x1F"])
+@pytest.mark.parametrize("cell", ["abc", "1,2,3", "1.2.3", "12 XYZ", "1e", "--1", "0x1F"])
 def test_what_is_no_number_is_refused_by_row_and_column(cell):
     with pytest.raises(DataError, match=r"^t.csv row 3, column 'x': expected a number, found"):
         numbers("1", cell, "3")
@@ -143,9 +151,9 @@ def test_a_third_value_is_refused_by_row_unless_the_one_that_means_yes_is_named(
     three = table_of("gone", "here", "maybe", "gone")
     with pytest.raises(DataError, match=r"^t.csv row 2, column 'x': expected yes or no .* found 'gone'"):
         labels_of(three, "t.csv", "x")
-    notes: list[str] = []
-    assert labels_of(three, "t.csv", "x", "Gone", notes).tolist() == [True, False, False, True]
-    assert notes == ["t.csv: in 'x', 'Gone' means churned; 'here', 'maybe' all mean stayed."]
+    receipt = Receipt()
+    assert labels_of(three, "t.csv", "x", "Gone", receipt).tolist() == [True, False, False, True]
+    assert receipt.notes == ["t.csv: in 'x', 'Gone' means churned; 'here', 'maybe' all mean stayed."]
 
 
 def test_yes_or_no_of_parquet_is_a_label_as_it_is():
@@ -199,10 +207,13 @@ def test_a_feature_of_other_dates_is_dates_where_the_whole_column_fits_one_layou
     assert found.tolist() == ([pd.Timestamp(day) for day in days] if days else list(cells))
 
 
-def test_a_feature_that_fits_day_first_and_month_first_is_noted():
-    notes: list[str] = []
-    assert feature_of(table_of("03/04/2026"), "t.csv", "x", notes)[0] == pd.Timestamp("2026-04-03")
-    assert notes == ["t.csv: the dates in 'x' could be day-first or month-first; read as day-first."]
+def test_a_feature_that_fits_day_first_and_month_first_is_asked_about():
+    receipt = Receipt()
+    assert feature_of(table_of("03/04/2026"), "t.csv", "x", receipt)[0] == pd.Timestamp("2026-04-03")
+    assert receipt.doubts[0].readings == {
+        "day_first": "day-first, 03/04/2026 is 03 April 2026",
+        "month_first": "month-first, 03/04/2026 is 04 March 2026",
+    }
 
 
 def test_columns_that_number_the_rows_are_left_out_and_noted():
@@ -213,11 +224,11 @@ def test_columns_that_number_the_rows_are_left_out_and_noted():
         "age": pd.Series(np.arange(18.0, n + 18)),
         "turned": pd.Series(np.arange(1.0, n + 1)[::-1]),
     }
-    notes: list[str] = []
-    assert list(without_row_numbers(features, "t.csv", notes)) == ["age", "turned"]
-    assert notes[0] == "t.csv: the column 'RowNumber' only numbers the rows; it is left out."
+    receipt = Receipt()
+    assert list(without_row_numbers(features, "t.csv", receipt)) == ["age", "turned"]
+    assert receipt.notes[0] == "t.csv: the column 'RowNumber' only numbers the rows; it is left out."
     few = {"RowNumber": pd.Series([1.0, 2.0, 3.0])}
-    assert list(without_row_numbers(few, "t.csv", notes)) == ["RowNumber"]
+    assert list(without_row_numbers(few, "t.csv", receipt)) == ["RowNumber"]
 
 
 @pytest.mark.parametrize("cell", ["2026-02-30", "31.01.2026", "12-34"])

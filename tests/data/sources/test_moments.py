@@ -7,13 +7,14 @@ import pytest
 from crm_models.core.errors import DataError
 from crm_models.data.sources.moments import moments_of
 from crm_models.data.sources.reading import read_table
+from crm_models.data.sources.receipt import Receipt
 
 MOMENT = pd.Timestamp("2026-01-31 14:05:00")
 
 
-def moments(*cells: str, notes: list[str] | None = None) -> pd.Series:
+def moments(*cells: str, receipt: Receipt | None = None) -> pd.Series:
     rows = "".join(f'{k};"{cell}"\n' for k, cell in enumerate(cells))
-    return moments_of(read_table(f"n;when\n{rows}".encode(), "t.csv"), "t.csv", "when", notes)
+    return moments_of(read_table(f"n;when\n{rows}".encode(), "t.csv"), "t.csv", "when", receipt)
 
 
 @pytest.mark.parametrize(
@@ -59,10 +60,12 @@ def test_the_whole_column_decides_between_day_first_and_month_first():
     assert moments("01/02/2026", "01/13/2026")[0] == pd.Timestamp("2026-01-02")
 
 
-def test_where_both_fit_day_first_is_taken_and_noted():
-    notes: list[str] = []
-    assert moments("01/02/2026", "03/04/2026", notes=notes)[0] == pd.Timestamp("2026-02-01")
-    assert notes == ["t.csv: the dates in 'when' could be day-first or month-first; read as day-first."]
+def test_where_both_fit_day_first_is_proposed_and_it_is_asked():
+    receipt = Receipt()
+    assert moments("01/02/2026", "03/04/2026", receipt=receipt)[0] == pd.Timestamp("2026-02-01")
+    [doubt] = receipt.doubts
+    assert doubt.is_open
+    assert doubt.evidence == "t.csv: the dates in 'when' could be day-first or month-first, as in '01/02/2026'."
 
 
 def test_a_month_as_one_number_is_its_first_day():
@@ -79,9 +82,9 @@ def test_dates_in_two_layouts_are_refused_with_one_of_each():
 
 
 def test_where_both_mean_the_same_nothing_is_noted():
-    notes: list[str] = []
-    assert moments("02/02/2026", "03/03/2026", notes=notes)[0] == pd.Timestamp("2026-02-02")
-    assert notes == []
+    receipt = Receipt()
+    assert moments("02/02/2026", "03/03/2026", receipt=receipt)[0] == pd.Timestamp("2026-02-02")
+    assert receipt.notes == []
 
 
 def test_plain_numbers_stay_numbers():

@@ -22,10 +22,11 @@ def test_an_importer_says_what_it_reads_and_which_options_it_has(form):
     importer = importer_of(form)
     assert importer.title
     assert importer.files
-    assert set(importer.options) <= {"churn_days", "columns", "positive", "drop"}
+    settling = {"encoding", "as_of", "recipe", "answers", "accept_doubts", "skip_bad_rows"}
+    assert set(importer.options) <= {"churn_days", "columns", "positive", "drop", *settling}
 
 
 def test_the_command_line_offers_every_form(capsys):
     with pytest.raises(SystemExit):
         main(["import", "--help"])
-    assert "{" + ",".join(FORMS) + "}" in capsys.readouterr().out
+    assert "{" + ",".join([*FORMS, "sql"]) + "}" in capsys.readouterr().out

@@ -188,7 +188,7 @@ REFUSED = {
     "no file": ({}, {}, "expected interactions.csv or customers.csv (or .parquet), found an empty folder"),
     "only actions": ({"actions__csv": DEEDS}, {}, "found only actions"),
     "two of a kind": (
-        {"a__csv": PEOPLE, "b__csv": PEOPLE},
+        {"a__csv": PEOPLE, "b__csv": PEOPLE.replace("city", "town")},
         {},
         "b.csv: expected one table of customers, found a second",
     ),

@@ -1,0 +1,269 @@
+"""Find the tables among files and folders, read them, and say which files are not read and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from crm_models.core.errors import DataError
+from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, TIMESTAMP, VALUE
+from crm_models.data.sources.reading import (
+    FOOTERS,
+    RAGGED,
+    REMARKS,
+    SHEETS_LEFT_OUT,
+    ReadOptions,
+    read_file,
+)
+from crm_models.data.sources.receipt import FIRST_ROW, PARTS, Receipt
+from crm_models.data.sources.roles import DOUBTFUL, customer_of, dated_column, guess_columns, kind_of, plain
+from crm_models.data.sources.rows import data_rows
+
+TABLES = ("interactions", "customers", "actions")
+ENDINGS = tuple(f".{kind}{pack}" for kind in ("csv", "parquet", "tsv", "txt", "xlsx") for pack in ("", ".gz", ".zip"))
+IGNORED = ("receipt.json", "recipe.json", "rejected.csv")
+"""What an import writes itself."""
+
+TAKEN = {"interactions": (CUSTOMER_ID, ACTION, TIMESTAMP, VALUE), "customers": (CUSTOMER_ID, CHURNED), "actions": ()}
+"""Columns used automatically under a usual name, with a note, if neither mapped nor present by their standard name."""
+
+
+Table = tuple[pd.DataFrame, str]
+"""A table, and its file name for messages."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A table that was found: its cells, the names of its files, and its kind."""
+
+    cells: pd.DataFrame
+    name: str
+    kind: str
+
+
+def find_tables(
+    sources: Sequence[Path],
+    columns: Mapping[str, str] | None,
+    drop: Sequence[str],
+    options: ReadOptions,
+    receipt: Receipt,
+) -> dict[str, Table]:
+    """The tables by kind, which is the file name, or else is inferred from the columns after renaming by `columns`.
+
+    Columns that differ from a standard name only in case, blanks and punctuation ("Customer ID") are renamed, unless
+    mapped or dropped; missing ones are taken from usual names and values, and the notes list them. Files of one kind
+    with the same columns are read together. Files that are not read are named in the receipt.
+    """
+    return recognised(_read(sources, options, receipt), columns, drop, receipt)
+
+
+def recognised(
+    read: Iterable[tuple[pd.DataFrame, str, bool]],
+    columns: Mapping[str, str] | None,
+    drop: Sequence[str],
+    receipt: Receipt,
+) -> dict[str, Table]:
+    """The tables among those read: their cells, a name, and whether each must be a table; see `find_tables`."""
+    columns = columns or {}
+    reserved = {" ".join(column.split()) for column in (*columns.values(), *drop)}
+    tables: dict[str, Found] = {}
+    for cells, name, is_main in read:
+        cells = _standard_spelling(cells, set(columns), reserved)
+        stem = name.split(".")[0].lower()
+        kind = stem if stem in TABLES else kind_of(renamed_columns(cells, columns))
+        found = Found(cells=cells, name=name, kind=kind)
+        _count(receipt, found)
+        _add(tables, found, is_main, receipt)
+    if not {"interactions", "customers"} & set(tables):
+        names = ", ".join(found.name for found in tables.values()) or "no table"
+        raise DataError(f"expected a table of interactions or customers, found only actions ({names})")
+    named: dict[str, Table] = {}
+    for kind, found in tables.items():
+        receipt.kinds[found.name] = kind
+        named[kind] = (_with_usual_names(found, set(columns), reserved, receipt), found.name)
+    return named
+
+
+def _read(sources: Sequence[Path], options: ReadOptions, receipt: Receipt) -> Iterator[tuple[pd.DataFrame, str, bool]]:
+    for file, is_main in _files(sources, receipt):
+        try:
+            cells = read_file(file, options)
+        except DataError as error:
+            if is_main:
+                raise
+            _not_read(receipt, file.name, f"it is no table that can be read ({error})")
+            continue
+        yield cells, file.name, is_main
+
+
+def renamed_columns(table: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
+    """The table with its columns renamed; columns: standard name to the name in the file."""
+    standard = {" ".join(column.split()): name for name, column in columns.items()}
+    return table.rename(columns={c: standard[c] for c in table.columns if c in standard})
+
+
+def prepared(cells: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFrame:
+    """The rows of a table just read that are data; counts them and notes what was unusual about the file."""
+    attrs = cells.attrs
+    footers, ragged = attrs.get(FOOTERS, []), attrs.get(RAGGED, [])
+    receipt.rows["read"] += len(cells) + len(footers) + len(ragged)
+    for remark in attrs.get(REMARKS, []):
+        receipt.note(f"{file}: {remark}")
+    if footers:
+        receipt.rows["explained"] += len(footers)
+        receipt.left_out.append({"file": file, "rows": len(footers), "first_row": None, "why": "lines below the table"})
+        receipt.note(f"{file}: {len(footers)} lines below the table left out, the first {footers[0][:60]!r}.")
+    receipt.reject_ragged(file, ragged)
+    return data_rows(cells, file, [str(c) for c in cells.columns], receipt)
+
+
+def _count(receipt: Receipt, found: Found) -> None:
+    attrs = found.cells.attrs
+    receipt.count_file(found.cells, found.name, found.kind)
+    for sheet in attrs.get(SHEETS_LEFT_OUT, []):
+        receipt.not_read.append({"name": f"{found.name}, sheet {sheet}", "why": "its columns differ"})
+    if attrs.get(SHEETS_LEFT_OUT):
+        receipt.note(f"{found.name}: sheets with other columns are not read: {', '.join(attrs[SHEETS_LEFT_OUT])}.")
+
+
+def _add(tables: dict[str, Found], found: Found, is_main: bool, receipt: Receipt) -> None:
+    """Take a table, join it to one of the same kind and columns, or say why it is not read."""
+    first = tables.get(found.kind)
+    if first is None and (is_main or _is_complete(found)):
+        cells = prepared(found.cells, found.name, receipt)
+        tables[found.kind] = Found(cells=cells, name=found.name, kind=found.kind)
+        if not is_main:
+            receipt.note(f"{found.name}: read as {found.kind}, by its columns.")
+        return
+    if first is not None and set(found.cells.columns) == set(first.cells.columns):
+        tables[found.kind] = _joined(first, found, receipt)
+        return
+    receipt.files.pop()
+    if first is not None and is_main:
+        raise DataError(
+            f"{found.name}: expected one table of {found.kind}, found a second besides {first.name}; give both the "
+            "same columns to read them together"
+        )
+    _not_read(receipt, found.name, f"its columns are not those of {first.name if first else 'a known table'}")
+
+
+def _is_complete(found: Found) -> bool:
+    """Whether a table beside the named ones says by itself what it is: events with customer and time."""
+    guessed = {*guess_columns(found.cells), *map(str, found.cells.columns)}
+    return found.kind == "interactions" and {CUSTOMER_ID, TIMESTAMP} <= guessed
+
+
+def _joined(first: Found, second: Found, receipt: Receipt) -> Found:
+    """Two files of one kind as one table, unless the second is a copy or has the same customers again."""
+    cells = second.cells[list(first.cells.columns)]
+    if len(cells) == len(first.cells) and cells.reset_index(drop=True).equals(first.cells.reset_index(drop=True)):
+        receipt.files.pop()
+        _not_read(receipt, second.name, f"it is a copy of {first.name}")
+        return first
+    cells.attrs = second.cells.attrs
+    cells = prepared(cells, second.name, receipt)
+    both, name = together([(first.cells, first.name), (cells, second.name)])
+    receipt.note(f"{first.name} and {second.name} have the same columns and are read together as {first.kind}.")
+    return Found(cells=both, name=name, kind=first.kind)
+
+
+def together(tables: Sequence[tuple[pd.DataFrame, str]]) -> tuple[pd.DataFrame, str]:
+    """Several tables of one kind as one, and a name for it. Messages still name the file and row of each."""
+    if len(tables) == 1:
+        return tables[0]
+    start, shifted, parts = 0, [], []
+    for cells, name in tables:
+        inner: list[dict[str, Any]] = cells.attrs.get(PARTS) or [_part(cells, name, 0)]
+        parts += [part | {"start": part["start"] + start} for part in inner]
+        shifted.append(cells.set_axis(cells.index + start))
+        start = int(shifted[-1].index.max()) + 1 if len(cells) else start
+    both = pd.concat(shifted)
+    both.attrs = tables[0][0].attrs | {PARTS: parts}
+    return both, " + ".join(name for _, name in tables)
+
+
+def _part(cells: pd.DataFrame, name: str, start: int) -> dict[str, Any]:
+    return {"file": name, "start": start, "first_row": int(cells.attrs.get(FIRST_ROW, 2))}
+
+
+def _not_read(receipt: Receipt, name: str, why: str) -> None:
+    receipt.not_read.append({"name": name, "why": why})
+    receipt.note(f"{name} is not read: {why}.")
+
+
+def _files(sources: Sequence[Path], receipt: Receipt) -> list[tuple[Path, bool]]:
+    """The files to read, and whether each must be a table: those beside tables of standard names need not."""
+    files: list[tuple[Path, bool]] = []
+    for source in sources:
+        if not source.exists():
+            raise DataError(f"{source}: expected a file or folder, found none")
+        is_table = source.is_dir() and _is_parquet_folder(source)
+        files += _in_folder(source, receipt) if source.is_dir() and not is_table else [(source, True)]
+    return files
+
+
+def _in_folder(folder: Path, receipt: Receipt) -> list[tuple[Path, bool]]:
+    entries = sorted(f for f in folder.iterdir() if not f.name.startswith(".") and f.name not in IGNORED)
+    candidates = [f for f in entries if _may_be_table(f)]
+    standard = [f for f in candidates if f.name.split(".")[0].lower() in TABLES]
+    too_many = not standard and len(candidates) > len(TABLES) and not _one_layout(candidates)
+    if not candidates or too_many:
+        names = ", ".join(f.name for f in entries[:8]) or "an empty folder"
+        raise DataError(f"{folder}: expected interactions.csv or customers.csv (or .parquet), found {names}")
+    for other in (f for f in entries if f not in candidates):
+        why = "folders within are not read" if other.is_dir() else f"its name ends in none of {', '.join(ENDINGS[::3])}"
+        _not_read(receipt, other.name, why)
+    others = [f for f in candidates if f not in standard]
+    return [(f, True) for f in standard] + [(f, not standard and bool(f.suffix)) for f in others]
+
+
+def _may_be_table(file: Path) -> bool:
+    """Whether a file has the ending of a table, or none, as in archives; folders of Parquet files are tables, too."""
+    if file.is_dir():
+        return any(file.rglob("*.parquet"))
+    return not file.suffix or file.name.lower().endswith(ENDINGS)
+
+
+def _is_parquet_folder(folder: Path) -> bool:
+    """Whether a folder is one table in parts: Parquet files that no name of a table tells apart."""
+    files = [f for f in folder.iterdir() if f.is_file() and not f.name.startswith((".", "_"))]
+    stems = {f.name.split(".")[0].lower() for f in files}
+    return len(files) > 1 and all(f.suffix == ".parquet" for f in files) and not stems & set(TABLES)
+
+
+def _one_layout(files: Sequence[Path]) -> bool:
+    """Whether all files begin with the same line: parts of one export."""
+    first_lines = set()
+    for file in files:
+        if file.is_dir():
+            return False
+        with open(file, "rb") as text:
+            first_lines.add(text.readline(65_536).strip())
+    return len(first_lines) == 1
+
+
+def _standard_spelling(table: pd.DataFrame, mapped: set[str], reserved: set[str]) -> pd.DataFrame:
+    names = {}
+    for name in (CUSTOMER_ID, ACTION, TIMESTAMP, CHURNED):
+        same = [c for c in table.columns if plain(c) == plain(name) and c not in reserved]
+        if len(same) == 1 and name not in mapped:
+            names[same[0]] = name
+    return table.rename(columns=names)
+
+
+def _with_usual_names(found: Found, mapped: set[str], reserved: set[str], receipt: Receipt) -> pd.DataFrame:
+    table, kind = found.cells, found.kind
+    free = table[[c for c in table.columns if c not in reserved]]
+    guessed = guess_columns(free) | ({CUSTOMER_ID: c} if (c := customer_of(free, kind)) else {})
+    if kind == "interactions" and TIMESTAMP not in {*guessed, *mapped} and (c := dated_column(free, *guessed.values())):
+        guessed[TIMESTAMP] = c
+    names = {guessed[name]: name for name in TAKEN[kind] if name in guessed and name not in {*mapped, *table.columns}}
+    names = {column: name for column, name in names.items() if name != CHURNED or plain(column) not in DOUBTFUL}
+    if names:
+        listed = ", ".join(f"{name}={column}" for column, name in names.items())
+        receipt.note(f"{found.name}: columns recognised by their usual names: {listed} (--column maps others).")
+    return table.rename(columns=names)

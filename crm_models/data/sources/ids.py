@@ -1,0 +1,208 @@
+"""Ids and names of actions: kept as written, told apart where they differ, joined where only their bytes do.
+
+Unicode has two forms of "é" and several characters that nobody sees; ids that differ only so are one. Leading zeros and
+capitals are asked about, because they can tell customers apart.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from crm_models.core.schema import CUSTOMER_ID
+from crm_models.data.sources.blanks import BLANKS
+from crm_models.data.sources.columns import without_categories
+from crm_models.data.sources.receipt import ColumnRead, Receipt, row_of, samples_of
+
+INVISIBLE = dict.fromkeys([0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0x00AD, 0x200E, 0x200F])
+"""Characters without width; a copy from a web page or an e-mail brings them along."""
+
+_EXPONENT = r"[0-9](?:[.,][0-9]+)?[eE]\+[0-9]{2,}"
+_CUT = r"[1-9][0-9]{14}0+"
+"""What a spreadsheet, which keeps 15 digits, leaves of a longer number."""
+
+TWIN_KINDS: dict[str, tuple[str, Callable[[str], str]]] = {
+    "zeros": ("leading zeros", lambda text: text.lstrip("0") if text.isdecimal() else text),
+    "capitals": ("capitals", str.casefold),
+}
+
+
+def names_of(
+    table: pd.DataFrame, name: str, column: str, receipt: Receipt | None = None, *, unique: bool = False
+) -> pd.Series:
+    """An id or action column as a categorical of text, as written ("007" stays); a blank is refused or rejected.
+
+    unique: one row per id, so that an id such as "Null" is one customer and not a word for nobody.
+    """
+    receipt = receipt or Receipt()
+    codes, distinct = pd.factorize(without_categories(table[column]))
+    written = _text_of(pd.Series(distinct))
+    text = _visible(written)
+    blank = text.isin(("", "\\N"))
+    blank |= _words_for_nobody(table, name, column, text, codes, receipt, unique)
+    bad = np.append(blank.to_numpy(dtype=bool), True)[codes]  # code -1 is a missing value
+    receipt.refuse(table, name, column, bad, "a name or number", "fill it or remove the row")
+    _ask_about_cut_numbers(table, name, column, text, codes, receipt)
+    text = text.mask(blank, "")
+    merged, names = pd.factorize(text)
+    n_unseen = written[~blank].nunique() - text[~blank].nunique()
+    if n_unseen:
+        receipt.note(
+            f"{name}: {n_unseen:,} spellings in {column!r} differ from another only in invisible characters or the "
+            "Unicode form of a letter; they are one."
+        )
+        receipt.twins.append({"file": name, "column": column, "kind": "invisible", "count": n_unseen, "joined": True})
+    found = pd.Series(
+        pd.Categorical.from_codes(np.append(merged, -1)[codes], categories=pd.Index(names, dtype="str")),
+        index=table.index,
+        name=column,
+    )
+    receipt.columns.append(
+        ColumnRead(
+            file=name,
+            column=column,
+            role=column,
+            type="text",
+            samples=samples_of(table[column].iloc[:3].tolist(), found.iloc[:3].tolist()),
+        )
+    )
+    return found
+
+
+def join_twins(events: pd.Series, customers: pd.Series, names: tuple[str, str], receipt: Receipt) -> dict[str, str]:
+    """Ids of the two files that differ only in leading zeros or capitals and are the same customers: old to new.
+
+    events, customers: categoricals. names: their files. Only ids without an exact partner count; the user is asked.
+    """
+    known, active = pd.Index(customers.cat.categories), pd.Index(events.cat.categories)
+    lone_events, lone_customers = active[~active.isin(known)], known[~known.isin(active)]
+    new_names: dict[str, str] = {}
+    for kind, (difference, key) in TWIN_KINDS.items():
+        partner = {key(text): text for text in lone_customers}
+        pairs = {text: partner[key(text)] for text in lone_events if key(text) in partner and text not in new_names}
+        if not pairs:
+            continue
+        here, there = next(iter(pairs.items()))
+        chosen = receipt.ask(
+            kind,
+            file=names[0],
+            column=CUSTOMER_ID,
+            evidence=f"{len(pairs):,} ids differ only in {difference} between {names[0]} ({here!r}) and {names[1]} "
+            f"({there!r}).",
+            readings={"same": "the same customers, joined", "different": "different customers"},
+        )
+        receipt.twins.append(
+            {"file": names[0], "column": CUSTOMER_ID, "kind": kind, "count": len(pairs), "joined": chosen == "same"}
+        )
+        if chosen == "same":
+            # Programs drop zeros and never add them, so the longer spelling is the customer's; else that of customers.
+            new_names |= {old: max(old, new, key=len) if kind == "zeros" else new for old, new in pairs.items()}
+            new_names |= {new: max(old, new, key=len) for old, new in pairs.items() if kind == "zeros"}
+    return new_names
+
+
+def renamed(ids: pd.Series, new_names: dict[str, str]) -> pd.Series:
+    """A categorical of ids with some of them spelled anew."""
+    if not new_names:
+        return ids
+    text = pd.Series(ids.cat.categories).replace(new_names)
+    merged, names = pd.factorize(text)
+    codes = np.append(merged, -1)[ids.cat.codes.to_numpy()]
+    return pd.Series(pd.Categorical.from_codes(codes, categories=pd.Index(names, dtype="str")), index=ids.index)
+
+
+def note_twins_within(ids: pd.Series, name: str, receipt: Receipt) -> None:
+    """Say which ids of one file differ only in leading zeros or capitals; they are kept apart."""
+    categories = pd.Series(ids.cat.categories)
+    for kind, (difference, key) in TWIN_KINDS.items():
+        keys = categories.map(key)
+        twin = keys.duplicated(keep=False)
+        n = int(twin.sum() - keys[twin].nunique())
+        if n:
+            pair = categories[keys == keys[twin].iloc[0]].tolist()[:2]
+            receipt.note(
+                f"{name}: {n:,} ids differ from another only in {difference} ({pair[0]!r} and {pair[1]!r}); "
+                "they count as different customers."
+            )
+            receipt.twins.append({"file": name, "column": CUSTOMER_ID, "kind": kind, "count": n, "joined": False})
+
+
+def _words_for_nobody(
+    table: pd.DataFrame,
+    name: str,
+    column: str,
+    text: pd.Series,
+    codes: np.ndarray,
+    receipt: Receipt,
+    unique: bool,
+) -> pd.Series:
+    """Which distinct ids are words such as NULL that stand for no customer; kept if each stands in one row."""
+    word = text.str.lower().isin(BLANKS) & (text != "")
+    if not word.any():
+        return word
+    first = str(text[word].iloc[0])
+    rows = np.append(word.to_numpy(dtype=bool), False)[codes]
+    n, row = int(rows.sum()), row_of(table, rows)
+    if unique and n == int(word.sum()):
+        receipt.note(f"{name}: the id {first!r} (row {row}) could mean no value; it is kept as written.")
+        return word & False
+    chosen = receipt.ask(
+        "word",
+        file=name,
+        column=column,
+        evidence=f"{name}: {n:,} rows have {first!r} in {column!r} (first: row {row}), which often means no value.",
+        readings={"no_value": "no value; these rows cannot be read", "name": f"a name, {first}"},
+    )
+    return word if chosen == "no_value" else word & False
+
+
+def _ask_about_cut_numbers(
+    table: pd.DataFrame, name: str, column: str, text: pd.Series, codes: np.ndarray, receipt: Receipt
+) -> None:
+    """Asks about ids that a spreadsheet has cut: several customers may have become one."""
+    cut = text.str.fullmatch(_EXPONENT)
+    how = "are written with an exponent"
+    if not cut.any():
+        long = text.str.fullmatch("[0-9]{16,}")
+        cut = text.str.fullmatch(_CUT)
+        # By chance, one in ten numbers of 16 digits ends so, and one in a hundred of 17.
+        if not long.any() or cut.sum() < 2 or cut.sum() < 0.9 * long.sum():
+            return
+        how = "have zeros from the 16th digit on"
+    rows = np.append(cut.to_numpy(dtype=bool), False)[codes]
+    receipt.ask(
+        "cut",
+        file=name,
+        column=column,
+        evidence=f"{name}: {int(cut.sum()):,} ids in {column!r} {how} ({text[cut].iloc[0]!r} in row "
+        f"{row_of(table, rows)}): a spreadsheet has probably cut them, and each may stand for several customers. "
+        "Export the file again without opening it in a spreadsheet.",
+        readings={"keep": "as written, each a customer of its own", "stop": "not to be used"},
+    )
+
+
+def _visible(text: pd.Series) -> pd.Series:
+    """Ids in one Unicode form, without invisible characters and outer blanks."""
+    special = ~text.str.isascii()
+    if not special.any():
+        return text
+    clean = text[special].map(lambda t: unicodedata.normalize("NFC", t).translate(INVISIBLE).replace("\u00a0", " "))
+    return text.where(~special, clean.str.strip().reindex(text.index)).astype("str")
+
+
+def _text_of(distinct: pd.Series) -> pd.Series:
+    """Distinct ids as text: integers without ".0", everything else as written."""
+    if isinstance(distinct.dtype, pd.StringDtype):
+        distinct = distinct.str.strip()
+        if len(distinct) and distinct.str.fullmatch(r"[0-9]+(?:\.0)?").all():
+            # Spreadsheets and pandas write 17850.0 for an integer in a column with missing values.
+            return distinct.str.removesuffix(".0")
+        return distinct
+    if pd.api.types.is_float_dtype(distinct):
+        values = distinct.astype("float64")
+        if (values.abs() < 2**53).all() and (values % 1 == 0).all():
+            return values.astype("int64").astype("str")
+    return distinct.astype("str").str.strip()

@@ -1,0 +1,398 @@
+"""The receipt of an import: what was read, how, what was left out, and which doubts were settled how.
+
+Every function that judges cells takes a `Receipt`: it keeps the notes, asks about doubts, and refuses or collects bad
+rows. `documents` turns it into the files that are kept beside the cohort.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from crm_models.core.errors import ConfigError, DataError
+from crm_models.core.files import read_json
+
+SettledBy = Literal["answer", "recipe", "accepted", "open", "none needed"]
+
+FIRST_ROW = "first_row"
+"""Key in `DataFrame.attrs`: the number of the first data row in messages; 2 below a header, else 1."""
+PARTS = "parts"
+"""Key in `DataFrame.attrs` of a table joined from several files: file, first index and first row number of each."""
+SAMPLES = 3
+FIELDS = ("file", "row", "column", "value", "reason")
+"""Columns of rejected.csv."""
+LISTED_REJECTS = 1_000_000
+"""Most rows written to rejected.csv; all are counted."""
+
+
+class DoubtError(DataError):
+    """An import that stops because of doubts; `doubts` are those that wait for an answer.
+
+    refusal: what could not be read, where that may follow from the proposed reading of a doubt.
+    """
+
+    def __init__(self, doubts: Sequence[Doubt], refusal: str = "") -> None:
+        self.doubts, self.refusal = tuple(doubts), refusal
+        s = "" if len(doubts) == 1 else "s"
+        answers = ", ".join(f"{doubt.id}={doubt.chosen}" for doubt in doubts)
+        if refusal:
+            message = f"{refusal}; or choose another reading of {len(doubts)} open doubt{s} with --answer ({answers})"
+        else:
+            message = (
+                f"{len(doubts)} doubt{s} would change the results; settle {'each' if s else 'it'} with --answer "
+                f"({answers}), or give --accept-doubts to take the proposed reading{s}"
+            )
+        super().__init__(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doubt:
+    """A column or file that can be read in two ways.
+
+    readings: key to meaning, the proposed one first. chosen: the key taken. stops: whether the import waits for an
+    answer, because the readings give different results and the evidence does not decide.
+    """
+
+    id: str
+    column: str
+    evidence: str
+    readings: dict[str, str]
+    chosen: str
+    settled_by: SettledBy
+    stops: bool
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the import must not go on before somebody has chosen."""
+        return self.stops and self.settled_by == "open"
+
+    def text(self) -> str:
+        """The doubt in one line, with the options that settle it."""
+        ways = "; ".join(f"--answer {self.id}={key} ({meaning})" for key, meaning in self.readings.items())
+        return f"{self.evidence} Proposed: {self.readings[self.chosen]}. Settle it with {ways}."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnRead:
+    """How one column was read. blanks: word to number of cells; odd: cells that are not what the column is."""
+
+    file: str
+    column: str
+    role: str
+    type: str
+    blanks: dict[str, int] = field(default_factory=dict)
+    odd: int = 0
+    first_odd: tuple[int, str] | None = None
+    samples: tuple[tuple[str, str], ...] = ()
+
+    def facts(self) -> dict[str, Any]:
+        """The content of receipt.json for this column; `role` is called `as` there."""
+        facts = asdict(self)
+        return {"file": facts.pop("file"), "column": facts.pop("column"), "as": facts.pop("role"), **facts}
+
+
+@dataclass
+class Receipt:
+    """What an import does and says; see the module.
+
+    answers: doubt id to reading, as given; recipe: the content of an earlier recipe.json. skip_bad_rows: whether rows
+    that cannot be read are rejected instead of refusing the file. ask_again: whether an answer that is no reading of
+    its doubt is asked for again, as one of a recipe is, instead of being refused.
+    """
+
+    answers: Mapping[str, str] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    accept_doubts: bool = False
+    skip_bad_rows: bool = False
+    ask_again: bool = False
+    notes: list[str] = field(default_factory=list)
+    files: list[dict[str, Any]] = field(default_factory=list)
+    not_read: list[dict[str, str]] = field(default_factory=list)
+    columns: list[ColumnRead] = field(default_factory=list)
+    twins: list[dict[str, Any]] = field(default_factory=list)
+    doubts: list[Doubt] = field(default_factory=list)
+    rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("read", "kept", "rejected", "explained"), 0))
+    left_out: list[dict[str, Any]] = field(default_factory=list)
+    kinds: dict[str, str] = field(default_factory=dict)
+    _rejects: list[dict[str, Any]] = field(default_factory=list)
+    _bad: dict[str, set[int]] = field(default_factory=dict)
+    _n_ragged: dict[str, int] = field(default_factory=dict)
+
+    def count_file(self, cells: pd.DataFrame, name: str, kind: str) -> None:
+        """List a file that is read, with its layout."""
+        encoding, delimiter = cells.attrs.get("encoding"), cells.attrs.get("delimiter")
+        facts = {"name": name, "kind": kind, "rows": len(cells), "encoding": encoding, "delimiter": delimiter}
+        self.files.append(facts)
+
+    def take_file(self, cells: pd.DataFrame, name: str, kind: str) -> None:
+        """List a file of a known format, whose rows are all kept but for those that `leave_out` takes away."""
+        self.count_file(cells, name, kind)
+        self.rows["read"] += len(cells)
+        self.rows["kept"] += len(cells)
+
+    def leave_out(self, rows: int, file: str, why: str) -> None:
+        """Count rows of a known format that are read and not kept."""
+        if rows:
+            self.rows["kept"] -= rows
+            self.rows["explained"] += rows
+            self.left_out.append({"file": file, "rows": rows, "first_row": None, "why": why})
+
+    def note(self, text: str) -> None:
+        """Add a sentence that the user should read."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def ask(
+        self,
+        subject: str,
+        *,
+        file: str,
+        column: str,
+        evidence: str,
+        readings: dict[str, str],
+        stops: bool = True,
+    ) -> str:
+        """The reading to take for a doubt: the given answer, that of the recipe, or the first one, which is proposed.
+
+        subject: with the kind of file and the column it makes the id, which stays the same next month.
+        """
+        parts = [self.kinds.get(file, file.split(".")[0]), column, subject]
+        key = ".".join(part.replace(" ", "_").replace("=", "_") for part in parts if part)
+        known = next((doubt for doubt in self.doubts if doubt.id == key), None)
+        if known is not None:
+            return known.chosen
+        proposed = next(iter(readings))
+        chosen, by = self._answered(key, readings, proposed, stops)
+        doubt = Doubt(
+            id=key, column=column, evidence=evidence, readings=readings, chosen=chosen, settled_by=by, stops=stops
+        )
+        self.doubts.append(doubt)
+        if chosen == "stop":
+            raise DataError(f"{evidence} You chose to stop here.")
+        if not doubt.is_open:
+            self.note(f"{evidence} Read as: {readings[chosen]}.")
+        return chosen
+
+    def _answered(self, key: str, readings: Mapping[str, str], proposed: str, stops: bool) -> tuple[str, SettledBy]:
+        sources: tuple[tuple[Mapping[str, str], SettledBy], ...] = (
+            (self.answers, "answer"),
+            (self.recipe.get("answers", {}), "recipe"),
+        )
+        for answers, by in sources:
+            if answers.get(key) in readings:
+                return answers[key], by
+            if key in answers and by == "answer" and not self.ask_again:
+                raise ConfigError(f"--answer {key}: expected {' or '.join(readings)}, found {answers[key]!r}")
+        if not stops:
+            return proposed, "none needed"
+        return proposed, "accepted" if self.accept_doubts else "open"
+
+    def refuse(
+        self,
+        table: pd.DataFrame,
+        file: str,
+        column: str,
+        bad: pd.Series | np.ndarray,
+        expected: str,
+        advice: str = "correct or remove the row",
+    ) -> None:
+        """Raise `DataError` for the first bad row, or reject all bad rows if bad rows are skipped."""
+        bad = np.asarray(bad, dtype=bool)
+        if not bad.any():
+            return
+        values = table[column].to_numpy()[bad]
+        found = "a blank" if pd.isna(values[0]) else repr(str(values[0])[:40])
+        if not self.skip_bad_rows:
+            more = f" ({int(bad.sum()):,} such rows; --skip-bad-rows leaves them out)" if bad.sum() > 1 else ""
+            raise DataError(
+                f"{place_of(table, file, bad)}, column {column!r}: expected {expected}, found {found}{more}; {advice}"
+            )
+        labels = table.index.to_numpy()[bad]
+        known = self._bad.setdefault(file, set())
+        reason = f"expected {expected}"
+        for label, value in zip(labels.tolist(), values.tolist(), strict=True):
+            if label not in known:
+                known.add(label)
+                if len(self._rejects) < LISTED_REJECTS:
+                    text = "" if pd.isna(value) else str(value)
+                    where, row = _located(table, file, label)
+                    self._rejects.append({"file": where, "row": row, "column": column, "value": text, "reason": reason})
+
+    def reject_ragged(self, file: str, rows: Sequence[tuple[int, str]]) -> None:
+        """Reject rows with too few or too many cells, as (row number, text), that the reader has left out."""
+        for row, text in rows:
+            self._rejects.append(
+                {
+                    "file": file,
+                    "row": row,
+                    "column": "",
+                    "value": text,
+                    "reason": "expected as many cells as the header",
+                }
+            )
+        if rows:
+            self._n_ragged[file] = len(rows)
+
+    def good_rows(self, table: pd.DataFrame, file: str) -> np.ndarray:
+        """(R,) whether each row of the table is kept: it was not rejected."""
+        bad = self._bad.get(file)
+        return ~table.index.isin(list(bad)) if bad else np.ones(len(table), dtype=bool)
+
+    def count_rejected(self) -> None:
+        """Write the number of rejected rows into `rows` and say it, once all tables are read."""
+        counts = {file: len(bad) for file, bad in self._bad.items() if bad}
+        for file, n in self._n_ragged.items():
+            counts[file] = counts.get(file, 0) + n
+        self.rows["rejected"] = sum(counts.values())
+        for file, n in counts.items():
+            first = next((r for r in self._rejects if r["file"] in file), None)
+            where = f" (first: row {first['row']}, {first['column'] or 'cells'})" if first else ""
+            self.note(f"{file}: {n:,} rows that cannot be read were left out{where}; see rejected.csv.")
+
+    def explain(self, table: pd.DataFrame, file: str, left_out: np.ndarray, why: str) -> pd.DataFrame:
+        """The table without the rows that are no data, which are counted and noted with the first row number."""
+        if not left_out.any():
+            return table
+        n, row = int(left_out.sum()), row_of(table, left_out)
+        self.rows["explained"] += n
+        self.left_out.append({"file": file, "rows": n, "first_row": row, "why": why})
+        s = "s" if n > 1 else ""
+        self.note(f"{file}: {n:,} row{s} left out ({'first: ' if n > 1 else ''}row {row}): {why}.")
+        kept = table[~left_out]
+        kept.attrs = table.attrs
+        return kept
+
+    def need_settled(self) -> None:
+        """`DoubtError` if doubts that would change results are open."""
+        if open_doubts := [doubt for doubt in self.doubts if doubt.is_open]:
+            raise DoubtError(open_doubts)
+
+    @contextmanager
+    def doubts_beside_refusals(self) -> Iterator[None]:
+        """Within, a refusal also names the doubts that are open: another reading of them may be the way on."""
+        try:
+            yield
+        except DataError as error:
+            if open_doubts := [doubt for doubt in self.doubts if doubt.is_open]:
+                raise DoubtError(open_doubts, str(error)) from None
+            raise
+
+    def check_answers(self) -> None:
+        """`ConfigError` for an answer to a doubt that did not come up: probably a spelling mistake."""
+        ids = [doubt.id for doubt in self.doubts]
+        for key in self.answers:
+            if key not in ids:
+                raise ConfigError(f"--answer {key}: no such doubt; found {', '.join(ids) or 'none'}")
+
+    def facts(self) -> dict[str, Any]:
+        """The content of receipt.json."""
+        return {
+            "format": 1,
+            "files": self.files,
+            "not_read": self.not_read,
+            "columns": [column.facts() for column in self.columns],
+            "rows": self.rows,
+            "left_out": self.left_out,
+            "twins": self.twins,
+            "doubts": [asdict(doubt) for doubt in self.doubts],
+            "notes": self.notes,
+        }
+
+    def rejected_csv(self) -> str:
+        """The content of rejected.csv: file, row, column, value and reason of every rejected row."""
+        out = io.StringIO()
+        writer = csv.DictWriter(out, FIELDS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rejects)
+        return out.getvalue()
+
+    def documents(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The files kept beside the cohort: file name to content. options: those of the importer, for the recipe."""
+        recipe = {
+            "format": 1,
+            "options": {name: value for name, value in options.items() if value},
+            "answers": {d.id: d.chosen for d in self.doubts if d.settled_by in ("answer", "recipe", "accepted")},
+            "columns": self.schema(),
+        }
+        documents: dict[str, Any] = {"receipt.json": self.facts(), "recipe.json": recipe}
+        return documents | ({"rejected.csv": self.rejected_csv()} if self._rejects else {})
+
+    def schema(self) -> dict[str, dict[str, str]]:
+        """Kind of table to column to what it was read as, for the comparison with next month's files."""
+        schema: dict[str, dict[str, str]] = {}
+        for column in self.columns:
+            as_and_type = f"{column.role}, {column.type.split(' (')[0]}"
+            schema.setdefault(self.kinds.get(column.file, column.file), {})[column.column] = as_and_type
+        return schema
+
+    def note_changes(self) -> None:
+        """Say how the files differ from those that the recipe was made with: columns gone, new, or of another type."""
+        before, now = self.recipe.get("columns", {}), self.schema()
+        for kind in before:
+            old, new = before[kind], now.get(kind, {})
+            changes = [
+                *(f"the column {column!r} is missing" for column in old if column not in new),
+                *(f"the column {column!r} is new" for column in new if column not in old),
+                *(f"{c!r} was {old[c]} and is {new[c]}" for c in new if c in old and old[c] != new[c]),
+            ]
+            if changes:
+                self.note(f"Changed since the recipe was made, {kind}: {'; '.join(changes)}.")
+
+
+def read_recipe(file: Path | None) -> dict[str, Any]:
+    """The content of a recipe.json, or nothing. `DataError` if it is no recipe."""
+    if file is None:
+        return {}
+    if not Path(file).is_file():
+        raise DataError(f"{file}: expected a recipe.json, found none; every imported cohort has one")
+    recipe = read_json(Path(file))
+    if not isinstance(recipe, dict) or recipe.get("format") != 1 or not isinstance(recipe.get("answers"), dict):
+        raise DataError(f"{file}: expected a recipe.json of an import, found something else")
+    return recipe
+
+
+def first_row_of(table: pd.DataFrame) -> int:
+    """Number of the first row below the header in the file."""
+    return int(table.attrs.get(FIRST_ROW, 2))
+
+
+def row_of(table: pd.DataFrame, bad: pd.Series | np.ndarray) -> int:
+    """Number of the first bad row in the file: the row below a header is row 2. The index counts rows from there."""
+    return int(table.index[int(np.argmax(np.asarray(bad)))]) + first_row_of(table)
+
+
+def place_of(table: pd.DataFrame, file: str, bad: pd.Series | np.ndarray) -> str:
+    """File and row of the first bad row, also where the table was joined from several files."""
+    name, row = _located(table, file, int(table.index[int(np.argmax(np.asarray(bad)))]))
+    return f"{name} row {row}"
+
+
+def _located(table: pd.DataFrame, file: str, label: int) -> tuple[str, int]:
+    for part in reversed(table.attrs.get(PARTS, [])):
+        if label >= part["start"]:
+            return part["file"], label - part["start"] + part["first_row"]
+    return file, label + first_row_of(table)
+
+
+def samples_of(written: Sequence[Any], read: Sequence[Any]) -> tuple[tuple[str, str], ...]:
+    """A few values as written beside as read."""
+    return tuple(islice_pairs(written, read))
+
+
+def islice_pairs(written: Sequence[Any], read: Sequence[Any]) -> Iterator[tuple[str, str]]:
+    """The first pairs whose written value is filled."""
+    n = 0
+    for before, after in zip(written, read, strict=False):
+        if not pd.isna(before):
+            yield str(before)[:40], "" if pd.isna(after) else str(after)[:40]
+            n += 1
+        if n == SAMPLES:
+            return

@@ -1,0 +1,207 @@
+"""Which column is the customer, the action, the time, the value and the label, and which table is which.
+
+Names propose, values decide: a column that never repeats in a table of events is no customer, and ids that repeat
+beside dates are events.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+import pandas as pd
+
+from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, TIMESTAMP, VALUE
+from crm_models.data.sources.columns import LEFT, NO, STAYED, YES
+from crm_models.data.sources.dates import dates_of
+from crm_models.data.sources.receipt import Receipt
+
+USUAL_NAMES = {
+    CUSTOMER_ID: "customer_id customer user_id users_id user client_id client client_num member_id cust_id "
+    "customer_number kundennummer kunden_nummer kundennr kdnr kunden_id kunde numero_client id_client id_cliente "
+    "cliente klant klantnummer id",
+    ACTION: "action item item_id product product_id event event_type sku stock_code movie_id asin offer_id offer "
+    "aktion ereignis vorgang aktivitaet artikel produkt evenement produit evento producto",
+    TIMESTAMP: "timestamp time date datetime event_time event_date created_at order_date purchase_date "
+    "transaction_date invoice_date when datum zeitpunkt zeit wann bestelldatum kaufdatum fecha data date_heure",
+    VALUE: "value rating amount amt price revenue score dollar_value sales quantity umsatz betrag wert preis montant "
+    "prix importe precio",
+    CHURNED: "churned churn exited is_churn churn_flag churn_label churn_value attrition_flag attrition gekundigt "
+    "gekuendigt kundigung kuendigung abgewandert resilie resiliation desabonne baja abbandono left target label",
+}
+"""Usual names of each column, most likely first; compared without case, accents, blanks and punctuation."""
+
+PERSONS = (
+    *("contact_id", "contact", "lead_id", "prospect_id", "requester_id", "subscriber_id", "person_id", "visitor_id"),
+    *("patient_id", "profile_id", "recipient_id"),
+)
+OTHER_CUSTOMERS = (
+    *PERSONS,
+    *("account_id", "account_number", "account", "household_id", "email", "email_address", "e_mail"),
+)
+"""Names of a customer that `id` gives way to where it numbers the rows of events. Persons that repeat beside dates make
+a table one of events; accounts and households repeat in lists of contacts, too."""
+
+OTHER_ACTIONS = (
+    *("type", "activity", "activity_type", "event_name", "campaign_id", "campaign", "channel", "category", "kind"),
+    *("was_geschah", "was", "art", "status"),
+)
+
+DOUBTFUL = ("left", "target", "label")
+"""Label names that may also mean something else: suggested, never used automatically."""
+POSSIBLE_LABELS = (
+    *DOUBTFUL,
+    *("y", "converted", "conversion", "response", "responded", "outcome", "deposit", "subscribed", "default", "class"),
+    *("purchased", "bought", "lost", "won", "attrited", "cancelled", "canceled", "isactivemember", "retained"),
+)
+FEW_ROWS = 5
+"""In a table of fewer rows, that no value repeats says nothing."""
+SAMPLE = 1_000
+
+_ID_NAME = re.compile(r".*(id|nr|no|num|number|nummer|code|key|numero)")
+_CURRENCY = re.compile(r"(eur|usd|gbp|chf)$")
+
+
+def plain(column: object) -> str:
+    """A column name without case, accents, blanks and punctuation."""
+    decomposed = unicodedata.normalize("NFKD", str(column).lower().replace("ß", "ss"))
+    return re.sub(r"[\W_]", "", "".join(c for c in decomposed if not unicodedata.combining(c)))
+
+
+def guess_columns(table: pd.DataFrame) -> dict[str, str]:
+    """The likely customer, action, timestamp, value and label columns of a table: standard name to column."""
+    names: dict[str, str] = {}
+    for column in reversed(table.columns):
+        names[_CURRENCY.sub("", plain(column)) or plain(column)] = str(column)
+        names[plain(column)] = str(column)
+    guesses: dict[str, str] = {}
+    for name, usual in USUAL_NAMES.items():
+        for candidate in usual.split():
+            found = names.get(plain(candidate))
+            if found is not None and found not in guesses.values():
+                guesses[name] = found
+                break
+    return guesses
+
+
+def kind_of(table: pd.DataFrame) -> str:
+    """Whether a table is `interactions`, `customers` or `actions`: by names, and where these are silent by values."""
+    exact, guessed = set(map(str, table.columns)), guess_columns(table)
+    likely = set(guessed)
+    if TIMESTAMP in exact:
+        return "interactions"
+    if CHURNED in exact:
+        return "customers"
+    if ACTION in exact or (ACTION in likely and CUSTOMER_ID not in likely and TIMESTAMP not in likely):
+        return "interactions" if {CUSTOMER_ID, TIMESTAMP} & (exact | likely) else "actions"
+    if {CUSTOMER_ID, TIMESTAMP} <= likely and likely & {ACTION, VALUE}:
+        one_row_each = ACTION not in likely and _never_repeats(table, guessed[CUSTOMER_ID])
+        return "customers" if one_row_each and repeating_customer(table) is None else "interactions"
+    return "interactions" if _repeats_beside_dates(table, guessed) else "customers"
+
+
+def _repeats_beside_dates(table: pd.DataFrame, guessed: dict[str, str]) -> bool:
+    """Whether ids repeat and a column of dates stands beside them, whatever the columns are called."""
+    if len(table) < FEW_ROWS or CHURNED in guessed:
+        return False
+    customer = guessed.get(CUSTOMER_ID) or repeating_customer(table)
+    if customer is not None and plain(customer) == "id" and _never_repeats(table, customer):
+        customer = repeating_customer(table, PERSONS)
+    if customer is None or table[customer].nunique() > 0.8 * len(table):
+        return False
+    return dated_column(table, customer) is not None
+
+
+def customer_of(table: pd.DataFrame, kind: str) -> str | None:
+    """The column of the customer, by name and by whether its values repeat as they must; None if there is none."""
+    guessed = guess_columns(table).get(CUSTOMER_ID)
+    if kind == "interactions":
+        if guessed is None or (plain(guessed) == "id" and _never_repeats(table, guessed)):
+            return repeating_customer(table) or guessed
+        return guessed
+    return guessed or _unique_id(table)
+
+
+def repeating_customer(table: pd.DataFrame, usual: Sequence[str] = OTHER_CUSTOMERS) -> str | None:
+    """A column of customers, by a less usual name or as the only one named like an id, whose ids repeat."""
+    names = {plain(column): str(column) for column in reversed(table.columns)}
+    named = [names[plain(n)] for n in usual if plain(n) in names]
+    others = [str(c) for c in table.columns if _ID_NAME.fullmatch(plain(c)) and plain(c) != "id"]
+    for column in (*named, *(others if len(others) == 1 else [])):
+        if 1 < table[column].nunique() < table[column].notna().sum():
+            return column
+    return None
+
+
+def dated_column(table: pd.DataFrame, *used: str | None) -> str | None:
+    """The only column that holds dates; None if there is none, or several."""
+    dated = [str(c) for c in table.columns if str(c) not in used and _is_dated(table[c])]
+    return dated[0] if len(dated) == 1 else None
+
+
+def action_candidates(table: pd.DataFrame, *used: str) -> list[str]:
+    """Columns that could tell actions apart: a few words, each in several rows; likely names first."""
+    found = []
+    for column in (str(c) for c in table.columns if str(c) not in used):
+        values = table[column]
+        n, n_filled = values.nunique(), values.notna().sum()
+        words = isinstance(values.dtype, pd.StringDtype) and not _is_number(values) and not _is_dated(values)
+        if words and n_filled > 0.5 * len(table) and 1 <= n <= max(50, 0.05 * len(table)) and n < n_filled:
+            found.append(column)
+    likely = [plain(name) for name in OTHER_ACTIONS]
+    return sorted(found, key=lambda c: likely.index(plain(c)) if plain(c) in likely else len(likely))
+
+
+def offer_label(table: pd.DataFrame, file: str, receipt: Receipt) -> str | None:
+    """The column chosen as the label of a table without one: two words for yes and no under a possible name."""
+    known = {*YES, *NO, *LEFT, *STAYED, "0", "1", "0.0", "1.0"}
+    for column in reversed([str(c) for c in table.columns if plain(c) in POSSIBLE_LABELS]):
+        words = {str(word).strip().lower() for word in table[column].dropna().unique()[:3]}
+        if len(words) != 2 or not words <= known:
+            continue
+        chosen = receipt.ask(
+            "label",
+            file=file,
+            column=column,
+            evidence=f"{file}: no column is named as the churn label, and {column!r} has two values "
+            f"({', '.join(sorted(words))}).",
+            readings={"feature": "a feature; no churn model is trained", "label": "the churn label"},
+            stops=False,
+        )
+        if chosen == "label":
+            return column
+    return None
+
+
+def _never_repeats(table: pd.DataFrame, column: str) -> bool:
+    return len(table) >= FEW_ROWS and bool(table[column].nunique() == table[column].notna().sum())
+
+
+def _unique_id(table: pd.DataFrame) -> str | None:
+    """A column of another usual name, or the only one named as an id, that is filled and never repeats."""
+    names = {plain(column): str(column) for column in reversed(table.columns)}
+    named = [names[plain(n)] for n in OTHER_CUSTOMERS if plain(n) in names]
+    others = [str(c) for c in table.columns if re.fullmatch(r".*(id|nr|number|nummer|numero)", plain(c))]
+    for column in (*named, *(others if len(others) == 1 else [])):
+        if table[column].notna().all() and _never_repeats(table, column):
+            return column
+    return None
+
+
+def _is_dated(values: pd.Series) -> bool:
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return True
+    if not isinstance(values.dtype, pd.StringDtype):
+        return False
+    cells = pd.Series(values.dropna().unique()[:SAMPLE], dtype="str").str.strip()
+    if not len(cells) or not cells.str.contains(r"[0-9][^0-9]+[0-9]", regex=True).all():
+        return False
+    if cells.str.fullmatch(r"[+-]?[0-9.,]+").all() and not cells.str.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+").all():
+        return False
+    return bool(dates_of(cells).values.notna().mean() > 0.95)
+
+
+def _is_number(values: pd.Series) -> bool:
+    cells = pd.Series(values.dropna().unique()[:SAMPLE], dtype="str")
+    return bool(cells.str.fullmatch(r"[-+(]?[^A-Za-z]{0,3}[0-9][0-9.,' %€$)]*").mean() > 0.95) if len(cells) else False
