@@ -15,6 +15,7 @@ import streamlit as st
 from crm_models.core.errors import CrmError
 from crm_models.evaluation.scores import LOWER_IS_BETTER, best_baseline
 from dashboard.charts import theme
+from dashboard.charts.digits import share as share
 from dashboard.state import session, store, workspace
 
 PAGES = {
