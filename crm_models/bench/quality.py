@@ -193,7 +193,7 @@ def _rates(
     sequences_per_second: training customers per second, counted once per epoch. matrix_share: FLOP/s of the matrix
     products in training as a share of those of one large matrix product on this machine.
     """
-    from crm_models.models.runtime import gigaflops_of, matrix_product_gflops
+    from crm_models.bench.rates import gigaflops_of, matrix_product_gflops
     from crm_models.training.loop import train
     from crm_models.training.state import TrainingState
 

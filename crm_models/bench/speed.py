@@ -23,7 +23,7 @@ def measure(*, generated: int = 1_000_000, planned: int = 100_000, events: int =
     the difference in memory is what depends on the cohort. (With fewer customers it would end before memory has
     levelled off, which it does after a few parts of a cohort.)
     """
-    from crm_models.models.runtime import matrix_product_gflops
+    from crm_models.bench.rates import matrix_product_gflops
 
     with tempfile.TemporaryDirectory(prefix="crm-speed-") as folder:
         work = Path(folder)

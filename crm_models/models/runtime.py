@@ -1,21 +1,16 @@
-"""PyTorch at run time: threads, memory kept between batches, and the rate of matrix products."""
+"""PyTorch at run time: threads, and memory kept between batches."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
-import time
-from collections.abc import Callable
 
 import torch
-from torch.utils import flop_counter
 
 DEFAULT_THREADS = torch.get_num_threads()
 
 KEPT_BYTES = 256 << 20
 """Freed memory (bytes) that is kept for the next batch."""
-
-MATRIX = 2048
 
 
 def prepare_torch(threads: int | None) -> None:
@@ -43,31 +38,3 @@ def _keep_freed_memory() -> None:
         # and an empty heap is returned to the system unless top_pad is larger than that.
         mallopt(arena_max, 1)
         mallopt(top_pad, 128 << 20)
-
-
-def matrix_product_gflops(repeats: int = 10) -> float:
-    """GFLOP/s of a product of two 2,048 x 2,048 matrices, the best of `repeats`."""
-    a, b = torch.rand(MATRIX, MATRIX), torch.rand(MATRIX, MATRIX)
-    best = float("inf")
-    for _ in range(repeats):
-        began = time.perf_counter()
-        a @ b
-        best = min(best, time.perf_counter() - began)
-    return 2 * MATRIX**3 / best / 1e9
-
-
-def gigaflops_of(work: Callable[[], object]) -> float:
-    """GFLOP in the matrix products of `work`, attention included; runs it once to count them."""
-    aten = torch.ops.aten
-    # PyTorch counts the attention kernels of GPUs only; those of CPUs do the same products.
-    kernels = {
-        aten._scaled_dot_product_flash_attention_for_cpu: lambda query, key, value, *_, **__: (
-            flop_counter.sdpa_flop_count(query, key, value)
-        ),
-        aten._scaled_dot_product_flash_attention_for_cpu_backward: lambda out, query, key, value, *_, **__: (
-            flop_counter.sdpa_backward_flop_count(out, query, key, value)
-        ),
-    }
-    with flop_counter.FlopCounterMode(display=False, custom_mapping=kernels) as counter:
-        work()
-    return float(counter.get_total_flops()) / 1e9

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from crm_models.bench import quality
+from crm_models.bench.rates import gigaflops_of
 from crm_models.core.errors import DataError
 from crm_models.core.presets import preset
 from crm_models.data.cohort import Cohort
-from crm_models.models.runtime import gigaflops_of
 
 QUICK = preset("standard").with_epochs(1)
 SMALL = {"d_model": 8, "n_heads": 2, "n_blocks": 1, "d_feedforward": 8}

@@ -14,12 +14,12 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
+from crm_models.bench.rates import gigaflops_of
 from crm_models.core.config import RunConfig, TrainingConfig
 from crm_models.core.errors import ConfigError, RunError
 from crm_models.core.presets import preset
 from crm_models.data.cohort import Cohort
 from crm_models.inference.decoding import churn_probabilities
-from crm_models.models.runtime import gigaflops_of
 from crm_models.training import loop, objectives
 from crm_models.training.loop import train
 from crm_models.training.objectives import SequenceObjective, next_action_loss, outcome_log_p
