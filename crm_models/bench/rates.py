@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import torch
-from torch.utils import flop_counter
-
 MATRIX = 2048
 
 
 def matrix_product_gflops(repeats: int = 10) -> float:
     """GFLOP/s of a product of two 2,048 x 2,048 matrices, the best of `repeats`."""
+    import torch
+
     a, b = torch.rand(MATRIX, MATRIX), torch.rand(MATRIX, MATRIX)
     best = float("inf")
     for _ in range(repeats):
@@ -24,6 +23,9 @@ def matrix_product_gflops(repeats: int = 10) -> float:
 
 def gigaflops_of(work: Callable[[], object]) -> float:
     """GFLOP in the matrix products of `work`, attention included; runs it once to count them."""
+    import torch
+    from torch.utils import flop_counter
+
     aten = torch.ops.aten
     # PyTorch counts the attention kernels of GPUs only; those of CPUs do the same products.
     kernels = {
