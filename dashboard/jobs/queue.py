@@ -32,13 +32,18 @@ RESTART_SECONDS = 5.0
 JobState = Literal["waiting", "training", "scoring"]
 
 
+SINGLE_STEPS = "--single-steps"
+"""Option of scoring: plans of the most probable action of each step by itself."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """One task for one run folder.
 
     task: `train` (then score), `resume` (then score), `score`, `score-others` (a cohort other than the run's own),
     `tune` (a search, whose trials are runs beside it), or `paper` (the re-run of the paper, without a cohort).
-    arguments: command-line options of `train` or `tune`, `--allow-drift` of `score-others`, or the seeds of `paper`.
+    arguments: command-line options of `train` or `tune`, `--allow-drift` of `score-others`, `SINGLE_STEPS` of both
+        kinds of scores, or the seeds of `paper`.
     """
 
     run: str

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 from crm_models.core.locks import is_locked, locked
-from dashboard.jobs.queue import Job, JobFolder, last_error, remove_file
+from crm_models.core.schema import PlanFor
+from dashboard.jobs.queue import SINGLE_STEPS, Job, JobFolder, last_error, remove_file
 
 NICENESS = 10
 """Niceness of a training: it yields to the app, which then answers nearly as fast as on an idle machine."""
@@ -115,7 +116,9 @@ class Runner:
             # The cohort is passed explicitly, because the workspace may have moved since the run stored its path.
             report = str(out / "report.json")
             self._call(job, ["evaluate", str(out), "--cohort", cohort, "--out", report, "--threads", "1"])
-        self._call(job, ["score", str(out), cohort, *(job.arguments if job.task == "score-others" else ("--own",))])
+        options = job.arguments if job.task.startswith("score") else ()  # those of a training are not for scoring
+        own = () if job.task == "score-others" else ("--own",)
+        self._call(job, ["score", str(out), cohort, *own, *options])
 
     def _call(self, job: Job, arguments: list[str]) -> int:
         """Run one command with its output in the run's log. Notes the reason of a failure; returns the exit status."""
@@ -262,7 +265,8 @@ def _score_customers(run: str, cohort: str, *options: str) -> int:
     from dashboard.jobs.tested import keep_tested
 
     folder = RunFolder(Path(run))
-    status = _status_of(lambda: keep(folder, Path(cohort), allow_drift="--allow-drift" in options))
+    plan_for: PlanFor = "steps" if SINGLE_STEPS in options else "whole"
+    status = _status_of(lambda: keep(folder, Path(cohort), plan_for=plan_for, allow_drift="--allow-drift" in options))
     if status == 0 and "--own" in options:
         # After the scores, which the other pages wait for. If it fails, the evaluation page says why.
         _status_of(lambda: keep_tested(folder, Path(cohort)))

@@ -327,6 +327,7 @@ class Export:
         cohort = cohort or card.cohort
         # Everything from the session and its caches is read here, because the download's thread has no session.
         self.mark, self.scored_at = predictions.scores_mark(card, cohort), predictions.scored_at(card, cohort)
+        self.plan_for = store.plan_for()
         self.folder, self.cohort = workspace.exports_folder(), workspace.cohorts_folder() / cohort
         self.name = f"plans-{cohort}" + {"all": "", "risk": "-at-risk", "filter": "-filtered"}[scope]
         self.name += "-long" if layout == "long" else ""
@@ -358,13 +359,16 @@ class Export:
                 download_name=f"{self.name}.csv",
             )
             catalogue = predictions.catalogue(self.card, policy)
+            with store.as_chosen(self.plan_for):
+                rows = self.rows(policy)
             workflow.export_plans(
-                predictions.chunks(self.scores, self.rows(policy), catalogue, policy),
+                predictions.chunks(self.scores, rows, catalogue, policy),
                 out,
                 settings,
                 run=self.card.folder,
                 cohort=self.cohort,
                 policy=policy,
+                plan_for=self.plan_for,
                 selection=selection,
                 drift=self.drift,
             )

@@ -93,6 +93,16 @@ def policy_row() -> Policy:
             bind="query-params",
             help=ABOUT,
         )
+        st.radio(
+            "Plans made for",
+            list(store.PLANS_FOR),
+            horizontal=True,
+            key=store.PLAN_FOR,
+            bind="query-params",
+            help="**Whole plans**: the three steps that are most probable together, for a series that is carried out "
+            "as planned. **Single steps**: at each step the action that is most probable there, whatever the others "
+            "are, for offers made one at a time. The evaluation page shows how often each is right.",
+        )
         if mode == "graded":
             st.number_input(
                 "Intensity", 0.0, 10.0, 1.0, 0.1, key=session.INTENSITY, bind="query-params", width=130, help=ABOUT

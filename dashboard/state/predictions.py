@@ -29,7 +29,6 @@ from crm_models.planning.policy import Policy
 from crm_models.planning.thresholds import RiskIndex
 from crm_models.runs.folder import RunFolder
 from crm_models.runs.trained import plan_catalogue
-from dashboard.jobs import scoring
 from dashboard.jobs.tested import Tested, keep_tested
 from dashboard.state import store, workspace
 
@@ -50,14 +49,14 @@ CHUNK = 65_536
 
 def scores_mark(card: store.RunCard, cohort_name: str | None = None) -> str:
     """Cache key of the scores of a run, by default of its own cohort; it changes whenever the scores do."""
-    file = scoring.scores_file(card.folder, workspace.cohorts_folder() / (cohort_name or card.cohort))
+    file = store.scores_file(card, cohort_name)
     stat = file.stat()
     return f"{file}|{stat.st_mtime_ns}-{stat.st_size}"
 
 
 def scored_at(card: store.RunCard, cohort_name: str | None = None) -> str:
     """Time of scoring (UTC), instead of the time of download, so that the same plans give the same file."""
-    file = scoring.scores_file(card.folder, workspace.cohorts_folder() / (cohort_name or card.cohort))
+    file = store.scores_file(card, cohort_name)
     return pd.Timestamp(file.stat().st_mtime, unit="s", tz="UTC").strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

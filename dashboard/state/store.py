@@ -6,6 +6,9 @@ viewer are in `session`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +20,7 @@ from crm_models.core.config import RunConfig
 from crm_models.core.errors import CrmError
 from crm_models.core.files import read_whole
 from crm_models.core.records import CustomerScores, EpochEnd
-from crm_models.core.schema import MODEL_NAMES, ModelName
+from crm_models.core.schema import MODEL_NAMES, ModelName, PlanFor
 from crm_models.data.checks import Finding, check_cohort
 from crm_models.data.drift import Difference
 from crm_models.data.profile import CohortProfile, Headline, headline, profile
@@ -28,7 +31,7 @@ from crm_models.runs.folder import RunFolder, RunStatus
 from crm_models.runs.pipeline import MIN_CUSTOMERS, trainable
 from crm_models.workflow import compare
 from dashboard.jobs import scoring
-from dashboard.jobs.queue import FailedJob, Job, JobAtWork, remove_file
+from dashboard.jobs.queue import SINGLE_STEPS, FailedJob, Job, JobAtWork, remove_file
 from dashboard.state.workspace import (
     cohorts_folder,
     jobs,
@@ -281,9 +284,46 @@ def _is_report(content: Any) -> bool:
     return all(part is None or (isinstance(part, dict) and "customers" in part) for part in parts)
 
 
+PLAN_FOR = "plan_for"
+"""Session key and query parameter of what plans are made for."""
+
+PLANS_FOR: dict[str, PlanFor] = {"whole plans": "whole", "single steps": "steps"}
+"""What plans are made for, by its name on screen and in the address."""
+
+
+_OF_DOWNLOAD: ContextVar[PlanFor | None] = ContextVar("plan_for_of_download", default=None)
+
+
+def plan_for() -> PlanFor:
+    """What this viewer's plans are made for: to be right as a whole, or in as many single steps as possible."""
+    chosen = _OF_DOWNLOAD.get()
+    if chosen is not None:
+        return chosen
+    return PLANS_FOR.get(st.session_state.get(PLAN_FOR) or st.query_params.get(PLAN_FOR) or "", "whole")
+
+
+@contextmanager
+def as_chosen(chosen: PlanFor) -> Iterator[None]:
+    """Within it `plan_for` is what was chosen when a download was offered; its own thread has no session."""
+    token = _OF_DOWNLOAD.set(chosen)
+    try:
+        yield
+    finally:
+        _OF_DOWNLOAD.reset(token)
+
+
+def scores_file(card: RunCard, cohort_name: str | None = None) -> Path:
+    """The file for the scores of a cohort, by default the run's own, with the plans that this viewer wants."""
+    return scoring.scores_file(card.folder, cohorts_folder() / (cohort_name or card.cohort), plan_for())
+
+
+def _scoring_options() -> tuple[str, ...]:
+    return (SINGLE_STEPS,) if plan_for() == "steps" else ()
+
+
 def scores(card: RunCard, cohort_name: str | None = None) -> CustomerScores | None:
     """Churn probability and best plan of all customers, or None while there are none; shared, read-only."""
-    file = scoring.scores_file(card.folder, cohorts_folder() / (cohort_name or card.cohort))
+    file = scores_file(card, cohort_name)
     version = mark(file)
     try:
         return _scores(str(file), version) if version else None
@@ -293,7 +333,7 @@ def scores(card: RunCard, cohort_name: str | None = None) -> CustomerScores | No
 
 def risk_index(card: RunCard, cohort_name: str | None = None) -> RiskIndex | None:
     """Sorted churn probabilities of all customers, for thresholds; None while there are no scores."""
-    file = scoring.scores_file(card.folder, cohorts_folder() / (cohort_name or card.cohort))
+    file = scores_file(card, cohort_name)
     version = mark(file)
     return _risk_index(str(file), version) if version and scores(card, cohort_name) is not None else None
 
@@ -307,14 +347,15 @@ def ask_for_scores(card: RunCard) -> None:
         if report(card) is None:
             remove_file(card.folder.folder / "report.json")  # damaged; the worker writes only what is missing
         if scores(card) is None:
-            remove_file(scoring.scores_file(card.folder, cohorts_folder() / card.cohort))
-        jobs().add(Job(run=card.run_id, cohort=card.cohort, task="score", about="scores"))
+            remove_file(scores_file(card))
+        job = Job(run=card.run_id, cohort=card.cohort, task="score", arguments=_scoring_options(), about="scores")
+        jobs().add(job)
 
 
 def ask_for_scores_of(card: RunCard, cohort_name: str, *, allow_drift: bool) -> None:
     """Queue the scores of another cohort than the run's own, instead of earlier ones."""
-    remove_file(scoring.scores_file(card.folder, cohorts_folder() / cohort_name))
-    arguments = ("--allow-drift",) if allow_drift else ()
+    remove_file(scores_file(card, cohort_name))
+    arguments = (*_scoring_options(), *(("--allow-drift",) if allow_drift else ()))
     about = f"scores of {cohort_name}"
     jobs().add(Job(run=card.run_id, cohort=cohort_name, task="score-others", arguments=arguments, about=about))
 

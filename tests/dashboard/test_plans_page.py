@@ -15,6 +15,8 @@ from crm_models.planning.plans import Catalogue, make_plans
 from crm_models.planning.policy import Policy
 from crm_models.planning.thresholds import RiskIndex
 from dashboard.charts import decision as decision_charts
+from dashboard.jobs import scoring
+from dashboard.jobs.queue import SINGLE_STEPS
 from dashboard.panels import plans as plans_panels
 from dashboard.state import predictions, store
 from tests.dashboard.conftest import NASTY
@@ -107,6 +109,26 @@ def test_a_histogram_moved_to_a_threshold_is_the_one_drawn_at_it():
 
 
 # ---- the policy ------------------------------------------------------------------------------------------------------
+
+
+def test_plans_can_be_made_for_single_steps_once_the_worker_has_scored_for_them(workspace, open_page, texts, downloads):
+    """Until then the page waits; afterwards the file and its manifest are those of single steps."""
+    app = open_page("plans")
+    app.radio("plan_for").set_value("single steps").run()
+    assert "Scoring all customers with this run" in texts(app)
+    (queued,) = store.jobs().jobs()
+    assert (queued.job.task, queued.job.arguments) == ("score", (SINGLE_STEPS,))
+    card = store.run_card("second")
+    scoring.keep(card.folder, workspace / "cohorts" / "small", plan_for="steps")
+    app = open_page("plans", plan_for="single steps")
+    assert not app.exception
+    assert app.radio("plan_for").value == "single steps"
+    single = read_scores(workspace / "runs" / "second" / "scores" / "small.steps")
+    whole = scores_of(workspace)
+    np.testing.assert_array_equal(single.churn_p, whole.churn_p)
+    assert (single.plans.plan_p <= whole.plans.plan_p + 1e-6).all()  # no plan is more probable than the best one
+    manifest = json.loads(content(downloads, "Manifest"))
+    assert manifest["plan_for"] == "steps"
 
 
 def test_graded_changes_as_many_steps_as_the_package_does(workspace, open_page):
