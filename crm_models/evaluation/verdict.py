@@ -30,6 +30,13 @@ _IN_WORDS = {
 }
 
 
+_BASELINES = {"markov": "Markov chain", "markov_2": "Markov chain of order 2"}
+
+
+def _in_words(baseline: str) -> str:
+    return _BASELINES.get(baseline, baseline.replace("_", " "))
+
+
 def verdict(name: str, part: dict[str, Any], score: str | None = None) -> str:
     """One sentence on whether a part of a report (`sequence` or `churn`) beats its best baseline.
 
@@ -37,13 +44,13 @@ def verdict(name: str, part: dict[str, Any], score: str | None = None) -> str:
     """
     comparisons = {comparison["score"]: comparison for comparison in part["comparisons"]}
     gap = part["over_best_baseline"] if score is None else comparisons[score]
-    baseline, score_name = gap["baseline"].replace("_", " "), _IN_WORDS[gap["score"]]
+    baseline, score_name = _in_words(gap["baseline"]), _IN_WORDS[gap["score"]]
     if part["customers"] < FEWEST_COMPARED or gap["low"] is None:
         return f"{part['customers']} held-out customers are too few to compare the {name} model with the baselines."
     better, worse = ("lower", "higher") if gap["score"] in LOWER_IS_BETTER else ("higher", "lower")
     size = abs(gap["value"])
     ends = sorted(abs(gap[end]) for end in ("low", "high"))
-    figures = f"{score_name} {{}} by {size:.3f}, 95 % interval {ends[0]:.3f} to {ends[1]:.3f}"
+    figures = f"{score_name} {{}} by {size:.3f}, 95% interval {ends[0]:.3f} to {ends[1]:.3f}"
     if gap["low"] > 0:
         return f"The {name} model beats the best baseline ({baseline}): {figures.format(better)}."
     if gap["high"] < 0:
@@ -57,7 +64,7 @@ def beside_baseline(part: dict[str, Any], score: str) -> list[str]:
     """What the best baseline reaches in a score of `comparisons`, and whether the model differs; [] without one."""
     for gap in part["comparisons"]:
         if gap["score"] == score:
-            name = gap["baseline"].replace("_", " ")
+            name = _in_words(gap["baseline"])
             standing = {1: "better than", 0: "no different from", -1: "worse than"}[_standing(gap)]
             return [f"{standing} the best baseline, {name} {part['baselines'][gap['baseline']][score]:.3f}"]
     return []

@@ -122,7 +122,7 @@ def test_an_oracle_lies_at_the_ceiling_above_every_baseline_above_chance(oracle_
 
 def test_the_report_says_in_words_that_an_oracle_beats_the_baselines(oracle_report):
     assert [note.split(":")[0] for note in oracle_report["notes"]] == [
-        "The sequence model beats the best baseline (markov 2)",
+        "The sequence model beats the best baseline (Markov chain of order 2)",
         "The churn model beats the best baseline (logistic)",
     ]
     gap = oracle_report["churn"]["over_best_baseline"]
@@ -184,8 +184,10 @@ def test_a_model_that_knows_the_answer_raises_an_alarm(bench):
 def test_probabilities_that_tell_another_story_than_the_first_guess_are_told_too(bench):
     oracle = bench.sequence_oracle()
     first, second, *_ = bench.report(replace(oracle, plan=np.ones_like(oracle.plan)), None)["notes"]
-    assert first.startswith("The sequence model is worse than the best baseline (markov 2): step accuracy lower by")
-    assert second.startswith("The sequence model beats the best baseline (markov 2): loss lower by")
+    assert first.startswith(
+        "The sequence model is worse than the best baseline (Markov chain of order 2): step accuracy lower by"
+    )
+    assert second.startswith("The sequence model beats the best baseline (Markov chain of order 2): loss lower by")
 
 
 def test_steps_chosen_together_are_explained_where_single_ones_are_right_less_often():
@@ -235,7 +237,7 @@ def test_three_customers_are_too_few_to_call_a_winner():
     part = {"customers": 3, "over_best_baseline": gap, "comparisons": [gap]}
     assert verdict("churn", part) == "3 held-out customers are too few to compare the churn model with the baselines."
     assert verdict("churn", part | {"customers": 300}) == (
-        "The churn model beats the best baseline (logistic): log loss lower by 0.500, 95 % interval 0.400 to 0.600."
+        "The churn model beats the best baseline (logistic): log loss lower by 0.500, 95% interval 0.400 to 0.600."
     )
 
 

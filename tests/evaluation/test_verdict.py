@@ -19,40 +19,48 @@ def part(score: str, value: float, low: float | None, high: float | None, custom
     [
         (
             part("step_accuracy", 0.2, 0.1, 0.3),
-            "The churn model beats the best baseline (markov 2): step accuracy higher by 0.200, 95 % interval 0.100 to "
+            "The churn model beats the best baseline (Markov chain of order 2): step accuracy higher by 0.200, "
+            "95% interval 0.100 to "
             "0.300.",
         ),
         (
             part("loss", 0.2, 0.1, 0.3),
-            "The churn model beats the best baseline (markov 2): loss lower by 0.200, 95 % interval 0.100 to 0.300.",
+            "The churn model beats the best baseline (Markov chain of order 2): loss lower by 0.200, 95% "
+            "interval 0.100 to 0.300.",
         ),
         (
             part("auc", -0.2, -0.3, -0.1),
-            "The churn model is worse than the best baseline (markov 2): AUC lower by 0.200, 95 % interval 0.100 to "
+            "The churn model is worse than the best baseline (Markov chain of order 2): AUC lower by 0.200, 95% "
+            "interval 0.100 to "
             "0.300.",
         ),
         (
             part("log_loss", -0.2, -0.3, -0.1),
-            "The churn model is worse than the best baseline (markov 2): log loss higher by 0.200, 95 % interval 0.100 "
+            "The churn model is worse than the best baseline (Markov chain of order 2): log loss higher by "
+            "0.200, 95% interval 0.100 "
             "to 0.300.",
         ),
         (
             part("auc", 0.02, -0.1, 0.1),
-            "The churn model and the best baseline (markov 2) differ by no more than sampling error: AUC higher by "
+            "The churn model and the best baseline (Markov chain of order 2) differ by no more than sampling "
+            "error: AUC higher by "
             "0.020.",
         ),
         (
             part("log_loss", -0.02, -0.1, 0.1),
-            "The churn model and the best baseline (markov 2) differ by no more than sampling error: log loss higher "
+            "The churn model and the best baseline (Markov chain of order 2) differ by no more than sampling "
+            "error: log loss higher "
             "by 0.020.",
         ),
         (
             part("auc", 0.0004, -0.1, 0.1),
-            "The churn model and the best baseline (markov 2) differ by no more than sampling error: AUC equal.",
+            "The churn model and the best baseline (Markov chain of order 2) differ by no more than sampling "
+            "error: AUC equal.",
         ),
         (
             part("auc", 0.2, 0.0, 0.4),  # an interval that ends at zero proves nothing
-            "The churn model and the best baseline (markov 2) differ by no more than sampling error: AUC higher by "
+            "The churn model and the best baseline (Markov chain of order 2) differ by no more than sampling "
+            "error: AUC higher by "
             "0.200.",
         ),
         (
