@@ -185,7 +185,7 @@ def _effect(result: dict[str, Any]) -> str:
         {
             "": [label for label, _ in rows],
             "effect": [float(e["value"] * scale) for _, e in rows],
-            "95 % from": [None if e["low"] is None else float(e["low"] * scale) for _, e in rows],
+            "95% from": [None if e["low"] is None else float(e["low"] * scale) for _, e in rows],
             "to": [None if e["high"] is None else float(e["high"] * scale) for _, e in rows],
         }
     )

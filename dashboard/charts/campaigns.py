@@ -91,7 +91,7 @@ def effects(
             x=values,
             y=labels,
             mode="markers",
-            name="Estimate, 95 % interval",
+            name="Estimate, 95% interval",
             marker={"color": MODEL, "size": 11},
             error_x={"type": "data", "array": bars[:n], "arrayminus": bars[n:], "color": MODEL, "thickness": 2},
             hovertemplate="%{y}: %{x:.2f}<extra></extra>",

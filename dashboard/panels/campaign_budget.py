@@ -56,7 +56,7 @@ def _allocation(budget: dict[str, Any], chosen: Campaign) -> None:
                 "–" if budget["money"] is None else f"{100 * budget['money_price']:,.0f}",
                 "after costs",
             ),
-            ("Contacts", f"{sum(budget['used'].values()):,}", f"{budget['gap']:.2%} below the bound"),
+            ("Contacts", f"{sum(budget['used'].values()):,}", f"{max(budget['gap'], 0.0):.2%} below the bound"),
         ):
             st.metric(label, value, note, border=True, height="stretch", delta_color="off", delta_arrow="off")
     for line in summary(chosen)[1:]:

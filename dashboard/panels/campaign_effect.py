@@ -124,7 +124,7 @@ def _reading(chosen: Campaign, result: dict[str, Any]) -> None:
     widgets.chart(
         charts.effects(rows, share=share, title=f"Effect on {chosen.split.metric}"),
         key="effects",
-        alt="Effect of the campaign with 95 % intervals, overall and by segment",
+        alt="Effect of the campaign with 95% intervals, overall and by segment",
         table=pd.DataFrame(rows),
         note="An interval that holds 0 proves nothing in either direction. Segments are read together: their intervals "
         "and p-values allow for how many there are (Holm), so a segment only counts as persuaded, or as sleeping dogs "
@@ -155,7 +155,7 @@ def _figures(result: dict[str, Any], share: bool, truth: dict[str, Any] | None) 
             "With the plan": (rates[0], f"{result['observed']['plan']:,} customers"),
             "Control group": (rates[1], f"{result['observed']['holdout']:,} customers"),
             "Difference, points" if share else "Difference": text(result["difference"], scale=scale, unit=""),
-            "Relative lift": text(result["relative_lift"], scale=100.0, unit=" %"),
+            "Relative lift": text(result["relative_lift"], scale=100.0, unit="%"),
             **({"Value per customer": text(result["value"], scale=1.0, unit="")} if result.get("value") else {}),
         }.items():
             st.metric(label, value, note, border=True, height="stretch", delta_color="off", delta_arrow="off")
@@ -208,7 +208,7 @@ def _beside_the_truth(truth: dict[str, Any]) -> None:
                 key="coverage",
                 alt="Intervals of simulated campaigns with the truth",
                 note=f"Of {found['campaigns']} simulated campaigns, {found['covered']:.1%} have an interval that holds "
-                "the truth; 95 % are promised, give or take 3 points of chance. "
+                "the truth; 95% are promised, give or take 3 points of chance. "
                 f"{found['proven']:.0%} of them prove an effect: the power.",
             )
 

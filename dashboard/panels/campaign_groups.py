@@ -25,7 +25,7 @@ READINGS = {
     "any_time": "At any time, as often as we like",
 }
 FORMULA = """
-The smallest rise *d* that is proven with a power of 80 % at 5 %:
+The smallest rise *d* that is proven with a power of 80% at 5%:
 
 $d = (z_{{0.975}} + z_{{0.8}}) \\sqrt{{\\frac{{p(1-p)}}{{n_c}} + \\frac{{(p+d)(1-p-d)}}{{n_t}}}}$
 

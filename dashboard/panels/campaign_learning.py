@@ -93,7 +93,7 @@ def _plans(chosen: Campaign, plans: list[dict[str, Any]]) -> None:
                 zero=False,
             ),
             key="plan_values",
-            alt="Value of several plans with 95 % intervals",
+            alt="Value of several plans with 95% intervals",
             table=pd.DataFrame(rows),
             note=PLANS_NOTE,
         )
