@@ -11,7 +11,6 @@ import streamlit as st
 from crm_models.core.records import CustomerScores
 from crm_models.data.drift import Difference
 from crm_models.planning.changes import Changes
-from crm_models.planning.export import manifest_path
 from crm_models.planning.policy import Policy
 from dashboard.charts import digits
 from dashboard.panels import customer_list, widgets
@@ -136,21 +135,4 @@ def _download(card: store.RunCard, name: str, scored: CustomerScores, found: Seq
     bound = Bound(policy=session.policy(), filter=customer_list.Filter())
     export = Export(card, scored, risk, bound, scope="all", layout="wide", cohort=name, drift=found)
     with st.container(horizontal=True):
-        st.download_button(
-            "Download their plans (CSV)",
-            data=lambda: export.file().open("rb"),
-            file_name=f"{export.name}.csv",
-            mime="text/csv",
-            icon=":material/download:",
-            on_click="ignore",
-            key="download_others",
-        )
-        st.download_button(
-            "Manifest",
-            data=lambda: manifest_path(export.file()).open("rb"),
-            file_name=f"{export.name}.manifest.json",
-            mime="application/json",
-            icon=":material/description:",
-            on_click="ignore",
-            key="download_others_manifest",
-        )
+        export.buttons("Download their plans (CSV)", key="download_others", manifest_key="download_others_manifest")

@@ -281,26 +281,7 @@ def download(card: store.RunCard, bound: Bound) -> None:
             "apostrophe in front. A system that matches customers by id needs them exactly.",
         )  # fmt: skip
         export = Export(card, all_scores, risk, bound, scope=scope, layout=layout, api_exact=text == "exact")
-        st.download_button(
-            "Download plans (CSV)",
-            data=lambda: export.file().open("rb"),
-            file_name=f"{export.name}.csv",
-            mime="text/csv",
-            type="primary",
-            icon=":material/download:",
-            on_click="ignore",
-            key="download_plans",
-        )
-        st.download_button(
-            "Manifest",
-            data=lambda: manifest_path(export.file()).open("rb"),
-            file_name=f"{export.name}.manifest.json",
-            mime="application/json",
-            icon=":material/description:",
-            on_click="ignore",
-            key="download_manifest",
-            help="How the plans were made: run, cohort, policy, counts, versions, checksum.",
-        )
+        export.buttons("Download plans (CSV)", key="download_plans", manifest_key="download_manifest", main=True)
 
 
 class Export:
@@ -331,6 +312,29 @@ class Export:
         self.folder, self.cohort = workspace.exports_folder(), workspace.cohorts_folder() / cohort
         self.name = f"plans-{cohort}" + {"all": "", "risk": "-at-risk", "filter": "-filtered"}[scope]
         self.name += "-long" if layout == "long" else ""
+
+    def buttons(self, label: str, *, key: str, manifest_key: str, main: bool = False) -> None:
+        """Draw the download buttons of the plans and of the manifest."""
+        st.download_button(
+            label,
+            data=lambda: self.file().open("rb"),
+            file_name=f"{self.name}.csv",
+            mime="text/csv",
+            type="primary" if main else "secondary",
+            icon=":material/download:",
+            on_click="ignore",
+            key=key,
+        )
+        st.download_button(
+            "Manifest",
+            data=lambda: manifest_path(self.file()).open("rb"),
+            file_name=f"{self.name}.manifest.json",
+            mime="application/json",
+            icon=":material/description:",
+            on_click="ignore",
+            key=manifest_key,
+            help="How the plans were made: run, cohort, policy, counts, versions, checksum.",
+        )
 
     def rows(self, policy: Policy) -> np.ndarray:
         """Rows of the customers in the file, in cohort order."""
