@@ -1,7 +1,8 @@
 """Takes the pictures of the README from the running app: `make screenshots`, or `python tests/browser/screenshots.py`.
 
-The app starts over a workspace of its own, as on a fresh machine; the pictures wait until the demo's standard run and
-the paper's re-run have ended. Takes some minutes; writes `assets/screenshot-NAME.png`, each below 250 kB.
+The app starts over a workspace of its own, as on a fresh machine. A training is started for its picture; the others
+wait until the re-run of the paper has ended. Takes some minutes; writes
+`assets/screenshot-NAME.png`, each below 250 kB.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def main() -> None:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         with served(workspace) as address:
             page = opened(chromium, f"{address}/train", "dark")
-            points = "document.querySelectorAll('[class*=st-key-live_demo-standard_churn] path.point').length"
+            page.get_by_role("button", name="Train both models").click()
+            points = "document.querySelectorAll('[class*=st-key-live_][class*=_churn] path.point').length"
             page.wait_for_function(f"{points} > 8", timeout=1_800_000)
             keep(page, "train")
             opened(chromium, f"{address}/paper", "light").context.close()  # the first visitor starts the re-run
