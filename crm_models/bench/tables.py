@@ -121,6 +121,7 @@ def peers(cohort: Cohort, seed: int, folds: int) -> dict[str, dict[str, float]]:
         if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)
     ]
     as_text = features.astype(dict.fromkeys(text, "str")).astype(dict.fromkeys(text, "object"))
+    as_text[text] = as_text[text].fillna("(missing)")  # CatBoost takes no blanks among levels
     numbers = as_text.astype({c: "float64" for c in features if c not in text})
     found = {}
     for name, make in _makers(text).items():
