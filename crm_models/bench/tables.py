@@ -160,7 +160,13 @@ def _makers(text: list[str]) -> dict[str, Callable[[], Any]]:
     return makers | {
         "lightgbm": lambda: LGBMClassifier(n_estimators=200, learning_rate=0.03, num_leaves=15, verbose=-1, n_jobs=1),
         "catboost": lambda: CatBoostClassifier(
-            iterations=500, learning_rate=0.04, depth=5, verbose=0, cat_features=text, thread_count=1
+            iterations=500,
+            learning_rate=0.04,
+            depth=5,
+            verbose=0,
+            cat_features=text,
+            thread_count=1,
+            allow_writing_files=False,
         ),
     }
 

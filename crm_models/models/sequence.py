@@ -17,6 +17,7 @@ from crm_models.core.config import SequenceConfig
 from crm_models.core.schema import N_STEPS, PADDING
 from crm_models.data.features import FeatureEncoder
 from crm_models.models.blocks import Block, FeatureTokens, KeyValue, rotation_of
+from crm_models.models.candidates import Candidates, draw_share
 from crm_models.models.repeat_bias import RepeatBias
 from crm_models.models.transition_prior import TransitionPrior
 
@@ -65,6 +66,7 @@ class SequenceTransformer(nn.Module):
     """
 
     action_features: Tensor
+    draw_share: Tensor
 
     def __init__(self, config: SequenceConfig, encoder: FeatureEncoder) -> None:
         super().__init__()
@@ -103,18 +105,19 @@ class SequenceTransformer(nn.Module):
         if isinstance(self.norm, nn.LayerNorm):
             # Small at first: an untrained network would outweigh popularity and transition prior.
             nn.init.constant_(self.norm.weight, INITIAL_NORM_SCALE)
+        counts = torch.tensor(encoder.action_counts or (0,) * self.n_actions, dtype=torch.float32)
         # DIFF from paper, Transformer Models: the output layer shares the weights of the action embedding, so fewer
         # weights are learned from few events; a separate layer in `paper`.
         self.output = None if config.tie_weights else nn.Linear(width, self.n_actions)
         if config.tie_weights:
             # DIFF from paper, Transformer Models: the initial bias is log popularity, which then need not be learned;
             # PyTorch's default initialisation in `paper`.
-            counts = torch.tensor(encoder.action_counts or (0,) * self.n_actions, dtype=torch.float32)
             self.bias = nn.Parameter(((counts + 1) / (counts + 1).sum()).log())
             # With shared weights PyTorch's default (variance 1) would make the first logits huge.
             nn.init.normal_(self.action.weight, std=width**-0.5)
             if self.position is not None:
                 nn.init.normal_(self.position.weight, std=width**-0.5)
+        self.register_buffer("draw_share", draw_share(counts), persistent=False)
         use_prior = config.use_transition_prior and bool(encoder.action_pairs)
         self.transition_prior = (
             TransitionPrior(encoder.action_pairs, encoder.action_counts, width, encoder.action_triples)
@@ -188,24 +191,28 @@ class SequenceTransformer(nn.Module):
                 weights.append(block_weights)
         return SequenceOutput(self.norm(x), presents, weights)
 
-    def logits(self, hidden: Tensor, recent: Tensor, target: Tensor | None = None) -> Tensor:
+    def logits(
+        self, hidden: Tensor, recent: Tensor, target: Tensor | None = None, among: Candidates | None = None
+    ) -> Tensor:
         """Logits (..., A) of actions 1..A, in this order, from hidden states (..., D) after actions recent (..., R).
 
-        recent: see `recent_actions`. target: in training, the true next action; see `TransitionPrior`.
+        recent: see `recent_actions`. target: in training, the true next action; see `TransitionPrior`. among: compute
+        the logits (..., C) of these candidates only.
         """
-        scores = self._network_logits(hidden)
+        scores = self._network_logits(hidden, slice(None) if among is None else among.ids)
         if self.repeat_bias is not None:
-            scores = self.repeat_bias(scores, hidden, recent)
-        return scores if self.transition_prior is None else self.transition_prior(scores, hidden, recent, target)
+            scores = self.repeat_bias(scores, hidden, recent, among)
+        prior = self.transition_prior
+        return scores if prior is None else prior(scores, hidden, recent, target, among)
 
-    def _network_logits(self, hidden: Tensor) -> Tensor:
-        """Logits without repeat bias and transition prior."""
+    def _network_logits(self, hidden: Tensor, ids: Tensor | slice) -> Tensor:
+        """Logits of the actions `ids`, without repeat bias and transition prior."""
         if self.output is not None:
-            return self.output(hidden)
-        weights = self.action.weight[PADDING + 1 :]
+            return F.linear(hidden, self.output.weight[ids], self.output.bias[ids])
+        weights = self.action.weight[PADDING + 1 :][ids]
         if self.use_action_features:
-            weights = weights + self.from_features(self.action_features[PADDING + 1 :])
-        return hidden @ weights.T + self.bias
+            weights = weights + self.from_features(self.action_features[PADDING + 1 :][ids])
+        return hidden @ weights.T + self.bias[ids]
 
     def recent_actions(self, action: Tensor) -> Tensor:
         """Ids (B, T', R) of the R = `max_events` latest actions at each position of actions (B, T), its own last.

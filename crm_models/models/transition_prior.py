@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from crm_models.baselines.markov import leave_one_out_weight
+from crm_models.models.candidates import Candidates, add_at
 
 Successions = tuple[tuple[int, ...], ...]
 """(ids of successive actions ..., how often), grouped by all but the last id, by decreasing count."""
@@ -66,16 +67,18 @@ class CountedBonus(nn.Module):
         nn.init.zeros_(self.trust.weight)
         nn.init.ones_(self.trust.bias)
 
-    def forward(self, scores: Tensor, hidden: Tensor, context: Tensor, target: Tensor | None) -> Tensor:
+    def forward(
+        self, scores: Tensor, hidden: Tensor, context: Tensor, target: Tensor | None, among: Candidates | None
+    ) -> Tensor:
         """Logits `scores` (..., A) with the bonus added, for hidden states (..., D) in the contexts (...).
 
-        target: see `TransitionPrior.forward`.
+        target, among: see `TransitionPrior.forward`.
         """
         following, bonus = self.following[context], self.bonus[context]
         if target is not None:
             is_target = (following == target[..., None]) & (bonus > 0)
             bonus = torch.where(is_target, self.bonus_without_one[context], bonus)
-        return scores.scatter_add(-1, following, self.trust(hidden) * bonus)
+        return add_at(scores, following, self.trust(hidden) * bonus, among)
 
 
 class TransitionPrior(nn.Module):
@@ -86,6 +89,7 @@ class TransitionPrior(nn.Module):
     def __init__(self, pairs: Successions, counts: tuple[int, ...], width: int, triples: Successions = ()) -> None:
         """counts: (A,) events per action. Without triples, the last action alone counts."""
         super().__init__()
+        self.n_actions = len(counts)
         before, after, times = np.array(pairs).reshape(-1, 3).T
         popular = np.array([0, *counts], dtype=np.float64) + 1
         popular /= popular[1:].sum()
@@ -105,14 +109,23 @@ class TransitionPrior(nn.Module):
             p, p_without = ((n - one + prior) / (of_last - one + self.after_one.weight) for one in (0, 1))
             self.after_two = CountedBonus(context + 1, after, times, p, p_without, width, n_contexts=len(contexts))
 
-    def forward(self, scores: Tensor, hidden: Tensor, recent: Tensor, target: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        scores: Tensor,
+        hidden: Tensor,
+        recent: Tensor,
+        target: Tensor | None = None,
+        among: Candidates | None = None,
+    ) -> Tensor:
         """Logits `scores` (..., A) with the prior added; hidden (..., D), recent (..., R) ids of the latest actions.
+
+        among: the actions that the columns of `scores` stand for; None: all.
 
         target (...), indices 0 to A - 1: the true next action, in training. It is itself in the counts, which events
         predicted later are not, so it is left out of them (leave-one-out).
         """
-        scores = self.after_one(scores, hidden, recent[..., -1], target)
+        scores = self.after_one(scores, hidden, recent[..., -1], target, among)
         if self.after_two is not None and recent.shape[-1] > 1:
-            context = self.number_of[recent[..., -2] * (scores.shape[-1] + 1) + recent[..., -1]]
-            scores = self.after_two(scores, hidden, context, target)
+            context = self.number_of[recent[..., -2] * (self.n_actions + 1) + recent[..., -1]]
+            scores = self.after_two(scores, hidden, context, target, among)
         return scores

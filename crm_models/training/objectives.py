@@ -18,6 +18,7 @@ from crm_models.data.features import CohortArrays
 from crm_models.data.split import Outcomes, Split
 from crm_models.models.batches import churn_batch, history_batch, outcome_batch
 from crm_models.models.blocks import picked
+from crm_models.models.candidates import drawn_candidates, sampled_cross_entropy
 from crm_models.models.churn import ChurnTransformer
 from crm_models.models.sequence import SequenceBatch, SequenceTransformer
 from crm_models.training.chunked_loss import chunked_sum
@@ -27,6 +28,12 @@ SCORING_BATCH = 512
 SCORES_AT_ONCE = 4_000_000
 """Most logits (targets x actions) in memory at once, 16 MB. This bounds memory with many actions, and chunks of about
 the size of the cache are faster than all logits of a batch at once."""
+
+MOST_EXACT_ACTIONS = 5000
+"""With more actions, the soft-max over all of them is estimated from candidates."""
+
+TARGETS_AT_ONCE = 1024
+"""Targets that share their candidates."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,14 +122,18 @@ class SequenceObjective:
 def next_action_loss(model: SequenceTransformer, hidden: Tensor, recent: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy in nats of targets (M,), indices 0 to A - 1, given hidden states (M, D) after `recent` (M, R).
 
-    With many actions the logits are computed in chunks; see `chunked_sum`.
+    With many actions the logits are computed in chunks (`chunked_sum`), with very many those of candidates only.
     """
-    size = max(1, SCORES_AT_ONCE // model.n_actions)
-    if len(targets) <= size:
+    is_sampled = model.n_actions > MOST_EXACT_ACTIONS
+    size = TARGETS_AT_ONCE if is_sampled else max(1, SCORES_AT_ONCE // model.n_actions)
+    if len(targets) <= size and not is_sampled:
         return F.cross_entropy(model.logits(hidden, recent, targets), targets)
 
     def total(states: Tensor, before: Tensor, true: Tensor) -> Tensor:
-        return F.cross_entropy(model.logits(states, before, true), true, reduction="sum")
+        if not is_sampled:
+            return F.cross_entropy(model.logits(states, before, true), true, reduction="sum")
+        among = drawn_candidates(model.draw_share, true)
+        return sampled_cross_entropy(model.logits(states, before, true, among), true, among)
 
     return chunked_sum(total, hidden, (recent, targets), list(model.parameters()), size) / len(targets)
 
