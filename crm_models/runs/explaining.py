@@ -12,6 +12,7 @@ import numpy as np
 
 from crm_models.core.errors import DataError, RunError
 from crm_models.core.files import new_file, write_json
+from crm_models.core.places import Place
 from crm_models.core.schema import CUSTOMER_ID, N_STEPS
 from crm_models.data.cohort import Cohort, Moment, select
 from crm_models.data.drift import conformed
@@ -44,7 +45,7 @@ COLUMNS = ("customer_id", "driver", "value", "points", "base", "churn_probabilit
 class CohortExplainer:
     """Explains customers of a cohort folder, part by part. schema: to read what does not fit as missing, or None."""
 
-    folder: Path
+    folder: Place
     explainer: Explainer
     background: Background
     moment: Moment | None
@@ -55,7 +56,7 @@ class CohortExplainer:
         cls,
         models: Models,
         run: RunFolder,
-        folder: Path,
+        folder: Place,
         moment_of: Any,
         *,
         in_bulk: bool,
@@ -103,15 +104,14 @@ class CohortExplainer:
         sample, few = select(first, rows), self.background.few(min(PAIRS_IN_BULK, len(self.background.churn_p)))
         return faithfulness(self.explainer, sample, few, list(self.explainer.explain(sample, few)))
 
-    def with_drivers(self, stream: Iterable[Plans]) -> Iterator[Plans]:
-        """Plans, made part by part, with the drivers of their customers at risk."""
-        for plans, part in zip(stream, self.parts(), strict=True):
-            drivers = np.full((len(plans), N_STEPS), "", dtype=object)
-            rows = np.flatnonzero(plans.at_risk)
-            for row, explained in zip(rows, self.explainer.explain(select(part, rows), self.background), strict=True):
-                top = explained.top(N_STEPS)
-                drivers[row, : len(top)] = top
-            yield replace(plans, drivers=drivers)
+    def with_drivers(self, plans: Plans, part: Cohort) -> Plans:
+        """The plans of a part with the drivers of its customers at risk."""
+        drivers = np.full((len(plans), N_STEPS), "", dtype=object)
+        rows = np.flatnonzero(plans.at_risk)
+        for row, explained in zip(rows, self.explainer.explain(select(part, rows), self.background), strict=True):
+            top = explained.top(N_STEPS)
+            drivers[row, : len(top)] = top
+        return replace(plans, drivers=drivers)
 
 
 def write_drivers(explained: Iterable[Explained], out: Path, faithful: Faithfulness) -> int:
