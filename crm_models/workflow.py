@@ -27,6 +27,7 @@ from crm_models.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from crm_models.data.checks import Finding
+    from crm_models.inference.drivers import Explained
     from crm_models.planning.export import ExportSettings
     from crm_models.planning.plans import Plans
     from crm_models.planning.policy import Policy
@@ -469,6 +470,37 @@ def explain(
     if not allow_drift:
         refuse(compare(run_folder, folder), folder)
     return _explainer(run, folder, as_of, device, threads, allow_drift=allow_drift, in_bulk=customers is None)
+
+
+def drivers(
+    run_folder: Place | str,
+    *,
+    cohort: Place | str | None = None,
+    as_of: str | None = None,
+    allow_drift: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+    engine: EngineName = "local",
+    workers: int | None = None,
+    address: str | None = None,
+) -> Iterator[Explained]:
+    """The drivers of every customer of a cohort, as `explain` finds them, in cohort order.
+
+    engine, workers, address: as for `plan`. Differences from the training customers are looked at by `explain`.
+
+    >>> from crm_models import workflow
+    >>> next(workflow.drivers("workspace/run")).customer_id
+    'C000001'
+    """
+    from crm_models.runs.explaining import ExplainingJob
+
+    with here(place(run_folder)) as run_here:
+        folder = place(cohort or RunFolder(run_here).about()["cohort"])
+    scoring = _scoring(place(run_folder), folder, as_of, "whole", allow_drift, device)
+    n_parts = len(Parts(folder))
+    chosen = _engine(engine, n_parts, workers, address, threads, device)
+    for explained in chosen.results(ExplainingJob(scoring=scoring), n_parts):
+        yield from explained
 
 
 def _explainer(

@@ -435,6 +435,7 @@ def _add_explain(commands: Any) -> None:
     _add_allow_drift(parser)
     parser.add_argument("--out", type=Path, metavar="drivers.csv|json", help="default: print in words")
     add_device(parser)
+    add_engine(parser)
 
 
 def _explain(args: argparse.Namespace) -> None:
@@ -468,7 +469,18 @@ def _explain(args: argparse.Namespace) -> None:
     from crm_models.runs.explaining import write_drivers
 
     faithful = explainer.faithfulness()
-    n = write_drivers(explainer.explain(args.customer), args.out, faithful)
+    everybody = workflow.drivers(
+        args.run_folder,
+        cohort=args.cohort,
+        as_of=args.as_of,
+        allow_drift=args.allow_drift,
+        device=args.device,
+        threads=args.threads,
+        engine=args.engine,
+        workers=args.workers,
+        address=args.address,
+    )
+    n = write_drivers(explainer.explain(args.customer) if args.customer else everybody, args.out, faithful)
     print(f"{args.out}: drivers of {n:,} customer{'' if n == 1 else 's'}. {faithful.said()}")
 
 

@@ -15,7 +15,7 @@ from crm_models.core.engines import Engine
 from crm_models.core.errors import RunError
 from crm_models.core.files import folder_beside, new_file
 from crm_models.core.places import Place, address_of, here, place
-from crm_models.core.provenance import now, versions
+from crm_models.core.provenance import now, peak_mib, versions
 from crm_models.data.cohort import Cohort
 from crm_models.data.features import CohortArrays
 from crm_models.planning.export import ExportSettings, Written, join_plans, write_rows
@@ -29,11 +29,15 @@ from crm_models.runs.trained import plan_catalogue
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedPart:
-    """What planning a part returns. name: of the file with its plans. versions: of what computed them."""
+    """What planning a part returns. name: of the file with its plans. versions: of what computed them.
+
+    peak_mib: most memory that the process has held so far.
+    """
 
     name: str
     written: Written
     versions: dict[str, str]
+    peak_mib: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +92,7 @@ class Planner:
         name = f"part-{k:06d}.csv"
         with new_file(self._into / name) as file, file.open("wb") as handle:
             written = write_rows(plans, handle, self._job.settings, header=k == 0)
-        return PlannedPart(name=name, written=written, versions=versions())
+        return PlannedPart(name=name, written=written, versions=versions(), peak_mib=peak_mib())
 
 
 def plan_part(
@@ -136,18 +140,25 @@ def plan_parts(
     """Plan all parts with an engine and join them to the CSV `out`, with a manifest beside it; returns the manifest.
 
     job: its `into` is replaced by a folder beside `out`, which every process must reach. progress: called with the
-    customers planned so far.
+    customers planned so far. The manifest says under `computed` how many processes there were, and their peak memory.
     """
     with folder_beside(out) as into:
         results = engine.results(replace(job, into=address_of(into)), n_parts)
-        files = _checked(results, into, progress)
-        return join_plans(files, out, job.settings, about | {"engine": engine.name, "parts": n_parts})
+        computed: dict[str, Any] = {"engine": engine.name, "workers": 0, "parts": n_parts, "peak_mib": 0}
+
+        def checked() -> Iterator[tuple[Written, Place]]:
+            for planned in _checked(results, into, progress):
+                computed["workers"] = engine.workers
+                computed["peak_mib"] = max(computed["peak_mib"], planned.peak_mib)
+                yield planned.written, into / planned.name
+
+        return join_plans(checked(), out, job.settings, about | {"computed": computed})
 
 
 def _checked(
     results: Iterable[PlannedPart], into: Place, progress: Callable[[int], None] | None
-) -> Iterator[tuple[Written, Place]]:
-    """Counts and file of each part. `RunError` for a file that is not here, or was computed by other versions."""
+) -> Iterator[PlannedPart]:
+    """The parts, whose files are here. `RunError` for one whose file is not, or that other versions computed."""
     done, ours = 0, versions()
     for planned in results:
         for name, version in planned.versions.items():
@@ -161,7 +172,7 @@ def _checked(
                 f"{into / planned.name}: expected the plans of a part, found none: it was written on another machine; "
                 "write --out to storage that all machines share"
             )
-        yield planned.written, into / planned.name
+        yield planned
         done += planned.written.counts["customers"]
         if progress is not None:
             progress(done)

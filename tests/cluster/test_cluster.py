@@ -55,7 +55,7 @@ def test_nodes_of_a_cluster_write_the_same_bytes_also_if_a_process_is_killed(mad
     engine = RayCluster(address=cluster.address)
     dying = job(made, DyingJob, mark=tmp_path / "died")
     manifest = plan_parts(dying, PARTS, engine, tmp_path / "plans.csv", {})
-    assert ((tmp_path / "died").exists(), engine.workers, manifest["engine"]) == (True, 2, "ray")
+    assert ((tmp_path / "died").exists(), engine.workers, manifest["computed"]["engine"]) == (True, 2, "ray")
     assert (tmp_path / "plans.csv").read_bytes() == (made / "plans.csv").read_bytes()
 
 
