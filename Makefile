@@ -8,7 +8,7 @@ STAMPS := .venv/.stamps
 # requirements*.txt name and pin what is imported, requirements.lock pins what that brings along.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 
-.PHONY: help run tune test quick check coverage mutants lock demo screenshots benchmark clean
+.PHONY: help run tune test cluster quick check coverage mutants lock demo screenshots benchmark clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -26,7 +26,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # left to do takes over tests of the other. Tests in the browser come after the others, and in one process: they wait
 # for trainings that yield to everything else, and look at a clock.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
-SIDE_BY_SIDE := $(PYTEST) --numprocesses 2 --dist worksteal --ignore tests/browser
+SIDE_BY_SIDE := $(PYTEST) --numprocesses 2 --dist worksteal --ignore tests/browser --ignore tests/cluster
 
 test: $(STAMPS)/test ## set up if need be; lint, types, all tests
 	$(MAKE) --no-print-directory check
@@ -45,6 +45,10 @@ check: $(STAMPS)/test ## formatter, linter and type checker
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# Apart from `test`: Ray takes a quarter of a gigabyte. The S3 server needs older packages, so it has its own environment.
+cluster: $(STAMPS)/cluster ## planning on several machines: Ray with several nodes, and an S3 server, on this machine
+	$(PYTEST) -m cluster tests/cluster
+
 # A stamp is newer than the list it was installed from, so a second call starts at once.
 $(STAMPS)/app: requirements.txt requirements.lock | $(STAMPS)
 	$(PIP) -r requirements.txt
@@ -61,6 +65,12 @@ $(STAMPS)/test: tests/requirements.txt requirements-tune.txt requirements-sql.tx
 	$(PIP) --no-compile -r requirements.txt -r tests/requirements.txt && wait $$!
 	@touch $(STAMPS)/{app,tune,test}
 
+$(STAMPS)/cluster: requirements-ray.txt tests/cluster/requirements.txt requirements.lock $(STAMPS)/test
+	$(PIP) -r requirements-ray.txt
+	$(BIN)/python -m venv .venv/s3
+	.venv/s3/bin/python -m pip install --quiet --disable-pip-version-check -r tests/cluster/requirements.txt
+	@touch $@
+
 $(STAMPS): ; @./.ci/venv $(PYTHON) && mkdir -p $@
 
 # Not part of `test`: a quarter of an hour. `mutmut show NAME` shows a mutant that no test noticed.
@@ -72,7 +82,7 @@ mutants: $(STAMPS)/test ## try whether the quick tests notice wrong code, in the
 # From a fresh environment, so that nothing stays in it that nobody needs. A local label such as torch's +cpu is left out.
 lock: ## write requirements.lock anew from the requirements
 	@rm -rf .venv/lock && $(BIN)/python -m venv .venv/lock
-	@.venv/lock/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r tests/requirements.txt
+	@.venv/lock/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-ray.txt -r tests/requirements.txt
 	@{ echo "# Written by 'make lock': every package that the requirements bring along, at the version that was tested."; \
 	.venv/lock/bin/python -m pip freeze --all --exclude pip | sed -E 's/\+[a-z0-9.]+$$//'; } > requirements.lock
 	@rm -rf .venv/lock

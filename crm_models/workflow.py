@@ -6,35 +6,33 @@ this order, from any empty folder: `generate`, `train`, then the others.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from crm_models.core.config import RunConfig
+from crm_models.core.engines import Engine, EngineName, engine_of
 from crm_models.core.errors import ConfigError
-from crm_models.core.files import need_own_folder
-from crm_models.core.prefetch import prefetch
+from crm_models.core.files import need_file_target, need_own_folder
+from crm_models.core.places import Place, address_of, here, place
 from crm_models.core.presets import preset as preset_config
 from crm_models.core.provenance import now
 from crm_models.core.records import CustomerScores, EpochEnd
 from crm_models.core.schema import ModelName, PlanFor, PlanLayout
-from crm_models.data.cohort import Cohort, Moment
-from crm_models.data.drift import Difference, conformed, refuse
-from crm_models.data.split import planning_moment
-from crm_models.data.storage import describe, digest, last_moment_days, load_cohort, parts, save_cohort
+from crm_models.data.cohort import Cohort
+from crm_models.data.drift import Difference, refuse
+from crm_models.data.storage import Parts, describe, digest, load_cohort, save_cohort
 from crm_models.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from crm_models.data.checks import Finding
-    from crm_models.data.features import CohortArrays
+    from crm_models.inference.drivers import Explained
     from crm_models.planning.export import ExportSettings
     from crm_models.planning.plans import Plans
     from crm_models.planning.policy import Policy
     from crm_models.runs.explaining import CohortExplainer
+    from crm_models.runs.scoring import ScoringJob
     from crm_models.runs.trials import Trial
 
 Progress = Callable[[int, int], None]
@@ -352,11 +350,11 @@ def plan_summary(manifest: dict[str, Any]) -> str:
 
 
 def plan(
-    run_folder: Path | str,
-    out: Path | str,
+    run_folder: Place | str,
+    out: Place | str,
     policy: Policy,
     *,
-    cohort: Path | str | None = None,
+    cohort: Place | str | None = None,
     layout: PlanLayout = "wide",
     as_of: str | None = None,
     plan_for: PlanFor = "whole",
@@ -365,6 +363,9 @@ def plan(
     drivers: bool = False,
     device: str = "auto",
     threads: int | None = None,
+    engine: EngineName = "local",
+    workers: int | None = None,
+    address: str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Score every customer of a cohort and write the plans as CSV with a manifest beside it; returns the manifest.
@@ -376,6 +377,10 @@ def plan(
     does not fit is then read as missing. The manifest lists all differences under `drift`. drivers: with the long
     layout, three columns more that say why each customer at risk is (some 50 customers a second).
 
+    engine: `local` for processes on this machine, `ray` for a Ray cluster at `address`. workers: processes; by default
+    as many as `threads` or cores, as far as they pay. The plans are the same, byte for byte. run_folder, out and cohort
+    may be addresses such as s3://bucket/folder.
+
     >>> from crm_models import workflow
     >>> from crm_models.planning import Policy
     >>> manifest = workflow.plan("workspace/run", "workspace/plans.csv", Policy(threshold=0.4, mode="graded"))
@@ -383,32 +388,61 @@ def plan(
     (60, 'graded')
     """
     from crm_models.planning.export import ExportSettings
-    from crm_models.planning.plans import make_plans
+    from crm_models.runs.planning import PlanningJob, plan_parts
     from crm_models.runs.trained import differences, plan_catalogue
 
-    run = RunFolder(Path(run_folder))
-    run.need_weights()
-    folder = Path(cohort or run.about()["cohort"])
-    catalogue = plan_catalogue(run, policy)
-    found = differences(run, folder)
-    if not allow_drift:
-        refuse(found, folder)
-    scores = score_stream(
-        run,
-        folder,
+    need_file_target(place(out))
+    with here(place(run_folder)) as run_here:
+        run = RunFolder(run_here)
+        run.need_weights()
+        plan_catalogue(run, policy)
+        folder = place(cohort or run.about()["cohort"])
+        found = differences(run, folder)
+        if not allow_drift:
+            refuse(found, folder)
+        job = PlanningJob(
+            scoring=_scoring(place(run_folder), folder, as_of, plan_for, allow_drift, device),
+            policy=policy,
+            settings=ExportSettings(run_id=run.run_id, scored_at=now(), layout=layout, api_exact=api_exact),
+            into="",
+            drivers=drivers,
+        )
+        n_parts = len(Parts(folder))
+        chosen = _engine(engine, n_parts, workers, address, threads, device)
+        about = _about_plans(run, folder, policy, as_of, plan_for, found)
+        return plan_parts(job, n_parts, chosen, place(out), about, _of_all(progress, folder))
+
+
+def _scoring(
+    run: Place, cohort: Place, as_of: str | None, plan_for: PlanFor, allow_drift: bool, device: str
+) -> ScoringJob:
+    from crm_models.runs.scoring import ScoringJob
+
+    return ScoringJob(
+        run=address_of(run),
+        cohort=address_of(cohort),
         as_of=as_of,
         plan_for=plan_for,
-        device=device,
-        threads=threads,
-        progress=progress,
         allow_drift=allow_drift,
+        device=device,
     )
-    settings = ExportSettings(run_id=run.run_id, scored_at=now(), layout=layout, api_exact=api_exact)
-    plans: Iterable[Plans] = (make_plans(s, catalogue, policy) for s in scores)
-    if drivers and layout == "long" and "churn" in run.trained():
-        plans = _explainer(run, folder, as_of, device, threads, allow_drift=allow_drift).with_drivers(plans)
-    about: dict[str, Any] = {"as_of": as_of, "plan_for": plan_for, "drift": found}
-    return export_plans(plans, Path(out), settings, run=run, cohort=folder, policy=policy, **about)
+
+
+def _engine(
+    name: EngineName, n_parts: int, workers: int | None, address: str | None, threads: int | None, device: str
+) -> Engine:
+    """The engine asked for; a GPU is used by one process, which keeps it busy."""
+    from crm_models.training.state import resolve_device
+
+    if name == "local" and workers is None and resolve_device(device).type == "cuda":
+        workers = 1
+    return engine_of(name, n_parts, workers=workers, address=address, threads=threads)
+
+
+def _of_all(progress: Progress | None, cohort: Place) -> Callable[[int], None] | None:
+    """The progress as a function of the customers done."""
+    total = int(describe(cohort)["customers"])
+    return None if progress is None else lambda done: progress(done, total)
 
 
 def explain(
@@ -438,6 +472,37 @@ def explain(
     return _explainer(run, folder, as_of, device, threads, allow_drift=allow_drift, in_bulk=customers is None)
 
 
+def drivers(
+    run_folder: Place | str,
+    *,
+    cohort: Place | str | None = None,
+    as_of: str | None = None,
+    allow_drift: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+    engine: EngineName = "local",
+    workers: int | None = None,
+    address: str | None = None,
+) -> Iterator[Explained]:
+    """The drivers of every customer of a cohort, as `explain` finds them, in cohort order.
+
+    engine, workers, address: as for `plan`. Differences from the training customers are looked at by `explain`.
+
+    >>> from crm_models import workflow
+    >>> next(workflow.drivers("workspace/run")).customer_id
+    'C000001'
+    """
+    from crm_models.runs.explaining import ExplainingJob
+
+    with here(place(run_folder)) as run_here:
+        folder = place(cohort or RunFolder(run_here).about()["cohort"])
+    scoring = _scoring(place(run_folder), folder, as_of, "whole", allow_drift, device)
+    n_parts = len(Parts(folder))
+    chosen = _engine(engine, n_parts, workers, address, threads, device)
+    for explained in chosen.results(ExplainingJob(scoring=scoring), n_parts):
+        yield from explained
+
+
 def _explainer(
     run: RunFolder,
     folder: Path,
@@ -449,11 +514,12 @@ def _explainer(
     in_bulk: bool = True,
 ) -> CohortExplainer:
     from crm_models.runs.explaining import CohortExplainer
+    from crm_models.runs.scoring import moment_of
     from crm_models.runs.trained import load_models
 
     models = load_models(run, device=device, threads=threads)
     return CohortExplainer.of(
-        models, run, folder, lambda part: _moment(part, as_of), in_bulk=in_bulk, allow_drift=allow_drift
+        models, run, folder, lambda part: moment_of(part, as_of), in_bulk=in_bulk, allow_drift=allow_drift
     )
 
 
@@ -477,18 +543,32 @@ def export_plans(
     """
     from crm_models.planning.export import write_plans
 
+    about = _about_plans(run, cohort, policy, as_of, plan_for, drift)
+    return write_plans(plans, Path(out), settings, about | (selection or {}))
+
+
+def _about_plans(
+    run: RunFolder,
+    cohort: Place,
+    policy: Policy,
+    as_of: str | None,
+    plan_for: PlanFor,
+    drift: Sequence[Difference],
+) -> dict[str, Any]:
+    """What the manifest says of run, cohort and policy."""
+    from crm_models.runs.scoring import moment_said
+
     about_cohort, about_run = describe(cohort), run.about()
-    about = {
+    return {
         "cohort": about_cohort["name"],
         "cohort_hash": digest(cohort),
         "trained_on_cohort_hash": about_run["cohort_hash"],
         "policy": policy.to_dict(),
-        "as_of": _moment_said(about_cohort, as_of),
+        "as_of": moment_said(about_cohort, as_of),
         "plan_for": plan_for,
         "notes": [*about_run["notes"], *_no_better_than_simple(run)],
         "drift": [difference.to_dict() for difference in drift],
     }
-    return write_plans(plans, Path(out), settings, about | (selection or {}))
 
 
 def _no_better_than_simple(run: RunFolder) -> list[str]:
@@ -507,62 +587,26 @@ def score_stream(
     plan_for: PlanFor = "whole",
     device: str = "auto",
     threads: int | None = None,
+    workers: int | None = 1,
     progress: Progress | None = None,
     allow_drift: bool = False,
 ) -> Iterator[CustomerScores]:
     """Churn probability and best plan of every customer of a cohort folder, one part of the cohort at a time.
 
-    allow_drift: read what does not fit the training customers as missing.
+    allow_drift: read what does not fit the training customers as missing. workers: processes, as for `plan`.
 
     >>> from crm_models import workflow
     >>> from crm_models.runs.folder import RunFolder
     >>> [len(scores.customer_id) for scores in workflow.score_stream(RunFolder("workspace/run"), "workspace/demo")]
     [60]
     """
-    from crm_models.runs.trained import load_models
-
-    folder = Path(folder)
-    about = describe(folder)
-    models = load_models(run, device=device, threads=threads)
-    schema = run.schema() if allow_drift else None
-
-    def encoded() -> Iterator[CohortArrays]:
-        for part in parts(folder):
-            part = part if schema is None else conformed(schema, part)
-            moment = _moment(part, as_of)
-            yield models.encoder.encode(part, moment, last_moment_days(about) if moment is None else None)
-
-    total, done = about["customers"], 0
-    for arrays in prefetch(encoded()):
-        yield models.score_encoded(arrays, plan_for)
-        done += len(arrays)
-        if progress is not None:
-            progress(done, total)
-
-
-def _moment_said(about: dict[str, Any], as_of: str | None) -> str | float | None:
-    """The moment that plans are made at, for the manifest: a date or number, or None where there are no events."""
-    if as_of is None:
-        return about["as_of"] if about["outcome"] == "simulated" else about["last_timestamp"]
-    return {"latest": about["last_timestamp"], "cohort": about["as_of"]}.get(as_of, as_of)
-
-
-def _moment(part: Cohort, as_of: str | None) -> Moment | None:
-    """The moment that plans are made at, from what the caller said."""
-    if as_of is None:
-        return planning_moment(part)
-    if as_of == "latest":
-        return None
-    if as_of == "cohort":
-        return part.as_of
-    try:
-        moment: Moment = pd.Timestamp(as_of) if part.is_dated else float(as_of)
-    except ValueError:
-        moment = math.nan
-    if pd.isna(moment) or moment in (math.inf, -math.inf):
-        usual = "a date such as 2026-01-31" if part.is_dated else "a number as its times are"
-        raise ConfigError(f"--as-of expects cohort, latest or {usual}; found {as_of!r}")
-    return moment
+    job = _scoring(run.folder, place(folder), as_of, plan_for, allow_drift, device)
+    n_parts, said, done = len(Parts(place(folder))), _of_all(progress, place(folder)), 0
+    for scores in engine_of("local", n_parts, workers=workers, address=None, threads=threads).results(job, n_parts):
+        yield scores
+        done += len(scores.customer_id)
+        if said is not None:
+            said(done)
 
 
 # ---- paper, benchmark ------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def pins(*files: str) -> dict[str, str]:
 
 
 def test_what_is_pinned_lies_in_the_range_that_the_package_asks_for():
-    pinned = pins("requirements.txt", "requirements-tune.txt", "requirements-sql.txt")
+    pinned = pins("requirements.txt", "requirements-tune.txt", "requirements-sql.txt", "requirements-ray.txt")
     assert set(pinned) == set(RANGES)
     for name, requirement in RANGES.items():
         assert requirement.specifier.contains(pinned[name]), requirement
@@ -43,7 +43,8 @@ def test_what_is_pinned_lies_in_the_range_that_the_package_asks_for():
 
 def test_the_lock_holds_every_pin_and_every_line_of_the_requirements_says_what_it_is_for():
     locked = pins("requirements.lock")
-    files = ("requirements.txt", "requirements-tune.txt", "requirements-sql.txt", "tests/requirements.txt")
+    extras = ("requirements-tune.txt", "requirements-sql.txt", "requirements-ray.txt")
+    files = ("requirements.txt", *extras, "tests/requirements.txt")
     for name, version in pins(*files).items():
         assert locked[name] == version, f"{name}: run `make lock`"
     for file in (*files, "requirements-bench.txt"):
@@ -57,7 +58,7 @@ def test_everything_that_the_package_imports_is_a_dependency():
     distributions = packages_distributions()
     needed = {canonicalize_name(distributions.get(name, [name])[0]) for name in others}
     asked = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
-    extras = {"optuna", "sqlalchemy"}  # imported only where they are used
+    extras = {"optuna", "sqlalchemy", "ray"}  # imported only where they are used
     peers = {"catboost", "lightgbm"}  # measured beside ours, where they are installed
     assert needed - asked == extras | peers
 

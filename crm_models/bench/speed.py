@@ -29,16 +29,16 @@ def measure(*, generated: int = 1_000_000, planned: int = 100_000, events: int =
         work = Path(folder)
         rate = matrix_product_gflops()
         lifelike = ["generate", "--scenario", "lifelike", "--quiet"]
-        generation = _timed([*lifelike, "--customers", str(generated), "--out", str(work / "million")])
+        generation = timed([*lifelike, "--customers", str(generated), "--out", str(work / "million")])
         few = ["--customers", "2000", "--events", str(events), "--out", str(work / "few")]
-        _timed([*lifelike, *few])
-        _timed(["train", str(work / "few"), "--out", str(work / "run"), "--epochs", "1", "--quiet"])
+        timed([*lifelike, *few])
+        timed(["train", str(work / "few"), "--out", str(work / "run"), "--epochs", "1", "--quiet"])
         plans = {}
         for name, n in (("plan", planned), ("plan_half", planned // 2)):
             cohort = work / name
-            _timed([*lifelike, "--customers", str(n), "--events", str(events), "--seed", "1", "--out", str(cohort)])
+            timed([*lifelike, "--customers", str(n), "--events", str(events), "--seed", "1", "--out", str(cohort)])
             out = work / f"{name}.csv"
-            plans[name] = _timed(["plan", str(work / "run"), "--cohort", str(cohort), "--quiet", "--out", str(out)])
+            plans[name] = timed(["plan", str(work / "run"), "--cohort", str(cohort), "--quiet", "--out", str(out)])
             plans[name] |= {"customers": n, "customers_per_second": round(n / plans[name]["seconds"])}
     return {
         "cores": os.cpu_count(),
@@ -51,7 +51,7 @@ def measure(*, generated: int = 1_000_000, planned: int = 100_000, events: int =
     }
 
 
-def _timed(arguments: list[str]) -> dict[str, Any]:
+def timed(arguments: list[str]) -> dict[str, Any]:
     """Run a command of `crm_models`; seconds of the whole process and its peak memory in MiB."""
     began = time.perf_counter()
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}

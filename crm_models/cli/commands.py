@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from crm_models.cli.campaign import add_campaign
-from crm_models.cli.options import Parser, add_device, command, pairs, positive, share, whole
+from crm_models.cli.options import Parser, add_device, add_engine, command, pairs, positive, share, whole
 from crm_models.cli.receipt import receipt_lines
 from crm_models.core.errors import CrmError
+from crm_models.core.places import place
 from crm_models.core.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD, PLAN_MODES, PRESET_NAMES
 from crm_models.data.sources import FORMS
 
@@ -362,8 +363,8 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 def _add_plan(commands: Any) -> None:
     parser = command(commands, "plan", "Write a plan of three actions for every customer as CSV.", _plan)
-    parser.add_argument("run_folder", type=Path, metavar="RUN")
-    parser.add_argument("--cohort", type=Path, help="a cohort other than the one the run was trained on")
+    parser.add_argument("run_folder", type=place, metavar="RUN")
+    parser.add_argument("--cohort", type=place, help="a cohort other than the one the run was trained on")
     parser.add_argument("--threshold", type=share, default=DEFAULT_THRESHOLD)
     parser.add_argument("--mode", choices=PLAN_MODES, default="override")
     parser.add_argument("--intensity", type=float, default=1.0, help="the paper's alpha, for --mode graded")
@@ -387,8 +388,9 @@ def _add_plan(commands: Any) -> None:
         "--no-drivers", action="store_true", help="long layout: leave out why each customer at risk is (faster)"
     )
     _add_allow_drift(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="plans.csv")
+    parser.add_argument("--out", type=place, required=True, metavar="plans.csv")
     add_device(parser)
+    add_engine(parser)
 
 
 def _plan(args: argparse.Namespace) -> None:
@@ -414,6 +416,9 @@ def _plan(args: argparse.Namespace) -> None:
         drivers=not args.no_drivers,
         device=args.device,
         threads=args.threads,
+        engine=args.engine,
+        workers=args.workers,
+        address=args.address,
         progress=None if args.quiet else _progress,
     )
     _say_drift(manifest["drift"], args)
@@ -430,6 +435,7 @@ def _add_explain(commands: Any) -> None:
     _add_allow_drift(parser)
     parser.add_argument("--out", type=Path, metavar="drivers.csv|json", help="default: print in words")
     add_device(parser)
+    add_engine(parser)
 
 
 def _explain(args: argparse.Namespace) -> None:
@@ -463,7 +469,18 @@ def _explain(args: argparse.Namespace) -> None:
     from crm_models.runs.explaining import write_drivers
 
     faithful = explainer.faithfulness()
-    n = write_drivers(explainer.explain(args.customer), args.out, faithful)
+    everybody = workflow.drivers(
+        args.run_folder,
+        cohort=args.cohort,
+        as_of=args.as_of,
+        allow_drift=args.allow_drift,
+        device=args.device,
+        threads=args.threads,
+        engine=args.engine,
+        workers=args.workers,
+        address=args.address,
+    )
+    n = write_drivers(explainer.explain(args.customer) if args.customer else everybody, args.out, faithful)
     print(f"{args.out}: drivers of {n:,} customer{'' if n == 1 else 's'}. {faithful.said()}")
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from crm_models.core.engines import ENGINES
 from crm_models.core.errors import ConfigError
 
 
@@ -31,6 +32,19 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     """Add the options of every command that runs a model."""
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
     parser.add_argument("--threads", type=whole(1), help="number of CPU threads (default: all cores)")
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every command that goes through a cohort part by part."""
+    parser.add_argument(
+        "--engine", choices=ENGINES, default="local", help="local: processes on this machine; ray: a Ray cluster"
+    )
+    parser.add_argument(
+        "--workers",
+        type=whole(1),
+        help="processes at a time, of one thread and some 0.7 GB each (default: as they pay)",
+    )
+    parser.add_argument("--address", metavar="HOST:PORT", help="of the Ray cluster; without it, Ray is started here")
 
 
 def pairs(given: Sequence[str], expected: str) -> dict[str, str]:

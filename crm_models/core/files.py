@@ -7,19 +7,25 @@ import json
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from crm_models.core.errors import CrmError, DataError
+from crm_models.core.places import Place, Remote, place
 
 
 @contextmanager
-def new_file(target: Path) -> Iterator[Path]:
+def new_file(target: Place) -> Iterator[Path]:
     """A temporary path beside `target`, renamed to it on success and removed on any error."""
     need_file_target(target)
-    target = Path(target)
+    target = place(target)
+    if isinstance(target, Remote):
+        with target.replaced() as part:
+            yield part
+        return
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     os.close(handle)
@@ -31,6 +37,26 @@ def new_file(target: Path) -> Iterator[Path]:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_beside(target: Place) -> Iterator[Place]:
+    """A temporary folder beside `target`, removed in the end; on shared storage, other machines write to it too."""
+    target = place(target)
+    if isinstance(target, Remote):
+        folder = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+        try:
+            yield folder
+        finally:
+            folder.remove()
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    try:
+        part.chmod(0o777 & ~_umask())
+        yield part
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 MARKERS = {
@@ -85,24 +111,24 @@ def need_own_folder(target: Path, marker: str) -> None:
     raise DataError(f"{target}: the folder holds other files; choose an empty or a new folder for --out")
 
 
-def need_file_target(target: Path) -> None:
+def need_file_target(target: Place) -> None:
     """`DataError` if `target` exists and is not a file."""
-    target = Path(target)
+    target = place(target)
     if target.exists() and not target.is_file():
         raise DataError(f"{target}: expected a file to write to, found something else; choose another name")
 
 
-def write_json(target: Path, content: Any) -> None:
+def write_json(target: Place, content: Any) -> None:
     """Write `content` as indented JSON, atomically. NaN is a `ValueError`: write None instead."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     with new_file(target) as part:
         part.write_text(text + "\n", encoding="utf-8")
 
 
-def read_json(source: Path) -> Any:
+def read_json(source: Place) -> Any:
     """The content of a JSON file; `DataError` if it is missing or damaged."""
     try:
-        return json.loads(Path(source).read_text(encoding="utf-8"))
+        return json.loads(source.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{source}: expected this file, found none") from None
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, OSError) as error:
@@ -110,7 +136,7 @@ def read_json(source: Path) -> Any:
 
 
 @contextmanager
-def read_whole(source: Path, expected: str, remedy: str) -> Iterator[None]:
+def read_whole(source: Place, expected: str, remedy: str) -> Iterator[None]:
     """Context for code that interprets the content of `source`: errors in it become one `DataError`."""
     try:
         yield
@@ -121,7 +147,7 @@ def read_whole(source: Path, expected: str, remedy: str) -> Iterator[None]:
         raise DataError(f"{source}: expected {expected}, found it damaged ({reason}); {remedy}") from None
 
 
-def sha256(*sources: Path) -> str:
+def sha256(*sources: Place) -> str:
     """Hex SHA-256 digest of the files in the order given; a missing file counts as empty."""
     digest = hashlib.sha256()
     for source in sources:

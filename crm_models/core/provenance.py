@@ -1,10 +1,11 @@
-"""When a file was written, and what computed its numbers."""
+"""When a file was written, what computed its numbers, and in how much memory."""
 
 from __future__ import annotations
 
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 
 VERSIONS_OF = ("torch", "numpy", "pandas", "pyarrow", "scikit-learn")
 
@@ -17,3 +18,12 @@ def now() -> str:
 def versions() -> dict[str, str]:
     """Python, platform and the libraries that decide the numbers, each with its version."""
     return {"python": platform.python_version(), "machine": platform.machine()} | {n: version(n) for n in VERSIONS_OF}
+
+
+def peak_mib() -> int:
+    """Most memory that this process has held so far, in MiB; 0 where the system does not say (all but Linux)."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return 0
+    return int(status.partition("VmHWM:")[2].split()[0]) // 1024

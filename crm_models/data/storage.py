@@ -8,7 +8,7 @@ larger than memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from crm_models.core.errors import DataError
 from crm_models.core.files import new_folder, read_json, read_whole, sha256, write_json
+from crm_models.core.places import Place, place
 from crm_models.core.schema import ACTION, CUSTOMER_ID, TIMESTAMP, VALUE
 from crm_models.data.cohort import Cohort, Moment, moment_days, select
 
@@ -61,7 +62,7 @@ def save_cohort(cohort: Cohort, folder: Path, *, extra: dict[str, Any] | None = 
     return folder
 
 
-def load_cohort(folder: Path) -> Cohort:
+def load_cohort(folder: Place) -> Cohort:
     """The whole cohort in memory. `DataError` if it is no cohort folder, or a file is missing or damaged."""
     folder, about = _open(folder)
     customers = _read(folder / "customers.parquet").to_pandas()
@@ -70,45 +71,58 @@ def load_cohort(folder: Path) -> Cohort:
     return _build(folder, about, customers, interactions, actions)
 
 
-def parts(folder: Path) -> Iterator[Cohort]:
-    """The cohort as a stream of smaller cohorts in customer order; only one part is in memory at a time.
+class Parts:
+    """A cohort folder as smaller cohorts in customer order; part k is read when it is asked for, as `parts[k]`.
 
     If the tables were edited by hand (rows moved, other row groups), the whole cohort is loaded and split instead.
+    starts (K + 1,) int64: part k holds customer rows starts[k] to starts[k + 1].
     """
-    folder, about = _open(folder)
-    actions = _read(folder / "actions.parquet").to_pandas()
-    customer_file, event_file = _parquet(folder / "customers.parquet"), _parquet(folder / "interactions.parquet")
-    if not _aligned(customer_file, event_file, range(customer_file.num_row_groups)):
-        cohort = load_cohort(folder)
-        for first in range(0, cohort.n_customers, PART_CUSTOMERS):
-            yield select(cohort, np.arange(first, min(first + PART_CUSTOMERS, cohort.n_customers)))
-        return
-    for k in range(customer_file.num_row_groups):
-        customers = customer_file.read_row_group(k).to_pandas()
-        interactions = event_file.read_row_group(k).to_pandas() if k < event_file.num_row_groups else None
-        yield _build(folder, about, customers, interactions, actions)
+
+    def __init__(self, folder: Place) -> None:
+        self.folder, self.about = _open(folder)
+        self._customers = _parquet(self.folder / "customers.parquet")
+        self._events = _parquet(self.folder / "interactions.parquet")
+        self._actions = _read(self.folder / "actions.parquet").to_pandas()
+        self._whole: Cohort | None = None
+        metadata = self._customers.metadata
+        counts = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
+        self._may_stream = max(counts, default=0) <= 4 * PART_CUSTOMERS  # another program may write one large group
+        if not self._may_stream:
+            n = metadata.num_rows
+            counts = [min(PART_CUSTOMERS, n - first) for first in range(0, n, PART_CUSTOMERS)]
+        self.starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __iter__(self) -> Iterator[Cohort]:
+        return (self[k] for k in range(len(self)))
+
+    def __getitem__(self, k: int) -> Cohort:
+        if not (self._may_stream and _aligned(self._customers, self._events, k)):
+            self._whole = self._whole or load_cohort(self.folder)
+            return select(self._whole, np.arange(self.starts[k], self.starts[k + 1]))
+        customers = self._customers.read_row_group(k).to_pandas()
+        events = self._events.read_row_group(k).to_pandas() if k < self._events.num_row_groups else None
+        return _build(self.folder, self.about, customers, events, self._actions)
 
 
-def part_starts(folder: Path) -> np.ndarray:
+def parts(folder: Place) -> Iterator[Cohort]:
+    """The cohort as a stream of smaller cohorts in customer order; only one part is in memory at a time."""
+    return iter(Parts(folder))
+
+
+def part_starts(folder: Place) -> np.ndarray:
     """(K + 1,) int64: part k of a cohort folder holds customer rows starts[k] to starts[k + 1]."""
-    metadata = _parquet(_open(folder)[0] / "customers.parquet").metadata
-    counts = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return Parts(folder).starts
 
 
-def part(folder: Path, k: int) -> Cohort:
+def part(folder: Place, k: int) -> Cohort:
     """Part k of a cohort folder, without loading the others; see `part_starts`."""
-    folder, about = _open(folder)
-    customer_file, event_file = _parquet(folder / "customers.parquet"), _parquet(folder / "interactions.parquet")
-    if not _aligned(customer_file, event_file, [k]):
-        starts = part_starts(folder)
-        return select(load_cohort(folder), np.arange(starts[k], starts[k + 1]))
-    actions = _read(folder / "actions.parquet").to_pandas()
-    interactions = event_file.read_row_group(k).to_pandas() if k < event_file.num_row_groups else None
-    return _build(folder, about, customer_file.read_row_group(k).to_pandas(), interactions, actions)
+    return Parts(folder)[k]
 
 
-def describe(folder: Path) -> dict[str, Any]:
+def describe(folder: Place) -> dict[str, Any]:
     """The content of `cohort.json` of a cohort folder; the tables are not read."""
     return _open(folder)[1]
 
@@ -119,13 +133,13 @@ def last_moment_days(about: dict[str, Any]) -> float:
     return 0.0 if last is None else moment_days(pd.Timestamp(last) if isinstance(last, str) else float(last))
 
 
-def digest(folder: Path) -> str:
+def digest(folder: Place) -> str:
     """SHA-256 of the three tables: identifies the data a run was trained on. The truth is not included."""
-    return sha256(*(Path(folder) / name for name in _TABLES))
+    return sha256(*(place(folder) / name for name in _TABLES))
 
 
-def _open(folder: Path) -> tuple[Path, dict[str, Any]]:
-    folder = Path(folder)
+def _open(folder: Place) -> tuple[Place, dict[str, Any]]:
+    folder = place(folder)
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a cohort folder, found {'a file' if folder.exists() else 'nothing'}")
     if not (folder / "cohort.json").exists():
@@ -154,16 +168,16 @@ def _build_arguments(about: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _parquet(file: Path) -> pq.ParquetFile:
+def _parquet(file: Place) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(file)
+        return pq.ParquetFile(file) if isinstance(file, Path) else pq.ParquetFile(file.open(), pre_buffer=True)
     except FileNotFoundError:
         raise DataError(f"{file}: expected this table of the cohort, found none; generate or import it again") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{file}: expected a Parquet table, found an unreadable file ({error})") from None
 
 
-def _read(file: Path) -> pa.Table:
+def _read(file: Place) -> pa.Table:
     try:
         return _parquet(file).read()
     except (pa.ArrowInvalid, OSError) as error:
@@ -171,7 +185,7 @@ def _read(file: Path) -> pa.Table:
 
 
 def _build(
-    folder: Path, about: dict[str, Any], customers: pd.DataFrame, events: pd.DataFrame | None, actions: pd.DataFrame
+    folder: Place, about: dict[str, Any], customers: pd.DataFrame, events: pd.DataFrame | None, actions: pd.DataFrame
 ) -> Cohort:
     try:
         return Cohort.build(customers=customers, interactions=events, actions=actions, **_build_arguments(about))
@@ -213,18 +227,15 @@ def _write_interactions(cohort: Cohort, file: Path) -> None:
             writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=max(1, len(codes)))
 
 
-def _aligned(customers: pq.ParquetFile, events: pq.ParquetFile, groups: Iterable[int]) -> bool:
-    """Whether each of these row groups has the same customers, in the same order, in both tables."""
+def _aligned(customers: pq.ParquetFile, events: pq.ParquetFile, k: int) -> bool:
+    """Whether row group k has the same customers, in the same order, in both tables."""
     if any(CUSTOMER_ID not in table.schema_arrow.names for table in (customers, events)):
         return False
     if customers.num_row_groups != events.num_row_groups:
         return events.metadata.num_rows == 0
-    for k in groups:
-        ids = customers.read_row_group(k, columns=[CUSTOMER_ID]).column(0).combine_chunks()
-        column = events.read_row_group(k, columns=[CUSTOMER_ID]).column(0).combine_chunks()
-        if not isinstance(column, pa.DictionaryArray) or not column.dictionary.equals(ids.cast(pa.string())):
-            return False
-    return True
+    ids = customers.read_row_group(k, columns=[CUSTOMER_ID]).column(0).combine_chunks()
+    column = events.read_row_group(k, columns=[CUSTOMER_ID]).column(0).combine_chunks()
+    return isinstance(column, pa.DictionaryArray) and column.dictionary.equals(ids.cast(pa.string()))
 
 
 def _moment_out(moment: Moment | None) -> str | float | None:

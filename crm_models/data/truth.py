@@ -18,9 +18,11 @@ import pandas as pd
 from crm_models.core.errors import DataError
 from crm_models.core.files import read_json
 from crm_models.core.schema import ACTION, N_STEPS, TIMESTAMP, VALUE
-from crm_models.data.cohort import Cohort, moment_days
+from crm_models.data.cohort import Cohort, moment_days, select
 
 FILE = "truth.json"
+CHUNK = 65_536
+"""Customers whose churn probabilities are computed at once: of a million at once, it would take a gigabyte."""
 
 CELLS = 8_000_000
 """Most probabilities in memory while plans are enumerated: bounds memory for cohorts of any size."""
@@ -218,7 +220,11 @@ def best_plans(truth: Truth, belief: Belief) -> TruePlans:
 
 def churn_p(truth: Truth, cohort: Cohort) -> np.ndarray:
     """(N,) true probability of churn given profile and history before `as_of`, averaged over the unknown segment."""
-    return _mixed_churn_p(truth, believe(truth, cohort), _churn_log_odds(truth, cohort))
+    n, found = cohort.n_customers, [np.zeros(0)]
+    for first in range(0, n, CHUNK):
+        some = select(cohort, np.arange(first, min(first + CHUNK, n)))
+        found.append(_mixed_churn_p(truth, believe(truth, some), _churn_log_odds(truth, some)))
+    return np.concatenate(found)
 
 
 def churn_p_by_action(truth: Truth, cohort: Cohort, days: float | None = None) -> np.ndarray:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import shutil
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
 
 from crm_models.core.files import new_file, write_json
+from crm_models.core.places import Place
 from crm_models.core.provenance import versions
 from crm_models.core.schema import N_STEPS, PLAN_SOURCES, STEP_SOURCES, PlanLayout
 from crm_models.planning.plans import Plans, reasons
@@ -47,40 +48,77 @@ def neutralised(text: str) -> str:
     return "'" + text if text.lstrip(" ").startswith(FORMULA_STARTS) else text
 
 
-def write_plans(stream: Iterable[Plans], out: Path, settings: ExportSettings, about: dict[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """Counts of plans written to a file. changed_ids: customer ids that were neutralised: loaders would not find them.
+
+    counts: as `Plans.counts` has them.
+    """
+
+    counts: dict[str, Any]
+    changed_ids: int = 0
+
+    @classmethod
+    def nothing(cls) -> Written:
+        """Before the first plan."""
+        return cls(counts={"customers": 0, "at_risk": 0, "empty": 0, "by_source": dict.fromkeys(PLAN_SOURCES, 0)})
+
+    def __add__(self, other: Written) -> Written:
+        a, b = self.counts, other.counts
+        total = {name: a[name] + b[name] for name in ("customers", "at_risk", "empty")}
+        by_source = {name: a["by_source"][name] + b["by_source"][name] for name in PLAN_SOURCES}
+        return Written(counts=total | {"by_source": by_source}, changed_ids=self.changed_ids + other.changed_ids)
+
+
+def write_plans(stream: Iterable[Plans], out: Place, settings: ExportSettings, about: dict[str, Any]) -> dict[str, Any]:
     """Write a stream of plans to the CSV `out` and a manifest beside it; returns the manifest.
 
     Memory does not grow with the number of customers. On any error neither file is created or changed. about: the
     manifest's entries on run, cohort and policy.
     """
+
+    def write(handle: BinaryIO) -> Iterator[Written]:
+        return (write_rows(plans, handle, settings, header=k == 0) for k, plans in enumerate(stream))
+
+    return _published(write, out, settings, about)
+
+
+def join_plans(
+    parts: Iterable[tuple[Written, Place]], out: Place, settings: ExportSettings, about: dict[str, Any]
+) -> dict[str, Any]:
+    """As `write_plans`, from files that hold the rows of one part each, the first with the header; they are removed."""
+
+    def write(handle: BinaryIO) -> Iterator[Written]:
+        for written, file in parts:
+            with file.open("rb") as part:
+                shutil.copyfileobj(part, handle, 1 << 20)
+            file.unlink()
+            yield written
+
+    return _published(write, out, settings, about)
+
+
+def _published(
+    write: Callable[[BinaryIO], Iterator[Written]], out: Place, settings: ExportSettings, about: dict[str, Any]
+) -> dict[str, Any]:
     began = time.perf_counter()
-    out = Path(out)
-    counts: dict[str, Any] = {"customers": 0, "at_risk": 0, "empty": 0, "by_source": dict.fromkeys(PLAN_SOURCES, 0)}
-    changed_ids = 0
-    with ExitStack() as stack:
-        part = stack.enter_context(new_file(out))
-        with part.open("w", encoding="utf-8", newline="") as handle:
-            for k, plans in enumerate(stream):
-                changed_ids += _write(plans, handle, settings, header=k == 0)
-                chunk_counts = plans.counts()
-                for total in ("customers", "at_risk", "empty"):
-                    counts[total] += chunk_counts[total]
-                for name, n in chunk_counts["by_source"].items():
-                    counts["by_source"][name] += n
+    with new_file(out) as file:
+        with file.open("wb") as handle:
+            written = sum(write(handle), Written.nothing())
         manifest = about | {
             "file": settings.download_name or out.name,
             "layout": settings.layout,
             "text": "exact" if settings.api_exact else "spreadsheet-safe",
             "run_id": settings.run_id,
             "scored_at": settings.scored_at,
-            "counts": counts,
-            "csv_sha256": _sha256(part),
+            "counts": written.counts,
+            "csv_sha256": _sha256(file),
             "seconds": round(time.perf_counter() - began, 3),
             "versions": versions(),
         }
-        if changed_ids:
-            manifest["changed_ids"] = changed_ids
-        write_json(manifest_path(out), manifest)
+        if written.changed_ids:
+            manifest["changed_ids"] = written.changed_ids
+        write_json(out.with_name(_manifest_name(out)), manifest)
     return manifest
 
 
@@ -92,18 +130,27 @@ def _sha256(file: Path) -> str:
 
 def manifest_path(out: Path) -> Path:
     """Path of the manifest beside a plan file: plans.manifest.json for plans.csv."""
-    return out.with_name(f"{out.stem}.manifest.json")
+    return out.with_name(_manifest_name(out))
 
 
-def _write(plans: Plans, handle: TextIO, settings: ExportSettings, *, header: bool) -> int:
-    """Append the table to an open file; with no rows, only the header.
+def _manifest_name(out: Place) -> str:
+    return f"{out.stem}.manifest.json"
 
-    Returns the number of customer ids that were neutralised: a system that loads the file by id would not find them.
-    """
+
+def write_rows(plans: Plans, handle: BinaryIO, settings: ExportSettings, *, header: bool) -> Written:
+    """Append the table to an open file; with no rows, only the header."""
     table = wide_table(plans, settings) if settings.layout == "wide" else long_table(plans, settings)
-    table.to_csv(handle, index=False, header=header, lineterminator="\r\n", quoting=csv.QUOTE_MINIMAL)
-    written = table["customer_id"].to_numpy()[:: 1 if settings.layout == "wide" else N_STEPS]
-    return int((written != plans.customer_id).sum())
+    table.to_csv(
+        handle,
+        mode="wb",
+        encoding="utf-8",
+        index=False,
+        header=header,
+        lineterminator="\r\n",
+        quoting=csv.QUOTE_MINIMAL,
+    )
+    ids = table["customer_id"].to_numpy()[:: 1 if settings.layout == "wide" else N_STEPS]
+    return Written(counts=plans.counts(), changed_ids=int((ids != plans.customer_id).sum()))
 
 
 def wide_table(plans: Plans, settings: ExportSettings) -> pd.DataFrame:

@@ -12,10 +12,11 @@ import numpy as np
 
 from crm_models.core.errors import DataError, RunError
 from crm_models.core.files import new_file, write_json
+from crm_models.core.places import Place, here, place
 from crm_models.core.schema import CUSTOMER_ID, N_STEPS
 from crm_models.data.cohort import Cohort, Moment, select
 from crm_models.data.drift import conformed
-from crm_models.data.storage import describe, last_moment_days, parts
+from crm_models.data.storage import describe, last_moment_days, part, parts
 from crm_models.data.training_schema import TrainingSchema
 from crm_models.inference.drivers import (
     PAIRS,
@@ -29,7 +30,8 @@ from crm_models.inference.drivers import (
 from crm_models.planning.export import neutralised
 from crm_models.planning.plans import Plans
 from crm_models.runs.folder import RunFolder
-from crm_models.runs.trained import Models
+from crm_models.runs.scoring import ScoringJob, moment_of
+from crm_models.runs.trained import Models, load_models
 
 METHOD = (
     "Shapley values by permutation sampling on the churn model: base and points add up to the churn probability; base "
@@ -44,7 +46,7 @@ COLUMNS = ("customer_id", "driver", "value", "points", "base", "churn_probabilit
 class CohortExplainer:
     """Explains customers of a cohort folder, part by part. schema: to read what does not fit as missing, or None."""
 
-    folder: Path
+    folder: Place
     explainer: Explainer
     background: Background
     moment: Moment | None
@@ -55,7 +57,7 @@ class CohortExplainer:
         cls,
         models: Models,
         run: RunFolder,
-        folder: Path,
+        folder: Place,
         moment_of: Any,
         *,
         in_bulk: bool,
@@ -78,19 +80,27 @@ class CohortExplainer:
             schema=schema,
         )
 
+    def read(self, k: int) -> Cohort:
+        """Part k of the cohort, as the models read it."""
+        return _fitting(part(self.folder, k), self.schema)
+
+    def work(self, k: int, read: Cohort) -> list[Explained]:
+        """Drivers of all customers of part k."""
+        return list(self.explainer.explain(read, self.background))
+
     def parts(self) -> Iterator[Cohort]:
         """The cohort part by part, as the models read it."""
-        return (_fitting(part, self.schema) for part in parts(self.folder))
+        return (_fitting(customers, self.schema) for customers in parts(self.folder))
 
     def explain(self, customers: Collection[str] | None = None) -> Iterator[Explained]:
         """Drivers of all customers, or of those named; `DataError` if one of them is not in the cohort."""
         wanted = None if customers is None else set(customers)
-        for part in self.parts():
-            ids = part.customers[CUSTOMER_ID]
+        for customers_of_part in self.parts():
+            ids = customers_of_part.customers[CUSTOMER_ID]
             rows = np.arange(len(ids)) if wanted is None else np.flatnonzero(ids.isin(wanted).to_numpy())
             if wanted is not None:
                 wanted -= set(ids.iloc[rows])
-            yield from self.explainer.explain(select(part, rows), self.background)
+            yield from self.explainer.explain(select(customers_of_part, rows), self.background)
             if wanted is not None and not wanted:
                 return
         if wanted:
@@ -103,15 +113,36 @@ class CohortExplainer:
         sample, few = select(first, rows), self.background.few(min(PAIRS_IN_BULK, len(self.background.churn_p)))
         return faithfulness(self.explainer, sample, few, list(self.explainer.explain(sample, few)))
 
-    def with_drivers(self, stream: Iterable[Plans]) -> Iterator[Plans]:
-        """Plans, made part by part, with the drivers of their customers at risk."""
-        for plans, part in zip(stream, self.parts(), strict=True):
-            drivers = np.full((len(plans), N_STEPS), "", dtype=object)
-            rows = np.flatnonzero(plans.at_risk)
-            for row, explained in zip(rows, self.explainer.explain(select(part, rows), self.background), strict=True):
-                top = explained.top(N_STEPS)
-                drivers[row, : len(top)] = top
-            yield replace(plans, drivers=drivers)
+    def with_drivers(self, plans: Plans, planned: Cohort) -> Plans:
+        """The plans of some customers with the drivers of those at risk."""
+        drivers = np.full((len(plans), N_STEPS), "", dtype=object)
+        rows = np.flatnonzero(plans.at_risk)
+        for row, explained in zip(rows, self.explainer.explain(select(planned, rows), self.background), strict=True):
+            top = explained.top(N_STEPS)
+            drivers[row, : len(top)] = top
+        return replace(plans, drivers=drivers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainingJob:
+    """Explain every customer of a cohort: what `crm_models.core.engines` hands out, part by part."""
+
+    scoring: ScoringJob
+
+    def open(self, threads: int | None) -> CohortExplainer:
+        """Load the model and choose the customers that others are compared with."""
+        asked = self.scoring
+        with here(place(asked.run)) as folder:
+            run = RunFolder(folder)
+            models = load_models(run, device=asked.device, threads=threads)
+            return CohortExplainer.of(
+                models,
+                run,
+                place(asked.cohort),
+                lambda customers: moment_of(customers, asked.as_of),
+                in_bulk=True,
+                allow_drift=asked.allow_drift,
+            )
 
 
 def write_drivers(explained: Iterable[Explained], out: Path, faithful: Faithfulness) -> int:

@@ -12,6 +12,7 @@ import pandas as pd
 from crm_models.core.config import RunConfig
 from crm_models.core.errors import RunError
 from crm_models.core.files import read_whole
+from crm_models.core.places import Place
 from crm_models.core.records import ChurnPredictions, CustomerScores, SequencePredictions
 from crm_models.core.schema import CUSTOMER_ID, ModelName, PlanFor
 from crm_models.data.cohort import Cohort, Moment
@@ -102,7 +103,7 @@ def load_models(run: RunFolder, *, device: str | None = None, threads: int | Non
     )
 
 
-def differences(run: RunFolder, folder: Path) -> list[Difference]:
+def differences(run: RunFolder, folder: Place) -> list[Difference]:
     """How the customers of a cohort folder differ from those the run was trained on; none for the run's own cohort."""
     own = digest(folder) == run.about()["cohort_hash"]
     return [] if own else drift(run.schema(), parts(folder))

@@ -306,13 +306,13 @@ def drivers_of_many(mark: str, who: str, _card: store.RunCard, _rows: np.ndarray
     """
     from crm_models.inference.drivers import PAIRS_IN_BULK, over_customers
 
-    explainer = _explainer_of(_card)
+    explainer, folder = _explainer_of(_card), workspace.cohorts_folder() / _card.cohort
     rows = np.sort(np.random.default_rng(0).permutation(_rows)[:EXPLAINED])
-    starts = _starts(str(explainer.folder), workspace.stamp(explainer.folder))
+    starts = _starts(str(folder), workspace.stamp(folder))
     few, explained = explainer.background.few(PAIRS_IN_BULK), []
     for k in np.unique(np.searchsorted(starts, rows, side="right") - 1):
         of_part = rows[(rows >= starts[k]) & (rows < starts[k + 1])] - starts[k]
-        part = _part(str(explainer.folder), workspace.stamp(explainer.folder), int(k))
+        part = _part(str(folder), workspace.stamp(folder), int(k))
         explained += list(explainer.explainer.explain(select(part, of_part), few))
     return over_customers(explained), len(explained), few.base
 

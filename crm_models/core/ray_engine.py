@@ -1,0 +1,128 @@
+"""A Ray cluster, or Ray on this machine (`pip install -r requirements-ray.txt`)."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from crm_models.core.engines import Job, ProcessLostError, do_part, results_of
+from crm_models.core.errors import ConfigError, RunError
+
+try:
+    import ray
+except ImportError:
+    raise ConfigError(
+        "the engine ray needs the package ray; add it with `pip install -r requirements-ray.txt`"
+    ) from None
+
+CHECK_SECONDS = 5
+"""While no part is done, the cluster is looked at so often."""
+CHECKS = 6
+"""Looks in a row at a cluster that does not answer, or has no processor left, until the job fails."""
+
+Result = TypeVar("Result", covariant=True)
+
+
+class RayCluster:
+    """An engine of Ray tasks. address: of the cluster, as host:port; None: Ray is started here, then ended.
+
+    workers: most tasks at a time; by default one for each processor of the cluster. The code of this package travels
+    with the job; each machine needs the same versions of the packages in requirements.lock.
+    """
+
+    name = "ray"
+
+    def __init__(self, *, address: str | None = None, workers: int | None = None) -> None:
+        self._address, self._asked = address, workers
+        self.workers = workers or 1
+
+    def results(self, job: Job[Result], n: int) -> Iterator[Result]:
+        """The results of parts 0 to n - 1, in this order. `RunError` if the cluster goes away."""
+        ours = not ray.is_initialized()  # a notebook may be connected already, and stays so
+        if ours:
+            self._connect()
+        try:
+            self.workers = self._asked or max(1, int(ray.cluster_resources().get("CPU", 1)))
+            yield from results_of(_Pool(min(self.workers, n)), job, n)
+        finally:
+            if ours:
+                ray.shutdown()
+
+    def _connect(self) -> None:
+        if self._address not in (None, "auto") and (unreached := _unreached(self._address)):
+            raise _no_cluster(self._address, unreached)  # Ray would try for minutes
+        package = str(Path(__file__).resolve().parents[1])
+        here = {"num_cpus": self._asked, "include_dashboard": False} if self._address is None else {}
+        try:
+            ray.init(
+                address=self._address or "local",
+                runtime_env={"py_modules": [package], "excludes": ["__pycache__"]},
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **here,
+            )
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as error:
+            raise _no_cluster(self._address or "ray", " ".join(str(error).split())[:200]) from None
+
+
+def _no_cluster(address: str, reason: str) -> RunError:
+    return RunError(
+        f"{address}: expected a Ray cluster that can be reached, found none ({reason}); "
+        "`ray status` shows whether it runs"
+    )
+
+
+def _unreached(address: str) -> str | None:
+    """Why nothing listens at host:port; None if something does."""
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=CHECK_SECONDS).close()
+    except (OSError, ValueError) as error:
+        return str(error)
+    return None
+
+
+class _Pool:
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._task = ray.remote(num_cpus=1, max_retries=0)(do_part)
+        self._silent = 0
+
+    def submit(self, token: str, job: Job[Any], k: int) -> Any:
+        return self._task.remote(token, job, k)
+
+    def wait(self, handles: list[Any]) -> list[Any]:
+        while True:
+            done, _ = ray.wait(handles, timeout=CHECK_SECONDS)
+            if done:
+                self._silent = 0
+                return list(done)
+            self._look()
+
+    def result(self, handle: Any) -> Any:
+        try:
+            return ray.get(handle)
+        except ray.exceptions.RayTaskError as error:
+            raise error.as_instanceof_cause() from None
+        except ray.exceptions.RayError as error:
+            self._look()
+            raise ProcessLostError(" ".join(str(error).split())[:200]) from None
+
+    def _look(self) -> None:
+        """`RunError` once the cluster has been silent for too long.
+
+        Ray itself would wait, and end this process without a word that an analyst understands.
+        """
+        address = ray.get_runtime_context().gcs_address
+        found = _unreached(address)
+        if found is None and ray.cluster_resources().get("CPU", 0) == 0:
+            found = "no processor is left"
+        self._silent = self._silent + 1 if found else 0
+        if self._silent >= CHECKS:
+            raise RunError(
+                f"{address}: expected the Ray cluster to finish its parts, but it went away ({found}); start it again, "
+                "then plan again"
+            )
