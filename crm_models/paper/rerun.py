@@ -20,7 +20,8 @@ from crm_models.core.records import ChurnPredictions, SequencePredictions
 from crm_models.core.schema import MODEL_NAMES, ModelName
 from crm_models.data.cohort import Cohort
 from crm_models.data.features import CohortArrays, FeatureEncoder
-from crm_models.data.sources.synthetic import N_RATINGS, ScenarioSettings, generate
+from crm_models.data.sources.synthetic import ScenarioSettings, generate
+from crm_models.data.sources.synthetic.paper import N_RATINGS
 from crm_models.data.split import outcomes, split_customers
 from crm_models.data.truth import churn_ceiling, churn_p, sequence_ceiling
 from crm_models.evaluation.curves import roc_table

@@ -10,7 +10,8 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from crm_models.core.errors import DataError
 from crm_models.data.cohort import Cohort, select
-from crm_models.data.sources.synthetic import AS_OF, ScenarioSettings, generate
+from crm_models.data.sources.synthetic import ScenarioSettings, generate
+from crm_models.data.sources.synthetic.settings import AS_OF
 from crm_models.data.storage import save_cohort
 from crm_models.data.truth import (
     Belief,

@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 from crm_models.core.errors import ConfigError
-from crm_models.data.sources.synthetic import AS_OF, ENGAGEMENT, SEGMENTS, ScenarioSettings, generate, lifelike_truth
+from crm_models.data.sources.synthetic import ScenarioSettings, generate
+from crm_models.data.sources.synthetic.lifelike import ENGAGEMENT, SEGMENTS, lifelike_truth
+from crm_models.data.sources.synthetic.settings import AS_OF
 from crm_models.data.split import outcomes
 
 
