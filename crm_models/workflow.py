@@ -53,10 +53,11 @@ def generate(
     seed: int = 0,
     events: int | None = None,
 ) -> Cohort:
-    """Draw a synthetic cohort (`paper` or `lifelike`) and save it, with its truth, as the folder `out`.
+    """Draw a synthetic cohort and save it, with its truth, as the folder `out`.
 
-    customers: by default 100 for `paper`, 5,000 for `lifelike`. signal: 0 (nothing to learn) to 1. events: `lifelike`,
-    the length of every history.
+    scenario: `lifelike`, or `paper`, `movielens`, `amazon`, `churn` (see `crm_models.data.sources.synthetic`).
+    customers: by default 5,000 for `lifelike`, 100 for the others. signal: 0 (nothing to learn) to 1. events: the
+    length of every history.
 
     >>> from crm_models import workflow
     >>> cohort = workflow.generate("workspace/demo", scenario="lifelike", customers=60)

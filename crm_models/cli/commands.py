@@ -19,7 +19,7 @@ from crm_models.cli.campaign import add_campaign
 from crm_models.cli.options import Parser, add_device, command, pairs, positive, share, whole
 from crm_models.cli.receipt import receipt_lines
 from crm_models.core.errors import CrmError
-from crm_models.core.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD, PLAN_MODES, PRESET_NAMES
+from crm_models.core.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD, PLAN_MODES, PRESET_NAMES, SCENARIOS
 from crm_models.data.sources import FORMS
 
 INSTALLED_AS = "crm-transformers"
@@ -89,11 +89,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_generate(commands: Any) -> None:
     parser = command(commands, "generate", "Draw a synthetic cohort with known truth.", _generate)
-    parser.add_argument("--scenario", choices=("paper", "lifelike"), required=True)
-    parser.add_argument("--customers", type=whole(1), help="default: 100 for paper, 5000 for lifelike")
+    parser.add_argument("--scenario", choices=SCENARIOS, required=True)
+    parser.add_argument(
+        "--customers", type=whole(1), help="default: 5000 for lifelike, 100 as in the paper for the others"
+    )
     parser.add_argument("--signal", type=share, default=1.0, help="0: nothing to learn; 1: as much as the truth holds")
     parser.add_argument("--seed", type=whole(0), default=0)
-    parser.add_argument("--events", type=whole(0), help="lifelike: number of events in every customer's history")
+    parser.add_argument("--events", type=whole(0), help="number of events in every history (not paper)")
     parser.add_argument("--out", type=Path, required=True, metavar="COHORT")
 
 

@@ -48,7 +48,8 @@ def profile_columns(truth: Truth, segment: np.ndarray, rng: np.random.Generator)
         for s in range(len(truth.prior)):
             in_segment = segment == s
             level[in_segment] = np.searchsorted(cumulative[s], draw[in_segment], side="right")
-        names = np.array([int(v) for v in column.levels]) if column.column == "age" else None
+        are_numbers = all(level.isdigit() for level in column.levels)
+        names = np.array([int(v) for v in column.levels]) if are_numbers else None
         columns[column.column] = (
             names[level] if names is not None else pd.Series(pd.Index(column.levels, dtype="str").take(level))
         )

@@ -14,6 +14,19 @@ from crm_models.data.truth import ChurnTruth, Truth
 N_MOVIES = 50
 N_RATINGS = 5
 
+NO_EFFECT = ChurnTruth(
+    signal=0.0,
+    base_rate=0.5,
+    intercept=0.0,
+    recency=0.0,
+    complaint=0.0,
+    rating=0.0,
+    tenure=0.0,
+    tier={},
+    segment=(0.0,),
+)
+"""Churn by the toss of a coin."""
+
 
 def paper(settings: ScenarioSettings) -> tuple[Cohort, Truth]:
     """Paper, Datasets, as read in section 3 of the design: all uniform at random, so nothing can be learned."""
@@ -56,23 +69,12 @@ def paper(settings: ScenarioSettings) -> tuple[Cohort, Truth]:
     )
     events = events_table(customers, actions, np.repeat(np.arange(n), per_user), action, at, rating)
     uniform = np.full(N_MOVIES, 1 / N_MOVIES)
-    no_effect = ChurnTruth(
-        signal=0.0,
-        base_rate=0.5,
-        intercept=0.0,
-        recency=0.0,
-        complaint=0.0,
-        rating=0.0,
-        tenure=0.0,
-        tier={},
-        segment=(0.0,),
-    )
     truth = Truth(
         actions=tuple(movies),
         prior=(1.0,),
         start=tuple(uniform),
         transition=(tuple(tuple(uniform) for _ in movies),),
         profile=(),
-        churn=no_effect,
+        churn=NO_EFFECT,
     )
     return cohort_of(settings, customers, events, actions), truth
