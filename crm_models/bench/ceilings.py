@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from crm_models.core.schema import N_STEPS, SCENARIOS
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources.synthetic import ScenarioSettings, generate
-from crm_models.data.truth import Truth, believe, churn_ceiling, churn_p, outlook, plan_p, sequence_ceiling
+from crm_models.data.truth import Truth, believe, churn_ceiling, churn_p, expected_scores, outlook, plan_p
 
 Row = tuple[str, float, float, float]
 """A score: its name, ceiling, value on the drawn outcomes, and difference in standard errors."""
@@ -35,7 +35,7 @@ def next_actions(cohort: Cohort, truth: Truth) -> list[Row]:
         "loss": -np.log(plan_p(truth, belief, actual)) / N_STEPS,
         "hr_at_1": single[:, 0],
     }
-    expected = sequence_ceiling(truth, cohort)
+    expected = expected_scores(ahead)
     return [_row(name, expected[name], values) for name, values in drawn.items()]
 
 

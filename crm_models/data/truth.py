@@ -355,9 +355,11 @@ def sequence_ceiling(
     `single_...`: of the most probable action of each step by itself.
     """
     belief = believe(truth, cohort, n_history)
-    if rows is not None:
-        belief = belief.take(rows)
-    ahead = outlook(truth, belief)
+    return expected_scores(outlook(truth, belief if rows is None else belief.take(rows)))
+
+
+def expected_scores(ahead: Outlook) -> dict[str, float]:
+    """Expected scores of the best plans, as `sequence_ceiling` has them."""
     at = np.arange(len(ahead.plan))
     step_accuracy = np.mean([p[at, ahead.plan[:, k]] for k, p in enumerate(ahead.by_step)])
     ranked = -np.sort(-ahead.by_step[0], axis=1)[:, :10]

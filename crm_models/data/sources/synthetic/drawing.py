@@ -89,7 +89,7 @@ def cohort_of(
     """The generated cohort: its outcome, after `AS_OF`, is simulated."""
     return Cohort.build(
         name=settings.scenario,
-        source=settings.scenario,
+        source=settings.scenario if settings.scenario in ("lifelike", "paper") else f"generated {settings.scenario}",
         customers=customers,
         interactions=events,
         actions=actions,
