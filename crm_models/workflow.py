@@ -6,15 +6,12 @@ this order, from any empty folder: `generate`, `train`, then the others.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from crm_models.core.config import RunConfig
+from crm_models.core.config import RunConfig, SplitKind
 from crm_models.core.errors import ConfigError
 from crm_models.core.files import need_own_folder
 from crm_models.core.prefetch import prefetch
@@ -22,7 +19,7 @@ from crm_models.core.presets import preset as preset_config
 from crm_models.core.provenance import now
 from crm_models.core.records import CustomerScores, EpochEnd
 from crm_models.core.schema import ModelName, PlanFor, PlanLayout
-from crm_models.data.cohort import Cohort, Moment
+from crm_models.data.cohort import Cohort, Moment, moment_of
 from crm_models.data.drift import Difference, conformed, refuse
 from crm_models.data.split import planning_moment
 from crm_models.data.storage import describe, digest, last_moment_days, load_cohort, parts, save_cohort
@@ -139,8 +136,13 @@ def run_config(
     device: str = "auto",
     threads: int | None = None,
     settings: Sequence[str] = (),
+    split: SplitKind = "random",
+    split_date: str = "",
 ) -> RunConfig:
     """A preset with changes. settings: `name=value` texts such as `sequence.d_model=32`, as for `--set`.
+
+    split: `time` to learn from what was known by `split_date` and test on what came after; see
+    `crm_models.data.time_split`.
 
     >>> from crm_models import workflow
     >>> config = workflow.run_config(preset="standard", epochs=5, settings=["churn.dropout=0.1"])
@@ -148,6 +150,7 @@ def run_config(
     (0.1, 5)
     """
     changes: dict[str, Any] = {"seed": seed, "device": device, "threads": threads}
+    changes |= {"split": split, "split_date": split_date}
     if model not in (None, "both"):
         changes["models"] = (model,)
     config = replace(preset_config(preset), **changes)
@@ -309,7 +312,20 @@ def evaluate(
     held = held_out(run, models.encoder, folder, allow_drift=allow_drift)
     sequence, churn = predict_held_out(models, held)
     truth = load_truth(folder)
-    report = build_report(held.cohort, held.arrays, held.split, held.outcomes, models.encoder, sequence, churn, truth)
+    report = build_report(
+        held.cohort,
+        held.arrays,
+        held.split,
+        held.outcomes,
+        models.encoder,
+        sequence,
+        churn,
+        truth,
+        held.learned,
+        held.learned_labels,
+    )
+    if models.config.split == "time":
+        report["split"] = {"kind": "time", "date": models.config.split_date}
     return report | ({"drift": [difference.to_dict() for difference in found]} if found else {})
 
 
@@ -322,7 +338,7 @@ def report_summary(report: dict[str, Any]) -> str:
     """
     from crm_models.evaluation.verdict import beside_baseline
 
-    said = []
+    said = [f"out of time, from {report['split']['date']} on"] if "split" in report else []
     for name, score, in_words in (("sequence", "step_accuracy", "step accuracy"), ("churn", "auc", "churn AUC")):
         part = report[name]
         if not part:
@@ -556,11 +572,8 @@ def _moment(part: Cohort, as_of: str | None) -> Moment | None:
         return None
     if as_of == "cohort":
         return part.as_of
-    try:
-        moment: Moment = pd.Timestamp(as_of) if part.is_dated else float(as_of)
-    except ValueError:
-        moment = math.nan
-    if pd.isna(moment) or moment in (math.inf, -math.inf):
+    moment = moment_of(as_of, part.is_dated)
+    if moment is None:
         usual = "a date such as 2026-01-31" if part.is_dated else "a number as its times are"
         raise ConfigError(f"--as-of expects cohort, latest or {usual}; found {as_of!r}")
     return moment

@@ -245,6 +245,13 @@ def _add_train(commands: Any) -> None:
         "--set", action="append", default=[], metavar="NAME=VALUE", help="any setting, as in sequence.d_model=32"
     )
     parser.add_argument(
+        "--split",
+        choices=("random", "time"),
+        default=None,
+        help="time: learn what was known by a date, test from it on",
+    )
+    parser.add_argument("--split-date", metavar="DATE", help="date of --split time (default: the cohort's cut-off)")
+    parser.add_argument(
         "--resume", nargs="?", const=True, default=False, metavar="RUN", help="resume training of a run"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing run of this name")
@@ -276,6 +283,8 @@ def _train(args: argparse.Namespace) -> None:
             device=args.device,
             threads=args.threads,
             settings=args.set,
+            split=args.split or ("time" if args.split_date else "random"),
+            split_date=args.split_date or "",
         )
         events = workflow.train(args.cohort, args.out, config, chosen=args.model is not None, overwrite=args.overwrite)
     for event in events:
