@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crm_models.core.config import RunConfig
+from crm_models.core.config import RunConfig, SplitKind
 from crm_models.core.engines import Engine, EngineName, engine_of
 from crm_models.core.errors import ConfigError
 from crm_models.core.files import need_file_target, need_own_folder
@@ -51,10 +51,11 @@ def generate(
     seed: int = 0,
     events: int | None = None,
 ) -> Cohort:
-    """Draw a synthetic cohort (`paper` or `lifelike`) and save it, with its truth, as the folder `out`.
+    """Draw a synthetic cohort and save it, with its truth, as the folder `out`.
 
-    customers: by default 100 for `paper`, 5,000 for `lifelike`. signal: 0 (nothing to learn) to 1. events: `lifelike`,
-    the length of every history.
+    scenario: `lifelike`, or `paper`, `movielens`, `amazon`, `churn` (see `crm_models.data.sources.synthetic`).
+    customers: by default 5,000 for `lifelike`, 100 for the others. signal: 0 (nothing to learn) to 1. events: the
+    length of every history.
 
     >>> from crm_models import workflow
     >>> cohort = workflow.generate("workspace/demo", scenario="lifelike", customers=60)
@@ -136,8 +137,13 @@ def run_config(
     device: str = "auto",
     threads: int | None = None,
     settings: Sequence[str] = (),
+    split: SplitKind = "random",
+    split_date: str = "",
 ) -> RunConfig:
     """A preset with changes. settings: `name=value` texts such as `sequence.d_model=32`, as for `--set`.
+
+    split: `time` to learn from what was known by `split_date` and test on what came after; see
+    `crm_models.data.time_split`.
 
     >>> from crm_models import workflow
     >>> config = workflow.run_config(preset="standard", epochs=5, settings=["churn.dropout=0.1"])
@@ -145,6 +151,7 @@ def run_config(
     (0.1, 5)
     """
     changes: dict[str, Any] = {"seed": seed, "device": device, "threads": threads}
+    changes |= {"split": split, "split_date": split_date}
     if model not in (None, "both"):
         changes["models"] = (model,)
     config = replace(preset_config(preset), **changes)
@@ -306,7 +313,20 @@ def evaluate(
     held = held_out(run, models.encoder, folder, allow_drift=allow_drift)
     sequence, churn = predict_held_out(models, held)
     truth = load_truth(folder)
-    report = build_report(held.cohort, held.arrays, held.split, held.outcomes, models.encoder, sequence, churn, truth)
+    report = build_report(
+        held.cohort,
+        held.arrays,
+        held.split,
+        held.outcomes,
+        models.encoder,
+        sequence,
+        churn,
+        truth,
+        held.learned,
+        held.learned_labels,
+    )
+    if models.config.split == "time":
+        report["split"] = {"kind": "time", "date": models.config.split_date}
     return report | ({"drift": [difference.to_dict() for difference in found]} if found else {})
 
 
@@ -319,7 +339,7 @@ def report_summary(report: dict[str, Any]) -> str:
     """
     from crm_models.evaluation.verdict import beside_baseline
 
-    said = []
+    said = [f"out of time, from {report['split']['date']} on"] if "split" in report else []
     for name, score, in_words in (("sequence", "step_accuracy", "step accuracy"), ("churn", "auc", "churn AUC")):
         part = report[name]
         if not part:

@@ -20,7 +20,7 @@ from crm_models.core.schema import N_STEPS, ModelName
 from crm_models.data.cohort import Cohort
 from crm_models.data.features import FeatureEncoder
 from crm_models.data.split import Outcomes, Split
-from crm_models.evaluation.scores import calibration_error, churn_scores, sequence_scores
+from crm_models.evaluation.scores import TOP, calibration_error, churn_scores, sequence_scores
 
 if TYPE_CHECKING:
     from crm_models.training.objectives import TrainingData
@@ -83,6 +83,7 @@ def sequence(cohort: Cohort, config: RunConfig, holdout: int = 1, early_stopping
     baselines = sequence_baselines(fit_arrays, split.train, arrays, held_out, encoder)
     return {
         **sequence_scores(_only_held_out(predictions, holdout), encoder.n_actions),
+        **_of_rare_actions(predictions, encoder),
         "fit_s": round(fit_s, 2),
         "predict_s": round(predict_s, 2),
         **_rates("sequence", config, encoder, training_data, epochs, fit_s),
@@ -91,6 +92,16 @@ def sequence(cohort: Cohort, config: RunConfig, holdout: int = 1, early_stopping
             name: sequence_scores(_only_held_out(p, holdout), encoder.n_actions) for name, p in baselines.items()
         },
     }
+
+
+def _of_rare_actions(predictions: SequencePredictions, encoder: FeatureEncoder) -> dict[str, float]:
+    """Loss of the first held-out action and its hits among ten, where it is of the half that training saw least."""
+    counts = np.array(encoder.action_counts)
+    is_rare = counts[predictions.actual[:, 0] - 1] <= np.median(counts)
+    if not is_rare.any():
+        return {}
+    loss, hits = -predictions.actual_log_p[is_rare, 0].mean(), (predictions.rank[is_rare] < TOP).mean()
+    return {"rare_loss": round(float(loss), 6), "rare_hr_at_10": round(float(hits), 6)}
 
 
 def _first_events(cohort: Cohort, count: np.ndarray, rows: np.ndarray) -> Cohort:

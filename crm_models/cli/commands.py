@@ -20,7 +20,7 @@ from crm_models.cli.options import Parser, add_device, add_engine, command, pair
 from crm_models.cli.receipt import receipt_lines
 from crm_models.core.errors import CrmError
 from crm_models.core.places import place
-from crm_models.core.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD, PLAN_MODES, PRESET_NAMES
+from crm_models.core.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD, PLAN_MODES, PRESET_NAMES, SCENARIOS
 from crm_models.data.sources import FORMS
 
 INSTALLED_AS = "crm-transformers"
@@ -90,11 +90,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_generate(commands: Any) -> None:
     parser = command(commands, "generate", "Draw a synthetic cohort with known truth.", _generate)
-    parser.add_argument("--scenario", choices=("paper", "lifelike"), required=True)
-    parser.add_argument("--customers", type=whole(1), help="default: 100 for paper, 5000 for lifelike")
+    parser.add_argument("--scenario", choices=SCENARIOS, required=True)
+    parser.add_argument(
+        "--customers", type=whole(1), help="default: 5000 for lifelike, 100 as in the paper for the others"
+    )
     parser.add_argument("--signal", type=share, default=1.0, help="0: nothing to learn; 1: as much as the truth holds")
     parser.add_argument("--seed", type=whole(0), default=0)
-    parser.add_argument("--events", type=whole(0), help="lifelike: number of events in every customer's history")
+    parser.add_argument("--events", type=whole(0), help="number of events in every history (not paper)")
     parser.add_argument("--out", type=Path, required=True, metavar="COHORT")
 
 
@@ -244,6 +246,13 @@ def _add_train(commands: Any) -> None:
         "--set", action="append", default=[], metavar="NAME=VALUE", help="any setting, as in sequence.d_model=32"
     )
     parser.add_argument(
+        "--split",
+        choices=("random", "time"),
+        default=None,
+        help="time: learn what was known by a date, test from it on",
+    )
+    parser.add_argument("--split-date", metavar="DATE", help="date of --split time (default: the cohort's cut-off)")
+    parser.add_argument(
         "--resume", nargs="?", const=True, default=False, metavar="RUN", help="resume training of a run"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing run of this name")
@@ -275,6 +284,8 @@ def _train(args: argparse.Namespace) -> None:
             device=args.device,
             threads=args.threads,
             settings=args.set,
+            split=args.split or ("time" if args.split_date else "random"),
+            split_date=args.split_date or "",
         )
         events = workflow.train(args.cohort, args.out, config, chosen=args.model is not None, overwrite=args.overwrite)
     for event in events:

@@ -13,6 +13,7 @@ Monitor = Literal["train", "valid", "last"]
 Schedule = Literal["constant", "one-cycle"]
 NumericEmbedding = Literal["linear", "piecewise"]
 Device = Literal["auto", "cpu", "cuda"]
+SplitKind = Literal["random", "time"]
 GapUnit = Literal["minute", "day"]
 
 
@@ -122,6 +123,8 @@ class RunConfig:
     seed: int = 0
     test_share: float = 0.2
     valid_share: float = 0.15
+    split: SplitKind = "random"  # time: learn from what was known by split_date, test on what came from then on
+    split_date: str = ""  # "": the cohort's cut-off, or else where the last test_share of the events begins
     sequence: SequenceConfig = field(default_factory=SequenceConfig)
     churn: ChurnConfig = field(default_factory=ChurnConfig)
     sequence_training: TrainingConfig = field(default_factory=lambda: TrainingConfig(min_updates_per_epoch=MIN_UPDATES))
@@ -142,6 +145,9 @@ class RunConfig:
     def __post_init__(self) -> None:
         one_of("preset", self.preset, PRESET_NAMES)
         one_of("device", self.device, ("auto", "cpu", "cuda"))
+        one_of("split", self.split, ("random", "time"))
+        if self.split_date and self.split == "random":
+            raise ConfigError(f"split_date {self.split_date} needs split=time; found the random split")
         if not self.models or any(m not in ("sequence", "churn") for m in self.models):
             raise ConfigError(f"models must name sequence, churn or both, found {self.models!r}")
         if not 0 <= self.seed < 2**32:

@@ -49,6 +49,9 @@ MODEL_NAMES: Final[tuple[ModelName, ...]] = ("sequence", "churn")
 PresetName = Literal["paper", "standard", "strong"]
 PRESET_NAMES: Final[tuple[PresetName, ...]] = ("paper", "standard", "strong")
 
+Scenario = Literal["lifelike", "paper", "movielens", "amazon", "churn"]
+SCENARIOS: Final[tuple[Scenario, ...]] = ("lifelike", "paper", "movielens", "amazon", "churn")
+
 Outcome = Literal["none", "simulated", "observed"]
 """Kind of the events after a cohort's `as_of`.
 

@@ -168,6 +168,24 @@ def moment_days(moment: Moment) -> float:
     return float(moment)
 
 
+def moment_of(text: str, is_dated: bool) -> Moment | None:
+    """The moment that a text names: a date, or a number where times are numbers; None if it names none."""
+    try:
+        moment: Moment = pd.Timestamp(text) if is_dated else float(text)
+    except ValueError:
+        return None
+    if isinstance(moment, pd.Timestamp) and moment.tz is not None:
+        moment = moment.tz_convert("UTC").tz_localize(None)
+    return None if pd.isna(moment) or moment in (np.inf, -np.inf) else moment
+
+
+def moment_text(moment: Moment | None) -> str:
+    """A moment as text that `moment_of` reads; "" for None."""
+    if moment is None:
+        return ""
+    return moment.isoformat(sep=" ") if isinstance(moment, pd.Timestamp) else repr(float(moment))
+
+
 def select(cohort: Cohort, rows: np.ndarray, ids: pd.Index | None = None) -> Cohort:
     """The cohort of these customers (rows of `customers`, in the order given), with their events.
 

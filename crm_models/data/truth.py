@@ -8,7 +8,7 @@ retention actions, L levels of a column.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pandas as pd
 from crm_models.core.errors import DataError
 from crm_models.core.files import read_json
 from crm_models.core.schema import ACTION, N_STEPS, TIMESTAMP, VALUE
+from crm_models.data.choices import Choices, Outlook
 from crm_models.data.cohort import Cohort, moment_days, select
 
 FILE = "truth.json"
@@ -42,9 +43,9 @@ class ChurnTruth:
     """Churn as a logistic function of observable features, plus an offset per segment.
 
     The log-odds are intercept + recency * ln(1 + days since the last event) + complaint * share of complaints among the
-    events + rating * (mean rating - 3) + tenure * ln(1 + tenure in days) + tier[level] + segment[s]; a customer without
-    events or ratings counts as `no_recency` days and a mean rating of 3. With probability 1 - signal the label
-    is drawn at the base rate instead.
+    events + rating * (mean rating - 3) + tenure * ln(1 + tenure in days) + tier[level] + segment[s], and for further
+    columns numbers[column] * its value and levels[column][level]; a customer without events or ratings counts as
+    `no_recency` days and a mean rating of 3. With probability 1 - signal the label is drawn at the base rate instead.
     """
 
     signal: float
@@ -57,6 +58,8 @@ class ChurnTruth:
     tier: dict[str, float]
     segment: tuple[float, ...]
     no_recency: float = 60.0
+    numbers: dict[str, float] = field(default_factory=dict)
+    levels: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +83,9 @@ class Truth:
     actions: names of the A actions that occur. prior (S,), start (A,) and transition (S, A, A): probabilities of the
     segment, of the first action, and of the next action (column) after an action (row). complaint and rated: the
     actions that count as a complaint and that carry a rating. retention: effects of retention actions, or None where
-    they have none (scenario `paper`, and cohorts of earlier versions).
+    they have none (all scenarios but `lifelike`, and cohorts of earlier versions). choices: how items of a catalogue
+    are chosen, in place of start, transition and rated; the prior is then of the taste at the first event, and the
+    segment that churn depends on is the taste at the last one.
     """
 
     actions: tuple[str, ...]
@@ -92,6 +97,7 @@ class Truth:
     complaint: str = ""
     rated: str = ""
     retention: RetentionTruth | None = None
+    choices: Choices | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `truth.json`; `from_json` is the inverse."""
@@ -116,6 +122,7 @@ class Truth:
             complaint=given["complaint"],
             rated=given["rated"],
             retention=_retention_from_json(given.get("retention")),
+            choices=None if given.get("choices") is None else Choices.from_json(given["choices"]),
         )
 
 
@@ -144,37 +151,50 @@ def load_truth(folder: Path) -> Truth | None:
 # ---- inference from histories ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Belief:
     """Posterior of N customers at one moment: segment (N, S) probabilities, last (N,) index of the latest action in
-    `truth.actions`, -1 without a history."""
+    `truth.actions`, -1 without a history; chosen (N, A): items chosen before, where they come from a catalogue."""
 
     segment: np.ndarray
     last: np.ndarray
+    chosen: np.ndarray | None = None
+
+    def take(self, rows: np.ndarray) -> Belief:
+        """The belief about some of the customers."""
+        chosen = None if self.chosen is None else self.chosen[rows]
+        return Belief(segment=self.segment[rows], last=self.last[rows], chosen=chosen)
 
 
 def believe(truth: Truth, cohort: Cohort, n_history: np.ndarray | None = None) -> Belief:
     """Posterior over segments after each customer's first `n_history` events (None: those before `as_of`).
 
-    A customer never changes segment, so the forward algorithm is one sum of log-probabilities per segment.
+    Where a customer never changes segment, the forward algorithm is one sum of log-probabilities per segment.
     """
-    customer, action, _, _ = _history(truth, cohort, n_history)
+    customer, action, _, value = _history(truth, cohort, n_history)
     n, n_segments = cohort.n_customers, len(truth.prior)
+    log_p = np.tile(np.log(np.maximum(truth.prior, 1e-300)), (n, 1))
+    if truth.choices is not None:
+        return Belief(*truth.choices.believe(_given_profile(log_p, truth, cohort), customer, action, value))
     log_transition = np.log(np.maximum(np.array(truth.transition), 1e-300))
     follows = np.flatnonzero(np.diff(customer) == 0) if len(customer) else np.zeros(0, np.int64)
-    log_p = np.tile(np.log(np.maximum(truth.prior, 1e-300)), (n, 1))
     for s in range(n_segments):
         steps = log_transition[s, action[follows], action[follows + 1]]
         log_p[:, s] += np.bincount(customer[follows], weights=steps, minlength=n)
+    last = np.full(n, -1, np.int64)
+    last[customer] = action  # in time order: the last assignment is the latest event
+    return Belief(segment=_given_profile(log_p, truth, cohort), last=last)
+
+
+def _given_profile(log_p: np.ndarray, truth: Truth, cohort: Cohort) -> np.ndarray:
+    """(N, S) probability of each segment, from its log-probability without the profile."""
     for column in truth.profile:
         level = pd.Index(column.levels).get_indexer(pd.Index(cohort.customers[column.column].astype("str")))
         table = np.log(np.maximum(np.array(column.p), 1e-300)).T
         log_p += np.where(level[:, None] >= 0, table[level], 0.0)
     log_p -= log_p.max(axis=1, keepdims=True)
     p = np.exp(log_p)
-    last = np.full(n, -1, np.int64)
-    last[customer] = action  # in time order: the last assignment is the latest event
-    return Belief(segment=p / p.sum(axis=1, keepdims=True), last=last)
+    return p / p.sum(axis=1, keepdims=True)
 
 
 def next_p(truth: Truth, belief: Belief, steps: int = 1) -> np.ndarray:
@@ -265,8 +285,9 @@ def _churn_log_odds(truth: Truth, cohort: Cohort) -> np.ndarray:
     if truth.complaint:
         complaints = np.bincount(customer[action == truth.actions.index(truth.complaint)], minlength=n)
         log_odds += parameters.complaint * complaints / np.maximum(count, 1)
-    if truth.rated:
-        rated = (action == truth.actions.index(truth.rated)) & np.isfinite(value)
+    if truth.rated or truth.choices is not None:
+        is_rating = action == truth.actions.index(truth.rated) if truth.rated else True
+        rated = is_rating & np.isfinite(value)
         n_rated = np.bincount(customer[rated], minlength=n)
         total = np.bincount(customer[rated], weights=value[rated] - 3, minlength=n)
         log_odds += parameters.rating * total / np.maximum(n_rated, 1)
@@ -274,6 +295,10 @@ def _churn_log_odds(truth: Truth, cohort: Cohort) -> np.ndarray:
         log_odds += parameters.tenure * np.log1p(cohort.customers["tenure_days"].to_numpy(np.float64))
     if parameters.tier:
         log_odds += cohort.customers["tier"].astype("str").map(parameters.tier).to_numpy(np.float64)
+    for column, slope in parameters.numbers.items():
+        log_odds += slope * cohort.customers[column].to_numpy(np.float64)
+    for column, by_level in parameters.levels.items():
+        log_odds += cohort.customers[column].astype("str").map(by_level).to_numpy(np.float64)
     return log_odds
 
 
@@ -303,8 +328,20 @@ def _joint(truth: Truth, last: int) -> np.ndarray:
     return np.einsum("sa,sab,sbc->sabc", first, transition, transition).reshape(len(transition), -1)
 
 
-def _plan_p(truth: Truth, belief: Belief, plan: np.ndarray) -> np.ndarray:
+def outlook(truth: Truth, belief: Belief) -> Outlook:
+    """True probabilities of the next three actions: of each one, and of the best plans."""
+    if truth.choices is not None and belief.chosen is not None:
+        return truth.choices.outlook(belief.segment, belief.last, belief.chosen)
+    plans = best_plans(truth, belief)
+    by_step = np.stack([next_p(truth, belief, k + 1) for k in range(N_STEPS)])
+    single = by_step.argmax(axis=2).T
+    return Outlook(**vars(plans), by_step=by_step, single_plan_p=plan_p(truth, belief, single))
+
+
+def plan_p(truth: Truth, belief: Belief, plan: np.ndarray) -> np.ndarray:
     """(N,) true probability of the plans (N, 3) as a whole."""
+    if truth.choices is not None and belief.chosen is not None:
+        return truth.choices.plan_p(belief.segment, belief.last, belief.chosen, plan)
     transition = np.array(truth.transition)
     after = transition[:, belief.last, plan[:, 0]].T
     first = np.where((belief.last >= 0)[:, None], after, np.array(truth.start)[plan[:, 0]][:, None])
@@ -324,21 +361,21 @@ def sequence_ceiling(
     `single_...`: of the most probable action of each step by itself.
     """
     belief = believe(truth, cohort, n_history)
-    if rows is not None:
-        belief = Belief(segment=belief.segment[rows], last=belief.last[rows])
-    plans = best_plans(truth, belief)
-    at = np.arange(len(plans.plan))
-    by_step = [next_p(truth, belief, k + 1) for k in range(N_STEPS)]
-    step_accuracy = np.mean([p[at, plans.plan[:, k]] for k, p in enumerate(by_step)])
-    single = np.stack([p.argmax(axis=1) for p in by_step], axis=1)
-    ranked = -np.sort(-by_step[0], axis=1)[:, :10]
+    return expected_scores(outlook(truth, belief if rows is None else belief.take(rows)))
+
+
+def expected_scores(ahead: Outlook) -> dict[str, float]:
+    """Expected scores of the best plans, as `sequence_ceiling` has them."""
+    at = np.arange(len(ahead.plan))
+    step_accuracy = np.mean([p[at, ahead.plan[:, k]] for k, p in enumerate(ahead.by_step)])
+    ranked = -np.sort(-ahead.by_step[0], axis=1)[:, :10]
     gain = 1 / np.log2(np.arange(ranked.shape[1]) + 2)
     return {
         "step_accuracy": float(step_accuracy),
-        "plan_accuracy": float(plans.plan_p.mean()),
-        "single_step_accuracy": float(np.mean([p.max(axis=1) for p in by_step])),
-        "single_plan_accuracy": float(_plan_p(truth, belief, single).mean()),
-        "loss": float(plans.entropy.mean() / N_STEPS),
+        "plan_accuracy": float(ahead.plan_p.mean()),
+        "single_step_accuracy": float(np.mean([p.max(axis=1) for p in ahead.by_step])),
+        "single_plan_accuracy": float(ahead.single_plan_p.mean()),
+        "loss": float(ahead.entropy.mean() / N_STEPS),
         "hr_at_1": float(ranked[:, 0].mean()),
         "hr_at_10": float(ranked.sum(axis=1).mean()),
         "ndcg_at_10": float((ranked * gain).sum(axis=1).mean()),

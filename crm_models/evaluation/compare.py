@@ -1,6 +1,7 @@
 """Two runs on the same customers: which is better at what, by how much, with the interval of the paired difference.
 
-Only customers that both runs held out count: on others, one of the two would be tested on what it learned from.
+Only customers that both runs held out count: on others, one of the two would be tested on what it learned from. Runs
+tested on other outcomes of them, from another date on, are not compared: the list of differences is empty.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def compare_sequences(first: SequencePredictions, second: SequencePredictions) -
     """Differences in step accuracy and in the loss per step."""
     first, second = _paired(first, second)
     known = (first.actual > 0).sum(axis=1)
-    if len(known) < MIN_CUSTOMERS:
+    if len(known) < MIN_CUSTOMERS or not np.array_equal(first.actual, second.actual):
         return []
     accuracy = difference_interval(right_per_customer(first), right_per_customer(second), known)
     ours, theirs = (-p.actual_log_p.sum(axis=1) / np.maximum(known, 1) for p in (first, second))
@@ -51,7 +52,7 @@ def compare_churn(first: ChurnPredictions, second: ChurnPredictions) -> list[Dif
     """Differences in the AUC and in the log loss; the AUC needs both classes."""
     first, second = _paired(first, second)
     n = len(first.churn_p)
-    if n < MIN_CUSTOMERS:
+    if n < MIN_CUSTOMERS or not np.array_equal(first.churned, second.churned):
         return []
     gaps = {"log_loss": difference_interval(log_loss_per_customer(second), log_loss_per_customer(first))}
     if 0 < first.churned.sum() < n:

@@ -48,10 +48,13 @@ def build_report(
     sequence: SequencePredictions | None,
     churn: ChurnPredictions | None,
     truth: Truth | None,
+    learned: CohortArrays | None = None,
+    learned_labels: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """The content of `report.json`: a part for each model, None if it could not be trained, and `notes` in sentences.
 
-    arrays: the cohort at its `as_of`. found: test outcomes, in the order of `sequence`. Each part has the model's
+    arrays: the cohort at its `as_of`. found: test outcomes, in the order of `sequence`. learned, learned_labels: what
+    baselines learn from, if not `arrays` and the labels of the cohort (a split by time). Each part has the model's
     scores and their `intervals`, `of_customers` of the cohort, `chance`, `baselines`, `ceiling` (None without truth),
     `comparisons` with the best baseline (see `_compared`), and the first of these again as `over_best_baseline`.
     `ceiling` is the expected score of the true probabilities; the churn part's `ceiling_as_drawn` is their score on the
@@ -59,9 +62,14 @@ def build_report(
     """
     parts: dict[str, dict[str, Any] | None] = {"sequence": None, "churn": None}
     if sequence is not None and len(sequence.rank):
-        parts["sequence"] = _sequence_part(cohort, arrays, split, found, encoder, sequence, truth)
+        parts["sequence"] = _sequence_part(cohort, arrays, learned or arrays, split, found, encoder, sequence, truth)
     if churn is not None and len(churn.churn_p):
-        parts["churn"] = _churn_part(cohort, arrays, split, encoder, churn, truth)
+        labels = cohort.labels
+        if learned is not None and learned_labels is not None:  # as learned from, but for the test customers
+            is_test = np.isin(np.arange(len(arrays)), split.test)
+            arrays = replace(arrays, behaviour=np.where(is_test[:, None], arrays.behaviour, learned.behaviour))
+            labels = np.where(is_test, labels, learned_labels)
+        parts["churn"] = _churn_part(cohort, arrays, labels, split, encoder, churn, truth)
     for part in parts.values():
         if part is not None:
             part["of_customers"] = cohort.n_customers
@@ -71,6 +79,7 @@ def build_report(
 def _sequence_part(
     cohort: Cohort,
     arrays: CohortArrays,
+    learned: CohortArrays,
     split: Split,
     outcomes: Outcomes,
     encoder: FeatureEncoder,
@@ -78,7 +87,7 @@ def _sequence_part(
     truth: Truth | None,
 ) -> dict[str, Any]:
     n_actions = possible_actions(cohort)
-    others = sequence_baselines(arrays, np.concatenate([split.train, split.valid]), arrays, outcomes, encoder)
+    others = sequence_baselines(learned, np.concatenate([split.train, split.valid]), arrays, outcomes, encoder)
     baselines = {name: sequence_scores(other, n_actions) for name, other in others.items()}
     steps = (ours.actual > 0).sum(axis=1)
 
@@ -114,12 +123,13 @@ def _sequence_part(
 def _churn_part(
     cohort: Cohort,
     arrays: CohortArrays,
+    labels: np.ndarray,
     split: Split,
     encoder: FeatureEncoder,
     ours: ChurnPredictions,
     truth: Truth | None,
 ) -> dict[str, Any]:
-    others = churn_baselines(arrays, cohort.labels, split, encoder)
+    others = churn_baselines(arrays, labels, split, encoder)
     baselines = {name: churn_scores(other) for name, other in others.items()}
 
     def gap(score: str, best: str) -> Estimate:

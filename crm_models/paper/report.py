@@ -10,6 +10,7 @@ import numpy as np
 
 from crm_models.core.files import new_file, new_folder, write_json
 from crm_models.core.schema import MODEL_NAMES
+from crm_models.paper.rerun import CLAIMS_ABOUT, TABLE_I
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -40,7 +41,14 @@ def sections(result: dict[str, Any]) -> list[tuple[str, str, list[list[str]]]]:
     """The report as (heading, text, table) triples; the first row of a table is its header; no rows: no table."""
     seeds = result["seeds"]
     return [
-        ("Table I: the data", _DATA, [["Data set", "Users", "Features"], *_text(result["paper"]["table_1"])]),
+        (
+            "Table I: the data",
+            _DATA,
+            [
+                ["Data set", "Users", "Features", "Claims about it"],
+                *_text([[*row, claims] for row, (_, claims) in zip(TABLE_I, CLAIMS_ABOUT, strict=True)]),
+            ],
+        ),
         (
             "Table III: training loss by epoch",
             f"The printed losses beside the lowest, median and highest of {seeds} re-runs, each on new random data. "

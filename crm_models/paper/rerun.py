@@ -20,7 +20,8 @@ from crm_models.core.records import ChurnPredictions, SequencePredictions
 from crm_models.core.schema import MODEL_NAMES, ModelName
 from crm_models.data.cohort import Cohort
 from crm_models.data.features import CohortArrays, FeatureEncoder
-from crm_models.data.sources.synthetic import N_RATINGS, ScenarioSettings, generate
+from crm_models.data.sources.synthetic import ScenarioSettings, generate
+from crm_models.data.sources.synthetic.paper import N_RATINGS
 from crm_models.data.split import outcomes, split_customers
 from crm_models.data.truth import churn_ceiling, churn_p, sequence_ceiling
 from crm_models.evaluation.curves import roc_table
@@ -35,6 +36,13 @@ TABLE_I = (
     ("Kaggle Customer Churn", 100, "Combined features + churn labels"),
 )
 """Dataset statistics as printed: data set, users, features."""
+
+CLAIMS_ABOUT = (
+    ("movielens", "Sequence Transformer in Tables II, III and IV; Figure 2; the sample plans, which recommend movies"),
+    ("amazon", "No figure of its own: its features enter the third data set"),
+    ("churn", "Churn Transformer in Tables II, III and IV; Figure 3"),
+)
+"""For each data set of Table I: the scenario that generates one like it, and what the paper prints about it."""
 
 TABLE_II = {"sequence": {"accuracy": 0.85, "loss": 0.22}, "churn": {"accuracy": 0.78, "loss": 0.35}}
 """Model performance metrics in the text (first of two tables)."""

@@ -26,6 +26,7 @@ from crm_models.data.cohort import Cohort
 from crm_models.data.features import FeatureEncoder
 from crm_models.data.split import Split, outcomes, split_customers
 from crm_models.data.storage import digest, load_cohort
+from crm_models.data.time_split import split_date, views_of
 from crm_models.data.training_schema import TrainingSchema
 from crm_models.runs.earlier import current_weights
 from crm_models.runs.folder import RunFolder
@@ -66,16 +67,21 @@ def start_run(
                 f"{out}: holds a run already; choose another --out, continue it with --resume, or use --overwrite"
             )
     cohort = load_cohort(folder)
+    config = dated(cohort, config)
+    views = views_of(cohort, config.split_date or None)
     split, reasons = trainable(cohort, config)
     models = tuple(model for model in config.models if reasons[model] is None)
     notes = [f"the {model} model was left out: {why}" for model, why in reasons.items() if why is not None]
     if not models or (chosen and notes):
         raise DataError(f"{folder}: " + "; ".join(why for why in reasons.values() if why is not None))
     config = replace(config, models=models)
-    encoder = FeatureEncoder.fit(cohort, split.train, cohort.as_of, config.churn.n_bins)
+    if config.split == "time":
+        notes.append(time_note(config))
+    learned = views.learned
+    encoder = FeatureEncoder.fit(learned, split.train, learned.as_of, config.churn.n_bins)
     with new_folder(run.folder, "config.json") as part:
         write_json(part / "encoder.json", encoder.to_dict())
-        write_json(part / "schema.json", TrainingSchema.of(cohort, split.train, encoder).to_dict())
+        write_json(part / "schema.json", TrainingSchema.of(learned, split.train, encoder).to_dict())
         _split_table(cohort, split).to_parquet(part / "split.parquet", index=False)
         write_json(
             part / "config.json",
@@ -88,7 +94,7 @@ def start_run(
                 "cohort_hash": digest(folder),
                 "customers": {"train": len(split.train), "valid": len(split.valid), "test": len(split.test)},
                 "config": config.to_dict(),
-                "popular": _popular(cohort, split),
+                "popular": _popular(learned, split),
                 "notes": notes,
                 "versions": versions(),
                 **(extra or {}),
@@ -101,7 +107,27 @@ def start_run(
 def trainable(cohort: Cohort, config: RunConfig) -> tuple[Split, dict[ModelName, str | None]]:
     """The split of the cohort, and for each configured model why the cohort cannot train it, or None if it can."""
     split = split_customers(cohort, seed=config.seed, test_share=config.test_share, valid_share=config.valid_share)
-    return split, {model: _why_not(model, cohort, split) for model in config.models}
+    views = views_of(cohort, dated(cohort, config).split_date or None)
+    split = views.seen(split)
+    reasons = {model: _why_not(model, views.learned, split) for model in config.models}
+    if "churn" in reasons and cohort.has_labels and views.no_churn is not None:
+        reasons["churn"] = views.no_churn
+    return split, reasons
+
+
+def dated(cohort: Cohort, config: RunConfig) -> RunConfig:
+    """The configuration with the date of a split by time; see `split_date`."""
+    if config.split == "random":
+        return config
+    return replace(config, split_date=split_date(cohort, config.split_date, config.test_share))
+
+
+def time_note(config: RunConfig) -> str:
+    """What a split by time means, for those who read the scores or use the plans."""
+    return (
+        f"trained on what was known by {config.split_date}, tested on other customers from then on; columns of "
+        "customers are as in the cohort, not as of that date; for plans, train on all events (the random split)"
+    )
 
 
 def _why_not(model: ModelName, cohort: Cohort, split: Split) -> str | None:
@@ -131,8 +157,8 @@ def _why_not(model: ModelName, cohort: Cohort, split: Split) -> str | None:
 
 
 def _split_table(cohort: Cohort, split: Split) -> pd.DataFrame:
-    part = np.full(cohort.n_customers, "train", dtype=object)
-    part[split.valid], part[split.test] = "valid", "test"
+    part = np.full(cohort.n_customers, "later", dtype=object)  # first seen after the date of a split by time
+    part[split.train], part[split.valid], part[split.test] = "train", "valid", "test"
     return pd.DataFrame({CUSTOMER_ID: cohort.customers[CUSTOMER_ID], "part": pd.Categorical(part)})
 
 
@@ -183,7 +209,7 @@ class _Fit:
             raise RunError(f"{run.folder}: the cohort {folder} has changed since the run began; train a new run")
         self.folder, self.record, self.stop_requested = run, run.record, run.stop_requested
         self.config = config
-        self.cohort = load_cohort(folder)
+        self.cohort = views_of(load_cohort(folder), config.split_date or None).learned
         self.encoder = run.encoder()
         self.split = rows_of(self.cohort, run.split())
         self.saved_at = 0.0

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
-
-import pandas as pd
 
 from crm_models.core.errors import ConfigError
 from crm_models.core.places import here, place
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import PlanFor
 from crm_models.data.cohort import Cohort, Moment
+from crm_models.data.cohort import moment_of as named_moment
 from crm_models.data.drift import conformed
 from crm_models.data.features import CohortArrays
 from crm_models.data.split import planning_moment
@@ -73,11 +71,8 @@ def moment_of(part: Cohort, as_of: str | None) -> Moment | None:
         return None
     if as_of == "cohort":
         return part.as_of
-    try:
-        moment: Moment = pd.Timestamp(as_of) if part.is_dated else float(as_of)
-    except ValueError:
-        moment = math.nan
-    if pd.isna(moment) or moment in (math.inf, -math.inf):
+    moment = named_moment(as_of, part.is_dated)
+    if moment is None:
         usual = "a date such as 2026-01-31" if part.is_dated else "a number as its times are"
         raise ConfigError(f"--as-of expects cohort, latest or {usual}; found {as_of!r}")
     return moment

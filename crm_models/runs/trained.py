@@ -20,6 +20,7 @@ from crm_models.data.drift import Difference, conformed, drift
 from crm_models.data.features import CohortArrays, FeatureEncoder
 from crm_models.data.split import Outcomes, Split, outcomes
 from crm_models.data.storage import digest, load_cohort, parts
+from crm_models.data.time_split import views_of
 from crm_models.planning.plans import Catalogue
 from crm_models.planning.policy import Policy
 from crm_models.runs.earlier import averaged, churn_members, current_weights
@@ -111,12 +112,17 @@ def differences(run: RunFolder, folder: Place) -> list[Difference]:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """A run's cohort with the run's split and the test outcomes: the input of evaluation and explanation."""
+    """A run's cohort with the run's split and the test outcomes: the input of evaluation and explanation.
+
+    learned, learned_labels: customers as the models learned from them; another view only if the split is by time.
+    """
 
     cohort: Cohort
     arrays: CohortArrays
     split: Split
     outcomes: Outcomes
+    learned: CohortArrays
+    learned_labels: np.ndarray
 
 
 def held_out(
@@ -136,9 +142,17 @@ def held_out(
         raise RunError(
             f"{run.folder}: none of the run's test customers is in the cohort; evaluate on the run's own cohort"
         )
-    all_outcomes = outcomes(loaded)
-    test_outcomes = all_outcomes.of_customers(split.test)
-    return HeldOut(cohort=loaded, arrays=encoder.encode(loaded, loaded.as_of), split=split, outcomes=test_outcomes)
+    views = views_of(loaded, run.config().split_date or None)
+    tested, learned = views.tested, views.learned
+    arrays = encoder.encode(tested, tested.as_of)
+    return HeldOut(
+        cohort=tested,
+        arrays=arrays,
+        split=split,
+        outcomes=outcomes(tested).of_customers(split.test),
+        learned=arrays if learned is tested else encoder.encode(learned, learned.as_of),
+        learned_labels=learned.labels,
+    )
 
 
 def predict_held_out(models: Models, held: HeldOut) -> tuple[SequencePredictions | None, ChurnPredictions | None]:

@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard.panels import evaluate as evaluate_panels
 from dashboard.panels import slices as slice_panels
-from dashboard.panels import widgets
+from dashboard.panels import time_split, widgets
 from dashboard.state import store
 
 widgets.title("Evaluate", "How good are the models, and how close to the best possible score?")
@@ -12,6 +12,7 @@ run = widgets.need_run()
 if not widgets.need_scores(run):
     st.stop()
 report = store.report(run) or {}
+time_split.about(run)
 evaluate_panels.notes(report)
 evaluate_panels.headline(report)
 

@@ -5,11 +5,10 @@ import streamlit as st
 from crm_models.core.errors import CrmError
 from crm_models.core.schema import MODEL_NAMES, ModelName
 from dashboard.panels import runs as run_panels
+from dashboard.panels import time_split, train_form, widgets
 from dashboard.panels import train as train_panels
-from dashboard.panels import train_form, widgets
 from dashboard.panels import tune as tune_panels
 from dashboard.panels.train_form import Wanted
-from dashboard.state import store
 
 widgets.title("Train", "How well can the models learn from these customers?")
 cohort = widgets.need_cohort()
@@ -22,12 +21,15 @@ with st.container(border=True):
     wanted: Wanted | None = None
     possible: list[ModelName] = []
     with widgets.guarded("These customers cannot be read:"):
-        reasons = store.cannot_train(cohort.name, train_form.seed())
+        reasons, trouble = time_split.cannot_train(cohort.name, train_form.seed())
         possible = [model for model in MODEL_NAMES if model not in reasons]
         try:
             wanted = train_form.training_form(possible) if possible else None
         except CrmError as error:
             widgets.error_box(error, "These settings cannot be combined:")
+        if trouble is not None:
+            widgets.error_box(trouble, "These customers cannot be split like this:")
+            wanted = None
         train_panels.what_can_be_trained(reasons)
     label = train_form.button_label(possible) if wanted is None else wanted.button
     clicked = st.button(label, type="primary", icon=":material/play_arrow:", disabled=wanted is None, key="train")

@@ -18,6 +18,12 @@ SCENARIOS = {
     "lifelike": "Customers in hidden segments that determine their profiles, histories and churn. The best possible "
     "score is known exactly.",
     "paper": "The paper's data: 50 films, five random ratings per customer. There is nothing to learn.",
+    "movielens": "The paper's first data set: five ratings of 50 films. Users prefer some genres, watch sequels, and "
+    "their taste drifts. Take 1,000 users or more to learn from.",
+    "amazon": "The paper's second data set: 50 products with rating, category and sentiment, and the users' clicks, "
+    "views and purchases. Some products are rarely bought. Take 1,000 users or more to learn from.",
+    "churn": "The paper's third data set: films, product features and user behaviour, with age, location and churn. "
+    "Take 1,000 users or more to learn from.",
 }
 TOP_ACTIONS = 15
 TOP_FEATURES = 4
@@ -44,7 +50,7 @@ def generate() -> None:
             min_value=20,
             max_value=store.MAX_GENERATED,
             value=min(5000 if scenario == "lifelike" else 100, store.MAX_GENERATED),
-            step=1000 if scenario == "lifelike" else 10,
+            step=1000 if scenario == "lifelike" else 100,
             key=f"generate_customers_{scenario}",
             persist_state="session",
             width=130,

@@ -49,7 +49,7 @@ def _time_left(job: JobAtWork) -> str:
 
 def invented(cohort: store.CohortCard) -> None:
     """Say if the customers are generated, and offer to bring one's own."""
-    is_generated = cohort.about["source"] in ("lifelike", "paper")
+    is_generated = cohort.about["outcome"] == "simulated"
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         if is_generated:
             st.markdown(

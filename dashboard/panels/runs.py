@@ -9,7 +9,7 @@ from crm_models.core.config import RunConfig
 from crm_models.core.schema import ModelName
 from crm_models.evaluation.compare import MIN_CUSTOMERS, compare_churn, compare_sequences
 from dashboard.panels import loss as loss_panels
-from dashboard.panels import train_form, widgets
+from dashboard.panels import time_split, train_form, widgets
 from dashboard.state import predictions, session, store
 
 LOOKED_AT = "compare_runs"
@@ -180,6 +180,11 @@ def _which_is_better(runs: list[store.RunCard]) -> None:
             )
             if len(ranked) > 1:
                 st.markdown(_verdict(ranked[0], ranked[1], model, subject, names))
+        for run in runs:
+            twin = next((other for other in runs if time_split.is_random_twin(other, run.config)), None)
+            if run.config.split == "time" and run.usable and twin is not None:
+                st.markdown("**Lost by the split by time**")
+                st.markdown("\n".join(f"- {sentence}" for sentence in time_split.lost(run, twin)))
 
 
 def _verdict(
@@ -193,8 +198,8 @@ def _verdict(
     differences = compare_churn(first, second) if model == "churn" else compare_sequences(first, second)
     if not differences:
         return (
-            f"- {subject.capitalize()}: {a} and {b} share fewer than {MIN_CUSTOMERS} held-out customers, because their "
-            "seeds split the customers differently. Train with the same seed to compare them."
+            f"- {subject.capitalize()}: {a} and {b} share fewer than {MIN_CUSTOMERS} held-out customers with the same "
+            "outcomes, because their seeds or the dates of their splits differ. Train with the same ones to compare."
         )
     parts = [
         f"{names[d.score]} by {abs(d.gap.value):.3f} (95%: {d.gap.low:+.3f} to {d.gap.high:+.3f})" for d in differences

@@ -12,6 +12,7 @@ from crm_models import workflow
 from crm_models.core.config import RunConfig
 from crm_models.core.presets import preset
 from crm_models.core.schema import PRESET_NAMES, ModelName
+from dashboard.panels import time_split
 
 PRESETS = {
     "paper": "As in the paper: small models, one update per epoch, ten epochs. Takes seconds and learns little.",
@@ -250,6 +251,7 @@ def training_form(possible: Sequence[ModelName]) -> Wanted:
             help="The same seed gives the same results.",
             width=140,
         )
+        split = time_split.choose()
         run_name = st.text_input(
             "Name",
             key="train_name",
@@ -261,6 +263,7 @@ def training_form(possible: Sequence[ModelName]) -> Wanted:
     changed = _more_settings(name, base)
     # Without --model the command trains all that the data allow, which is what the button says.
     arguments = ["--preset", name, *(["--model", model] if model != "both" else []), "--seed", str(int(chosen_seed))]
+    arguments += split.arguments
     max_epochs = None if epochs is None else int(epochs)
     if max_epochs is not None:
         arguments += ["--epochs", str(max_epochs)]
@@ -272,6 +275,8 @@ def training_form(possible: Sequence[ModelName]) -> Wanted:
         epochs=max_epochs,
         seed=int(chosen_seed),
         settings=[f"{path}={_text(value)}" for path, value in changed.items()],
+        split=split.kind,
+        split_date=split.date,
     )
     about = f"{name} preset" + (f", {len(changed)} setting{'s' if len(changed) > 1 else ''} changed" if changed else "")
     return Wanted(config=config, arguments=arguments, about=about, name=run_name, button=BUTTONS[model])

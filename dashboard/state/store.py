@@ -16,7 +16,7 @@ from typing import Any
 
 import streamlit as st
 
-from crm_models.core.config import RunConfig
+from crm_models.core.config import RunConfig, SplitKind
 from crm_models.core.errors import CrmError
 from crm_models.core.files import read_whole
 from crm_models.core.records import CustomerScores, EpochEnd
@@ -90,13 +90,13 @@ def findings(name: str) -> list[Finding]:
     return _described(str(folder), stamp(folder))[1]
 
 
-def cannot_train(name: str, seed: int = 0) -> dict[ModelName, str]:
+def cannot_train(name: str, seed: int = 0, split: SplitKind = "random", split_date: str = "") -> dict[ModelName, str]:
     """Why a cohort cannot train a model, by model, as the `train` command would say; empty if it can train both.
 
-    seed: decides the split, and so which classes there are to learn from.
+    seed, split, split_date: decide which classes there are to learn from. Raises `ConfigError` for a date that is none.
     """
     folder = cohorts_folder() / name
-    return _cannot_train(str(folder), stamp(folder), seed)
+    return _cannot_train(str(folder), stamp(folder), seed, split, split_date)
 
 
 def can_train(name: str, seed: int = 0) -> tuple[ModelName, ...]:
@@ -116,10 +116,10 @@ def _cohort_facts(folder: str, stamp: str) -> tuple[dict[str, Any], Headline]:
 
 
 @st.cache_data(max_entries=256, show_spinner="Checking what these customers can train")
-def _cannot_train(folder: str, stamp: str, seed: int) -> dict[ModelName, str]:
+def _cannot_train(folder: str, stamp: str, seed: int, split: SplitKind, split_date: str) -> dict[ModelName, str]:
     facts = headline(Path(folder))
-    if facts.customers <= EXACT_CUSTOMERS:
-        _, reasons = trainable(load_cohort(Path(folder)), RunConfig(seed=seed))
+    if facts.customers <= EXACT_CUSTOMERS or split == "time":
+        _, reasons = trainable(load_cohort(Path(folder)), RunConfig(seed=seed, split=split, split_date=split_date))
         return {model: why for model, why in reasons.items() if why is not None}
     found: dict[ModelName, str] = {}
     if not facts.interactions:

@@ -37,6 +37,17 @@ def test_generate_cohort_makes_one_and_makes_it_current(workspace, open_page):
     assert "run" not in {box.key for box in app.selectbox}
 
 
+def test_the_papers_data_sets_are_generated_by_name_as_large_as_in_the_paper(workspace, open_page, texts):
+    app = open_page("cohort")
+    app.selectbox("generate_scenario").set_value("churn").run()
+    assert "third data set" in texts(app)
+    next(b for b in app.button if b.label == "Generate cohort").click().run()
+    assert not app.exception
+    about = describe(workspace / "cohorts" / "churn-100")
+    assert (about["customers"], about["settings"]) == (100, {"scenario": "churn", "signal": 1.0, "seed": 0})
+    assert "is invented" in texts(open_page("home", cohort="churn-100"))
+
+
 def test_a_limit_of_the_page_holds_on_the_server_too(workspace, open_page, monkeypatch):
     monkeypatch.setattr("dashboard.state.store.MAX_GENERATED", 50)
     app = open_page("cohort")

@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 from crm_models.core.errors import ConfigError
-from crm_models.data.sources.synthetic import AS_OF, ENGAGEMENT, SEGMENTS, ScenarioSettings, generate, lifelike_truth
+from crm_models.data.sources.synthetic import ScenarioSettings, generate
+from crm_models.data.sources.synthetic.lifelike import ENGAGEMENT, SEGMENTS, lifelike_truth
+from crm_models.data.sources.synthetic.settings import AS_OF
 from crm_models.data.split import outcomes
 
 
@@ -97,3 +99,59 @@ def test_a_history_of_a_given_length_can_be_asked_for():
 def test_settings_that_cannot_be_are_refused(settings, word):
     with pytest.raises(ConfigError, match=word):
         ScenarioSettings(**settings)
+
+
+NAMED = ("movielens", "amazon", "churn")
+
+
+@pytest.mark.parametrize(
+    ("scenario", "of_customers", "of_actions"),
+    [
+        ("movielens", set(), {"category"}),
+        ("amazon", {"clicks", "views", "purchases"}, {"rating", "category", "sentiment"}),
+        (
+            "churn",
+            {"clicks", "views", "purchases", "age", "location"},
+            {"rating", "category", "sentiment"},
+        ),
+    ],
+)
+def test_the_papers_data_sets_have_what_table_one_says(scenario, of_customers, of_actions):
+    cohort, _ = generate(ScenarioSettings(scenario=scenario))
+    assert (cohort.n_customers, len(cohort.actions), len(cohort.interactions)) == (100, 50, 800)
+    assert np.bincount(cohort.event_customers[cohort.is_history(AS_OF)]).tolist() == [5] * 100
+    assert set(cohort.interactions["value"]) == {1.0, 2.0, 3.0, 4.0, 5.0}
+    assert set(cohort.feature_columns) == of_customers
+    assert set(cohort.actions.columns) - {"action", "label", "kind", "repeatable"} == of_actions
+    assert cohort.has_labels == (scenario == "churn")
+
+
+@pytest.mark.parametrize("scenario", NAMED)
+def test_without_signal_the_papers_data_sets_are_uniform(scenario):
+    cohort, _ = generate(ScenarioSettings(scenario=scenario, customers=2_000, signal=0.0))
+    counts = np.bincount(cohort.event_actions, minlength=50)
+    assert ((counts - 320) ** 2 / 320).sum() < 49 + 5 * 9.9
+    assert abs(cohort.interactions["value"].mean() - 3) < 0.05
+    if cohort.has_labels:
+        assert abs(cohort.labels.mean() - 0.5) < 0.05
+
+
+@pytest.mark.parametrize("scenario", NAMED)
+def test_films_and_products_are_chosen_by_category_popularity_and_sequel_and_never_twice(scenario):
+    cohort, truth = generate(ScenarioSettings(scenario=scenario, customers=2_000, events=9))
+    item, customer = cohort.event_actions, cohort.event_customers
+    assert not pd.DataFrame({"item": item, "customer": customer}).duplicated().any()
+    same = np.flatnonzero(np.diff(customer) == 0)
+    now, after = item[same], item[same + 1]
+    sequel = np.array(truth.choices.sequel)
+    assert (after == sequel[now])[sequel[now] >= 0].mean() > 0.5
+    # Without those that follow a sequel: more than one in five would be of the same category by chance.
+    category = cohort.actions["category"].to_numpy()
+    free = after != sequel[now]
+    assert (category[now] == category[after])[free].mean() > 0.35
+    # Taste drifts: the last items are less like the first ones than the second ones are.
+    first, later = category[item.reshape(-1, 12)[:, :1]], category[item.reshape(-1, 12)]
+    alike = (first == later).mean(axis=0)
+    assert alike[2] > alike[-1] + 0.1
+    counts = np.sort(np.bincount(item, minlength=50))
+    assert counts[-10:].sum() > 3 * counts[:10].sum()

@@ -1,0 +1,122 @@
+"""Out-of-time split: models learn what was known by a date, and are tested on what came from that date on.
+
+Training and test customers are as in the random split, so that runs of both splits are compared on the same ones; only
+the moment differs at which the training customers are seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from crm_models.core.errors import ConfigError, DataError
+from crm_models.core.schema import CHURNED
+from crm_models.data.cohort import Cohort, Moment, moment_days, moment_of, moment_text
+from crm_models.data.sources.inactivity import silent
+from crm_models.data.split import Split, history
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """A cohort as models learn from it and as they are tested on it; the same one where the split is random.
+
+    no_churn: why no churn label is known by the date of the split; None if they are, or the split is random.
+    """
+
+    learned: Cohort
+    tested: Cohort
+    no_churn: str | None = None
+
+    def seen(self, split: Split) -> Split:
+        """The split, with only those training and validation customers that are seen before its date."""
+        if self.learned is self.tested:
+            return split
+        known = np.diff(self.learned.starts) > 0
+        return replace(split, train=split.train[known[split.train]], valid=split.valid[known[split.valid]])
+
+
+def views_of(cohort: Cohort, date: str | None) -> Views:
+    """The two views of a cohort. date: of the split, as `split_date` returns it; None: the split is random.
+
+    Events from the date on are unknown to training. Churn labels are made anew for both sides, where churn is
+    inactivity: for training from the days right before the date, for testing from the days right after it.
+    """
+    if date is None:
+        return Views(learned=cohort, tested=cohort)
+    moment = moment_of(date, cohort.is_dated)
+    assert moment is not None  # `split_date` has checked it
+    known = history(cohort, moment)
+    days, activity = cohort.settings.get("churn_days"), cohort.settings.get("churn_activity")
+    no_churn = _no_churn(cohort, moment_days(moment), days)
+    if no_churn is not None:
+        unknown = pd.array([pd.NA] * cohort.n_customers, dtype="boolean")
+        learned = replace(known, as_of=None, customers=known.customers.assign(**{CHURNED: unknown}))
+        return Views(learned=learned, tested=replace(cohort, as_of=moment), no_churn=no_churn)
+    now = moment_days(moment)
+    learned_at: Moment = moment - pd.Timedelta(days=days) if isinstance(moment, pd.Timestamp) else now - days
+    return Views(
+        learned=_labelled(replace(known, as_of=learned_at), moment_days(learned_at), now, activity),
+        tested=_labelled(replace(cohort, as_of=moment), now, now + days, activity),
+    )
+
+
+def split_date(cohort: Cohort, wanted: str, test_share: float) -> str:
+    """The date of a time split as text. wanted: a date, or a number where times are numbers; "": the default.
+
+    The default is the cut-off of the cohort, or else the date from which on `test_share` of the events are. Raises
+    `DataError` for a cohort without events, `ConfigError` for a date that is none or not within the events.
+    """
+    if not cohort.has_events:
+        raise DataError("a split by time needs interactions, and the cohort has none; use the random split")
+    days = cohort.event_days
+    first, last = (moment_text(_moment_at(day, cohort.is_dated)) for day in (days.min(), days.max()))
+    if wanted:
+        moment = moment_of(wanted, cohort.is_dated)
+    elif cohort.as_of is not None:
+        moment = cohort.as_of
+    else:
+        moment = _moment_at(float(np.quantile(days, 1 - test_share)), cohort.is_dated)
+    if moment is None or not days.min() < moment_days(moment) <= days.max():
+        usual = "a date such as 2026-01-31" if cohort.is_dated else "a number as its times are"
+        raise ConfigError(
+            f"the date of the split must be {usual}, after the first event ({first}) and not after the last one "
+            f"({last}); found {wanted or moment_text(moment)!r}"
+        )
+    return moment_text(moment)
+
+
+def _no_churn(cohort: Cohort, moment: float, churn_days: float | None) -> str | None:
+    """Why the churn labels on both sides of a moment cannot be known; None if they can."""
+    if churn_days is None:
+        return (
+            "a split by time needs churn labels by inactivity, which can be made for any date (import with "
+            "--churn-days); the labels of this cohort have no date"
+        )
+    first, last = cohort.event_days.min() + churn_days, cohort.event_days.max() - churn_days
+    # The cut-off of the import itself is always allowed: there, the last event may be a part of a second later.
+    if cohort.as_of is not None:
+        last = max(last, moment_days(cohort.as_of))
+    if first < moment <= last:
+        return None
+    if first >= last:
+        return (
+            f"a split by time needs events over more than twice the {churn_days:g} days that count as churn, found "
+            f"{cohort.event_days.max() - cohort.event_days.min():.1f} days"
+        )
+    low, high = (moment_text(_moment_at(day, cohort.is_dated)) for day in (first, last))
+    return (
+        f"a split by time needs the {churn_days:g} days of the churn labels on both sides of its date; choose a date "
+        f"after {low} and not after {high}"
+    )
+
+
+def _labelled(cohort: Cohort, since: float, until: float, activity: list[str] | None) -> Cohort:
+    churned = pd.Series(silent(cohort, since, until, activity)).astype("boolean")
+    return replace(cohort, customers=cohort.customers.assign(**{CHURNED: churned}))
+
+
+def _moment_at(day: float, is_dated: bool) -> Moment:
+    # Whole seconds, so that the date written to disk is exactly the one used.
+    return (pd.Timestamp(0) + pd.Timedelta(days=day)).floor("s") if is_dated else float(day)
