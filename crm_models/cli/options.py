@@ -33,6 +33,15 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=whole(1), help="number of CPU threads (default: all cores)")
 
 
+def add_allow_drift(parser: argparse.ArgumentParser) -> None:
+    """Add the option of every command that reads another cohort with a run."""
+    parser.add_argument(
+        "--allow-drift",
+        action="store_true",
+        help="go on although the customers differ so much from the training customers that results are nonsense",
+    )
+
+
 def pairs(given: Sequence[str], expected: str) -> dict[str, str]:
     """The values of a repeated option NAME=VALUE by name; `ConfigError` for one that is no pair."""
     found = {}
