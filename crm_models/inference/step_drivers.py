@@ -20,7 +20,6 @@ from crm_models.data.features import CohortArrays, FeatureEncoder
 from crm_models.inference.decoding import step_probabilities
 from crm_models.inference.drivers import (
     CHUNK,
-    PAIRS,
     SAMPLE,
     Faithfulness,
     Reasons,
@@ -29,6 +28,10 @@ from crm_models.inference.drivers import (
 )
 from crm_models.inference.shapley import Players, Predict, contributions, history_seen, without
 from crm_models.models.sequence import SequenceTransformer
+
+PAIRS = 64
+"""As in `drivers`. More, because the next action differs more between customers than the risk."""
+PAIRS_IN_BULK = 16
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from crm_models.data.cohort import Cohort, Moment, select
 from crm_models.data.drift import conformed
 from crm_models.data.storage import describe, last_moment_days, parts
 from crm_models.data.training_schema import TrainingSchema
+from crm_models.inference import step_drivers
 from crm_models.inference.decoding import decode_plans
 from crm_models.inference.drivers import (
     PAIRS,
@@ -101,12 +102,16 @@ class CohortExplainer:
     def with_drivers(self, stream: Iterable[Plans]) -> Iterator[Plans]:
         """Plans, made part by part, with the drivers of their customers at risk."""
         for plans, part in zip(stream, self.parts(), strict=True):
-            drivers = np.full((len(plans), N_STEPS), "", dtype=object)
-            rows = np.flatnonzero(plans.at_risk)
-            for row, explained in zip(rows, self.explainer.explain(select(part, rows), self.background), strict=True):
-                top = explained.top(N_STEPS)
-                drivers[row, : len(top)] = top
-            yield replace(plans, drivers=drivers)
+            yield self.explained_plans(plans, [select(part, np.flatnonzero(plans.at_risk))])
+
+    def explained_plans(self, plans: Plans, at_risk: Iterable[Cohort]) -> Plans:
+        """Plans with the drivers of their customers at risk, who are given as cohorts in the same order."""
+        drivers = np.full((len(plans), N_STEPS), "", dtype=object)
+        explained = (one for part in at_risk for one in self.explainer.explain(part, self.background))
+        for row, one in zip(np.flatnonzero(plans.at_risk), explained, strict=True):
+            top = one.top(N_STEPS)
+            drivers[row, : len(top)] = top
+        return replace(plans, drivers=drivers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +144,8 @@ class CohortStepExplainer:
         moment = moment_of(first)
         last = last_moment_days(describe(folder)) if moment is None else None
         explainer = StepExplainer.of(models.sequence, models.encoder, first, moment, last)
-        background = explainer.background(first, PAIRS_IN_BULK if in_bulk else PAIRS)
+        n_background = step_drivers.PAIRS_IN_BULK if in_bulk else step_drivers.PAIRS
+        background = explainer.background(first, n_background)
         return cls(folder=folder, explainer=explainer, background=background, plan_for=plan_for, schema=schema)
 
     def explain(self, customers: Collection[str] | None = None) -> Iterator[StepReasons]:

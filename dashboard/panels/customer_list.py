@@ -213,6 +213,15 @@ def link_to(customer_id: str) -> dict[str, str]:
     return params
 
 
+PREDICTIONS = {"sequence": "Next action", "churn": "Churn"}
+"""What each model predicts, as the attention page and its address name it."""
+
+
+def link_to_attention(customer_id: str, model: str) -> dict[str, str]:
+    """Query parameters that open the attention page on what a model looks at for a customer."""
+    return link_to(customer_id) | {"attention_model": PREDICTIONS[model]}
+
+
 def nobody() -> None:
     """Draw the empty state of a list without matches."""
     widgets.empty_state("search_off", "No customer matches", "Change the filter or clear the search.")

@@ -17,6 +17,7 @@ from crm_models.planning.plans import Plans, make_plans, reasons
 from crm_models.planning.policy import Policy
 from dashboard.charts import decision as decision_charts
 from dashboard.charts import digits
+from dashboard.panels import counterfactual as counterfactual_panels
 from dashboard.panels import customer_list, widgets
 from dashboard.panels import drivers as driver_panels
 from dashboard.panels import plans as plans_panels
@@ -28,7 +29,7 @@ OPTIONS = 200
 """Most customers in the select box; a search narrows them down, so that a million are never sent to the browser."""
 MATCHES = 6
 """Matches of a search that are drawn as buttons."""
-TABS = ("Why this risk", "History", "Profile", "What if", "All customers")
+TABS = ("Why this risk", "Why these steps", "What would help", "History", "Profile", "What if", "All customers")
 BADGES = {
     "model": ":blue-badge[:material/model_training: model]",
     "retention": ":green-badge[:material/favorite: retention]",
@@ -54,7 +55,7 @@ def look(card: store.RunCard) -> None:
     time.sleep(plans_panels.PAINT_SECONDS)
     has_churn = not np.isnan(all_scores.churn_p).all()
     default = TABS[0] if has_churn else TABS[1]
-    why, history, profile, what_if, all_customers = st.tabs(
+    why, why_steps, would_help, history, profile, what_if, all_customers = st.tabs(
         TABS, default=default, key="customer_tab", on_change="rerun", bind="query-params"
     )
     if all_customers.open or row is None:
@@ -64,12 +65,17 @@ def look(card: store.RunCard) -> None:
     customer = _customer(card, all_scores, row)
     if customer is None:
         return
-    if why.open:
-        with why:
-            if has_churn:
+    if why.open or would_help.open:
+        with why if why.open else would_help:
+            if not has_churn:
+                widgets.empty_state("person_off", "No churn risk available", "This run has no churn model.")
+            elif why.open:
                 driver_panels.of_customer(card, row)
             else:
-                widgets.empty_state("person_off", "No churn risk available", "This run has no churn model.")
+                counterfactual_panels.of_customer(card, row)
+    elif why_steps.open:
+        with why_steps:
+            driver_panels.of_steps(card, row)
     elif profile.open:
         with profile:
             _profile(card, customer)
