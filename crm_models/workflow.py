@@ -536,6 +536,39 @@ def _explainer(
     )
 
 
+def report(
+    run_folder: Path | str,
+    out: Path | str,
+    policy: Policy,
+    *,
+    cohort: Path | str | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+) -> Path:
+    """Write the report of a run as one HTML file: scores, curves, plans under the policy, model card, limits.
+
+    It evaluates the run if that was not done before, and scores all customers of its cohort. cohort: where that is now,
+    if it was moved.
+
+    >>> from crm_models import workflow
+    >>> from crm_models.planning import Policy
+    >>> workflow.report("workspace/run", "workspace/run.html", Policy(threshold=0.4)).name
+    'run.html'
+    """
+    from crm_models.core.html_page import write_page
+    from crm_models.runs.report import report_page
+    from crm_models.runs.trained import held_out, load_models, predict_held_out
+
+    run = RunFolder(Path(run_folder))
+    models = load_models(run, device=device, threads=threads)
+    folder = Path(cohort or run.about()["cohort"])
+    scores = run.report() or evaluate(run_folder, cohort=folder, device=device, threads=threads)
+    held = held_out(run, models.encoder, folder)
+    _, churn = predict_held_out(models, held)
+    stream = score_stream(run, folder, device=device, threads=threads)
+    return write_page(report_page(run, scores, stream, policy, churn), out)
+
+
 def export_plans(
     plans: Iterable[Plans],
     out: Path | str,

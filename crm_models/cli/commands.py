@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_plan,
         add_campaign,
         add_explain,
+        _add_report,
         _add_paper,
         _add_benchmark,
     ):
@@ -445,6 +446,26 @@ def _say_changed_ids(manifest: dict[str, Any]) -> None:
 
 def _progress(done: int, total: int) -> None:
     print(f"planned {done:,} of {total:,} customers", file=sys.stderr)
+
+
+def _add_report(commands: Any) -> None:
+    parser = command(commands, "report", "Write a run as one HTML file: scores, curves, plans and model card.", _report)
+    parser.add_argument("run_folder", type=Path, metavar="RUN")
+    parser.add_argument("--cohort", type=Path, help="the cohort's folder, if it was moved")
+    parser.add_argument("--threshold", type=share, default=DEFAULT_THRESHOLD)
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.html")
+    add_device(parser)
+
+
+def _report(args: argparse.Namespace) -> None:
+    from crm_models import workflow
+    from crm_models.core.files import need_file_target
+    from crm_models.planning.policy import Policy
+
+    need_file_target(args.out)
+    policy = Policy(threshold=args.threshold)
+    workflow.report(args.run_folder, args.out, policy, cohort=args.cohort, device=args.device, threads=args.threads)
+    print(f"{args.out}: the report of the run, in one file")
 
 
 # ---- paper, benchmark ------------------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ CONFIG = {
     "displaylogo": False,
     "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d", "pan2d"],
     "responsive": True,
+    "toImageButtonOptions": {"format": "png", "scale": 2},
 }
 """For `st.plotly_chart(config=...)`. Few buttons (zoom, reset, picture), because they cover a long title."""
 

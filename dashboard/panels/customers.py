@@ -22,7 +22,7 @@ from dashboard.panels import customer_list, widgets
 from dashboard.panels import drivers as driver_panels
 from dashboard.panels import plans as plans_panels
 from dashboard.panels import policy as policy_panels
-from dashboard.state import predictions, session, store
+from dashboard.state import predictions, session, store, view
 from dashboard.state.predictions import Customer
 
 OPTIONS = 200
@@ -162,6 +162,10 @@ def _customer(card: store.RunCard, scores: CustomerScores, row: int) -> Customer
 def _risk(card: store.RunCard, plans: Plans) -> None:
     p, threshold = float(plans.churn_p[0]), plans.policy.threshold
     known = not np.isnan(p)
+    view.current().said["customer"] = (
+        f"Customer {plans.customer_id[0]}: churn probability {digits.share(p)}. "
+        f"Plan: {', then '.join(plans.catalogue.labels[a] for a in plans.action[0] if a >= 0) or 'no action'}."
+    )
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.metric(
             "Churn probability",

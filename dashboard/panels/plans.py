@@ -26,7 +26,7 @@ from dashboard.charts import decision as decision_charts
 from dashboard.charts import digits
 from dashboard.panels import customer_list, widgets
 from dashboard.panels import policy as policy_panels
-from dashboard.state import predictions, reasons, session, store, workspace
+from dashboard.state import predictions, reasons, session, store, view, workspace
 
 TABS = ("Who is at risk", "What changes", "Best threshold", "The plans")
 SHOWN = 200
@@ -56,6 +56,9 @@ def decide(card: store.RunCard, bound: Bound) -> None:
     policy = bound.policy = session.policy()
     n, at_risk = len(all_scores.customer_id), risk.n_at_risk(threshold)
     steps = risk.n_with_retention(policy)
+    view.current().said["plans"] = (
+        f"{at_risk:,} of {digits.count(n, 'customer')} are at risk, {steps[0]:,} plans change."
+    )
     with st.container(horizontal=True):
         st.metric(
             "Customers at risk",
