@@ -61,11 +61,11 @@ class Change:
     size: float = 1.0
 
     def phrase(self) -> str:
-        """In words: "add Call the customer", "plan to gold"."""
+        """In words: "add “Call the customer”", "set plan to gold"."""
         if self.is_event:
-            return f"add {self.label}"
+            return f"add “{self.label}”"
         value = f"{self.value:,.6g}" if isinstance(self.value, int | float | np.number) else str(self.value)
-        return f"{self.lever} to {value}"
+        return f"set {self.lever} to {value}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +97,12 @@ class Counterfactual:
         points = [(change, 100 * (p - self.churn_p)) for change, p in self.alone]
         return [(change, gain) for change, gain in points if gain > -NOTICEABLE_POINTS]
 
+    @property
+    def any_event_does(self) -> bool:
+        """Whether each kind of event suffices alone: then the time since the last event counts, not its kind."""
+        events = [p for change, p in self.alone if change.is_event]
+        return len(events) > 1 and bool(self.changes) and max(events) <= self.threshold - BELOW
+
     def said(self) -> str:
         """In one sentence."""
         ends = f"from {self.churn_p:.1%} to {self.new_p:.1%}"
@@ -110,7 +116,7 @@ class Counterfactual:
 
 
 def in_words(changes: Sequence[Change]) -> str:
-    """Changes in one phrase: "add Call the customer twice, plan to gold"."""
+    """Changes in one phrase: "add “Call the customer” twice, set plan to gold"."""
     times = {1: "", 2: " twice"}
     texts = list(dict.fromkeys(change.phrase() for change in changes))
     counts = [sum(change.phrase() == text for change in changes) for text in texts]

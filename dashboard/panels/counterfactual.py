@@ -62,8 +62,14 @@ def _answer(found: Counterfactual) -> None:
             f":material/trending_down: **{_words(found.changes)}** brings the churn probability from "
             f"{digits.share(found.churn_p)} to **{digits.share(found.new_p)}**, below {at}."
         )
-        for changes, p in found.others:
-            st.markdown(f":small[Or: {_words(changes)}, to {digits.share(p)}.]")
+        others = [f"{_words(changes)} ({digits.share(p)})" for changes, p in found.others]
+        if others:
+            st.markdown(f"Or, with as few changes: {'; '.join(others)}.")
+        if found.any_event_does:
+            st.markdown(
+                ":material/info: Every kind of event would do: for this customer the model goes by the time since the "
+                "last event."
+            )
     elif found.suffices:
         st.markdown(f":material/check_circle: This customer is not above {at}, so nothing has to change.")
     elif not found.alone:

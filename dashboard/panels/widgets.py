@@ -79,13 +79,29 @@ def ago(moment: datetime) -> str:
 # ---- figures ---------------------------------------------------------------------------------------------------------
 
 
-def chart(fig: go.Figure, *, key: str, alt: str, table: pd.DataFrame | None = None, note: str | None = None) -> None:
-    """Draw a figure with its table, a note on how to read it, and its numbers as a file. alt: for screen readers."""
+def chart(
+    fig: go.Figure,
+    *,
+    key: str,
+    alt: str,
+    table: pd.DataFrame | None = None,
+    note: str | None = None,
+    pick: bool = False,
+) -> int | None:
+    """Draw a figure with its table, a note on how to read it, and its numbers as a file. alt: for screen readers.
+
+    pick: whether a click selects a row of the figure; returns its place on the y axis, or None.
+    """
     view.current().charts[key] = view.Shown(figure=fig, alt=alt, table=table, note=note or "")
     with st.container(gap="xxsmall"):
-        st.plotly_chart(fig, key=key, alt=alt, config=theme.CONFIG, width="stretch")
+        clicked: Any = st.plotly_chart(
+            fig, key=key, alt=alt, config=theme.CONFIG, width="stretch", selection_mode="points",
+            on_select="rerun" if pick else "ignore",
+        )  # fmt: skip
+        points = clicked.selection.points if pick else []
+        picked = int(points[0]["y"]) if points else None
         if table is None and note is None:
-            return
+            return picked
         with st.container(horizontal=True, gap="small"):
             if note is not None:
                 with st.popover("How to read this", icon=":material/help:", type="tertiary"):
@@ -107,6 +123,7 @@ def chart(fig: go.Figure, *, key: str, alt: str, table: pd.DataFrame | None = No
                     file_name=f"{key}.csv", mime="text/csv", icon=":material/download:", type="tertiary",
                     on_click="ignore", key=f"{key}_csv",
                 )  # fmt: skip
+    return picked
 
 
 def table_file(table: pd.DataFrame) -> bytes:

@@ -22,8 +22,9 @@ from crm_models.data.cohort import Cohort, moment_days, select
 from crm_models.data.profile import BEHAVIOUR, group_customers
 from crm_models.data.split import planning_moment
 from crm_models.data.storage import last_moment_days, load_cohort, part, part_starts
-from crm_models.planning import action_mix
+from crm_models.planning import action_mix, group_mix
 from crm_models.planning.changes import Changes, changes
+from crm_models.planning.group_mix import GroupMix
 from crm_models.planning.plans import Catalogue, Plans, make_plans
 from crm_models.planning.policy import Policy
 from crm_models.planning.thresholds import RiskIndex
@@ -215,6 +216,19 @@ def groups_of(card: store.RunCard, customer_id: np.ndarray, by: str) -> tuple[np
     assert everybody is not None  # the page asked for them first
     at = pc.index_in(pa.array(customer_id, type=pa.large_string()), ids(scores_mark(card), everybody.customer_id))
     return codes[at.to_numpy(zero_copy_only=False).astype(np.int64)], names
+
+
+def mix_by_group(card: store.RunCard, by: str, policy: Policy) -> GroupMix:
+    """Plans of all customers under a policy, by group."""
+    return _mix_by_group(scores_mark(card), by, policy, card)
+
+
+@st.cache_resource(max_entries=16, show_spinner="Making the plans of all groups")
+def _mix_by_group(mark: str, by: str, policy: Policy, _card: store.RunCard) -> GroupMix:
+    everybody, (codes, names) = store.scores(_card), groups(_card, by)
+    assert everybody is not None  # the page asked for them first
+    stream = chunks(everybody, np.arange(len(everybody.customer_id)), catalogue(_card, policy), policy)
+    return group_mix.mix_by_group(stream, codes, names)
 
 
 # ---- one customer ----------------------------------------------------------------------------------------------------

@@ -336,7 +336,7 @@ def test_what_would_help_is_below_the_threshold_or_says_that_nothing_is(workspac
     assert f"brings the churn probability from {found.churn_p:.1%} to {found.new_p:.1%}" in texts(app)
     table = app.dataframe[0].value
     assert table["churn probability"].tolist() == pytest.approx([100 * p for _, p in found.alone])
-    assert any(change.startswith("tier to ") for change in table["change"])
+    assert any(change.startswith("set tier to ") for change in table["change"])
     app.slider("threshold").set_value(0.0).run()
     assert "No plausible change brings this customer below the threshold of 0.00" in texts(app)
     app.slider("threshold").set_value(1.0).run()
