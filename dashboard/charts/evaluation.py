@@ -284,7 +284,7 @@ def plans_by_group(table: pd.DataFrame, retention: Sequence[str], top: int = 14,
     parts["Other actions"] = engaging.drop(columns=largest).sum(axis=1)
     total = steps.sum(axis=1).clip(lower=1)
     n = len(shown)
-    fig = figure("Planned steps by group", x="share of the planned steps", height=170 + 30 * max(n, 2), legend=True)
+    fig = figure("Planned steps by group", x="share of the planned steps", height=190 + 30 * max(n, 2), legend=True)
     shades = (1.0, 0.8, 0.62, 0.46, 0.32)
     colors = [RETENTION, *[_faded(MODEL, shades[k]) for k in range(len(largest))], CHANCE]
     info = [[plain(name, 60), c, r] for name, c, r in shown.iloc[:, :3].itertuples(index=False)]
@@ -306,7 +306,7 @@ def plans_by_group(table: pd.DataFrame, retention: Sequence[str], top: int = 14,
     ticks = {"tickvals": list(range(n)), "ticktext": [plain(name) for name in shown["group"]]}
     fig.update_yaxes(tickmode="array", range=[n - 0.4, -0.6], showgrid=False, **ticks)
     fig.update_xaxes(tickformat=".0%", range=[0, 1])
-    return fig.update_layout(barmode="stack", barcornerradius=0, legend={"traceorder": "normal"}, margin={"t": 112})
+    return fig.update_layout(barmode="stack", barcornerradius=0, legend={"traceorder": "normal"})
 
 
 # ---- helpers ---------------------------------------------------------------------------------------------------------

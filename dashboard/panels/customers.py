@@ -476,6 +476,7 @@ def everyone(card: store.RunCard, scores: CustomerScores, policy: Policy) -> Non
         hide_index=True,
         key="customer_list",
         alt="Customers with their churn probability and plan",
+        row_height=customer_list.TALL,
         column_config=customer_list.column_config(plans),
         on_select=_open,
         selection_mode="single-row",

@@ -124,7 +124,7 @@ def _table(card: store.RunCard, name: str, scored: CustomerScores, changes: Chan
     plans = predictions.plans(card, scores, rows[:SHOWN], policy)
     config = customer_list.column_config(plans) | {"before": customer_list.risk_bar()}
     shown = _listed(plans, before, rows[:SHOWN])
-    st.dataframe(shown, hide_index=True, alt=f"Customers: {kind}", column_config=config)
+    st.dataframe(shown, hide_index=True, alt=f"Customers: {kind}", column_config=config, row_height=customer_list.TALL)
     if len(rows) > SHOWN:
         st.caption(f"The first {SHOWN} of {digits.count(len(rows), 'customer')}.")
     words = predictions.catalogue(card, policy)

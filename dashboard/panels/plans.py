@@ -175,6 +175,7 @@ def _what_changes(card: store.RunCard, all_scores: CustomerScores, risk: RiskInd
         table,
         hide_index=True,
         alt="Customers at risk at only one of the thresholds, with both plans",
+        row_height=customer_list.TALL,
         column_config={"churn probability": customer_list.risk_bar()}
         | {f"plan at {at:.2f}": st.column_config.TextColumn(width=280) for at in (low, high)},
     )
@@ -249,6 +250,7 @@ def _list(card: store.RunCard, all_scores: CustomerScores, policy: Policy, bound
         hide_index=True,
         key="plans_list",
         alt="Customers with their churn probability and plan",
+        row_height=customer_list.TALL,
         column_config=customer_list.column_config(plans),
         on_select="rerun",
         selection_mode="single-row",
