@@ -27,11 +27,12 @@ from crm_models.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from crm_models.data.checks import Finding
+    from crm_models.inference.counterfactual import Counterfactual
     from crm_models.inference.drivers import Explained
     from crm_models.planning.export import ExportSettings
     from crm_models.planning.plans import Plans
     from crm_models.planning.policy import Policy
-    from crm_models.runs.explaining import CohortExplainer
+    from crm_models.runs.explaining import CohortExplainer, CohortStepExplainer
     from crm_models.runs.scoring import ScoringJob
     from crm_models.runs.trials import Trial
 
@@ -484,12 +485,91 @@ def explain(
     >>> abs(first.base + sum(driver.points for driver in first.drivers) / 100 - first.churn_p) < 1e-6
     True
     """
+    run, folder = _to_explain(run_folder, cohort, allow_drift=allow_drift)
+    return _explainer(run, folder, as_of, device, threads, allow_drift=allow_drift, in_bulk=customers is None)
+
+
+def explain_steps(
+    run_folder: Path | str,
+    *,
+    cohort: Path | str | None = None,
+    customers: Sequence[str] | None = None,
+    as_of: str | None = None,
+    plan_for: PlanFor = "whole",
+    allow_drift: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+) -> CohortStepExplainer:
+    """Why customers get the model's steps: iterate over its `explain()`, which gives step after step.
+
+    Arguments as for `explain`; plan_for: as for `plan`.
+
+    >>> from crm_models import workflow
+    >>> first = next(workflow.explain_steps("workspace/run").explain())
+    >>> first.step, abs(first.base + sum(driver.points for driver in first.drivers) / 100 - first.step_p) < 1e-6
+    (1, True)
+    """
+    from crm_models.runs.explaining import CohortStepExplainer
+    from crm_models.runs.scoring import moment_of
+    from crm_models.runs.trained import load_models
+
+    run, folder = _to_explain(run_folder, cohort, allow_drift=allow_drift)
+    return CohortStepExplainer.of(
+        load_models(run, device=device, threads=threads),
+        run,
+        folder,
+        lambda part: moment_of(part, as_of),
+        in_bulk=customers is None,
+        plan_for=plan_for,
+        allow_drift=allow_drift,
+    )
+
+
+def counterfactuals(
+    run_folder: Path | str,
+    *,
+    threshold: float,
+    cohort: Path | str | None = None,
+    customers: Sequence[str] | None = None,
+    columns: Sequence[str] = (),
+    events: Sequence[str] | None = None,
+    as_of: str | None = None,
+    allow_drift: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+) -> Iterator[Counterfactual]:
+    """The smallest plausible change that brings each customer below the threshold; see `inference.counterfactual`.
+
+    customers: None for all at risk. columns: profile columns that are ours to change. events: actions that we can add;
+    None: all. Other arguments as for `explain`.
+
+    >>> from crm_models import workflow
+    >>> first = next(workflow.counterfactuals("workspace/run", threshold=0.3, columns=["age"]))
+    >>> first.churn_p > 0.3, first.new_p <= first.churn_p
+    (True, True)
+    """
+    from crm_models.runs.counterfactuals import counterfactuals as find
+
+    explainer = explain(
+        run_folder,
+        cohort=cohort,
+        customers=customers,
+        as_of=as_of,
+        allow_drift=allow_drift,
+        device=device,
+        threads=threads,
+    )
+    return find(explainer, threshold, customers=customers, columns=columns, events=events)
+
+
+def _to_explain(run_folder: Path | str, cohort: Path | str | None, *, allow_drift: bool) -> tuple[RunFolder, Path]:
+    """The run and the cohort folder of an explanation; refused where the customers are too different."""
     run = RunFolder(Path(run_folder))
     run.need_weights()
     folder = Path(cohort or run.about()["cohort"])
     if not allow_drift:
         refuse(compare(run_folder, folder), folder)
-    return _explainer(run, folder, as_of, device, threads, allow_drift=allow_drift, in_bulk=customers is None)
+    return run, folder
 
 
 def drivers(
@@ -541,6 +621,39 @@ def _explainer(
     return CohortExplainer.of(
         models, run, folder, lambda part: moment_of(part, as_of), in_bulk=in_bulk, allow_drift=allow_drift
     )
+
+
+def report(
+    run_folder: Path | str,
+    out: Path | str,
+    policy: Policy,
+    *,
+    cohort: Path | str | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+) -> Path:
+    """Write the report of a run as one HTML file: scores, curves, plans under the policy, model card, limits.
+
+    It evaluates the run if that was not done before, and scores all customers of its cohort. cohort: where that is now,
+    if it was moved.
+
+    >>> from crm_models import workflow
+    >>> from crm_models.planning import Policy
+    >>> workflow.report("workspace/run", "workspace/run.html", Policy(threshold=0.4)).name
+    'run.html'
+    """
+    from crm_models.core.html_page import write_page
+    from crm_models.runs.report import report_page
+    from crm_models.runs.trained import held_out, load_models, predict_held_out
+
+    run = RunFolder(Path(run_folder))
+    models = load_models(run, device=device, threads=threads)
+    folder = Path(cohort or run.about()["cohort"])
+    scores = run.report() or evaluate(run_folder, cohort=folder, device=device, threads=threads)
+    held = held_out(run, models.encoder, folder)
+    _, churn = predict_held_out(models, held)
+    stream = score_stream(run, folder, device=device, threads=threads)
+    return write_page(report_page(run, scores, stream, policy, churn), out)
 
 
 def export_plans(

@@ -9,8 +9,8 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:  # `streamlit run` adds only this file's folder to the path
     sys.path.insert(0, str(ROOT))
 
-from dashboard.panels import widgets  # noqa: E402  # needs the path set above
-from dashboard.state import demo, session  # noqa: E402  # needs the path set above
+from dashboard.panels import share, widgets  # noqa: E402  # needs the path set above
+from dashboard.state import demo, session, view  # noqa: E402  # needs the path set above
 from dashboard.streamlit_patches import gc_freeze, navigation  # noqa: E402  # needs the path set above
 
 st.set_page_config(page_title="CRM Transformers", page_icon=str(ROOT / "assets" / "icon.svg"), layout="wide")
@@ -72,12 +72,15 @@ def frame() -> None:
             on_change=session.mark_chosen,
             help="A training on this cohort. All pages use its models for predictions and plans.",
         )
+        with widgets.guarded("There is nothing to share:"):
+            share.popover(view.current())
 
 
 navigation.keep()
 chosen = st.navigation(PAGES)
 with widgets.guarded("The workspace cannot be prepared:"):
     demo.prepare()
+view.begin()
 frame()
 for message, icon in session.said():
     st.toast(message, icon=icon)

@@ -12,18 +12,16 @@ from crm_models.campaigns import budgeting, ledger
 from crm_models.campaigns.checking import facts
 from crm_models.campaigns.folder import Campaign
 from crm_models.campaigns.reading import summary
+from crm_models.core import html_page
 from crm_models.core.errors import CrmError
-from crm_models.core.files import new_file, read_json
+from crm_models.core.files import read_json
+from crm_models.core.html_page import paragraph as _p
+from crm_models.core.html_page import section as _section
+from crm_models.core.html_page import table as _table
 from crm_models.runs.folder import RunFolder
+from crm_models.runs.report import score_table
 
 STYLE = """
-:root { color-scheme: light dark; --line: #8885; --soft: #8882; --ours: #2A62F0; --truth: #A233B5; }
-body { font: 16px/1.55 system-ui, sans-serif; max-width: 54rem; margin: 2.5rem auto; padding: 0 1.25rem; }
-h1 { font-size: 1.9rem; margin-bottom: .2rem; } h2 { font-size: 1.25rem; margin-top: 2.2rem; }
-table { border-collapse: collapse; margin: .8rem 0; font-size: .92rem; } .wide { overflow-x: auto; }
-th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
-.lead { font-size: 1.1rem; } .soft { opacity: .75; }
 .effect { display: grid; grid-template-columns: 12rem 1fr; gap: .35rem .8rem; align-items: center; margin: 1rem 0; }
 .track { position: relative; height: 1.3rem; background: var(--soft); border-radius: 3px; }
 .track i { position: absolute; top: .5rem; height: .3rem; background: var(--ours); }
@@ -37,10 +35,7 @@ td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 
 def write_report(campaign: Campaign, out: Path | str) -> Path:
     """Write the report of a campaign as one HTML file without any reference to the network."""
-    out = Path(out)
-    with new_file(out) as part:
-        part.write_text(page(campaign), encoding="utf-8")
-    return out
+    return html_page.write_page(page(campaign), out)
 
 
 def page(campaign: Campaign) -> str:
@@ -55,38 +50,7 @@ def page(campaign: Campaign) -> str:
         _ledger(campaign),
         _model_card(campaign),
     ]
-    title = f"Campaign {html.escape(campaign.name)}"
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
-    body = f"<h1>{title}</h1>" + "".join(sections)
-    return f'<!doctype html><html lang="en"><head>{head}<style>{STYLE}</style></head><body>{body}</body></html>\n'
-
-
-def _section(heading: str, *content: str) -> str:
-    return f"<h2>{html.escape(heading)}</h2>" + "".join(content)
-
-
-def _p(text: str, kind: str = "") -> str:
-    return f"<p{f' class={kind}' if kind else ''}>{html.escape(text)}</p>"
-
-
-def _table(table: pd.DataFrame) -> str:
-    """A table with every cell escaped; numbers to the right."""
-    numeric = [pd.api.types.is_numeric_dtype(table[c]) and table[c].dtype != bool for c in table]
-
-    def cell(value: Any, right: bool, tag: str = "td") -> str:
-        missing = value is None or value != value
-        text = "" if missing else f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if right else str(value)
-        return f"<{tag}{' class=n' if right else ''}>{html.escape(text)}</{tag}>"
-
-    head = "".join(
-        f"<th{' class=n' if right else ''}>{html.escape(str(name))}</th>"
-        for name, right in zip(table, numeric, strict=True)
-    )
-    rows = "".join(
-        "<tr>" + "".join(cell(v, right) for v, right in zip(row, numeric, strict=True)) + "</tr>"
-        for row in table.itertuples(index=False)
-    )
-    return f'<div class="wide"><table><tr>{head}</tr>{rows}</table></div>'
+    return html_page.page(f"Campaign {campaign.name}", sections, style=STYLE)
 
 
 def _campaign(campaign: Campaign) -> str:
@@ -240,9 +204,8 @@ def _model_card(campaign: Campaign) -> str:
         "versions": ", ".join(f"{name} {version}" for name, version in about["versions"].items()),
     }
     content = [_table(pd.DataFrame({"": list(rows), "value": list(rows.values())}))]
-    scores = _scores(Path(about["run"]))
-    if scores is not None:
-        content.append(_table(scores))
+    if (report := _report(Path(about["run"]))) is not None:
+        content.append(_table(score_table(report)))
     content.append(
         _p(
             "The models predict what customers like these do next. Only the control group tells what an action brings "
@@ -253,19 +216,9 @@ def _model_card(campaign: Campaign) -> str:
     return _section("Model card", *content)
 
 
-def _scores(run: Path) -> pd.DataFrame | None:
-    """Scores of the run between chance and ceiling, where its report is kept."""
+def _report(run: Path) -> dict[str, Any] | None:
+    """The report of the run, if it is still there and whole."""
     try:
-        report = read_json(RunFolder(run).folder / "report.json")
-        rows = [
-            {"score": label, "chance": float(part["chance"][name]), "ours": float(part[name])}
-            | {"ceiling": float(part["ceiling"][name]) if part.get("ceiling") else None}
-            for key, name, label in (
-                ("sequence", "step_accuracy", "correct next actions"),
-                ("churn", "auc", "churn ranking (AUC)"),
-            )
-            if (part := report.get(key)) and part.get(name) is not None
-        ]
-    except (CrmError, KeyError, TypeError):
+        return RunFolder(run).report()
+    except CrmError:
         return None
-    return pd.DataFrame(rows) if rows else None

@@ -16,7 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from crm_models.cli.campaign import add_campaign
-from crm_models.cli.options import Parser, add_device, add_engine, command, pairs, positive, share, whole
+from crm_models.cli.explain import add_explain
+from crm_models.cli.options import (
+    Parser,
+    add_allow_drift,
+    add_device,
+    add_engine,
+    command,
+    pairs,
+    positive,
+    share,
+    whole,
+)
 from crm_models.cli.receipt import receipt_lines
 from crm_models.core.errors import CrmError
 from crm_models.core.places import place
@@ -77,7 +88,8 @@ def _parser() -> argparse.ArgumentParser:
         _add_evaluate,
         _add_plan,
         add_campaign,
-        _add_explain,
+        add_explain,
+        _add_report,
         _add_paper,
         _add_benchmark,
     ):
@@ -350,7 +362,7 @@ def _add_evaluate(commands: Any) -> None:
     parser = command(commands, "evaluate", "Evaluate a run on its test customers.", _evaluate)
     parser.add_argument("run_folder", type=Path, metavar="RUN")
     parser.add_argument("--cohort", type=Path, help="the cohort's folder, if it was moved")
-    _add_allow_drift(parser)
+    add_allow_drift(parser)
     parser.add_argument("--out", type=Path, metavar="report.json")
     add_device(parser)
 
@@ -398,7 +410,7 @@ def _add_plan(commands: Any) -> None:
     parser.add_argument(
         "--no-drivers", action="store_true", help="long layout: leave out why each customer at risk is (faster)"
     )
-    _add_allow_drift(parser)
+    add_allow_drift(parser)
     parser.add_argument("--out", type=place, required=True, metavar="plans.csv")
     add_device(parser)
     add_engine(parser)
@@ -437,84 +449,6 @@ def _plan(args: argparse.Namespace) -> None:
     print(f"{args.out}: {workflow.plan_summary(manifest)}")
 
 
-def _add_explain(commands: Any) -> None:
-    parser = command(commands, "explain", "Say why customers are at risk: what raises and lowers their risk.", _explain)
-    parser.add_argument("run_folder", type=Path, metavar="RUN")
-    parser.add_argument("--cohort", type=Path, help="a cohort other than the one the run was trained on")
-    parser.add_argument("--customer", action="append", metavar="ID", help="only this customer; may be repeated")
-    parser.add_argument("--as-of", help="cohort, latest, or a date: the moment of the explanation")
-    _add_allow_drift(parser)
-    parser.add_argument("--out", type=Path, metavar="drivers.csv|json", help="default: print in words")
-    add_device(parser)
-    add_engine(parser)
-
-
-def _explain(args: argparse.Namespace) -> None:
-    from itertools import islice
-
-    from crm_models import workflow
-    from crm_models.core.files import need_file_target
-
-    if args.out is not None:
-        need_file_target(args.out)
-    explainer = workflow.explain(
-        args.run_folder,
-        cohort=args.cohort,
-        customers=args.customer,
-        as_of=args.as_of,
-        allow_drift=args.allow_drift,
-        device=args.device,
-        threads=args.threads,
-    )
-    if args.out is None:
-        if args.customer:
-            for one in explainer.explain(args.customer):
-                print(f"{one.customer_id}: churn probability {one.churn_p:.1%}, others {one.base:.1%} on average")
-                for text in one.top(10):
-                    print(f"  {text}")
-        else:
-            _print_drivers(list(islice(explainer.explain(), EXPLAINED)))
-        if not args.quiet:
-            print(explainer.faithfulness().said(), file=sys.stderr)
-        return
-    from crm_models.runs.explaining import write_drivers
-
-    faithful = explainer.faithfulness()
-    everybody = workflow.drivers(
-        args.run_folder,
-        cohort=args.cohort,
-        as_of=args.as_of,
-        allow_drift=args.allow_drift,
-        device=args.device,
-        threads=args.threads,
-        engine=args.engine,
-        workers=args.workers,
-        address=args.address,
-    )
-    n = write_drivers(explainer.explain(args.customer) if args.customer else everybody, args.out, faithful)
-    print(f"{args.out}: drivers of {n:,} customer{'' if n == 1 else 's'}. {faithful.said()}")
-
-
-EXPLAINED = 500
-"""Customers whose drivers are summed up in words; a file holds those of all."""
-
-
-def _print_drivers(explained: list[Any]) -> None:
-    from crm_models.inference.drivers import over_customers
-
-    print(f"Drivers of the churn probability of {len(explained):,} customers, by their mean size in points:")
-    for row in over_customers(explained).head(15).itertuples():
-        print(f"  {row.driver}: {row.size:.1f}")
-
-
-def _add_allow_drift(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--allow-drift",
-        action="store_true",
-        help="go on although the customers differ so much from the training customers that results are nonsense",
-    )
-
-
 def _say_drift(differences: list[dict[str, Any]], args: argparse.Namespace) -> None:
     """Print how the customers differ from the training customers; --quiet leaves out the notes."""
     for difference in differences:
@@ -538,6 +472,26 @@ def _say_changed_ids(manifest: dict[str, Any]) -> None:
 
 def _progress(done: int, total: int) -> None:
     print(f"planned {done:,} of {total:,} customers", file=sys.stderr)
+
+
+def _add_report(commands: Any) -> None:
+    parser = command(commands, "report", "Write a run as one HTML file: scores, curves, plans and model card.", _report)
+    parser.add_argument("run_folder", type=Path, metavar="RUN")
+    parser.add_argument("--cohort", type=Path, help="the cohort's folder, if it was moved")
+    parser.add_argument("--threshold", type=share, default=DEFAULT_THRESHOLD)
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.html")
+    add_device(parser)
+
+
+def _report(args: argparse.Namespace) -> None:
+    from crm_models import workflow
+    from crm_models.core.files import need_file_target
+    from crm_models.planning.policy import Policy
+
+    need_file_target(args.out)
+    policy = Policy(threshold=args.threshold)
+    workflow.report(args.run_folder, args.out, policy, cohort=args.cohort, device=args.device, threads=args.threads)
+    print(f"{args.out}: the report of the run, in one file")
 
 
 # ---- paper, benchmark ------------------------------------------------------------------------------------------------

@@ -47,6 +47,15 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--address", metavar="HOST:PORT", help="of the Ray cluster; without it, Ray is started here")
 
 
+def add_allow_drift(parser: argparse.ArgumentParser) -> None:
+    """Add the option of every command that reads another cohort with a run."""
+    parser.add_argument(
+        "--allow-drift",
+        action="store_true",
+        help="go on although the customers differ so much from the training customers that results are nonsense",
+    )
+
+
 def pairs(given: Sequence[str], expected: str) -> dict[str, str]:
     """The values of a repeated option NAME=VALUE by name; `ConfigError` for one that is no pair."""
     found = {}

@@ -163,6 +163,22 @@ def decode_plans(
     return _in_order(list(zip(batches, decoded, strict=True)), len(rows))
 
 
+def step_probabilities(model: SequenceTransformer, arrays: CohortArrays, steps: np.ndarray) -> np.ndarray:
+    """(N, 3) probability of each step (ids (N, 3)) after the history and the steps before it; NaN where it is none."""
+    out = np.empty(steps.shape)
+
+    @torch.inference_mode()
+    def score(at: np.ndarray) -> None:
+        stops = arrays.n_history[at]
+        batch = history_batch(arrays, at, stops, model.config.max_events)
+        history = _encoded(model, batch, stops, _Allowed.everything(len(at), model))
+        given = torch.from_numpy(steps[at]).to(model.action.weight.device)
+        out[at] = _step_log_p(model, history, given).double().exp().cpu().numpy()
+
+    _in_parallel(score, _by_length(arrays.n_history, model.n_actions), model.action.weight.device)
+    return np.where(steps > 0, out, np.nan)
+
+
 def score_customers(
     sequence: SequenceTransformer | None,
     churn: ChurnTransformer | None,
@@ -308,23 +324,23 @@ def _single_steps(model: SequenceTransformer, history: _History) -> DecodedPlans
     arrays = {name: torch.stack(values, dim=1).cpu().numpy() for name, values in steps.items()}
     for name in ("step_p", "runner_up_p"):
         arrays[name] = arrays[name].astype(np.float64)
-    together = _log_p_of(model, history, chosen).double().exp().cpu().numpy()
+    together = _step_log_p(model, history, chosen).sum(dim=1).double().exp().cpu().numpy()
     return DecodedPlans(plan_p=together, **arrays)
 
 
-def _log_p_of(model: SequenceTransformer, history: _History, steps: Tensor) -> Tensor:
-    """(B,) log-probability of the steps (B, 3) together, up to the first step that is none (0)."""
+def _step_log_p(model: SequenceTransformer, history: _History, steps: Tensor) -> Tensor:
+    """(B, 3) log-probability of each of the steps (B, 3) after the steps before it; 0 for a step that is none (0)."""
     seen, past, logits = history.seen[:, None], history.past, history.first_logits[:, None]
-    total = torch.zeros(len(steps), device=steps.device)
+    by_step = []
     for step in range(N_STEPS):
         action = steps[:, step, None]
         log_p = logits[:, 0].log_softmax(dim=-1).gather(1, (action - 1).clamp(min=0))[:, 0]
-        total = total + log_p.masked_fill(action[:, 0] == 0, 0.0)
+        by_step.append(log_p.masked_fill(action[:, 0] == 0, 0.0))
         if step < N_STEPS - 1:
             seen = F.pad(seen, (0, 1), value=True)
             recent = history.recent_after(steps[:, None, : step + 1])
             logits, past = _advance(model, recent, history.length + step, past, seen)
-    return total
+    return torch.stack(by_step, dim=1)
 
 
 def _search(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
+from crm_models.core import html_page
 from crm_models.core.files import new_file, new_folder, write_json
 from crm_models.core.schema import MODEL_NAMES
 from crm_models.paper.rerun import CLAIMS_ABOUT, TABLE_I
@@ -194,31 +195,19 @@ def markdown(result: dict[str, Any]) -> str:
 
 def page(result: dict[str, Any]) -> str:
     """The report as one HTML file with its three figures, which needs no network."""
-    import plotly.io as pio
-
-    body = [f"<h1>{TITLE}</h1><p>{html.escape(_opening(result))}</p>"]
-    for k, (heading, text, figure) in enumerate(
-        (
+    drawn = [
+        html_page.section(heading, html_page.figure(figure, heading), html_page.paragraph(text))
+        for heading, text, figure in (
             ("Figure 1: loss trends", _FIGURE_1, loss_figure(result)),
             ("Figure 2: attention weights", _FIGURE_2, attention_figure(result)),
             ("Figure 3: ROC curve", _FIGURE_3, roc_figure(result)),
         )
-    ):
-        drawn = pio.to_html(figure, full_html=False, include_plotlyjs=k == 0, config={"displayModeBar": False})
-        body.append(f"<h2>{heading}</h2>{drawn}<p>{html.escape(text)}</p>")
-    for heading, text, table in sections(result):
-        body.append(f"<h2>{html.escape(heading)}</h2><p>{html.escape(text)}</p>{_html_table(table)}")
-    return f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{TITLE}</title>{_STYLE}</head><body>' + (
-        "\n".join(body) + "</body></html>\n"
-    )
-
-
-_STYLE = (
-    "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1f2937}"
-    "table{border-collapse:collapse;font-size:.85rem;display:block;overflow-x:auto}"
-    "th,td{border-bottom:1px solid #d1d5db;padding:.25rem .6rem;text-align:right}"
-    "th:first-child,td:first-child{text-align:left}</style>"
-)
+    ]
+    told = [
+        html_page.section(heading, html_page.paragraph(text), _html_table(table))
+        for heading, text, table in sections(result)
+    ]
+    return html_page.page(TITLE, [html_page.paragraph(_opening(result)), *drawn, *told])
 
 
 def _opening(result: dict[str, Any]) -> str:
@@ -229,14 +218,7 @@ def _opening(result: dict[str, Any]) -> str:
 
 
 def _html_table(table: list[list[str]]) -> str:
-    if not table:
-        return ""
-
-    def cells(row: list[str], tag: str) -> str:
-        return "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
-
-    rows = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in table[1:])
-    return f"<table><thead><tr>{cells(table[0], 'th')}</tr></thead><tbody>{rows}</tbody></table>"
+    return html_page.table(pd.DataFrame(table[1:], columns=table[0])) if table else ""
 
 
 # ---- figures ---------------------------------------------------------------------------------------------------------

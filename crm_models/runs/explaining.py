@@ -1,4 +1,4 @@
-"""Why customers are at risk, by a run's churn model: drivers of one customer, of a cohort, and their files."""
+"""Why customers are at risk, and why they get their steps: drivers of one customer, of a cohort, and their files."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ import numpy as np
 from crm_models.core.errors import DataError, RunError
 from crm_models.core.files import new_file, write_json
 from crm_models.core.places import Place, here, place
-from crm_models.core.schema import CUSTOMER_ID, N_STEPS
+from crm_models.core.schema import CUSTOMER_ID, N_STEPS, PlanFor
 from crm_models.data.cohort import Cohort, Moment, select
 from crm_models.data.drift import conformed
 from crm_models.data.storage import describe, last_moment_days, part, parts
 from crm_models.data.training_schema import TrainingSchema
+from crm_models.inference import step_drivers
+from crm_models.inference.decoding import decode_plans
 from crm_models.inference.drivers import (
     PAIRS,
     PAIRS_IN_BULK,
@@ -25,8 +27,10 @@ from crm_models.inference.drivers import (
     Explained,
     Explainer,
     Faithfulness,
+    Reasons,
     faithfulness,
 )
+from crm_models.inference.step_drivers import StepExplainer, StepReasons
 from crm_models.planning.export import neutralised
 from crm_models.planning.plans import Plans
 from crm_models.runs.folder import RunFolder
@@ -34,12 +38,13 @@ from crm_models.runs.scoring import ScoringJob, moment_of
 from crm_models.runs.trained import Models, load_models
 
 METHOD = (
-    "Shapley values by permutation sampling on the churn model: base and points add up to the churn probability; base "
-    "is the mean probability of the customers compared with"
+    "Shapley values by permutation sampling on the model: base and points add up to the probability; base is the mean "
+    "probability of the customers compared with"
 )
 TRIED_ON = 100
 """Customers that the faithfulness of the drivers is measured on."""
 COLUMNS = ("customer_id", "driver", "value", "points", "base", "churn_probability")
+STEP_COLUMNS = ("customer_id", "step", "action", "driver", "value", "points", "base", "probability")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,21 +95,12 @@ class CohortExplainer:
 
     def parts(self) -> Iterator[Cohort]:
         """The cohort part by part, as the models read it."""
-        return (_fitting(customers, self.schema) for customers in parts(self.folder))
+        return fitting_parts(self.folder, self.schema)
 
     def explain(self, customers: Collection[str] | None = None) -> Iterator[Explained]:
         """Drivers of all customers, or of those named; `DataError` if one of them is not in the cohort."""
-        wanted = None if customers is None else set(customers)
-        for customers_of_part in self.parts():
-            ids = customers_of_part.customers[CUSTOMER_ID]
-            rows = np.arange(len(ids)) if wanted is None else np.flatnonzero(ids.isin(wanted).to_numpy())
-            if wanted is not None:
-                wanted -= set(ids.iloc[rows])
-            yield from self.explainer.explain(select(customers_of_part, rows), self.background)
-            if wanted is not None and not wanted:
-                return
-        if wanted:
-            raise DataError(f"{self.folder}: expected a customer with the id {sorted(wanted)[0]!r}, found none")
+        for some in selected(self.folder, self.parts(), customers):
+            yield from self.explainer.explain(some, self.background)
 
     def faithfulness(self) -> Faithfulness:
         """Whether the drivers are those that matter, on customers of the first part."""
@@ -114,11 +110,15 @@ class CohortExplainer:
         return faithfulness(self.explainer, sample, few, list(self.explainer.explain(sample, few)))
 
     def with_drivers(self, plans: Plans, planned: Cohort) -> Plans:
-        """The plans of some customers with the drivers of those at risk."""
+        """The plans of a part's customers with the drivers of those at risk."""
+        return self.explained_plans(plans, [select(planned, np.flatnonzero(plans.at_risk))])
+
+    def explained_plans(self, plans: Plans, at_risk: Iterable[Cohort]) -> Plans:
+        """Plans with the drivers of their customers at risk, who are given as cohorts in the same order."""
         drivers = np.full((len(plans), N_STEPS), "", dtype=object)
-        rows = np.flatnonzero(plans.at_risk)
-        for row, explained in zip(rows, self.explainer.explain(select(planned, rows), self.background), strict=True):
-            top = explained.top(N_STEPS)
+        explained = (one for part in at_risk for one in self.explainer.explain(part, self.background))
+        for row, one in zip(np.flatnonzero(plans.at_risk), explained, strict=True):
+            top = one.top(N_STEPS)
             drivers[row, : len(top)] = top
         return replace(plans, drivers=drivers)
 
@@ -145,30 +145,120 @@ class ExplainingJob:
             )
 
 
-def write_drivers(explained: Iterable[Explained], out: Path, faithful: Faithfulness) -> int:
+@dataclass(frozen=True, kw_only=True)
+class CohortStepExplainer:
+    """Explains the model's steps for customers of a cohort folder, part by part; schema: as in `CohortExplainer`."""
+
+    folder: Path
+    explainer: StepExplainer
+    background: Cohort
+    plan_for: PlanFor
+    schema: TrainingSchema | None
+
+    @classmethod
+    def of(
+        cls,
+        models: Models,
+        run: RunFolder,
+        folder: Path,
+        moment_of: Any,
+        *,
+        in_bulk: bool,
+        plan_for: PlanFor = "whole",
+        allow_drift: bool = False,
+    ) -> CohortStepExplainer:
+        """moment_of: from a part of the cohort to the moment of planning. `RunError` without a sequence model."""
+        if models.sequence is None:
+            raise RunError(f"{run.folder}: expected a sequence model, whose steps have drivers; the run has none")
+        schema = run.schema() if allow_drift else None
+        first = _fitting(next(iter(parts(folder))), schema)
+        moment = moment_of(first)
+        last = last_moment_days(describe(folder)) if moment is None else None
+        explainer = StepExplainer.of(models.sequence, models.encoder, first, moment, last)
+        n_background = step_drivers.PAIRS_IN_BULK if in_bulk else step_drivers.PAIRS
+        background = explainer.background(first, n_background)
+        return cls(folder=folder, explainer=explainer, background=background, plan_for=plan_for, schema=schema)
+
+    def explain(self, customers: Collection[str] | None = None) -> Iterator[StepReasons]:
+        """Drivers of the model's steps, step by step; customers without a history have none."""
+        for some in selected(self.folder, fitting_parts(self.folder, self.schema), customers):
+            for steps in self.explainer.explain(some, self._steps(some), self.background):
+                yield from steps
+
+    def faithfulness(self) -> Faithfulness:
+        """Whether the drivers are those that matter, on customers of the first part."""
+        first = next(fitting_parts(self.folder, self.schema))
+        rows = np.sort(np.random.default_rng(1).permutation(first.n_customers)[:TRIED_ON])
+        sample = select(first, rows)
+        few = select(self.background, np.arange(min(PAIRS_IN_BULK, self.background.n_customers)))
+        return self.explainer.faithfulness(sample, self._steps(sample), few)
+
+    def _steps(self, cohort: Cohort) -> np.ndarray:
+        """(N, 3) ids of the model's steps, 0 where the plan is not the model's."""
+        arrays, model = self.explainer.encoded(cohort), self.explainer.model
+        plans = decode_plans(model, arrays, self.explainer.encoder, plan_for=self.plan_for)
+        return np.where(arrays.n_history[:, None] > 0, plans.actions, 0)
+
+
+def fitting_parts(folder: Place, schema: TrainingSchema | None) -> Iterator[Cohort]:
+    """A cohort part by part; schema: to read what does not fit the training customers as missing, or None."""
+    return (_fitting(customers, schema) for customers in parts(folder))
+
+
+def selected(folder: Place, stream: Iterable[Cohort], customers: Collection[str] | None) -> Iterator[Cohort]:
+    """The named customers of each part of the stream, or all; `DataError` if one of them is in no part."""
+    wanted = None if customers is None else set(customers)
+    for some in stream:
+        if wanted is None:
+            yield some
+            continue
+        ids = some.customers[CUSTOMER_ID]
+        rows = np.flatnonzero(ids.isin(wanted).to_numpy())
+        wanted -= set(ids.iloc[rows])
+        if len(rows):
+            yield select(some, rows)
+        if not wanted:
+            return
+    if wanted:
+        raise DataError(f"{folder}: expected a customer with the id {sorted(wanted)[0]!r}, found none")
+
+
+def write_drivers(explained: Iterable[Reasons], out: Path, faithful: Faithfulness, *, steps: bool = False) -> int:
     """Write drivers as CSV, or as JSON if the name ends so; returns the number of customers.
 
-    Columns: `COLUMNS`, one row per customer and driver, strongest first. points, base and churn_probability are in
-    percentage points: base + sum of points = churn probability.
+    Columns: `COLUMNS`, one row per customer and driver, strongest first; for steps `STEP_COLUMNS`, likewise for each
+    step. points, base and the probability are in percentage points: base + sum of points = probability.
     """
+    customers = set()
     if out.suffix.lower() == ".json":
-        customers = [_as_json(one) for one in explained]
-        write_json(out, {"method": METHOD, "faithfulness": vars(faithful), "customers": customers})
-        return len(customers)
-    n = 0
+        written = [_as_json(one) for one in explained]
+        name = "steps" if steps else "customers"
+        write_json(out, {"method": METHOD, "faithfulness": vars(faithful), name: written})
+        return len({one["customer_id"] for one in written})
     with new_file(out) as part, part.open("w", encoding="utf-8", newline="") as handle:
         writer = csv.writer(handle, lineterminator="\r\n")
-        writer.writerow(COLUMNS)
+        writer.writerow(STEP_COLUMNS if steps else COLUMNS)
         for one in explained:
-            n += 1
-            ends = round(100 * one.base, 4), round(100 * one.churn_p, 4)
+            customers.add(one.customer_id)
+            facts = _facts(one)
+            *first, probability = facts.values()
             for driver in one.drivers:
-                texts = (neutralised(text) for text in (one.customer_id, driver.name, driver.value))
-                writer.writerow([*texts, round(driver.points, 4), *ends])
-    return n
+                texts = (neutralised(text) for text in (driver.name, driver.value))
+                cells = [neutralised(cell) if isinstance(cell, str) else cell for cell in first]
+                writer.writerow([*cells, *texts, round(driver.points, 4), round(100 * one.base, 4), probability])
+    return len(customers)
 
 
-def _as_json(one: Explained) -> dict[str, Any]:
+def _facts(one: Reasons) -> dict[str, Any]:
+    """Whose and which probability is explained, and last the probability, in percentage points."""
+    if isinstance(one, StepReasons):
+        step = {"customer_id": one.customer_id, "step": one.step, "action": one.action}
+        return step | {"probability": round(100 * one.step_p, 4)}
+    assert isinstance(one, Explained)  # there are two kinds
+    return {"customer_id": one.customer_id, "churn_probability": round(100 * one.churn_p, 4)}
+
+
+def _as_json(one: Reasons) -> dict[str, Any]:
     drivers = [
         {
             "driver": d.name,
@@ -179,8 +269,7 @@ def _as_json(one: Explained) -> dict[str, Any]:
         }
         for d in one.drivers
     ]
-    ends = {"base": round(100 * one.base, 4), "churn_probability": round(100 * one.churn_p, 4)}
-    return {"customer_id": one.customer_id} | ends | {"drivers": drivers}
+    return _facts(one) | {"base": round(100 * one.base, 4), "drivers": drivers}
 
 
 def _number(value: float) -> float | None:

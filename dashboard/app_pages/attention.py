@@ -15,3 +15,4 @@ if explanation is None:
     widgets.empty_state("timeline", "Nothing to explain", "There is no history here for the model to look at.")
     st.stop()
 attention_panels.show(explanation)
+attention_panels.to_reasons(run, model, row)

@@ -218,10 +218,19 @@ def _event_text(events: TimedEvents, k: int) -> str:
     return plain(events.action[k], 120) + ("" if np.isnan(value) else f", value {value:g}")
 
 
-def waterfall(drivers: pd.DataFrame, base: float, churn_p: float, top: int = 8) -> go.Figure:
+def waterfall(
+    drivers: pd.DataFrame,
+    base: float,
+    p: float,
+    what: str = "churn probability",
+    *,
+    of_risk: bool = True,
+    top: int = 8,
+) -> go.Figure:
     """From the average customer to this one: each driver's points, strongest first, the others as one bar.
 
-    drivers: `name`, `value`, `points`, strongest first. base, churn_p: in [0, 1].
+    drivers: `name`, `value`, `points`, strongest first. base, p: probabilities in [0, 1]; what: names them. of_risk:
+    whether a rise is bad.
     """
     shown, rest = drivers.head(top), drivers["points"].iloc[top:]
     names = [plain(f"{name}: {value}", 44) for name, value in zip(shown["name"], shown["value"], strict=True)]
@@ -230,9 +239,9 @@ def waterfall(drivers: pd.DataFrame, base: float, churn_p: float, top: int = 8) 
         names, points = [*names, f"{len(rest)} others"], [*points, float(rest.sum())]
     names = ["Customers compared with", *names, "This customer"]
     measure = ["absolute", *["relative"] * len(points), "total"]
-    values = [100 * base, *points, 100 * churn_p]
-    texts = [share(base), *[f"{value:+.1f}" for value in points], share(churn_p)]
-    fig = figure("From the average to this customer", x="churn probability (%)", height=110 + 32 * len(names))
+    values = [100 * base, *points, 100 * p]
+    texts = [share(base), *[f"{value:+.1f}" for value in points], share(p)]
+    fig = figure("From the average to this customer", x=f"{what} (%)", height=110 + 32 * len(names))
     fig.add_trace(
         go.Waterfall(
             orientation="h",
@@ -243,8 +252,8 @@ def waterfall(drivers: pd.DataFrame, base: float, churn_p: float, top: int = 8) 
             textposition="outside",
             textfont={"color": TEXT},
             cliponaxis=False,
-            increasing={"marker": {"color": AT_RISK}},
-            decreasing={"marker": {"color": RETENTION}},
+            increasing={"marker": {"color": AT_RISK if of_risk else MODEL}},
+            decreasing={"marker": {"color": RETENTION if of_risk else CHANCE}},
             totals={"marker": {"color": DATA}},
             connector={"line": {"color": CHANCE, "width": 1}},
             customdata=[[name] for name in names],
@@ -252,7 +261,7 @@ def waterfall(drivers: pd.DataFrame, base: float, churn_p: float, top: int = 8) 
         )
     )
     ends = np.cumsum([100 * base, *points])
-    low, high = min(0.0, float(ends.min())), max(float(ends.max()), 100 * churn_p)
+    low, high = min(0.0, float(ends.min())), max(float(ends.max()), 100 * p)
     fig.update_xaxes(range=[low, high + 0.18 * max(high - low, 1)])
     ticks = {"tickvals": list(range(len(names))), "ticktext": names}
     return fig.update_yaxes(tickmode="array", range=[len(names) - 0.4, -0.6], showgrid=False, **ticks)

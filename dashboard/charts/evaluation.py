@@ -270,6 +270,45 @@ def accuracy_slices(table: pd.DataFrame, chance: float | None, top: int = 14) ->
     return fig.update_xaxes(tickformat=".0%", rangemode="tozero")
 
 
+def plans_by_group(table: pd.DataFrame, retention: Sequence[str], top: int = 14, most: int = 5) -> go.Figure:
+    """Share of each action in the planned steps of each group; retention actions as one, rare ones as others.
+
+    table: `group`, `customers`, `at risk`, then a column of steps for each action.
+    """
+    shown = table.head(top)
+    steps = shown.iloc[:, 3:]
+    parts = {"Retention actions": steps[[a for a in steps if a in retention]].sum(axis=1)}
+    engaging = steps[[a for a in steps if a not in retention]]
+    largest = engaging.sum().sort_values(ascending=False, kind="stable").index[:most]
+    parts |= {plain(action): engaging[action] for action in largest}
+    parts["Other actions"] = engaging.drop(columns=largest).sum(axis=1)
+    total = steps.sum(axis=1).clip(lower=1)
+    n = len(shown)
+    fig = figure("Planned steps by group", x="share of the planned steps", height=190 + 30 * max(n, 2), legend=True)
+    shades = (1.0, 0.8, 0.62, 0.46, 0.32)
+    colors = [RETENTION, *[_faded(MODEL, shades[k]) for k in range(len(largest))], CHANCE]
+    info = [[plain(name, 60), c, r] for name, c, r in shown.iloc[:, :3].itertuples(index=False)]
+    for (name, values), color in zip(parts.items(), colors, strict=True):
+        if values.sum() == 0:
+            continue
+        fig.add_trace(
+            go.Bar(
+                x=(values / total).tolist(),
+                y=list(range(n)),
+                orientation="h",
+                name=name,
+                marker={"color": color, "line": {"width": 1, "color": "rgba(255,255,255,0.6)"}},
+                customdata=info,
+                hovertemplate=f"%{{customdata[0]}}<br>{name} %{{x:.1%}} of the steps<br>"
+                "%{customdata[1]:,} customers, %{customdata[2]:,} at risk<extra></extra>",
+            )
+        )
+    ticks = {"tickvals": list(range(n)), "ticktext": [plain(name) for name in shown["group"]]}
+    fig.update_yaxes(tickmode="array", range=[n - 0.4, -0.6], showgrid=False, **ticks)
+    fig.update_xaxes(tickformat=".0%", range=[0, 1])
+    return fig.update_layout(barmode="stack", barcornerradius=0, legend={"traceorder": "normal"})
+
+
 # ---- helpers ---------------------------------------------------------------------------------------------------------
 
 

@@ -39,6 +39,7 @@ CONFIG = {
     "displaylogo": False,
     "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d", "pan2d"],
     "responsive": True,
+    "toImageButtonOptions": {"format": "png", "scale": 2},
 }
 """For `st.plotly_chart(config=...)`. Few buttons (zoom, reset, picture), because they cover a long title."""
 
@@ -61,8 +62,9 @@ def figure(title: str, *, x: str = "", y: str = "", height: int = HEIGHT, legend
             "height": height,
             "margin": MARGIN | {"t": 72 if legend else 44},
             "showlegend": legend,
-            "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "title": _NONE}
-            | {"font": _INK},
+            # Below the title and downwards, so that rows of a narrow window take room from the curves, not the title.
+            "legend": {"orientation": "h", "x": 0, "xanchor": "left", "yref": "container", "y": 1 - 34 / height}
+            | {"yanchor": "top", "title": _NONE, "font": _INK},
             "hoverlabel": {"align": "left"},
             "bargap": 0.25,
             "barcornerradius": 3,
@@ -155,8 +157,7 @@ def rulers(scores: Sequence[Score], title: str = "From chance to ceiling") -> go
     fig.update_xaxes(visible=False, range=[-0.12, 1.14], fixedrange=True)
     fig.update_yaxes(visible=False, range=[-0.5, len(scores) - 0.4], fixedrange=True)
     top, bottom = 72, 4
-    legend_y = 1 + 10 / (height - top - bottom)  # ten pixels above the rulers, for any number of them
-    return fig.update_layout(hovermode="closest", margin={"l": 8, "r": 8, "t": top, "b": bottom}, legend_y=legend_y)
+    return fig.update_layout(hovermode="closest", margin={"l": 8, "r": 8, "t": top, "b": bottom})
 
 
 _ROW = 94  # height of one ruler in pixels

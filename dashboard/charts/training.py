@@ -84,7 +84,7 @@ def compared_losses(curves: Sequence[Curve], *, title: str, chance: float | None
     fig = figure(title, x="epoch", y="loss in nats", legend=True)
     rows = sum(bool(curve.epochs) for curve in curves) + (chance is not None)
     top = 40 + _LEGEND_ROW * rows  # one name per row, because names are long; between the title and the curves
-    fig.update_layout(height=HEIGHT - 72 + top, margin={"t": top}, legend={"orientation": "v", "y": 1.01})
+    fig.update_layout(height=HEIGHT - 72 + top, margin={"t": top}, legend={"orientation": "v"})
     for k, curve in enumerate(curves):
         if not curve.epochs:
             continue

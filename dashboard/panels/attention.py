@@ -13,8 +13,8 @@ from crm_models.data.cohort import Cohort
 from crm_models.data.split import planning_moment
 from dashboard.charts import decision as decision_charts
 from dashboard.charts import digits
+from dashboard.panels import customer_list, widgets
 from dashboard.panels import customers as customer_panels
-from dashboard.panels import widgets
 from dashboard.state import predictions, session, store, workspace
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ NARROW = 14
 SUMMARY = "summary"
 """Name of the token that the churn model reads its prediction from."""
 MEAN = "all, averaged"
-MODELS = {"sequence": "Next action", "churn": "Churn"}
 CUSTOMERS = {"average": "Average over many", "one": "One customer"}
 
 
@@ -45,9 +44,10 @@ def controls(run: store.RunCard) -> tuple[ModelName, int | None]:
         model = st.radio(
             "Prediction",
             list(trained),
-            format_func=MODELS.__getitem__,
+            format_func=customer_list.PREDICTIONS.__getitem__,
             horizontal=True,
             key=MODEL,
+            bind="query-params",
             persist_state="session",
         )
         customers = st.radio(
@@ -128,6 +128,21 @@ def _lengths(cohort: Cohort, moment: Any) -> np.ndarray:
 
 
 # ---- drawing ---------------------------------------------------------------------------------------------------------
+
+
+def to_reasons(run: store.RunCard, model: ModelName, row: int | None) -> None:
+    """Draw the link to the drivers of the same prediction, on the customers page."""
+    all_scores = store.scores(run)
+    if row is None or all_scores is None:
+        return
+    tab = "Why these steps" if model == "sequence" else "Why this risk"
+    with st.container(horizontal=True):
+        st.page_link(
+            widgets.PAGES["customers"],
+            label=f"{tab}: what raises and lowers the probability, in points",
+            icon=":material/balance:",
+            query_params=customer_list.link_to(str(all_scores.customer_id[row])) | {"customer_tab": tab},
+        )
 
 
 @st.fragment

@@ -190,13 +190,17 @@ def column_config(plans: Plans) -> dict[str, Any]:
     return {
         "customer": st.column_config.TextColumn(pinned=True),
         "churn probability": risk_bar(),
-        "plan": st.column_config.MultiselectColumn("three steps", options=options, color=colors, width=520),
-        "from": st.column_config.TextColumn(help="Source of the plan."),
+        "plan": st.column_config.MultiselectColumn("three steps", options=options, color=colors, width=330),
+        "from": st.column_config.TextColumn(help="Source of the plan.", width=100),
         "instead of": st.column_config.TextColumn(
-            help="Plan of the sequence model if the churn risk were below the threshold."
+            help="Plan of the sequence model if the churn risk were below the threshold.", width=200
         ),
         "events": st.column_config.NumberColumn(help="Number of events in the history."),
     }
+
+
+TALL = 66
+"""Height of a row in pixels whose texts wrap over up to three lines: Streamlit wraps from 64 on, and else cuts off."""
 
 
 def risk_bar() -> Any:
@@ -211,6 +215,15 @@ def link_to(customer_id: str) -> dict[str, str]:
         if st.session_state.get(key):
             params[key] = st.session_state[key]
     return params
+
+
+PREDICTIONS = {"sequence": "Next action", "churn": "Churn"}
+"""What each model predicts, as the attention page and its address name it."""
+
+
+def link_to_attention(customer_id: str, model: str) -> dict[str, str]:
+    """Query parameters that open the attention page on what a model looks at for a customer."""
+    return link_to(customer_id) | {"attention_model": PREDICTIONS[model]}
 
 
 def nobody() -> None:

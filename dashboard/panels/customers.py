@@ -17,18 +17,19 @@ from crm_models.planning.plans import Plans, make_plans, reasons
 from crm_models.planning.policy import Policy
 from dashboard.charts import decision as decision_charts
 from dashboard.charts import digits
+from dashboard.panels import counterfactual as counterfactual_panels
 from dashboard.panels import customer_list, widgets
 from dashboard.panels import drivers as driver_panels
 from dashboard.panels import plans as plans_panels
 from dashboard.panels import policy as policy_panels
-from dashboard.state import predictions, session, store
+from dashboard.state import predictions, session, store, view
 from dashboard.state.predictions import Customer
 
 OPTIONS = 200
 """Most customers in the select box; a search narrows them down, so that a million are never sent to the browser."""
 MATCHES = 6
 """Matches of a search that are drawn as buttons."""
-TABS = ("Why this risk", "History", "Profile", "What if", "All customers")
+TABS = ("Why this risk", "Why these steps", "What would help", "History", "Profile", "What if", "All customers")
 BADGES = {
     "model": ":blue-badge[:material/model_training: model]",
     "retention": ":green-badge[:material/favorite: retention]",
@@ -54,7 +55,7 @@ def look(card: store.RunCard) -> None:
     time.sleep(plans_panels.PAINT_SECONDS)
     has_churn = not np.isnan(all_scores.churn_p).all()
     default = TABS[0] if has_churn else TABS[1]
-    why, history, profile, what_if, all_customers = st.tabs(
+    why, why_steps, would_help, history, profile, what_if, all_customers = st.tabs(
         TABS, default=default, key="customer_tab", on_change="rerun", bind="query-params"
     )
     if all_customers.open or row is None:
@@ -64,12 +65,17 @@ def look(card: store.RunCard) -> None:
     customer = _customer(card, all_scores, row)
     if customer is None:
         return
-    if why.open:
-        with why:
-            if has_churn:
+    if why.open or would_help.open:
+        with why if why.open else would_help:
+            if not has_churn:
+                widgets.empty_state("person_off", "No churn risk available", "This run has no churn model.")
+            elif why.open:
                 driver_panels.of_customer(card, row)
             else:
-                widgets.empty_state("person_off", "No churn risk available", "This run has no churn model.")
+                counterfactual_panels.of_customer(card, row)
+    elif why_steps.open:
+        with why_steps:
+            driver_panels.of_steps(card, row)
     elif profile.open:
         with profile:
             _profile(card, customer)
@@ -156,6 +162,10 @@ def _customer(card: store.RunCard, scores: CustomerScores, row: int) -> Customer
 def _risk(card: store.RunCard, plans: Plans) -> None:
     p, threshold = float(plans.churn_p[0]), plans.policy.threshold
     known = not np.isnan(p)
+    view.current().said["customer"] = (
+        f"Customer {plans.customer_id[0]}: churn probability {digits.share(p)}. "
+        f"Plan: {', then '.join(plans.catalogue.labels[a] for a in plans.action[0] if a >= 0) or 'no action'}."
+    )
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.metric(
             "Churn probability",
@@ -466,6 +476,7 @@ def everyone(card: store.RunCard, scores: CustomerScores, policy: Policy) -> Non
         hide_index=True,
         key="customer_list",
         alt="Customers with their churn probability and plan",
+        row_height=customer_list.TALL,
         column_config=customer_list.column_config(plans),
         on_select=_open,
         selection_mode="single-row",

@@ -206,12 +206,14 @@ def most_at_risk() -> None:
         table if has_churn else table.drop(columns="churn probability"),
         hide_index=True,
         alt="Customers with the highest churn risk, with their next three actions",
+        row_height=customer_list.TALL,
         column_config={
             "customer": st.column_config.TextColumn(pinned=True),
             "churn probability": customer_list.risk_bar(),
             "events": st.column_config.NumberColumn(help="Number of events in the history."),
+            **{f"step {k + 1}": st.column_config.TextColumn(width=110) for k in range(N_STEPS)},
             "instead of": st.column_config.TextColumn(
-                help="Plan of the sequence model if the churn risk were below the threshold."
+                help="Plan of the sequence model if the churn risk were below the threshold.", width=230
             ),
         },
     )

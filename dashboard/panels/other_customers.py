@@ -11,6 +11,7 @@ import streamlit as st
 from crm_models.core.records import CustomerScores
 from crm_models.data.drift import Difference
 from crm_models.planning.changes import Changes
+from crm_models.planning.plans import Plans, make_plans
 from crm_models.planning.policy import Policy
 from dashboard.charts import digits
 from dashboard.panels import customer_list, widgets
@@ -98,35 +99,54 @@ def _changes(card: store.RunCard, name: str, scored: CustomerScores, found: Sequ
             ("Other plan", len(changes.plan_changed), f"of {changes.common:,} in both"),
         ):
             st.metric(label, f"{count:,}", border=True, delta=note, delta_color="off", delta_arrow="off")
-    _table(card, scored, changes, policy)
+    _table(card, name, scored, changes, policy)
     _download(card, name, scored, found)
 
 
-def _table(card: store.RunCard, scored: CustomerScores, changes: Changes, policy: Policy) -> None:
-    """Draw the customers of one kind of change, with both probabilities and the plan."""
+def _table(card: store.RunCard, name: str, scored: CustomerScores, changes: Changes, policy: Policy) -> None:
+    """Draw the customers of one kind of change, with both probabilities and the plan, and a file of all of them."""
+    own = store.scores(card)
+    assert own is not None  # the page asked for them first
     kinds = {
         "risk moved": changes.moved,
         "newly at risk": changes.newly_at_risk,
         "new": changes.new,
+        "gone": changes.gone,
         "other plan": changes.plan_changed,
     }
     kind = st.segmented_control("Show", list(kinds), default="risk moved", key="changes_shown") or "risk moved"
-    rows = kinds[kind][:SHOWN]
+    rows, is_gone = kinds[kind], kind == "gone"
     if not len(rows):
         st.caption("Nobody.")
         return
-    plans = predictions.plans(card, scored, rows, policy)
-    table = customer_list.table(plans, has_churn=not np.isnan(scored.churn_p).all()).drop(
-        columns=["from", "instead of"]
-    )
-    if "churn probability" in table:
-        table.insert(1, "before", (100 * changes.before[rows]).round(1))
-        config = customer_list.column_config(plans) | {"before": customer_list.risk_bar()}
-    else:
-        config = customer_list.column_config(plans)
-    st.dataframe(pd.DataFrame(table), hide_index=True, alt=f"Customers: {kind}", column_config=config)
-    if len(kinds[kind]) > SHOWN:
-        st.caption(f"The first {SHOWN} of {digits.count(len(kinds[kind]), 'customer')}.")
+    scores = own if is_gone else scored  # of those who left, what was known of them
+    before = None if is_gone else changes.before
+    plans = predictions.plans(card, scores, rows[:SHOWN], policy)
+    config = customer_list.column_config(plans) | {"before": customer_list.risk_bar()}
+    shown = _listed(plans, before, rows[:SHOWN])
+    st.dataframe(shown, hide_index=True, alt=f"Customers: {kind}", column_config=config, row_height=customer_list.TALL)
+    if len(rows) > SHOWN:
+        st.caption(f"The first {SHOWN} of {digits.count(len(rows), 'customer')}.")
+    words = predictions.catalogue(card, policy)
+    st.download_button(
+        f"These {digits.count(len(rows), 'customer')} (CSV)",
+        data=lambda: widgets.table_file(_as_text(_listed(make_plans(scores.take(rows), words, policy), before, rows))),
+        file_name=f"{name}-{kind.replace(' ', '-')}.csv", mime="text/csv", icon=":material/download:",
+        on_click="ignore", key="download_changes",
+    )  # fmt: skip
+
+
+def _listed(plans: Plans, before: np.ndarray | None, rows: np.ndarray) -> pd.DataFrame:
+    """The list of these plans, with the churn probability before (N,) if there was one."""
+    table = customer_list.table(plans, has_churn=not np.isnan(plans.churn_p).all())
+    table = table.drop(columns=["from", "instead of"])
+    if before is not None and "churn probability" in table:
+        table.insert(1, "before", (100 * before[rows]).round(1))
+    return table
+
+
+def _as_text(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(plan=table["plan"].map("; ".join))
 
 
 def _download(card: store.RunCard, name: str, scored: CustomerScores, found: Sequence[Difference]) -> None:

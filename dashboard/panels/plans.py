@@ -26,12 +26,14 @@ from dashboard.charts import decision as decision_charts
 from dashboard.charts import digits
 from dashboard.panels import customer_list, widgets
 from dashboard.panels import policy as policy_panels
-from dashboard.state import predictions, session, store, workspace
+from dashboard.state import predictions, reasons, session, store, view, workspace
 
 TABS = ("Who is at risk", "What changes", "Best threshold", "The plans")
 SHOWN = 200
 """Most customers in the table of those between two thresholds."""
 PAINT_SECONDS = 0.04
+EXPLAINED_PER_SECOND = 50
+"""Customers whose drivers are computed in a second, on a usual machine."""
 KEPT_EXPORTS = 24
 """Plan files kept in the workspace; older ones are deleted."""
 
@@ -54,6 +56,9 @@ def decide(card: store.RunCard, bound: Bound) -> None:
     policy = bound.policy = session.policy()
     n, at_risk = len(all_scores.customer_id), risk.n_at_risk(threshold)
     steps = risk.n_with_retention(policy)
+    view.current().said["plans"] = (
+        f"{at_risk:,} of {digits.count(n, 'customer')} are at risk, {steps[0]:,} plans change."
+    )
     with st.container(horizontal=True):
         st.metric(
             "Customers at risk",
@@ -170,6 +175,7 @@ def _what_changes(card: store.RunCard, all_scores: CustomerScores, risk: RiskInd
         table,
         hide_index=True,
         alt="Customers at risk at only one of the thresholds, with both plans",
+        row_height=customer_list.TALL,
         column_config={"churn probability": customer_list.risk_bar()}
         | {f"plan at {at:.2f}": st.column_config.TextColumn(width=280) for at in (low, high)},
     )
@@ -244,6 +250,7 @@ def _list(card: store.RunCard, all_scores: CustomerScores, policy: Policy, bound
         hide_index=True,
         key="plans_list",
         alt="Customers with their churn probability and plan",
+        row_height=customer_list.TALL,
         column_config=customer_list.column_config(plans),
         on_select="rerun",
         selection_mode="single-row",
@@ -251,8 +258,14 @@ def _list(card: store.RunCard, all_scores: CustomerScores, policy: Policy, bound
     customer_list.turn_pages(len(rows))
     if selected.selection.rows:
         customer_id = str(plans.customer_id[selected.selection.rows[0]])
-        if st.button(f"Open {widgets.plain(customer_id, 40)}", icon=":material/person_search:", key="open_customer"):
-            st.switch_page(widgets.PAGES["customers"], query_params=customer_list.link_to(customer_id))
+        with st.container(horizontal=True):
+            for tab, label, icon in (
+                ("Why this risk", f"Open {widgets.plain(customer_id, 40)}", "person_search"),
+                ("Why these steps", "Why these steps", "balance"),
+            ):
+                if st.button(label, icon=f":material/{icon}:", key=f"open_customer_{icon}"):
+                    link = customer_list.link_to(customer_id) | {"customer_tab": tab}
+                    st.switch_page(widgets.PAGES["customers"], query_params=link)
 
 
 # ---- download --------------------------------------------------------------------------------------------------------
@@ -280,14 +293,22 @@ def download(card: store.RunCard, bound: Bound) -> None:
             help="A spreadsheet runs text that begins with = + - or @ as a formula, so such ids and names get an "
             "apostrophe in front. A system that matches customers by id needs them exactly.",
         )  # fmt: skip
-        export = Export(card, all_scores, risk, bound, scope=scope, layout=layout, api_exact=text == "exact")
+        with_drivers = "churn" in card.folder.trained() and layout == "long" and st.checkbox(
+            "Why each is at risk", True, key="download_drivers", persist_state="session",
+            help=f"Three columns more: the strongest drivers of each customer at risk. About "
+            f"{widgets.duration(risk.n_at_risk(session.threshold()) / EXPLAINED_PER_SECOND)} at this threshold.",
+        )  # fmt: skip
+        export = Export(
+            card, all_scores, risk, bound, scope=scope, layout=layout, api_exact=text == "exact", drivers=with_drivers
+        )
         export.buttons("Download plans (CSV)", key="download_plans", manifest_key="download_manifest", main=True)
 
 
 class Export:
     """A plan file, written on demand and reused for the same request.
 
-    cohort: whose scores these are, if not the run's own, and drift: how it differs from that one.
+    drivers: with those of the risk of customers at risk. cohort: whose scores these are, if not the run's own; drift:
+    how it differs from that one.
     """
 
     def __init__(
@@ -300,11 +321,13 @@ class Export:
         scope: str,
         layout: PlanLayout,
         api_exact: bool = False,
+        drivers: bool = False,
         cohort: str | None = None,
         drift: Sequence[Difference] = (),
     ) -> None:
         self.card, self.scores, self.risk, self.bound = card, all_scores, risk, bound
         self.scope, self.layout, self.api_exact, self.drift = scope, layout, api_exact, drift
+        self.drivers = drivers
         cohort = cohort or card.cohort
         # Everything from the session and its caches is read here, because the download's thread has no session.
         self.mark, self.scored_at = predictions.scores_mark(card, cohort), predictions.scored_at(card, cohort)
@@ -350,7 +373,8 @@ class Export:
         selection: dict[str, Any] = {"selection": SCOPES[self.scope]}
         if self.scope == "filter":
             selection["filter"] = vars(self.bound.filter)
-        key = json.dumps([self.mark, self.name, self.api_exact, policy.to_dict(), selection], sort_keys=True)
+        wanted = [self.mark, self.name, self.api_exact, self.drivers, policy.to_dict(), selection]
+        key = json.dumps(wanted, sort_keys=True)
         out = self.folder / f"plans-{hashlib.sha256(key.encode()).hexdigest()[:16]}.csv"
         if not (out.exists() and manifest_path(out).exists()):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -365,8 +389,11 @@ class Export:
             catalogue = predictions.catalogue(self.card, policy)
             with store.as_chosen(self.plan_for):
                 rows = self.rows(policy)
+            plans = predictions.chunks(self.scores, rows, catalogue, policy)
+            if self.drivers:
+                plans = reasons.with_drivers(self.card, plans, rows)
             workflow.export_plans(
-                predictions.chunks(self.scores, rows, catalogue, policy),
+                plans,
                 out,
                 settings,
                 run=self.card.folder,

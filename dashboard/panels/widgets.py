@@ -14,9 +14,10 @@ import streamlit as st
 
 from crm_models.core.errors import CrmError
 from crm_models.evaluation.scores import LOWER_IS_BETTER, best_baseline
+from crm_models.planning.export import neutralised
 from dashboard.charts import theme
 from dashboard.charts.digits import share as share
-from dashboard.state import session, store, workspace
+from dashboard.state import session, store, view, workspace
 
 PAGES = {
     "home": "app_pages/home.py",
@@ -52,6 +53,7 @@ def plain(text: object, limit: int | None = None) -> str:
 
 def title(heading: str, question: str) -> None:
     """Draw the heading of a page and the question that the page answers."""
+    view.current().title = heading
     st.title(heading)
     st.caption(question)
 
@@ -77,12 +79,29 @@ def ago(moment: datetime) -> str:
 # ---- figures ---------------------------------------------------------------------------------------------------------
 
 
-def chart(fig: go.Figure, *, key: str, alt: str, table: pd.DataFrame | None = None, note: str | None = None) -> None:
-    """Draw a figure with its table and a note on how to read it in popovers. alt: description for screen readers."""
+def chart(
+    fig: go.Figure,
+    *,
+    key: str,
+    alt: str,
+    table: pd.DataFrame | None = None,
+    note: str | None = None,
+    pick: bool = False,
+) -> int | None:
+    """Draw a figure with its table, a note on how to read it, and its numbers as a file. alt: for screen readers.
+
+    pick: whether a click selects a row of the figure; returns its place on the y axis, or None.
+    """
+    view.current().charts[key] = view.Shown(figure=fig, alt=alt, table=table, note=note or "")
     with st.container(gap="xxsmall"):
-        st.plotly_chart(fig, key=key, alt=alt, config=theme.CONFIG, width="stretch")
+        clicked: Any = st.plotly_chart(
+            fig, key=key, alt=alt, config=theme.CONFIG, width="stretch", selection_mode="points",
+            on_select="rerun" if pick else "ignore",
+        )  # fmt: skip
+        points = clicked.selection.points if pick else []
+        picked = int(points[0]["y"]) if points else None
         if table is None and note is None:
-            return
+            return picked
         with st.container(horizontal=True, gap="small"):
             if note is not None:
                 with st.popover("How to read this", icon=":material/help:", type="tertiary"):
@@ -98,6 +117,26 @@ def chart(fig: go.Figure, *, key: str, alt: str, table: pd.DataFrame | None = No
                         alt=f"The numbers of the chart: {alt}",
                         column_config=number_columns(table),
                     )
+                st.download_button(
+                    "CSV",
+                    data=lambda: table_file(table),
+                    file_name=f"{key}.csv", mime="text/csv", icon=":material/download:", type="tertiary",
+                    on_click="ignore", key=f"{key}_csv",
+                )  # fmt: skip
+    return picked
+
+
+def table_file(table: pd.DataFrame) -> bytes:
+    """A table as CSV for spreadsheets: they know its encoding by the mark in front, and run none of its text."""
+    texts = {
+        c: table[c].map(lambda v: neutralised(v) if isinstance(v, str) else v) for c in table if not numeric(table[c])
+    }
+    return table.assign(**texts).to_csv(index=False, lineterminator="\r\n").encode("utf-8-sig")
+
+
+def numeric(column: pd.Series) -> bool:
+    """Whether a column holds numbers; yes and no are none."""
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
 
 
 def number_columns(table: pd.DataFrame) -> dict[str, Any]:
@@ -105,7 +144,7 @@ def number_columns(table: pd.DataFrame) -> dict[str, Any]:
     config: dict[str, Any] = {}
     for name in table.columns:
         column = table[name]
-        if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
+        if not numeric(column):
             continue
         whole = pd.api.types.is_integer_dtype(column) or bool((column.dropna() % 1 == 0).all() and len(column.dropna()))
         large = bool((column.abs() >= 2).any())

@@ -22,8 +22,9 @@ from crm_models.data.cohort import Cohort, moment_days, select
 from crm_models.data.profile import BEHAVIOUR, group_customers
 from crm_models.data.split import planning_moment
 from crm_models.data.storage import last_moment_days, load_cohort, part, part_starts
-from crm_models.planning import action_mix
+from crm_models.planning import action_mix, group_mix
 from crm_models.planning.changes import Changes, changes
+from crm_models.planning.group_mix import GroupMix
 from crm_models.planning.plans import Catalogue, Plans, make_plans
 from crm_models.planning.policy import Policy
 from crm_models.planning.thresholds import RiskIndex
@@ -33,13 +34,9 @@ from dashboard.jobs.tested import Tested, keep_tested
 from dashboard.state import store, workspace
 
 if TYPE_CHECKING:
-    from crm_models.inference.drivers import Explained, Faithfulness
-    from crm_models.runs.explaining import CohortExplainer
     from crm_models.runs.trained import Models
 
 BINS = 50
-EXPLAINED = 300
-"""Most customers in averaged drivers."""
 CHUNK = 65_536
 """Customers per chunk of plans: a million at once would take gigabytes."""
 
@@ -221,6 +218,19 @@ def groups_of(card: store.RunCard, customer_id: np.ndarray, by: str) -> tuple[np
     return codes[at.to_numpy(zero_copy_only=False).astype(np.int64)], names
 
 
+def mix_by_group(card: store.RunCard, by: str, policy: Policy) -> GroupMix:
+    """Plans of all customers under a policy, by group."""
+    return _mix_by_group(scores_mark(card), by, policy, card)
+
+
+@st.cache_resource(max_entries=16, show_spinner="Making the plans of all groups")
+def _mix_by_group(mark: str, by: str, policy: Policy, _card: store.RunCard) -> GroupMix:
+    everybody, (codes, names) = store.scores(_card), groups(_card, by)
+    assert everybody is not None  # the page asked for them first
+    stream = chunks(everybody, np.arange(len(everybody.customer_id)), catalogue(_card, policy), policy)
+    return group_mix.mix_by_group(stream, codes, names)
+
+
 # ---- one customer ----------------------------------------------------------------------------------------------------
 
 
@@ -270,57 +280,14 @@ def customer(cohort_name: str, row: int) -> Customer | None:
     return Customer(cohort=single, moment=moment, now_days=now)
 
 
-@st.cache_resource(max_entries=3, show_spinner=False)
-def _explainer(run: str, cohort: str, mark: str, _card: store.RunCard) -> CohortExplainer:
-    """Explains customers of a run, compared with the same few others for all viewers."""
-    from crm_models.runs.explaining import CohortExplainer
-
-    return CohortExplainer.of(models(_card), _card.folder, Path(cohort), planning_moment, in_bulk=False)
-
-
-def _explainer_of(card: store.RunCard) -> CohortExplainer:
-    folder = workspace.cohorts_folder() / card.cohort
-    version = f"{workspace.stamp(folder)}|{card.folder.need_weights().stat().st_mtime_ns}"
-    return _explainer(str(card.folder.folder), str(folder), version, card)
-
-
-def drivers(card: store.RunCard, row: int) -> Explained | None:
-    """Drivers of the churn probability of the customer at `row`; None if there is no such row any more."""
-    return _drivers(scores_mark(card), row, card)
-
-
-@st.cache_resource(max_entries=2_000, show_spinner=False)
-def _drivers(mark: str, row: int, _card: store.RunCard) -> Explained | None:
-    explainer, found = _explainer_of(_card), part_of(_card.cohort, row)
-    if found is None:
-        return None
-    single = select(found[0], np.array([row - found[1]]))
-    return next(explainer.explainer.explain(single, explainer.background))
-
-
-@st.cache_resource(max_entries=8, show_spinner=False)
-def drivers_of_many(mark: str, who: str, _card: store.RunCard, _rows: np.ndarray) -> tuple[pd.DataFrame, int, float]:
-    """Drivers averaged over at most `EXPLAINED` of the rows, how many that are, and the base in [0, 1].
-
-    who: names the rows, for the cache.
-    """
-    from crm_models.inference.drivers import PAIRS_IN_BULK, over_customers
-
-    explainer, folder = _explainer_of(_card), workspace.cohorts_folder() / _card.cohort
-    rows = np.sort(np.random.default_rng(0).permutation(_rows)[:EXPLAINED])
-    starts = _starts(str(folder), workspace.stamp(folder))
-    few, explained = explainer.background.few(PAIRS_IN_BULK), []
+def parts_of(cohort_name: str, rows: np.ndarray) -> Iterator[Cohort]:
+    """The customers at these rows (in ascending order) of a cohort, part by part."""
+    folder = workspace.cohorts_folder() / cohort_name
+    stamp = workspace.stamp(folder)
+    starts = _starts(str(folder), stamp)
     for k in np.unique(np.searchsorted(starts, rows, side="right") - 1):
         of_part = rows[(rows >= starts[k]) & (rows < starts[k + 1])] - starts[k]
-        part = _part(str(folder), workspace.stamp(folder), int(k))
-        explained += list(explainer.explainer.explain(select(part, of_part), few))
-    return over_customers(explained), len(explained), few.base
-
-
-@st.cache_resource(max_entries=8, show_spinner=False)
-def faithfulness(mark: str, _card: store.RunCard) -> Faithfulness:
-    """Whether the drivers of a run are those that matter; measured once."""
-    return _explainer_of(_card).faithfulness()
+        yield select(_part(str(folder), stamp, int(k)), of_part)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)

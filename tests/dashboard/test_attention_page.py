@@ -8,6 +8,7 @@ import pytest
 from crm_models.inference.explanation import AttentionMap
 from crm_models.inference.score_store import read_scores
 from dashboard.panels import attention as attention_panels
+from dashboard.panels import customer_list
 from dashboard.state import store
 from tests.dashboard.conftest import NASTY
 
@@ -49,6 +50,16 @@ def test_axes_carry_the_names_of_actions_events_and_features(workspace, open_pag
     app = open_page("attention", customer=name)
     names = chart(app, "Attention map")["layout"]["yaxis"]["ticktext"]
     assert names[-1].split(". ")[1] in store.run_card("second").folder.encoder().action_labels
+
+
+def test_a_link_names_the_model_and_one_customer_leads_back_to_the_reasons(workspace, open_page):
+    name = str(read_scores(workspace / "runs" / "second" / "scores" / "small.parquet").customer_id[5])
+    for model, tab in (("churn", "Why this risk"), ("sequence", "Why these steps")):
+        app = open_page("attention", customer=name, attention_model=customer_list.PREDICTIONS[model])
+        assert app.get_by_key("attention_model").value == model
+        (link,) = (one.proto for one in app.get("page_link") if tab in one.proto.label)
+        assert f"customer={name}" in link.query_string
+        assert f"customer_tab={tab.replace(' ', '+')}" in link.query_string
 
 
 def test_layer_and_head_choose_what_is_shown(workspace, open_page):

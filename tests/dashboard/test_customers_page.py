@@ -17,7 +17,7 @@ from dashboard.charts import decision as decision_charts
 from dashboard.charts import digits
 from dashboard.panels import customer_list
 from dashboard.panels import customers as customer_panels
-from dashboard.state import predictions, store
+from dashboard.state import predictions, reasons, store
 from tests.dashboard.conftest import NASTY
 
 
@@ -302,6 +302,47 @@ def test_why_a_customer_is_at_risk_adds_up_on_the_page(workspace, open_page, tex
     assert " points" in texts(app)
 
 
+def test_why_a_step_adds_up_and_links_to_the_attention_of_the_same_model(workspace, open_page, texts):
+    row, name = longest(workspace)
+    app = open_page("customers", customer=name, customer_tab="Why these steps", threshold="0")
+    assert not app.exception
+    plans = scores_of(workspace).plans
+    for step in (1, 3):
+        app.get_by_key("explained_step").set_value(step).run()
+        bars = json.loads(app.get("plotly_chart")[0].proto.spec)["data"][0]
+        p = float(plans.step_p[row, step - 1])
+        assert sum(bars["x"][:-1]) == pytest.approx(100 * p, abs=0.1)
+        assert bars["text"][-1] == f"{p:.1%}"
+    assert "Raises the probability" in texts(app)
+    assert "moves the probability of the first step by" in texts(app)
+    (link,) = (one.proto for one in app.get("page_link") if one.proto.label == "What the model looks at")
+    assert f"customer={name}" in link.query_string
+    assert "attention_model=Next+action" in link.query_string
+
+
+def test_what_would_help_is_below_the_threshold_or_says_that_nothing_is(workspace, open_page, texts):
+    everybody = scores_of(workspace)
+    threshold = float(np.floor(100 * np.quantile(everybody.churn_p, 0.5)) / 100)
+    row = int(np.argmin(np.where(everybody.churn_p > threshold + 1e-4, everybody.churn_p, 2)))
+    address = {"customer": str(everybody.customer_id[row]), "customer_tab": "What would help"}
+    app = open_page("customers", threshold=str(threshold), **address)
+    assert not app.exception
+    assert "There is nothing to try" in texts(app), "the paper's churn model sees no events"
+    columns = ["age", "income", "tier"]
+    app.multiselect("ours_to_change_small").set_value(columns).run()
+    assert not app.exception
+    found = reasons.counterfactual(store.run_card("second"), row, threshold, columns, None)
+    assert found.changes
+    assert f"brings the churn probability from {found.churn_p:.1%} to {found.new_p:.1%}" in texts(app)
+    table = app.dataframe[0].value
+    assert table["churn probability"].tolist() == pytest.approx([100 * p for _, p in found.alone])
+    assert any(change.startswith("set tier to ") for change in table["change"])
+    app.slider("threshold").set_value(0.0).run()
+    assert "No plausible change brings this customer below the threshold of 0.00" in texts(app)
+    app.slider("threshold").set_value(1.0).run()
+    assert "so nothing has to change" in texts(app)
+
+
 def test_the_drivers_of_a_filtered_list_are_shown_with_their_faithfulness(workspace, open_page, texts):
     app = open_page("customers", customer_tab="All customers", threshold="0")
     app.toggle("drivers_of_many").set_value(True).run()
@@ -311,10 +352,10 @@ def test_the_drivers_of_a_filtered_list_are_shown_with_their_faithfulness(worksp
     assert "three drivers at random by" in texts(app)
 
 
-def test_a_run_without_a_churn_model_has_no_drivers_and_opens_on_the_history(parts, open_page):
+def test_a_run_without_a_churn_model_opens_on_why_the_steps(parts, open_page):
     app = open_page("customers", cohort="events", run="events", customer="C000003")
     assert not app.exception
-    assert app.session_state["customer_tab"] == "History"
+    assert app.session_state["customer_tab"] == "Why these steps"
 
 
 def test_customers_without_any_action_say_so_once(parts, open_page, texts):

@@ -62,7 +62,15 @@ def test_another_cohort_is_compared_scored_and_compared_with_the_last_scores(mon
     shown = {metric.label: metric.value for metric in app.metric}
     assert (shown["New"], shown["Gone"]) == ("0", "20")
     assert "Other plan" in shown
-    assert app.get("download_button")[-2].proto.label == "Download their plans (CSV)"
+    assert "Download their plans (CSV)" in [button.proto.label for button in app.get("download_button")]
+    app.get_by_key("changes_shown").set_value("gone").run()
+    assert not app.exception
+    listed = app.dataframe[-1].value
+    assert (
+        listed["customer"].tolist() == load_cohort(months / "cohorts" / "small").customers["customer_id"][:20].tolist()
+    )
+    assert "before" not in listed
+    assert "These 20 customers (CSV)" in [button.proto.label for button in app.get("download_button")]
 
 
 def test_customers_who_do_not_fit_are_refused_until_the_viewer_insists(months, open_page, texts):

@@ -244,6 +244,7 @@ def test_the_download_is_what_the_package_writes(workspace, open_page, downloads
     app = open_page("plans", threshold=str(threshold))
     if layout == "long":
         app.selectbox("download_layout").select("long").run()
+        app.checkbox("download_drivers").uncheck().run()
     assert not app.exception
     settings = ExportSettings(run_id="second", scored_at=predictions.scored_at(store.run_card("second")), layout=layout)
     expected = tmp_path / "expected.csv"
@@ -272,6 +273,32 @@ def test_the_manifest_says_what_that_of_the_command_line_says(workspace, open_pa
     assert {k: v for k, v in here.items() if k not in own} == {k: v for k, v in there.items() if k not in own}
     assert here["as_of"] is not None
     assert set(here) == set(there)
+
+
+def test_the_long_download_carries_the_drivers_that_the_command_line_writes(workspace, open_page, downloads, tmp_path):
+    threshold = middle(workspace)
+    app = open_page("plans", threshold=str(threshold))
+    app.selectbox("download_layout").select("long").run()
+    got = list(csv.DictReader(io.StringIO(content(downloads, "Download plans (CSV)").decode(), newline="")))
+    out = tmp_path / "long.csv"
+    policy = Policy(threshold=threshold)
+    workflow.plan(workspace / "runs" / "second", out, policy, layout="long", drivers=True, threads=1)
+    with out.open(newline="") as handle:
+        expected = list(csv.DictReader(handle))
+    assert [row | {"scored_at": ""} for row in got] == [row | {"scored_at": ""} for row in expected]
+    assert {bool(row["driver_1"]) == (row["at_risk"] == "true") for row in got} == {True}
+
+
+def test_a_selected_plan_leads_to_the_reasons_of_its_customer(workspace, open_page, monkeypatch):
+    app = open_page("plans", plans_tab="The plans")
+    asked = {}
+    monkeypatch.setattr(st, "switch_page", lambda page, query_params: asked.update(page=page, **query_params))
+    first = str(app.dataframe[0].value["customer"].iloc[0])
+    app.session_state["plans_list"] = {"selection": {"rows": [0], "columns": [], "cells": []}}
+    app.run()
+    if not asked:
+        app.button("open_customer_balance").click().run()
+    assert (asked["customer"], asked["customer_tab"]) == (first, "Why these steps")
 
 
 def test_those_at_risk_alone_are_downloaded_and_of_nobody_the_header(workspace, open_page, downloads):

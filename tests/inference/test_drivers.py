@@ -8,7 +8,8 @@ import pytest
 
 from crm_models.core.schema import ACTION, CUSTOMER_ID
 from crm_models.data.cohort import Cohort, select
-from crm_models.inference.drivers import SINCE_LAST, Explainer, faithfulness, over_customers
+from crm_models.inference.drivers import Explainer, faithfulness, over_customers
+from crm_models.inference.shapley import SINCE_LAST
 from tests.small_cohorts import SMALL, random_cohort, training_data, untrained, with_churn
 
 COHORT = random_cohort(60, n_actions=4, seed=5, as_of=90.0)

@@ -55,7 +55,7 @@ def test_one_customer_is_explained_in_words_or_as_json(made, tmp_path, capsys):
 
 def test_everybody_is_summed_up_in_words(made, capsys):
     assert explain(made, "--quiet") == 0
-    assert "Drivers of the churn probability of 90 customers" in capsys.readouterr().out
+    assert "Drivers of the churn probability, over 90 customers" in capsys.readouterr().out
 
 
 def test_who_or_what_cannot_be_explained_is_said(made, capsys):
@@ -76,3 +76,59 @@ def test_the_long_form_carries_the_drivers_of_customers_at_risk_last(made, tmp_p
     assert (table.loc[~at_risk, "driver_1"] == "").all()
     assert main([*command, "--quiet", "--no-drivers"]) == 0
     assert "driver_1" not in pd.read_csv(out)
+
+
+def test_the_file_of_step_drivers_adds_up_to_the_probabilities_of_the_plans(made, tmp_path, capsys):
+    out = tmp_path / "steps.csv"
+    assert explain(made, "--steps", "--customer", "C000003", "--customer", "C000007", "--out", str(out)) == 0
+    table = pd.read_csv(out)
+    assert list(table)[:4] == ["customer_id", "step", "action", "driver"]
+    by_step = table.groupby(["customer_id", "step"]).agg({"points": "sum", "base": "first", "probability": "first"})
+    assert (by_step["base"] + by_step["points"] - by_step["probability"]).abs().max() < 0.1
+    plans = tmp_path / "plans.csv"
+    workflow.plan(made / "run", plans, Policy(threshold=1.0), layout="long", threads=1)
+    planned = pd.read_csv(plans).set_index(["customer_id", "step"])
+    assert (100 * planned["probability"].loc[by_step.index] - by_step["probability"]).abs().max() < 0.1
+    actions = table.groupby(["customer_id", "step"])["action"].first()
+    assert (planned["action"].loc[actions.index] == actions).all()
+    assert "drivers of 2 customers. Taking over the top three drivers" in capsys.readouterr().out
+
+
+def test_steps_are_explained_in_words_or_as_json(made, tmp_path, capsys):
+    assert explain(made, "--steps", "--customer", "C000003", "--quiet") == 0
+    assert capsys.readouterr().out.startswith("C000003: step 1, ")
+    assert main(["explain", str(made / "sequence"), "--steps", "--quiet", "--threads", "1"]) == 0
+    assert "Drivers of their probability, over 180 planned steps" in capsys.readouterr().out
+    assert explain(made, "--steps", "--customer", "C000003", "--out", str(tmp_path / "s.json")) == 0
+    steps = json.loads((tmp_path / "s.json").read_text())["steps"]
+    assert [one["step"] for one in steps] == [1, 2, 3]
+
+
+def test_the_smallest_change_below_the_threshold_for_one_customer_and_for_all_at_risk(made, tmp_path, capsys):
+    plans = tmp_path / "plans.csv"
+    workflow.plan(made / "run", plans, Policy(), threads=1)
+    p = pd.read_csv(plans).set_index("customer_id")["churn_probability"]
+    threshold, riskiest = round(float(p.quantile(0.8)), 4), str(p.idxmax())
+    options = ["--counterfactual", "--threshold", str(threshold), "--change", "tier"]
+    assert explain(made, *options, "--customer", riskiest) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"{riskiest}: ")
+    assert f"from {p.max():.1%} to " in said
+    out = tmp_path / "changes.csv"
+    assert explain(made, *options, "--out", str(out)) == 0
+    table = pd.read_csv(out).set_index("customer_id")
+    assert set(table.index) == set(p[p > threshold].index)
+    assert (table["suffices"] == (table["new_probability"] < threshold)).all()
+    assert explain(made, *options, "--customer", riskiest, "--out", str(tmp_path / "c.json")) == 0
+    (one,) = json.loads((tmp_path / "c.json").read_text())["customers"]
+    assert one["new_probability"] == pytest.approx(table["new_probability"][riskiest], abs=1e-5)
+    assert {c["change"] for c in one["did_not_help"]} <= {c["change"] for c in one["alone"]}
+
+
+def test_options_of_the_counterfactual_alone_and_unknown_levers_are_refused(made, capsys):
+    assert explain(made, "--threshold", "0.3") == 2
+    assert "belong to --counterfactual" in capsys.readouterr().err
+    assert explain(made, "--counterfactual", "--change", "nothing", "--customer", "C000003") == 2
+    assert "expected a column that the model sees" in capsys.readouterr().err
+    assert main(["explain", str(made / "run"), "--counterfactual", "--threshold", "1", "--threads", "1"]) == 0
+    assert capsys.readouterr().out == "nobody is at risk\n"
