@@ -58,7 +58,7 @@ class Past:
         table = decisions.iloc[rows].reset_index(drop=True)
         candidates = np.array(campaign.candidates)
         given, planned = codes_of(campaign, table["action"]), codes_of(campaign, table["planned_action"])
-        allowed = campaign.allowed()[rows][:, candidates]
+        allowed = campaign.offered()[rows]
         codes = np.append(-1, candidates)
         n_choices = allowed.sum(axis=1) + 1
         p = np.column_stack([propensity(campaign.split, np.full(len(rows), c), planned, n_choices) for c in codes])
@@ -157,9 +157,7 @@ def _plans(campaign: Campaign, past: Past, log: Log, seed: int) -> list[dict[str
     """The value of several plans: nobody, the campaign's, the highest learned uplift, and each action for all."""
     q, may = outcome_model(log, seed), past.propensity > 0
     # What the campaign never gave can still be wanted: allowed by the rules, but off support.
-    allowed = np.column_stack(
-        [np.ones(len(past.rows), dtype=bool), campaign.allowed()[past.rows][:, list(campaign.candidates)]]
-    )
+    allowed = np.column_stack([np.ones(len(past.rows), dtype=bool), campaign.offered()[past.rows]])
     known = may & np.isin(np.arange(may.shape[1]), [0, *past.kept])
     plans = {
         "nobody": np.zeros(len(past.rows), np.int64),

@@ -98,7 +98,7 @@ def simulate(campaign: Campaign, *, seed: int = 0, value: float | None = None) -
     if not 0 <= seed < 2**32:
         raise ConfigError(f"seed must lie between 0 and {2**32 - 1}, found {seed}")
     world = World.of(campaign)
-    decisions = campaign.decisions()
+    decisions = campaign.decisions([CUSTOMER_ID, "arm", "churn_probability", "risk_band", "action", "planned_action"])
     given, planned = given_now(campaign, decisions), codes_of(campaign, decisions["planned_action"])
     rng = np.random.default_rng([seed, STREAMS.index("outcomes")])
     stayed = rng.random(len(decisions)) < world.stay_with(given)
@@ -189,7 +189,7 @@ def earnings(
     costs = np.zeros(len(campaign.actions) + 1)
     for offer in campaign.offers:
         costs[campaign.catalogue.code(offer.action)] = offer.cost
-    allowed = campaign.allowed()[:, candidates]
+    allowed = campaign.offered()
     at_risk = campaign.policy.n_retention(decisions["churn_probability"].to_numpy()) > 0
     pool = np.flatnonzero(at_risk & allowed.any(axis=1))
     contacts = int((planned >= 0).sum())

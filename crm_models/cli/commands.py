@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from crm_models.cli.campaign import add_campaign
-from crm_models.cli.options import Parser, add_device, command, pairs, positive, share, whole
+from crm_models.cli.options import Parser, add_allow_drift, add_device, command, pairs, positive, share, whole
 from crm_models.cli.receipt import receipt_lines
 from crm_models.core.errors import CrmError
 from crm_models.core.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD, PLAN_MODES, PRESET_NAMES
@@ -338,7 +338,7 @@ def _add_evaluate(commands: Any) -> None:
     parser = command(commands, "evaluate", "Evaluate a run on its test customers.", _evaluate)
     parser.add_argument("run_folder", type=Path, metavar="RUN")
     parser.add_argument("--cohort", type=Path, help="the cohort's folder, if it was moved")
-    _add_allow_drift(parser)
+    add_allow_drift(parser)
     parser.add_argument("--out", type=Path, metavar="report.json")
     add_device(parser)
 
@@ -386,7 +386,7 @@ def _add_plan(commands: Any) -> None:
     parser.add_argument(
         "--no-drivers", action="store_true", help="long layout: leave out why each customer at risk is (faster)"
     )
-    _add_allow_drift(parser)
+    add_allow_drift(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="plans.csv")
     add_device(parser)
 
@@ -427,7 +427,7 @@ def _add_explain(commands: Any) -> None:
     parser.add_argument("--cohort", type=Path, help="a cohort other than the one the run was trained on")
     parser.add_argument("--customer", action="append", metavar="ID", help="only this customer; may be repeated")
     parser.add_argument("--as-of", help="cohort, latest, or a date: the moment of the explanation")
-    _add_allow_drift(parser)
+    add_allow_drift(parser)
     parser.add_argument("--out", type=Path, metavar="drivers.csv|json", help="default: print in words")
     add_device(parser)
 
@@ -477,14 +477,6 @@ def _print_drivers(explained: list[Any]) -> None:
     print(f"Drivers of the churn probability of {len(explained):,} customers, by their mean size in points:")
     for row in over_customers(explained).head(15).itertuples():
         print(f"  {row.driver}: {row.size:.1f}")
-
-
-def _add_allow_drift(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--allow-drift",
-        action="store_true",
-        help="go on although the customers differ so much from the training customers that results are nonsense",
-    )
 
 
 def _say_drift(differences: list[dict[str, Any]], args: argparse.Namespace) -> None:

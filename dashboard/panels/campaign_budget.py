@@ -159,6 +159,6 @@ def _form(chosen: Campaign, budget: dict[str, Any] | None) -> None:
                 if teacher != STATED:
                     past = campaign_store.campaign(teacher)
                     taught = {"effects": effects_for(chosen, past), "taught_by": past.name}
-                fund(chosen, money=money, value=float(worth), **taught)
+                fund(chosen, money=money, value=float(worth), only_as_seen=True, **taught)
                 session.say("Budget spent.")
                 st.rerun()

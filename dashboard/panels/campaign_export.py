@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from crm_models.campaigns import exporting
+from crm_models.campaigns import exporting, loaded, systems
 from crm_models.campaigns import ledger as campaign_ledger
 from crm_models.campaigns.exporting import ExportOptions
 from crm_models.campaigns.folder import Campaign
@@ -108,7 +108,7 @@ def _made(chosen: Campaign, options: ExportOptions) -> tuple[dict[str, Any], byt
         out = Path(folder) / f"{chosen.name}-{options.preset}.csv"
         manifest = exporting.export(chosen, out, options, who=st.session_state.get("approver") or "local")
         names = [*manifest["files"], manifest_path(out).name]
-        rejected = pd.DataFrame(columns=exporting.REJECTED_COLUMNS)
+        rejected = pd.DataFrame(columns=systems.REJECTED_COLUMNS)
         if manifest["rejected_file"] is not None:
             names.append(manifest["rejected_file"])
             rejected = pd.read_csv(out.with_name(manifest["rejected_file"]), dtype="str", keep_default_na=False)
@@ -137,7 +137,7 @@ def _result(manifest: dict[str, Any], content: bytes, rejected: pd.DataFrame) ->
 
 
 def _confirm(chosen: Campaign, system: PresetName) -> None:
-    if not (chosen.folder / f"pending-{system}.parquet").exists():
+    if not loaded.pending_file(chosen, system).exists():
         return
     with st.expander("Was it loaded?", icon=":material/task_alt:", expanded=True):
         st.caption(
@@ -155,6 +155,6 @@ def _confirm(chosen: Campaign, system: PresetName) -> None:
                 if file is not None:
                     failed = Path(folder) / "failed.csv"
                     failed.write_bytes(file.getvalue())
-                done = exporting.confirm(chosen, system, failed=failed, who=st.session_state.get("approver") or "local")
+                done = loaded.confirm(chosen, system, failed=failed, who=st.session_state.get("approver") or "local")
                 session.say(f"{done['loaded']:,} rows confirmed, {done['failed']:,} failed.")
                 st.rerun()
