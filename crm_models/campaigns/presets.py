@@ -1,16 +1,16 @@
 """Presets: how a CRM system wants its file, and the linter of each row before it leaves.
 
 Text is exact: no apostrophe before what a spreadsheet might run, because an importer would store it. The limits are
-those of the largest way in; `Preset.within` says smaller ones, such as the 50,000 records of Salesforce's Data Import
-Wizard or the 20 MB of HubSpot's free tools. Sources: Salesforce (Bulk API 2.0, prepare CSV files; how large can my
-import file be), HubSpot (set up import files), Braze (CSV import), Klaviyo (requirements for formatting CSVs).
+those of the largest way in; `Preset.within` says smaller ones. Sources: Salesforce (Bulk API 2.0, prepare CSV files;
+how large can my import file be), HubSpot (set up import files), Braze (CSV import), Klaviyo (requirements for
+formatting CSVs).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -56,6 +56,7 @@ class Preset:
 
     true, false, blank: how these are written; blank also clears a text, and blank_number a number where the system lets
     a file do so. most_bytes, most_rows: of one file, more files follow. no_commas: whether text must not hold a comma.
+    ways: further ways in, with the megabytes and rows that they take at most.
     """
 
     key: PresetName
@@ -70,6 +71,7 @@ class Preset:
     most_bytes: int = 512 * 10**6
     most_rows: int = 10**9
     no_commas: bool = False
+    ways: dict[str, tuple[float | None, int | None]] = field(default_factory=dict)
 
     def identifier(self, name: str | None) -> str:
         """The identifier column of that name, or the default one. `ConfigError` if the system has none of that name."""
@@ -107,6 +109,7 @@ PRESETS: dict[str, Preset] = {
         blank="#N/A",
         blank_number="#N/A",
         most_bytes=100 * 10**6,
+        ways={"Data Import Wizard": (None, 50_000)},
     ),
     "hubspot": Preset(
         key="hubspot",
@@ -119,6 +122,7 @@ PRESETS: dict[str, Preset] = {
         scored_at="scored_at",
         blank_number="",  # a blank cell is ignored, and a property of numbers takes no text
         most_rows=1_048_575,  # and the header
+        ways={"free tools": (20, None)},
     ),
     "braze": Preset(
         key="braze",

@@ -104,6 +104,8 @@ def _ledger(chosen: Campaign, who: str) -> None:
     table = pd.DataFrame(lines)[shown].iloc[::-1]
     approvals = table["action"] == "approve"
     table["to"] = table["to"].mask(approvals, "the decisions as they were").fillna("")
+    table["at"] = table["at"].str[:16].str.replace("T", " ")
+    table = table.rename(columns={"at": "at (UTC)", CUSTOMER_ID: "customer"})
     st.dataframe(table.fillna(""), hide_index=True, alt="Approvals and edits, newest first")
     st.caption("Each line is chained to the one before by a checksum, so a later change of the file is noticed.")
     undone = {line["to"] for line in lines if line["action"] == "undo"}

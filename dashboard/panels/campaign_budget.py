@@ -45,7 +45,7 @@ def draw(chosen: Campaign) -> None:
 def _allocation(budget: dict[str, Any], chosen: Campaign) -> None:
     with st.grid(4, min_column_width=165):
         for label, value, note in (
-            ("Expected value", f"{budget['expected_value']:,.0f}", f"at most {budget['bound']:,.0f} possible"),
+            ("Expected value", f"{budget['expected_value']:,.0f}", f"of {budget['bound']:,.0f} possible"),
             (
                 "Spent",
                 f"{budget['spent']:,.0f}",
@@ -56,7 +56,7 @@ def _allocation(budget: dict[str, Any], chosen: Campaign) -> None:
                 "–" if budget["money"] is None else f"{100 * budget['money_price']:,.0f}",
                 "after costs",
             ),
-            ("Contacts", f"{sum(budget['used'].values()):,}", f"{max(budget['gap'], 0.0):.2%} below the bound"),
+            ("Contacts", f"{sum(budget['used'].values()):,}", f"{max(budget['gap'], 0.0):.2%} below best"),
         ):
             st.metric(label, value, note, border=True, height="stretch", delta_color="off", delta_arrow="off")
     for line in summary(chosen)[1:]:

@@ -116,7 +116,7 @@ def _reading(chosen: Campaign, result: dict[str, Any]) -> None:
         at = (segment["by"], segment["segment"])
         rows.append(
             {
-                "label": SEGMENT_NAMES.get(segment["by"], "{}").format(segment["segment"]),
+                "label": _named(segment),
                 **{k: segment[k] for k in ("value", "low", "high")},
             }
             | ({"truth": known[at]} if at in known else {})
@@ -134,11 +134,15 @@ def _reading(chosen: Campaign, result: dict[str, Any]) -> None:
     proven = [s for s in result["segments"] if s["verdict"] != "not proven"]
     for segment in proven:
         st.markdown(
-            f"**{widgets.plain(segment['segment'])}**: {segment['verdict']} ({100 * segment['value']:+.1f} points, "
+            f"**{widgets.plain(_named(segment))}**: {segment['verdict']} ({100 * segment['value']:+.1f} points, "
             f"adjusted p {segment['p_adjusted']:.3f})."
         )
     if truth:
         _beside_the_truth(truth)
+
+
+def _named(segment: dict[str, Any]) -> str:
+    return SEGMENT_NAMES.get(segment["by"], "{}").format(segment["segment"])
 
 
 def _figures(result: dict[str, Any], share: bool, truth: dict[str, Any] | None) -> None:
