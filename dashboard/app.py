@@ -9,8 +9,8 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:  # `streamlit run` adds only this file's folder to the path
     sys.path.insert(0, str(ROOT))
 
-from dashboard.panels import widgets  # noqa: E402  # needs the path set above
-from dashboard.state import demo, session  # noqa: E402  # needs the path set above
+from dashboard.panels import sign_in, widgets  # noqa: E402  # needs the path set above
+from dashboard.state import access, demo, session  # noqa: E402  # needs the path set above
 from dashboard.streamlit_patches import gc_freeze, navigation  # noqa: E402  # needs the path set above
 
 st.set_page_config(page_title="CRM Transformers", page_icon=str(ROOT / "assets" / "icon.svg"), layout="wide")
@@ -74,11 +74,18 @@ def frame() -> None:
         )
 
 
+if access.is_admin():
+    about = "Who did what, and who may do what."
+    PAGES["Run the app"] = [st.Page("app_pages/admin.py", title="Admin", icon=":material/shield_person:", help=about)]
+
+with widgets.guarded("Roles cannot be read:"):
+    sign_in.gate()
 navigation.keep()
 chosen = st.navigation(PAGES)
 with widgets.guarded("The workspace cannot be prepared:"):
     demo.prepare()
 frame()
+sign_in.account()
 for message, icon in session.said():
     st.toast(message, icon=icon)
 gc_freeze.spare_libraries()

@@ -20,6 +20,7 @@ from crm_models.campaigns.ledger import exclusive, is_fixed
 from crm_models.campaigns.split import EXPLORE, HOLDOUT, PLAN, explored, unit_hash
 from crm_models.core.errors import ConfigError, DataError
 from crm_models.core.files import write_json
+from crm_models.core.permissions import Who, doing
 
 SUCCESS_RATE = 0.2
 """Share of churners whom an action keeps where an offer does not say it."""
@@ -37,6 +38,7 @@ def fund(
     effects: dict[str, np.ndarray] | None = None,
     taught_by: str = "",
     only_as_seen: bool = False,
+    who: Who = "local",
 ) -> Campaign:
     """Give each customer at risk the action that is worth it, within the budget and the capacities; rewrites decisions.
 
@@ -45,7 +47,7 @@ def fund(
     `taught_by` (see `learning.effects_for`); such an action is worth effect * value - cost. Raises `ConfigError` once
     the campaign was exported or read. only_as_seen: also if somebody else spent the budget after `campaign` was loaded.
     """
-    with exclusive(campaign.folder):
+    with doing(who, "campaign.change", campaign.name), exclusive(campaign.folder):
         now = Campaign.load(campaign.folder)
         need_as_seen(now, campaign, ["budget"] if only_as_seen else [])
         return spend(now, money=money, value=value, effects=effects, taught_by=taught_by)

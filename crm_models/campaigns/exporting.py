@@ -17,6 +17,7 @@ from crm_models.campaigns.presets import PresetName, preset
 from crm_models.campaigns.systems import write_system
 from crm_models.core.errors import ConfigError
 from crm_models.core.files import new_file, write_json
+from crm_models.core.permissions import Actor, Who, doing
 from crm_models.core.provenance import now, versions
 from crm_models.planning.export import ExportSettings, manifest_path, neutralised, wide_table
 
@@ -47,29 +48,34 @@ class ExportOptions:
             raise ConfigError("Braze's user_alias_name needs a label beside it; found none")
 
 
-def export(campaign: Campaign, out: Path | str, options: ExportOptions, *, who: str = "local") -> dict[str, Any]:
+def export(campaign: Campaign, out: Path | str, options: ExportOptions, *, who: Who = "local") -> dict[str, Any]:
     """Write the file (or files, where one would be too large), `rejected.csv` and a manifest; returns the manifest.
 
     The export is noted in the ledger, after which rules and groups of the campaign stay. On any error, no file changes.
     """
-    out = Path(out)
-    made = _csv(campaign, out, options) if options.preset == "csv" else _system(campaign, out, options)
-    now_state = ledger.state(campaign)
-    manifest = {
-        "campaign": campaign.name,
-        "preset": options.preset,
-        "options": asdict(options),
-        "run_id": campaign.about["run_id"],
-        "cohort_hash": campaign.about["cohort_hash"],
-        "decisions_sha256": campaign.decisions_mark(),
-        "approved_by": now_state.approved_by,
-        "written_at": now(),
-        "versions": versions(),
-        **made,
-    }
-    write_json(manifest_path(out), manifest)
-    ledger.append(campaign, ledger.Entry(who=who, action="export", to=f"{options.preset}: {out.name}"))
-    return manifest
+    with doing(who, "campaign.export", campaign.name):
+        approved_by = ledger.state(campaign).approved_by
+        if approved_by is None and isinstance(who, Actor):
+            raise ConfigError(
+                f"{campaign.name} is not approved as it is now; where people sign in, only what is approved goes out"
+            )
+        out = Path(out)
+        made = _csv(campaign, out, options) if options.preset == "csv" else _system(campaign, out, options)
+        manifest = {
+            "campaign": campaign.name,
+            "preset": options.preset,
+            "options": asdict(options),
+            "run_id": campaign.about["run_id"],
+            "cohort_hash": campaign.about["cohort_hash"],
+            "decisions_sha256": campaign.decisions_mark(),
+            "approved_by": approved_by,
+            "written_at": now(),
+            "versions": versions(),
+            **made,
+        }
+        write_json(manifest_path(out), manifest)
+        ledger.record(campaign, ledger.Entry(who=who, action="export", to=f"{options.preset}: {out.name}"))
+        return manifest
 
 
 def summary(manifest: dict[str, Any]) -> str:

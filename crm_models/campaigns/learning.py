@@ -23,6 +23,7 @@ from crm_models.campaigns.split import propensity
 from crm_models.campaigns.uplift import LEAST_PER_ARM, Trial, arm_models, features_of, fitted, read_uplift
 from crm_models.core.errors import DataError
 from crm_models.core.files import write_json
+from crm_models.core.permissions import Who, doing
 from crm_models.core.schema import CUSTOMER_ID
 
 FILE = "uplift.json"
@@ -109,21 +110,22 @@ class Past:
         )
 
 
-def learn(campaign: Campaign, *, seed: int = 0) -> dict[str, Any]:
+def learn(campaign: Campaign, *, seed: int = 0, who: Who = "local") -> dict[str, Any]:
     """Uplift by action and value of other plans, from a campaign that was read; kept as uplift.json in its folder.
 
     Raises `DataError` if the campaign was not read, or if no action has enough customers.
     """
-    past = Past.of(campaign)
-    x = features_of(_features(campaign, past.table))
-    result = {
-        "customers": len(past.rows),
-        "uplift": read_uplift(past.trial(x), seed),
-        "plans": _plans(campaign, past, past.log(x), seed),
-        "features": int(x.shape[1]),
-    }
-    write_json(campaign.folder / FILE, result)
-    return result
+    with doing(who, "campaign.read", campaign.name):
+        past = Past.of(campaign)
+        x = features_of(_features(campaign, past.table))
+        result = {
+            "customers": len(past.rows),
+            "uplift": read_uplift(past.trial(x), seed),
+            "plans": _plans(campaign, past, past.log(x), seed),
+            "features": int(x.shape[1]),
+        }
+        write_json(campaign.folder / FILE, result)
+        return result
 
 
 def effects_for(campaign: Campaign, taught_by: Campaign, *, seed: int = 0) -> dict[str, np.ndarray]:

@@ -19,6 +19,7 @@ from crm_models.campaigns.folder import FILE, Campaign
 from crm_models.campaigns.presets import PresetName, preset
 from crm_models.core.errors import CrmError, DataError
 from crm_models.core.files import new_file, read_whole
+from crm_models.core.permissions import Who, doing
 from crm_models.core.provenance import now
 
 SENT = "sent.parquet"
@@ -82,12 +83,17 @@ def pending_file(campaign: Campaign, system: PresetName) -> Path:
 
 
 def confirm(
-    campaign: Campaign, system: PresetName, *, failed: Path | str | None = None, who: str = "local"
+    campaign: Campaign, system: PresetName, *, failed: Path | str | None = None, who: Who = "local"
 ) -> dict[str, int]:
     """Note that the last export was loaded, apart from the identifiers in the first column of `failed`, a CSV.
 
     Failed rows go again with the next `changed_only` export. Raises `DataError` if nothing was exported.
     """
+    with doing(who, "campaign.confirm", campaign.name):
+        return _confirm(campaign, system, failed, who)
+
+
+def _confirm(campaign: Campaign, system: PresetName, failed: Path | str | None, who: Who) -> dict[str, int]:
     file = pending_file(campaign, system)
     if not file.exists():
         raise DataError(f"{campaign.folder}: expected an export for {system} to confirm, found none")
@@ -107,5 +113,5 @@ def confirm(
     with new_file(campaign.folder / SENT) as part:
         table[list(COLUMNS)].to_parquet(part, index=False)
     file.unlink()
-    ledger.append(campaign, ledger.Entry(who=who, action="confirm", to=f"{system}: {len(loaded)} rows"))
+    ledger.record(campaign, ledger.Entry(who=who, action="confirm", to=f"{system}: {len(loaded)} rows"))
     return {"loaded": len(loaded), "failed": len(lost)}

@@ -28,6 +28,7 @@ from crm_models.campaigns.rules import Rule, checked
 from crm_models.campaigns.split import Split
 from crm_models.core.errors import ConfigError, DataError
 from crm_models.core.files import new_folder, write_json
+from crm_models.core.permissions import Who, doing
 from crm_models.core.provenance import now, versions
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import CUSTOMER_ID, VALUE
@@ -52,7 +53,16 @@ CONFIDENT = "confident"
 """Column of plans.csv: whether several trainings agree on the plan."""
 
 
-def new(
+def new(run: Path | str, out: Path | str, *, who: Who = "local", **settings: Any) -> Campaign:
+    """Make the campaign folder `out` from a run: apply the rules, plan, and assign the control group.
+
+    settings: see `make`. who: who makes it, for what they may do.
+    """
+    with doing(who, "campaign.make", Path(out).name):
+        return make(run, out, **settings)
+
+
+def make(
     run: Path | str,
     out: Path | str,
     *,
@@ -194,14 +204,14 @@ def confident_of(plans: Path, customer_id: np.ndarray) -> Any:
     return by_id.reindex(customer_id).astype("boolean").array
 
 
-def remake(seen: Campaign, scores: CustomerScores | None = None, **changes: Any) -> Campaign:
+def remake(seen: Campaign, scores: CustomerScores | None = None, *, who: Who = "local", **changes: Any) -> Campaign:
     """The campaign with other rules, offers, policy or split (`changes`), in the same folder; its ledger stays.
 
     seen: the campaign as the caller knows it. What is not changed stays as it is by now; if somebody else has changed
     the same meanwhile, nothing is done and `ConfigError` says so. A budget is spent again, by the stated success rates.
     `ConfigError` too once it was exported or read: what was sent is measured as decided.
     """
-    with exclusive(seen.folder):
+    with doing(who, "campaign.change", seen.name), exclusive(seen.folder):
         campaign = Campaign.load(seen.folder)
         if is_fixed(campaign):
             raise ConfigError(
@@ -209,7 +219,7 @@ def remake(seen: Campaign, scores: CustomerScores | None = None, **changes: Any)
             )
         need_as_seen(campaign, seen, tuple(changes))
         kept = {name: getattr(campaign, name) for name in ("policy", "rules", "offers", "split")}
-        made = new(
+        made = make(
             campaign.about["run"],
             campaign.folder,
             cohort=campaign.about["cohort_folder"],

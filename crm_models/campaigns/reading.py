@@ -28,9 +28,11 @@ from crm_models.campaigns.effects import (
     sample_ratio,
 )
 from crm_models.campaigns.folder import Campaign
+from crm_models.campaigns.ledger import exclusive
 from crm_models.campaigns.split import Reading
 from crm_models.core.errors import DataError
 from crm_models.core.files import new_file, read_json, write_json
+from crm_models.core.permissions import Who, doing
 from crm_models.core.provenance import now
 from crm_models.core.schema import CUSTOMER_ID
 from crm_models.evaluation.intervals import Estimate, Z
@@ -285,22 +287,25 @@ def segments(observed: Observed, looks: Looks) -> list[dict[str, Any]]:
     return result
 
 
-def keep(campaign: Campaign, outcomes: pd.DataFrame, truth: dict[str, Any] | None = None) -> dict[str, Any]:
+def keep(
+    campaign: Campaign, outcomes: pd.DataFrame, truth: dict[str, Any] | None = None, *, who: Who = "local"
+) -> dict[str, Any]:
     """Read the campaign, and keep outcomes.parquet and reading.json in its folder. truth: of a simulated campaign."""
-    result = read(campaign, outcomes) | ({"truth": truth} if truth is not None else {})
-    before = campaign.folder / "reading.json"
-    earlier = read_json(before) if before.exists() else {}
-    result["looks"] = 1 if truth is not None or "truth" in earlier else earlier.get("looks", 0) + 1
-    if result["looks"] > 1 and campaign.split.reading == "at_end":
-        result["notes"].insert(
-            0,
-            f"This is look number {result['looks']}, where a single one was agreed: who looks often enough finds "
-            "effects that are not there.",
-        )
-    with new_file(campaign.folder / "outcomes.parquet") as part:
-        outcomes.to_parquet(part, index=False)
-    write_json(campaign.folder / "reading.json", result)
-    return result
+    with doing(who, "campaign.read", campaign.name), exclusive(campaign.folder):
+        result = read(campaign, outcomes) | ({"truth": truth} if truth is not None else {})
+        before = campaign.folder / "reading.json"
+        earlier = read_json(before) if before.exists() else {}
+        result["looks"] = 1 if truth is not None or "truth" in earlier else earlier.get("looks", 0) + 1
+        if result["looks"] > 1 and campaign.split.reading == "at_end":
+            result["notes"].insert(
+                0,
+                f"This is look number {result['looks']}, where a single one was agreed: who looks often enough finds "
+                "effects that are not there.",
+            )
+        with new_file(campaign.folder / "outcomes.parquet") as part:
+            outcomes.to_parquet(part, index=False)
+        write_json(before, result)
+        return result
 
 
 def summary(result: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from crm_models.core.files import new_file
 from crm_models.core.schema import CUSTOMER_ID
 from crm_models.planning.export import manifest_path, neutralised
 from dashboard.panels import widgets
-from dashboard.state import campaign_store, session, workspace
+from dashboard.state import access, campaign_store, session, workspace
 
 SYSTEMS: dict[PresetName, str] = {
     "csv": "CSV for spreadsheets and people",
@@ -114,7 +114,7 @@ def _made(chosen: Campaign, options: ExportOptions) -> tuple[dict[str, Any], Pat
     target = workspace.exports_folder() / f"campaign-{chosen.name}-{options.preset}.zip"
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / f"{chosen.name}-{options.preset}.csv"
-        manifest = exporting.export(chosen, out, options, who=st.session_state.get("approver") or "local")
+        manifest = exporting.export(chosen, out, options, who=access.who(st.session_state.get("approver") or "local"))
         names = [*manifest["files"], manifest_path(out).name]
         rejected = pd.DataFrame(columns=systems.REJECTED_COLUMNS)
         if manifest["rejected_file"] is not None:
@@ -164,6 +164,8 @@ def _confirm(chosen: Campaign, system: PresetName) -> None:
                 if file is not None:
                     failed = Path(folder) / "failed.csv"
                     failed.write_bytes(file.getvalue())
-                done = loaded.confirm(chosen, system, failed=failed, who=st.session_state.get("approver") or "local")
+                done = loaded.confirm(
+                    chosen, system, failed=failed, who=access.who(st.session_state.get("approver") or "local")
+                )
                 session.say(f"{done['loaded']:,} rows confirmed, {done['failed']:,} failed.")
                 st.rerun()

@@ -16,7 +16,7 @@ from crm_models.core.errors import CrmError
 from crm_models.evaluation.scores import LOWER_IS_BETTER, best_baseline
 from dashboard.charts import theme
 from dashboard.charts.digits import share as share
-from dashboard.state import session, store, workspace
+from dashboard.state import session, store
 
 PAGES = {
     "home": "app_pages/home.py",
@@ -259,8 +259,9 @@ def need_scores(run: store.RunCard) -> bool:
     if failed:
         error_box(failed[0].reason, "The scores of this run could not be computed:")
         if st.button("Try again", icon=":material/refresh:"):
-            workspace.jobs().forget(run.run_id)
-            st.rerun()
+            with guarded():
+                store.forget_job(run.run_id)
+                st.rerun()
     else:
         with st.container(border=True):
             st.markdown(":material/hourglass_top: Scoring all customers with this run. This page updates by itself.")

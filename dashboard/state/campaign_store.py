@@ -22,7 +22,7 @@ from crm_models.core.errors import CrmError
 from crm_models.core.schema import CHURNED, CUSTOMER_ID
 from crm_models.data.truth import load_truth
 from crm_models.planning.policy import Policy
-from dashboard.state import store
+from dashboard.state import access, store
 from dashboard.state.workspace import (
     cohorts_folder,
     mark,
@@ -48,7 +48,7 @@ def campaigns_folder() -> Path:
 def names(cohort: str) -> list[str]:
     """Campaigns on a cohort, newest first; damaged ones are left out."""
     found = []
-    for name in newest_first(campaigns_folder(), FILE):
+    for name in access.visible("campaigns", newest_first(campaigns_folder(), FILE)):
         try:
             if Path(campaign(name).about["cohort_folder"]).name == cohort:
                 found.append(name)
@@ -59,6 +59,7 @@ def names(cohort: str) -> list[str]:
 
 def campaign(name: str) -> Campaign:
     """A saved campaign. Raises `DataError` if it is missing or damaged."""
+    access.need_visible("campaigns", name)
     folder = campaigns_folder() / name
     return _campaign(str(folder), mark(folder / FILE))
 
@@ -110,6 +111,12 @@ def profile_columns(chosen: Campaign) -> list[str]:
 def make(card: store.RunCard, wish: str, **settings: Any) -> str:
     """Make a campaign from a run's scores; returns its name."""
     name = new_name(wish, campaigns_folder())
+    with access.making("campaign.make", f"campaigns/{name}"):
+        _make(card, name, **settings)
+    return name
+
+
+def _make(card: store.RunCard, name: str, **settings: Any) -> None:
     making.new(
         card.folder.folder,
         campaigns_folder() / name,
@@ -118,18 +125,18 @@ def make(card: store.RunCard, wish: str, **settings: Any) -> str:
         threads=1,
         **settings,
     )
-    return name
 
 
 def change(chosen: Campaign, **changes: Any) -> None:
     """Make a campaign again with other rules, offers or split."""
     card = store.run_card(Path(chosen.about["run"]).name)
-    making.remake(chosen, store.scores(card) if card is not None else None, **changes)
+    making.remake(chosen, store.scores(card) if card is not None else None, who=access.who(), **changes)
 
 
 def delete(name: str) -> None:
     """Delete a campaign folder."""
-    remove(campaigns_folder() / name)
+    with access.deleting("campaign.delete", f"campaigns/{name}"):
+        remove(campaigns_folder() / name)
 
 
 def prepare_demo(card: store.RunCard) -> None:
@@ -141,7 +148,7 @@ def prepare_demo(card: store.RunCard) -> None:
     campaigns_folder().mkdir(parents=True, exist_ok=True)
     made.touch()  # first, so that a second viewer does not make it as well
     try:
-        make(
+        _make(
             card,
             name,
             policy=Policy(threshold=0.3),
