@@ -35,7 +35,7 @@ def pins(*files: str) -> dict[str, str]:
 
 
 def test_what_is_pinned_lies_in_the_range_that_the_package_asks_for():
-    pinned = pins("requirements.txt", "requirements-tune.txt", "requirements-sql.txt")
+    pinned = pins("requirements.txt", "requirements-tune.txt", "requirements-sql.txt", "requirements-signin.txt")
     assert set(pinned) == set(RANGES)
     for name, requirement in RANGES.items():
         assert requirement.specifier.contains(pinned[name]), requirement
@@ -43,7 +43,13 @@ def test_what_is_pinned_lies_in_the_range_that_the_package_asks_for():
 
 def test_the_lock_holds_every_pin_and_every_line_of_the_requirements_says_what_it_is_for():
     locked = pins("requirements.lock")
-    files = ("requirements.txt", "requirements-tune.txt", "requirements-sql.txt", "tests/requirements.txt")
+    files = (
+        "requirements.txt",
+        "requirements-tune.txt",
+        "requirements-sql.txt",
+        "requirements-signin.txt",
+        "tests/requirements.txt",
+    )
     for name, version in pins(*files).items():
         assert locked[name] == version, f"{name}: run `make lock`"
     for file in (*files, "requirements-bench.txt"):

@@ -12,7 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from crm_models.core.errors import CrmError
+from crm_models.core.errors import AccessError, CrmError
 from crm_models.evaluation.scores import LOWER_IS_BETTER, best_baseline
 from dashboard.charts import theme
 from dashboard.charts.digits import share as share
@@ -170,6 +170,8 @@ def guarded(what: str = "") -> Iterator[None]:
     """Show an error of the package, of a file or of memory in a box, and continue with the rest of the page."""
     try:
         yield
+    except AccessError as error:  # what a person may not do is no fault of the page
+        st.warning(plain(error), icon=":material/lock:")
     except CrmError as error:
         error_box(error, what)
     except MemoryError:

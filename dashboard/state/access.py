@@ -199,11 +199,13 @@ def _size(folder: str) -> int:
 
 # ---- personal columns ------------------------------------------------------------------------------------------------
 
+MASK = "•••"
 
-def masked(names: list[str]) -> list[str]:
-    """Those of the columns that are masked for this viewer."""
+
+def personal() -> tuple[str, ...]:
+    """Columns that this viewer must not see: those marked as personal, for the role viewer."""
     now = who()
-    return [n for n in names if n in now.rules.personal] if isinstance(now, Actor) and now.role == "viewer" else []
+    return now.rules.personal if isinstance(now, Actor) and now.role == "viewer" else ()
 
 
 def audit() -> list[dict[str, Any]]:

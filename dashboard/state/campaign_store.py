@@ -105,7 +105,7 @@ def profile_columns(chosen: Campaign) -> list[str]:
     """Profile columns of the campaign's customers; the table itself is not read."""
     file = cohorts_folder() / Path(chosen.about["cohort_folder"]).name / "customers.parquet"
     names = pq.read_schema(file).names if file.exists() else []
-    return [name for name in names if name not in (CUSTOMER_ID, CHURNED)]
+    return [name for name in names if name not in (CUSTOMER_ID, CHURNED, *access.personal())]
 
 
 def make(card: store.RunCard, wish: str, **settings: Any) -> str:

@@ -7,7 +7,7 @@ the threshold slider is a look-up in arrays that are sorted once.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ from crm_models.planning.thresholds import RiskIndex
 from crm_models.runs.folder import RunFolder
 from crm_models.runs.trained import plan_catalogue
 from dashboard.jobs.tested import Tested, keep_tested
-from dashboard.state import store, workspace
+from dashboard.state import access, store, workspace
 
 if TYPE_CHECKING:
     from crm_models.inference.drivers import Explained, Faithfulness
@@ -190,7 +190,7 @@ def _tested(run: str, cohort: str, stamp: str, mark: int) -> Tested:
 def ways_to_group(card: store.RunCard) -> list[str]:
     """How the customers of a run's cohort can be grouped: by behaviour, and by each profile column."""
     folder = workspace.cohorts_folder() / card.cohort
-    return _ways(str(folder), workspace.stamp(folder))
+    return [way for way in _ways(str(folder), workspace.stamp(folder)) if way not in access.personal()]
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -234,8 +234,10 @@ class Customer:
 
     @property
     def profile(self) -> pd.Series:
-        """Profile features of the customer."""
-        return self.cohort.customers.iloc[0][self.cohort.feature_columns]
+        """Profile features of the customer; personal ones are masked for viewers."""
+        features = self.cohort.customers.iloc[0][self.cohort.feature_columns].astype(object)
+        features[features.index.isin(access.personal())] = access.MASK
+        return features
 
     @property
     def churned(self) -> bool | None:
@@ -285,8 +287,15 @@ def _explainer_of(card: store.RunCard) -> CohortExplainer:
 
 
 def drivers(card: store.RunCard, row: int) -> Explained | None:
-    """Drivers of the churn probability of the customer at `row`; None if there is no such row any more."""
-    return _drivers(scores_mark(card), row, card)
+    """Drivers of the churn probability of the customer at `row`; None if there is no such row any more.
+
+    The values of personal columns are masked for viewers.
+    """
+    found, hidden = _drivers(scores_mark(card), row, card), access.personal()
+    if found is None or not hidden:
+        return found
+    masked = (replace(d, value=access.MASK) if d.name in hidden and not d.is_event else d for d in found.drivers)
+    return replace(found, drivers=tuple(masked))
 
 
 @st.cache_resource(max_entries=2_000, show_spinner=False)

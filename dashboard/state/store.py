@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -82,8 +82,10 @@ def cohort_card(name: str) -> CohortCard:
 
 def cohort_profile(name: str) -> CohortProfile:
     """The profile of a cohort: action mix, history lengths, recency, features by churn, segments."""
-    folder = cohorts_folder() / name
-    return _described(str(folder), stamp(folder))[0]
+    folder, hidden = cohorts_folder() / name, access.personal()
+    found = _described(str(folder), stamp(folder))[0]
+    shown = {table: getattr(found, table) for table in ("features", "spread")}
+    return replace(found, **{table: rows[~rows["feature"].isin(hidden)] for table, rows in shown.items()})
 
 
 def findings(name: str) -> list[Finding]:

@@ -213,3 +213,22 @@ def test_without_sign_in_everybody_acts_as_the_owner_of_the_machine(workspace):
     code = "from dashboard.state import access\nsaid = (access.who(), access.visible('runs', ['x']), access.quotas())"
     app = AppTest.from_string(f"import streamlit as st\n{code}\nst.session_state['said'] = said").run()
     assert app.session_state["said"] == ("local", ["x"], None)
+
+
+def test_personal_columns_are_masked_for_viewers(roles):
+    code = """
+from dashboard.state import campaign_store, predictions, store
+card = store.run_card("first")
+customer = predictions.customer("small", 0)
+drivers = predictions.drivers(card, 0).drivers
+said = (
+    customer.profile["tier"],
+    "tier" in predictions.ways_to_group(card),
+    "tier" in set(store.cohort_profile("small").features["feature"]),
+    [d.value for d in drivers if d.name == "tier"],
+)
+"""
+    seen = acted("bob@x.org", code)
+    assert seen[0] != "•••"
+    assert seen[1:3] == (True, True)
+    assert acted("eve@x.org", code) == ("•••", False, False, ["•••"] * len(seen[3]))
