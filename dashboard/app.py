@@ -78,13 +78,13 @@ if access.is_admin():
     about = "Who did what, and who may do what."
     PAGES["Run the app"] = [st.Page("app_pages/admin.py", title="Admin", icon=":material/shield_person:", help=about)]
 
-with widgets.guarded("Roles cannot be read:"):
-    sign_in.gate()
+sign_in.gate()
 navigation.keep()
 chosen = st.navigation(PAGES)
 with widgets.guarded("The workspace cannot be prepared:"):
     demo.prepare()
-frame()
+with widgets.guarded("The workspace cannot be read:"):
+    frame()
 sign_in.account()
 for message, icon in session.said():
     st.toast(message, icon=icon)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from crm_models.campaigns.allocation import Allocation, Limits, allocate, counterparts
 from crm_models.campaigns.deciding import write_decisions
-from crm_models.campaigns.folder import FILE, Campaign, need_as_seen
+from crm_models.campaigns.folder import FILE, Campaign
 from crm_models.campaigns.ledger import exclusive, is_fixed
 from crm_models.campaigns.split import EXPLORE, HOLDOUT, PLAN, explored, unit_hash
 from crm_models.core.errors import ConfigError, DataError
@@ -37,7 +37,6 @@ def fund(
     value: float | str = 100.0,
     effects: dict[str, np.ndarray] | None = None,
     taught_by: str = "",
-    only_as_seen: bool = False,
     who: Who = "local",
 ) -> Campaign:
     """Give each customer at risk the action that is worth it, within the budget and the capacities; rewrites decisions.
@@ -45,12 +44,10 @@ def fund(
     value: of a kept customer: a number, or a numeric column of the customers. An action is worth p * success_rate *
     value - cost, with the churn probability p: an assumption. effects: (N,) by action, from an earlier campaign called
     `taught_by` (see `learning.effects_for`); such an action is worth effect * value - cost. Raises `ConfigError` once
-    the campaign was exported or read. only_as_seen: also if somebody else spent the budget after `campaign` was loaded.
+    the campaign was exported or read. What else of the campaign was changed since it was loaded stays.
     """
     with doing(who, "campaign.change", campaign.name), exclusive(campaign.folder):
-        now = Campaign.load(campaign.folder)
-        need_as_seen(now, campaign, ["budget"] if only_as_seen else [])
-        return spend(now, money=money, value=value, effects=effects, taught_by=taught_by)
+        return spend(Campaign.load(campaign.folder), money=money, value=value, effects=effects, taught_by=taught_by)
 
 
 def spend(

@@ -53,16 +53,7 @@ CONFIDENT = "confident"
 """Column of plans.csv: whether several trainings agree on the plan."""
 
 
-def new(run: Path | str, out: Path | str, *, who: Who = "local", **settings: Any) -> Campaign:
-    """Make the campaign folder `out` from a run: apply the rules, plan, and assign the control group.
-
-    settings: see `make`. who: who makes it, for what they may do.
-    """
-    with doing(who, "campaign.make", Path(out).name):
-        return make(run, out, **settings)
-
-
-def make(
+def new(
     run: Path | str,
     out: Path | str,
     *,
@@ -79,6 +70,7 @@ def make(
     threads: int | None = None,
     progress: Progress | None = None,
     before: Campaign | None = None,
+    who: Who = "local",
 ) -> Campaign:
     """Make the campaign folder `out` from a run: apply the rules, plan, and assign the control group.
 
@@ -86,8 +78,8 @@ def make(
     without any, the policy's. split: by default a control group of a tenth, with a salt of its own. scores: of all
     customers of the cohort, if they are known already. plans: a plans.csv whose column `confident` says for whom
     several trainings agree. allow_drift: also for customers too different from the training customers. overwrite:
-    replace an existing campaign. before: the campaign that is made again; its ledger and `confident` stay. Nothing is
-    written before everything is known to be valid.
+    replace an existing campaign. before: the campaign that is made again; its ledger and `confident` stay. who: makes
+    it. Nothing is written before everything is known to be valid.
     """
     folder, out = RunFolder(Path(run)), Path(out)
     if (out / FILE).exists() and not overwrite:
@@ -112,7 +104,7 @@ def make(
     last_days = last_moment_days(about_cohort)
     schema = folder.schema() if allow_drift and drift else None
     scorer = _Scorer(folder, scores, last_days if moment is None else None, device, threads, schema)
-    with new_folder(out, FILE) as made:
+    with doing(who, "campaign.make", out.name), new_folder(out, FILE) as made:
         extra = _Extra()
 
         def stream() -> Iterator[CustomerScores]:
@@ -219,7 +211,7 @@ def remake(seen: Campaign, scores: CustomerScores | None = None, *, who: Who = "
             )
         need_as_seen(campaign, seen, tuple(changes))
         kept = {name: getattr(campaign, name) for name in ("policy", "rules", "offers", "split")}
-        made = make(
+        made = new(
             campaign.about["run"],
             campaign.folder,
             cohort=campaign.about["cohort_folder"],

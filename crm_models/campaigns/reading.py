@@ -26,6 +26,7 @@ from crm_models.campaigns.effects import (
     p_value,
     relative_lift,
     sample_ratio,
+    verdict,
 )
 from crm_models.campaigns.folder import Campaign
 from crm_models.campaigns.ledger import exclusive
@@ -260,9 +261,7 @@ class Looks:
 def segments(observed: Observed, looks: Looks) -> list[dict[str, Any]]:
     """The difference in each segment of planned action and risk band, with p-values adjusted by Holm over all segments.
 
-    The intervals hold for all segments together (Bonferroni). verdict: `persuaded` or `sleeping dogs` only where the
-    interval excludes 0 on that side and the adjusted p-value is below 0.05; else `not proven`. Segments with too few
-    customers are left out.
+    The intervals hold for all segments together (Bonferroni). Segments with too few customers are left out.
     """
     found = []
     for column in SEGMENTED_BY:
@@ -276,13 +275,10 @@ def segments(observed: Observed, looks: Looks) -> list[dict[str, Any]]:
     result = []
     for (column, value, (treated, control)), p in zip(found, adjusted, strict=True):
         estimate = looks.difference(treated, control, 0.05 / len(found))
-        proven = p < 0.05
-        verdict = "persuaded" if proven and estimate.low > 0 else "not proven"
-        verdict = "sleeping dogs" if proven and estimate.high < 0 else verdict
         result.append(
             {"by": column, "segment": value, "plan": len(treated), "holdout": len(control)}
             | {"value": estimate.value, "low": _plain(estimate.low), "high": _plain(estimate.high)}
-            | {"p_adjusted": float(p), "verdict": verdict}
+            | {"p_adjusted": float(p), "verdict": verdict(estimate.low, estimate.high, p)}
         )
     return result
 

@@ -7,14 +7,14 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from crm_models.campaigns.budgeting import SUCCESS_RATE, fund, summary
+from crm_models.campaigns.budgeting import SUCCESS_RATE, summary
 from crm_models.campaigns.folder import Campaign
 from crm_models.campaigns.learning import effects_for
 from crm_models.campaigns.ledger import is_fixed
 from crm_models.campaigns.offers import Offer
 from dashboard.charts import campaigns as charts
 from dashboard.panels import widgets
-from dashboard.state import access, campaign_store, session
+from dashboard.state import campaign_store, session
 
 STATED = "stated success rates"
 NOTE = """
@@ -159,6 +159,6 @@ def _form(chosen: Campaign, budget: dict[str, Any] | None) -> None:
                 if teacher != STATED:
                     past = campaign_store.campaign(teacher)
                     taught = {"effects": effects_for(chosen, past), "taught_by": past.name}
-                fund(chosen, money=money, value=float(worth), only_as_seen=True, who=access.who(), **taught)
+                campaign_store.spend(chosen, money=money, value=float(worth), **taught)
                 session.say("Budget spent.")
                 st.rerun()

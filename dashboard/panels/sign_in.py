@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from crm_models.core.errors import CrmError
 from crm_models.core.permissions import Actor
 from dashboard.panels import widgets
 from dashboard.state import access
@@ -11,7 +12,11 @@ from dashboard.state import access
 
 def gate() -> None:
     """Stop the page unless nobody needs to sign in, or a person with a role has. What follows checks on its own too."""
-    now = access.who()
+    try:
+        now = access.who()
+    except CrmError as error:  # a file of roles that cannot be read lets nobody in
+        widgets.error_box(error, "Nobody can be let in:")
+        st.stop()
     if not isinstance(now, Actor) or now.role is not None:
         return
     st.title("CRM Transformers")

@@ -18,7 +18,7 @@ from crm_models.campaigns.offers import Offer
 from crm_models.campaigns.rules import Condition, Rule
 from crm_models.campaigns.simulation import simulate
 from crm_models.campaigns.split import Split
-from crm_models.core.errors import CrmError
+from crm_models.core.errors import ConfigError, CrmError
 from crm_models.core.schema import CHURNED, CUSTOMER_ID
 from crm_models.data.truth import load_truth
 from crm_models.planning.policy import Policy
@@ -127,8 +127,33 @@ def _make(card: store.RunCard, name: str, **settings: Any) -> None:
     )
 
 
+SEEN = "campaign_seen"
+"""Session key: name of the campaign that was drawn last, and when it had been changed."""
+
+
+def note_seen(chosen: Campaign) -> None:
+    """Note what this viewer sees of a campaign, once it is drawn."""
+    st.session_state[SEEN] = (chosen.name, mark(chosen.folder / FILE))
+
+
+def _need_seen(chosen: Campaign) -> None:
+    """`ConfigError` if somebody else has changed the campaign since this viewer saw it."""
+    name, seen = st.session_state.get(SEEN, ("", ""))
+    if name == chosen.name and seen != mark(chosen.folder / FILE):
+        raise ConfigError(
+            f"somebody else changed {name} meanwhile; look at what is there now, and save your change again"
+        )
+
+
+def spend(chosen: Campaign, **budget: Any) -> None:
+    """Spend the budget of a campaign; see `budgeting.fund`."""
+    _need_seen(chosen)
+    fund(chosen, who=access.who(), **budget)
+
+
 def change(chosen: Campaign, **changes: Any) -> None:
     """Make a campaign again with other rules, offers or split."""
+    _need_seen(chosen)
     card = store.run_card(Path(chosen.about["run"]).name)
     making.remake(chosen, store.scores(card) if card is not None else None, who=access.who(), **changes)
 

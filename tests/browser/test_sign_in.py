@@ -79,6 +79,7 @@ def test_people_sign_in_at_the_provider_and_do_what_their_role_allows(team, brow
     expect(page.get_by_text("expected the role analyst or higher")).to_be_visible()
     assert page.get_by_role("link", name="Admin").count() == 0
     page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("button", name="End session").click()  # at the provider
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
     sign_in(page, "ann")
     page.get_by_role("link", name="Admin").click()
