@@ -180,7 +180,7 @@ def p_value(treated: np.ndarray, control: np.ndarray) -> float:
 
 
 def verdict(low: float, high: float, p_adjusted: float) -> str:
-    """`persuaded` or `sleeping dogs` where the interval lies on that side of 0 and p is below 0.05, else `not proven`."""
+    """`persuaded` or `sleeping dogs` where interval and p-value prove it, else `not proven`."""
     if p_adjusted < 0.05 and low > 0:
         return "persuaded"
     return "sleeping dogs" if p_adjusted < 0.05 and high < 0 else "not proven"
