@@ -60,7 +60,7 @@ $(STAMPS)/tune: requirements-tune.txt requirements.lock $(STAMPS)/app
 
 # All at once, the browser beside the rest. pip would compile every file of every package, which takes a minute; the
 # tests compile the part that they import.
-$(STAMPS)/test: tests/requirements.txt requirements-tune.txt requirements-sql.txt requirements.txt requirements.lock | $(STAMPS)
+$(STAMPS)/test: tests/requirements.txt requirements-tune.txt requirements-sql.txt requirements-signin.txt requirements.txt requirements.lock | $(STAMPS)
 	{ command -v chromium >/dev/null || ./.ci/apt chromium; } & \
 	$(PIP) --no-compile -r requirements.txt -r tests/requirements.txt && wait $$!
 	@touch $(STAMPS)/{app,tune,test}

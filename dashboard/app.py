@@ -9,8 +9,8 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:  # `streamlit run` adds only this file's folder to the path
     sys.path.insert(0, str(ROOT))
 
-from dashboard.panels import share, widgets  # noqa: E402  # needs the path set above
-from dashboard.state import demo, session, view  # noqa: E402  # needs the path set above
+from dashboard.panels import share, sign_in, widgets  # noqa: E402  # needs the path set above
+from dashboard.state import access, demo, session, view  # noqa: E402  # needs the path set above
 from dashboard.streamlit_patches import gc_freeze, navigation  # noqa: E402  # needs the path set above
 
 st.set_page_config(page_title="CRM Transformers", page_icon=str(ROOT / "assets" / "icon.svg"), layout="wide")
@@ -76,12 +76,19 @@ def frame() -> None:
             share.popover(view.current())
 
 
+if access.is_admin():
+    about = "Who did what, and who may do what."
+    PAGES["Run the app"] = [st.Page("app_pages/admin.py", title="Admin", icon=":material/shield_person:", help=about)]
+
+sign_in.gate()
 navigation.keep()
 chosen = st.navigation(PAGES)
 with widgets.guarded("The workspace cannot be prepared:"):
     demo.prepare()
 view.begin()
-frame()
+with widgets.guarded("The workspace cannot be read:"):
+    frame()
+sign_in.account()
 for message, icon in session.said():
     st.toast(message, icon=icon)
 gc_freeze.spare_libraries()

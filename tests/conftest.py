@@ -1,5 +1,9 @@
 """Fixtures that several test files share."""
 
+import os
+import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -18,3 +22,31 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the real data sets (../shared/data) are not beside this checkout")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """The address of a PostgreSQL server of our own; skipped where none can be started."""
+    pytest.importorskip("psycopg")
+    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    if not binaries or os.environ.get("CI"):
+        pytest.skip("no PostgreSQL server here (Debian's package `postgresql`), or this is CI")
+    folder = Path(tempfile.mkdtemp(prefix="crm-pg-"))  # a short path that other users may enter
+    as_user: list[str] = []
+    if os.geteuid() == 0:  # the server refuses to run as root
+        if shutil.which("runuser") is None:
+            pytest.skip("PostgreSQL does not run as root, and there is no runuser")
+        as_user = ["runuser", "-u", "nobody", "--"]
+        folder.chmod(0o777)
+    bin_folder, data = binaries[-1].parent, folder / "data"
+    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
+    start = [*as_user, str(bin_folder / "pg_ctl"), "-D", str(data), "-o", options, "-w", "-t", "20"]
+    try:
+        create = [*as_user, str(bin_folder / "initdb"), "-D", str(data), "-A", "trust", "-U", "crm", "-N"]
+        subprocess.run(create, check=True, capture_output=True, timeout=60)
+        subprocess.run([*start, "-l", str(folder / "log"), "start"], check=True, capture_output=True, timeout=60)
+    except (subprocess.SubprocessError, OSError) as error:
+        pytest.skip(f"PostgreSQL could not be started: {error}")
+    yield f"postgresql+psycopg://crm@/postgres?host={folder}"
+    subprocess.run([*start, "-m", "immediate", "stop"], check=False, capture_output=True, timeout=60)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -34,8 +34,11 @@ def pins(*files: str) -> dict[str, str]:
     return {canonicalize_name(name): version for name, version in re.findall(r"^([\w.-]+)==([\w.]+)", lines, re.M)}
 
 
+EXTRAS = tuple(f"requirements-{extra}.txt" for extra in ("tune", "sql", "ray", "signin"))
+
+
 def test_what_is_pinned_lies_in_the_range_that_the_package_asks_for():
-    pinned = pins("requirements.txt", "requirements-tune.txt", "requirements-sql.txt", "requirements-ray.txt")
+    pinned = pins("requirements.txt", *EXTRAS)
     assert set(pinned) == set(RANGES)
     for name, requirement in RANGES.items():
         assert requirement.specifier.contains(pinned[name]), requirement
@@ -43,8 +46,7 @@ def test_what_is_pinned_lies_in_the_range_that_the_package_asks_for():
 
 def test_the_lock_holds_every_pin_and_every_line_of_the_requirements_says_what_it_is_for():
     locked = pins("requirements.lock")
-    extras = ("requirements-tune.txt", "requirements-sql.txt", "requirements-ray.txt")
-    files = ("requirements.txt", *extras, "tests/requirements.txt")
+    files = ("requirements.txt", *EXTRAS, "tests/requirements.txt")
     for name, version in pins(*files).items():
         assert locked[name] == version, f"{name}: run `make lock`"
     for file in (*files, "requirements-bench.txt"):

@@ -66,10 +66,11 @@ class Allocation:
 
 
 def allocate(v: np.ndarray, limits: Limits) -> Allocation:
-    """The allocation for values v (N, C) of each action for each customer; -inf where it is not allowed.
+    """The allocation for values v (N, C) of each action for each customer; -inf, or NaN, where it is not allowed.
 
     With one action and a budget, exactly the customers with the highest values are taken.
     """
+    v = np.where(np.isnan(v), -np.inf, v)
     money_price, capacity_price, bound, passes = _prices(v, limits)
     action = _repaired(v, limits, money_price, capacity_price)
     used = np.bincount(action[action >= 0], minlength=len(limits.costs))

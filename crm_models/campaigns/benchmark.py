@@ -13,10 +13,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from crm_models.campaigns.folder import Campaign
+
+PREPARE = "prepare"
 
 RULES = """name,kind,actions,column,op,value,most,days,counts,pause_days,first,last
 no discount for premium,suppress,Provide a discount,tier,is,premium,,,,,,
@@ -65,61 +71,92 @@ def prepare(folder: Path, customers: int) -> None:
     (folder / "offers.csv").write_text(OFFERS, encoding="utf-8")
 
 
-def step(name: str, folder: Path) -> None:
-    """One step of the campaign in `folder`."""
-    if name.startswith("prepare "):
-        prepare(folder, int(name.split()[1]))
-        return
-    from crm_models.campaigns import budgeting, exporting, making, simulation
-    from crm_models.campaigns.folder import Campaign
+def _make(folder: Path) -> None:
+    from crm_models.campaigns import making
     from crm_models.campaigns.offers import read_offers
     from crm_models.campaigns.rules import read_rules
     from crm_models.campaigns.split import Split
     from crm_models.inference.score_store import read_scores
     from crm_models.planning.policy import Policy
 
-    if name == "rules and control group":
-        making.new(
-            folder / "run",
-            folder / "campaign",
-            cohort=folder / "cohort",
-            policy=Policy(threshold=0.3),
-            rules=read_rules(folder / "rules.csv"),
-            offers=read_offers(folder / "offers.csv"),
-            split=Split(salt="benchmark"),
-            scores=read_scores(folder / "scores.parquet"),
-        )
-        return
-    campaign = Campaign.load(folder / "campaign")
-    if name == "allocation":
-        budgeting.fund(campaign, money=0.3 * campaign.about["funnel"]["customers"], value=200.0)
-    elif name == "export csv":
-        exporting.export(campaign, folder / "plans.csv", exporting.ExportOptions())
-    elif name == "export salesforce":
-        exporting.export(campaign, folder / "salesforce.csv", exporting.ExportOptions(preset="salesforce"))
-    elif name == "simulation and reading":
-        simulation.simulate(campaign)
+    making.new(
+        folder / "run",
+        folder / "campaign",
+        cohort=folder / "cohort",
+        policy=Policy(threshold=0.3),
+        rules=read_rules(folder / "rules.csv"),
+        offers=read_offers(folder / "offers.csv"),
+        split=Split(salt="benchmark"),
+        scores=read_scores(folder / "scores.parquet"),
+    )
 
 
-STEPS = ("rules and control group", "allocation", "export csv", "export salesforce", "simulation and reading")
+def _campaign(folder: Path) -> Campaign:
+    from crm_models.campaigns.folder import Campaign
+
+    return Campaign.load(folder / "campaign")
+
+
+def _allocate(folder: Path) -> None:
+    from crm_models.campaigns.budgeting import fund
+
+    campaign = _campaign(folder)
+    fund(campaign, money=0.3 * campaign.about["funnel"]["customers"], value=200.0)
+
+
+def _export(folder: Path, **options: Any) -> None:
+    from crm_models.campaigns.exporting import ExportOptions, export
+
+    export(_campaign(folder), folder / "file.csv", ExportOptions(**options))
+
+
+def _confirm(folder: Path) -> None:
+    from crm_models.campaigns.loaded import confirm
+
+    confirm(_campaign(folder), "salesforce")
+
+
+def _simulate(folder: Path) -> None:
+    from crm_models.campaigns.simulation import simulate
+
+    simulate(_campaign(folder))
+
+
+STEPS: dict[str, Callable[[Path], None]] = {
+    "rules and control group": _make,
+    "allocation": _allocate,
+    "export csv": _export,
+    "export salesforce": lambda folder: _export(folder, preset="salesforce"),
+    "confirm as loaded": _confirm,
+    "export what changed": lambda folder: _export(folder, preset="salesforce", changed_only=True),
+    "simulation and reading": _simulate,
+}
 
 
 def measure(customers: int) -> dict[str, Any]:
-    """Seconds and peak memory (MiB) of every step for so many customers; the time includes starting Python."""
+    """Seconds, peak memory (MiB) and customers a second of every step; the time includes starting Python."""
     with tempfile.TemporaryDirectory(prefix="crm-campaigns-") as name:
         folder = Path(name)
-        _timed(f"prepare {customers}", folder)  # not here: a child's peak counts from that of its parent
-        return {"customers": customers, "cores": os.cpu_count()} | {step: _timed(step, folder) for step in STEPS}
+        _timed(PREPARE, folder, customers)  # not here: a child's peak counts from that of its parent
+        return {"customers": customers, "cores": os.cpu_count()} | {
+            step: _timed(step, folder, customers) for step in STEPS
+        }
 
 
-def _timed(name: str, folder: Path) -> dict[str, float]:
+def _timed(step: str, folder: Path, customers: int) -> dict[str, float]:
     began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "crm_models.campaigns.benchmark", "--step", name, str(folder)])
+    command = [sys.executable, "-m", "crm_models.campaigns.benchmark", "--step", step, str(folder)]
+    process = subprocess.Popen([*command, "--customers", str(customers)])
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise RuntimeError(f"the step {name!r} ended with {process.returncode}")
-    return {"seconds": round(time.perf_counter() - began, 1), "peak_mib": round(usage.ru_maxrss / 1024)}
+        raise RuntimeError(f"the step {step!r} ended with {process.returncode}")
+    seconds = time.perf_counter() - began
+    return {
+        "seconds": round(seconds, 1),
+        "peak_mib": round(usage.ru_maxrss / 1024),
+        "customers_per_second": round(customers / seconds),
+    }
 
 
 if __name__ == "__main__":
@@ -127,7 +164,9 @@ if __name__ == "__main__":
     parser.add_argument("--customers", type=int, default=1_000_000)
     parser.add_argument("--step", nargs=2, metavar=("STEP", "FOLDER"), help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.step:
-        step(args.step[0], Path(args.step[1]))
-    else:
+    if args.step is None:
         print(json.dumps(measure(args.customers), indent=2))
+    elif args.step[0] == PREPARE:
+        prepare(Path(args.step[1]), args.customers)
+    else:
+        STEPS[args.step[0]](Path(args.step[1]))

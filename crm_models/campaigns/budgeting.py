@@ -20,6 +20,7 @@ from crm_models.campaigns.ledger import exclusive, is_fixed
 from crm_models.campaigns.split import EXPLORE, HOLDOUT, PLAN, explored, unit_hash
 from crm_models.core.errors import ConfigError, DataError
 from crm_models.core.files import write_json
+from crm_models.core.permissions import Who, doing
 
 SUCCESS_RATE = 0.2
 """Share of churners whom an action keeps where an offer does not say it."""
@@ -36,16 +37,17 @@ def fund(
     value: float | str = 100.0,
     effects: dict[str, np.ndarray] | None = None,
     taught_by: str = "",
+    who: Who = "local",
 ) -> Campaign:
     """Give each customer at risk the action that is worth it, within the budget and the capacities; rewrites decisions.
 
     value: of a kept customer: a number, or a numeric column of the customers. An action is worth p * success_rate *
     value - cost, with the churn probability p: an assumption. effects: (N,) by action, from an earlier campaign called
     `taught_by` (see `learning.effects_for`); such an action is worth effect * value - cost. Raises `ConfigError` once
-    the campaign was exported or read.
+    the campaign was exported or read. What else of the campaign was changed since it was loaded stays.
     """
-    with exclusive(campaign.folder):
-        return spend(campaign, money=money, value=value, effects=effects, taught_by=taught_by)
+    with doing(who, "campaign.change", campaign.name), exclusive(campaign.folder):
+        return spend(Campaign.load(campaign.folder), money=money, value=value, effects=effects, taught_by=taught_by)
 
 
 def spend(
@@ -59,7 +61,7 @@ def spend(
     """The same as `fund`, for a caller who has the campaign for themselves already."""
     if is_fixed(campaign):
         raise ConfigError(f"{campaign.name} was exported or read already, so its budget stays; make a new campaign")
-    scores, allowed = campaign.scores(), campaign.allowed()
+    (ids, churn_p), offered = campaign.risks(), campaign.offered()
     candidates = np.array(campaign.candidates)
     by_code = {campaign.catalogue.code(offer.action): offer for offer in campaign.offers}
     offers = [by_code.get(code) for code in campaign.candidates]
@@ -69,28 +71,28 @@ def spend(
     )
     capacity = np.array([np.inf if offer is None or offer.capacity is None else offer.capacity for offer in offers])
     worth = _customer_values(campaign, value)
-    known = ~np.isnan(scores.churn_p) & ~np.isnan(worth)
-    pool = np.flatnonzero(known & (campaign.policy.n_retention(scores.churn_p) > 0))
+    known = ~np.isnan(churn_p) & ~np.isnan(worth)
+    pool = np.flatnonzero(known & (campaign.policy.n_retention(churn_p) > 0))
     # In a random order, because customers of equal worth are taken in the order given.
-    pool = pool[np.argsort(unit_hash(f"{campaign.split.salt}:order", scores.customer_id[pool]), kind="stable")]
+    pool = pool[np.argsort(unit_hash(f"{campaign.split.salt}:order", ids[pool]), kind="stable")]
     labels = [campaign.catalogue.labels[code] for code in candidates]
-    gains = np.outer(scores.churn_p[pool], rates)
+    gains = np.outer(churn_p[pool], rates)
     for k, label in enumerate(labels):
         if effects is not None and label in effects:
             gains[:, k] = effects[label][pool]
     v = gains * worth[pool][:, None] - costs
-    v[~allowed[np.ix_(pool, candidates)]] = -np.inf
-    arms = campaign.split.arms(scores.customer_id[pool])
+    v[~offered[pool]] = -np.inf
+    arms = campaign.split.arms(ids[pool])
     limits = Limits(costs=costs, money=money, capacity=capacity)
     chosen = np.full(len(pool), -1)
     explores, plan, control = (arms == arm for arm in (EXPLORE, PLAN, HOLDOUT))
     if explores.any():
         chosen[explores] = allocate(v[~control], limits).action[explores[~control]]
         paid = explores & (chosen >= 0)
-        limits = _without_explorers(campaign, scores.customer_id[pool], allowed[np.ix_(pool, candidates)], paid, limits)
+        limits = _without_explorers(campaign, ids[pool], offered[pool], paid, limits)
     final = allocate(v[plan], limits)
     chosen[plan] = final.action
-    draw = unit_hash(f"{campaign.split.salt}:tie", scores.customer_id[pool][control])
+    draw = unit_hash(f"{campaign.split.salt}:tie", ids[pool][control])
     chosen[control] = counterparts(v[plan], final, costs, v[control], draw)
     codes, expected = np.full(len(known), -1), np.full(len(known), np.nan)
     given = chosen >= 0

@@ -16,7 +16,8 @@ class Facts:
     """Counts of a campaign. by_arm: customers by arm. contacts: customers who get a retention action; cost: of all.
 
     expected_share: share of the targeted customers expected to stay without the campaign, from the churn model; NaN if
-    unknown. detectable: the smallest rise of it that the reading finds with a power of 80 %, NaN if none.
+    unknown. detectable: the smallest rise of it that the reading finds with a power of 80 %, NaN if none. confident:
+    targeted customers for whom several trainings agree; None if that is not known.
     """
 
     customers: int
@@ -26,6 +27,7 @@ class Facts:
     cost: float
     expected_share: float
     detectable: float
+    confident: int | None = None
 
     @property
     def targeted(self) -> int:
@@ -54,13 +56,14 @@ class Facts:
 
 def facts(campaign: Campaign) -> Facts:
     """The counts of a campaign, from its decisions."""
-    table = campaign.decisions(["arm", "at_risk", "churn_probability", "action", "cost"])
+    table = campaign.decisions(["arm", "at_risk", "churn_probability", "action", "cost", "confident"])
     arm = table["arm"].to_numpy()
     by_arm = {name: int((arm == name).sum()) for name in ARMS}
     risk = table["churn_probability"].to_numpy()[arm != "none"]
     known = risk[~np.isnan(risk)]
     stays = 1 - float(known.mean()) if len(known) else float("nan")
     smallest = detectable(by_arm["holdout"], by_arm["plan"], stays) if len(known) else float("nan")
+    sure = table["confident"][arm != "none"]
     return Facts(
         customers=len(table),
         at_risk=int(table["at_risk"].sum()),
@@ -69,6 +72,7 @@ def facts(campaign: Campaign) -> Facts:
         cost=float(table["cost"].sum()),
         expected_share=stays,
         detectable=smallest,
+        confident=int(sure.sum()) if sure.notna().any() else None,
     )
 
 
@@ -79,6 +83,8 @@ def report_lines(campaign: Campaign) -> Iterator[str]:
     if found.cost:
         yield f"Cost of all contacts: {found.cost:,.2f}."
     yield found.power_sentence()
+    if found.confident is not None:
+        yield f"Several trainings agree on the plans of {found.confident:,} of {found.targeted:,} targeted customers."
     drops = campaign.about["funnel"]["drops"]
     for rule in campaign.rules:
         yield f"{rule.name}: {rule.sentence()}"
@@ -88,4 +94,4 @@ def report_lines(campaign: Campaign) -> Iterator[str]:
                     f"  {drop['action']}: dropped first for {drop['dropped_first']:,}, would come back for "
                     f"{drop['would_come_back']:,} without this rule"
                 )
-    yield from (f"note: {warning}" for warning in campaign.about["funnel"]["warnings"])
+    yield from (f"note: {note}" for note in (*campaign.about["notes"], *campaign.about["funnel"]["warnings"]))

@@ -11,6 +11,7 @@ Letters: N customers, V actions, C retention actions on offer.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,17 +19,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from crm_models.campaigns.folder import Campaign
+from crm_models.campaigns.folder import Campaign, Part
 from crm_models.campaigns.judging import ALLOWED
+from crm_models.campaigns.ledger import state
 from crm_models.campaigns.split import ARMS, EXPLORE, HOLDOUT, NOT_TARGETED, PLAN, explored, propensity
 from crm_models.core.files import new_file
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import CUSTOMER_ID, N_STEPS, PLAN_SOURCES
 from crm_models.planning.plans import Plans, make_plans
 from crm_models.planning.policy import rounded
-
-CHUNK = 65_536
-"""Customers whose plans are made at once."""
 
 RISK_BANDS = ((0.0, "low"), (0.5, "medium"), (0.75, "high"))
 """Lower ends of the bands of churn risk, as in Braze's Predictive Churn."""
@@ -95,36 +94,40 @@ def write_decisions(
     chosen: np.ndarray | None = None,
     value: np.ndarray | None = None,
     value_before: np.ndarray | None = None,
+    confident: np.ndarray | None = None,
 ) -> None:
-    """Write decisions.parquet of a campaign. chosen, value: the allocation's action and its expected value."""
-    scores, allowed = campaign.scores(), campaign.allowed()
-    assignment = assign(campaign, scores, allowed, chosen)
-    n = len(scores.customer_id)
+    """Write decisions.parquet of a campaign, part by part.
+
+    chosen, value (N,): the allocation's action and its expected value. value_before (N,): sum of the values of past
+    events. confident (N,) of True, False or NA: whether several trainings agree on the plan. The last two are kept from
+    the decisions before where they are not given.
+    """
+    n = campaign.about["funnel"]["customers"]
     value = np.full(n, np.nan) if value is None else value
     if value_before is None:
-        value_before = campaign.decisions(["value_before"])["value_before"].to_numpy()
-    reason, not_before = _why_untargeted(campaign, scores, assignment)
+        before = campaign.decisions(["value_before", "confident"])
+        value_before, confident = before["value_before"].to_numpy(), before["confident"].array
     costs = np.zeros(len(campaign.actions) + 1)  # code -1, none, costs nothing
     for offer in campaign.offers:
         costs[campaign.catalogue.code(offer.action)] = offer.cost
     writer = None
     file = campaign.folder / "decisions.parquet"
-    with new_file(file) as part:
-        for first in range(0, n, CHUNK):
-            rows = slice(first, min(first + CHUNK, n))
-            table = _table(
-                campaign,
-                plans_of(campaign, scores.take(np.arange(n)[rows]), allowed[rows], assignment.retention[rows]),
-                Assignment(**{name: array[rows] for name, array in vars(assignment).items()}),
-                costs,
+    with new_file(file) as written:
+        for part in campaign.parts(decided=False):
+            own = None if chosen is None else chosen[part.rows]
+            assignment = assign(campaign, part.scores, part.allowed, own)
+            plans = plans_of(campaign, part.scores, part.allowed, assignment.retention)
+            table = _table(campaign, plans, assignment, costs)
+            reason, not_before = _why_untargeted(campaign, part)
+            table = table.assign(
+                value=value[part.rows],
+                value_before=value_before[part.rows],
+                dropped_reason=pd.array(reason, dtype="str"),
+                confident=pd.array([pd.NA] * len(table) if confident is None else confident[part.rows], "boolean"),
+                not_before=pd.array(not_before, dtype="str"),
             )
-            table["value"] = value[rows]
-            table["value_before"] = value_before[rows]
-            table["dropped_reason"] = pd.array(reason[rows], dtype="str")
-            table["confident"] = pd.array([pd.NA] * len(table), dtype="boolean")  # needs several runs to compare
-            table["not_before"] = not_before[rows]
             arrow = pa.Table.from_pandas(table, preserve_index=False)
-            writer = writer or pq.ParquetWriter(part, arrow.schema, compression="zstd")
+            writer = writer or pq.ParquetWriter(written, arrow.schema, compression="zstd")
             writer.write_table(arrow.cast(writer.schema))
         assert writer is not None  # a campaign has customers: `write_scores` refuses none
         writer.close()
@@ -155,24 +158,47 @@ def _table(campaign: Campaign, plans: Plans, assignment: Assignment, costs: np.n
     return pd.DataFrame(columns)
 
 
-def _why_untargeted(
-    campaign: Campaign, scores: CustomerScores, assignment: Assignment
-) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) the rule that dropped the preferred retention action of a customer at risk, and the day it ends, if it does.
+def _why_untargeted(campaign: Campaign, part: Part) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) the rule that dropped the preferred retention action of a customer at risk, and the day it ends, if it does.
 
     Blank for customers who keep their preferred action, or who are not at risk. The second is an ISO date or None.
     """
-    n = len(scores.customer_id)
-    reason, not_before = np.full(n, "", dtype=object), np.full(n, None, dtype=object)
-    rows, codes = campaign.dropped()
-    preferred = codes[:, campaign.candidates[0]]
-    wanted = campaign.policy.n_retention(scores.churn_p)[rows] > 0
+    preferred = np.where(
+        campaign.policy.n_retention(part.scores.churn_p) > 0, part.code[:, campaign.candidates[0]], ALLOWED
+    )
     names = np.array([campaign.reason(code) for code in range(256)], dtype=object)
-    hit = wanted & (preferred != ALLOWED)
-    reason[rows[hit]] = names[preferred[hit]]
     ends = np.full(256, None, dtype=object)
     for k, rule in enumerate(campaign.rules, start=1):
         if rule.kind == "quiet" and rule.last is not None:
             ends[k] = (rule.last + dt.timedelta(days=1)).isoformat()
-    not_before[rows[hit]] = ends[preferred[hit]]
-    return reason, not_before
+    return names[preferred], ends[preferred]
+
+
+# ---- plans after the edits of the ledger -----------------------------------------------------------------------------
+
+
+def edited_plans(campaign: Campaign, *, targeted_only: bool = False) -> Iterator[tuple[Plans, pd.DataFrame]]:
+    """Plans after the edits of the ledger, with the decisions, part by part; a part may be empty."""
+    edits, catalogue = state(campaign), campaign.catalogue
+    for part in campaign.parts():
+        decisions = part.decisions
+        assert decisions is not None
+        retention = _retention(campaign, decisions)
+        ids = pd.Index(decisions[CUSTOMER_ID])
+        retention[ids.isin(list(edits.excluded))] = -1
+        for row in np.flatnonzero(ids.isin(list(edits.swaps))):
+            retention[row] = [catalogue.code(edits.swaps[ids[row]]), *[-1] * (N_STEPS - 1)]
+        keep = np.flatnonzero(decisions["arm"] != "none") if targeted_only else np.arange(len(decisions))
+        yield plans_of(campaign, part.scores.take(keep), part.allowed[keep], retention[keep]), decisions.iloc[keep]
+
+
+def _retention(campaign: Campaign, decisions: pd.DataFrame) -> np.ndarray:
+    """(n, 3) retention steps of the decisions, -1 for none: the leading steps that have no probability of the model."""
+    codes = {label: code for code, label in reversed(list(enumerate(campaign.catalogue.labels)))} | {"": -1}
+    retention = np.full((len(decisions), N_STEPS), -1)
+    leads = np.isin(decisions["plan_source"], ["override", "graded"])
+    for k in range(N_STEPS):
+        code = decisions[f"step_{k + 1}"].map(codes).to_numpy(np.int64)
+        leads = leads & np.isin(code, campaign.candidates) & decisions[f"step_{k + 1}_probability"].isna().to_numpy()
+        retention[leads, k] = code[leads]
+    return retention

@@ -50,8 +50,8 @@ def is_share(*outcomes: np.ndarray) -> bool:
     return all(bool(np.isin(outcome, (0.0, 1.0)).all()) for outcome in outcomes)
 
 
-def difference(treated: np.ndarray, control: np.ndarray) -> Estimate:
-    """Mean of `treated` (n_t,) minus mean of `control` (n_c,), with a 95 % interval.
+def difference(treated: np.ndarray, control: np.ndarray, alpha: float = 0.05) -> Estimate:
+    """Mean of `treated` (n_t,) minus mean of `control` (n_c,), with an interval of 1 - alpha.
 
     Outcomes of 0 and 1: Newcombe's hybrid score interval (1998, method 10), which stays within -1 and 1. Numbers:
     Welch's interval.
@@ -59,19 +59,21 @@ def difference(treated: np.ndarray, control: np.ndarray) -> Estimate:
     t, c = Group.of(treated), Group.of(control)
     value = t.mean - c.mean
     if is_share(treated, control):
-        (low_t, high_t), (low_c, high_c) = wilson(t.mean, t.n), wilson(c.mean, c.n)
+        z = float(stats.norm.ppf(1 - alpha / 2))
+        (low_t, high_t), (low_c, high_c) = wilson(t.mean, t.n, z), wilson(c.mean, c.n, z)
         return Estimate(
             value,
             value - math.hypot(t.mean - low_t, high_c - c.mean),
             value + math.hypot(high_t - t.mean, c.mean - low_c),
         )
-    test = stats.ttest_ind(treated, control, equal_var=False)
-    interval = test.confidence_interval(0.95)
+    if not t.error + c.error > 0:  # equal numbers in each group, or too few: no spread to judge by
+        return Estimate(value, math.nan, math.nan)
+    interval = stats.ttest_ind(treated, control, equal_var=False).confidence_interval(1 - alpha)
     return Estimate(value, float(interval.low), float(interval.high))
 
 
-def relative_lift(treated: np.ndarray, control: np.ndarray) -> Estimate | None:
-    """Difference divided by the mean of the control group, with a 95 % interval by the delta method.
+def relative_lift(treated: np.ndarray, control: np.ndarray, z: float = Z) -> Estimate | None:
+    """Difference divided by the mean of the control group, with an interval by the delta method of z standard errors.
 
     SE = (1 / c) sqrt(SE_t^2 + (t / c)^2 SE_c^2). None where the mean of the control group is not clearly above 0, since
     a ratio to nearly nothing has no such interval.
@@ -81,11 +83,13 @@ def relative_lift(treated: np.ndarray, control: np.ndarray) -> Estimate | None:
         return None
     value = t.mean / c.mean - 1
     error = math.hypot(t.error, t.mean / c.mean * c.error) / c.mean
-    return Estimate(value, value - Z * error, value + Z * error)
+    return Estimate(value, value - z * error, value + z * error)
 
 
-def adjusted_difference(outcome: np.ndarray, treated: np.ndarray, covariates: np.ndarray) -> Estimate | None:
-    """The difference adjusted for what was known before (Lin 2013), with a 95 % interval from HC2 errors.
+def adjusted_difference(
+    outcome: np.ndarray, treated: np.ndarray, covariates: np.ndarray, z: float = Z
+) -> Estimate | None:
+    """The difference adjusted for what was known before (Lin 2013), with an interval of z HC2 standard errors.
 
     Least squares of outcome (n,) on treated (n,), the centred covariates (n, K) and their products. Never less precise
     than the plain difference in large samples. Constant covariates are left out; None without any, or with fewer than
@@ -97,9 +101,9 @@ def adjusted_difference(outcome: np.ndarray, treated: np.ndarray, covariates: np
     smaller = min(int(treated.sum()), int((~treated).sum()))
     if not varying.shape[1] or smaller < 10 * n_coefficients:
         return None
-    z = (varying - varying.mean(axis=0)) / varying.std(axis=0)
+    centred = (varying - varying.mean(axis=0)) / varying.std(axis=0)
     arm = treated.astype(np.float64)
-    design = np.column_stack([np.ones(len(outcome)), arm, z, arm[:, None] * z])
+    design = np.column_stack([np.ones(len(outcome)), arm, centred, arm[:, None] * centred])
     q, r = np.linalg.qr(design)
     if np.abs(np.diag(r)).min() < 1e-9 * np.abs(np.diag(r)).max():  # covariates that determine each other
         return None
@@ -109,7 +113,7 @@ def adjusted_difference(outcome: np.ndarray, treated: np.ndarray, covariates: np
     weights = np.linalg.solve(r, q.T)[1]  # the row of the treatment in (X'X)^-1 X'
     error = math.sqrt(float((weights**2 * residual**2 / (1 - leverage)).sum()))
     value = float(coefficients[1])
-    return Estimate(value, value - Z * error, value + Z * error)
+    return Estimate(value, value - z * error, value + z * error)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,21 +136,36 @@ def sample_ratio(n_treated: int, n_control: int, control_share: float) -> Sample
     return SampleRatio(p=p, deviation=deviation, ok=not (p < SAMPLE_RATIO_P and deviation > SAMPLE_RATIO_DEVIATION))
 
 
-def any_time(treated: np.ndarray, control: np.ndarray, planned: int, alpha: float = 0.05) -> Estimate:
-    """The difference with an interval that may be looked at as often as you like (an asymptotic confidence sequence).
+def any_time_z(n: int, planned: int, alpha: float = 0.05) -> float:
+    """Half-width, in standard errors, of an interval that may be looked at as often as you like, at n customers.
 
-    Waudby-Smith et al. (arXiv 2103.06476): sigma sqrt(2 (n r^2 + 1) / (n^2 r^2) ln(sqrt(n r^2 + 1) / alpha)), with r
-    such that it is narrowest at the planned number of customers in both groups. At that number it is 1.55 times as wide
-    as an interval for a single look.
+    An asymptotic confidence sequence (Waudby-Smith et al., arXiv 2103.06476), whose half-width is
+    sigma sqrt(2 (n r^2 + 1) / (n^2 r^2) ln(sqrt(n r^2 + 1) / alpha)), with r such that it is narrowest for alpha = 0.05
+    at the planned number of customers in both groups. There it is 1.55 times as wide as an interval for a single look.
     """
+    nr2 = n * _r2(planned)
+    return math.sqrt(2 * (nr2 + 1) / nr2 * math.log(math.sqrt(nr2 + 1) / alpha))
+
+
+def _r2(planned: int) -> float:
+    log = -2 * math.log(0.05)
+    return (log + math.log(log) + 1) / max(planned, 1)
+
+
+def any_time(treated: np.ndarray, control: np.ndarray, planned: int, alpha: float = 0.05) -> Estimate:
+    """The difference with an interval that may be looked at as often as you like (see `any_time_z`)."""
     t, c = Group.of(treated), Group.of(control)
-    n = t.n + c.n
-    log = -2 * math.log(alpha)
-    r2 = (log + math.log(log) + 1) / max(planned, 1)
-    sigma = math.hypot(t.error, c.error) * math.sqrt(n)
-    half = sigma * math.sqrt(2 * (n * r2 + 1) / (n**2 * r2) * math.log(math.sqrt(n * r2 + 1) / alpha))
-    value = t.mean - c.mean
+    value, half = t.mean - c.mean, any_time_z(t.n + c.n, planned, alpha) * math.hypot(t.error, c.error)
     return Estimate(value, value - half, value + half)
+
+
+def any_time_p_value(treated: np.ndarray, control: np.ndarray, planned: int) -> float:
+    """The smallest alpha at which the interval of `any_time` excludes 0, at most 1: valid however often you look."""
+    t, c = Group.of(treated), Group.of(control)
+    error, nr2 = math.hypot(t.error, c.error), (t.n + c.n) * _r2(planned)
+    if not error > 0:
+        return 1.0
+    return min(1.0, math.sqrt(nr2 + 1) * math.exp(-(((t.mean - c.mean) / error) ** 2) * nr2 / (2 * (nr2 + 1))))
 
 
 def p_value(treated: np.ndarray, control: np.ndarray) -> float:
@@ -158,6 +177,13 @@ def p_value(treated: np.ndarray, control: np.ndarray) -> float:
         return float(stats.fisher_exact(np.array(kept, dtype=np.int64)).pvalue)
     p = float(stats.ttest_ind(treated, control, equal_var=False).pvalue)
     return p if p == p else 1.0
+
+
+def verdict(low: float, high: float, p_adjusted: float) -> str:
+    """`persuaded` or `sleeping dogs` where interval and p-value prove it, else `not proven`."""
+    if p_adjusted < 0.05 and low > 0:
+        return "persuaded"
+    return "sleeping dogs" if p_adjusted < 0.05 and high < 0 else "not proven"
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
@@ -172,11 +198,3 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(stepped, 1.0)
     return adjusted
-
-
-def corrected(treated: np.ndarray, control: np.ndarray, n_tests: int) -> Estimate:
-    """The difference with an interval that holds for all of `n_tests` segments together (Bonferroni, normal)."""
-    t, c = Group.of(treated), Group.of(control)
-    value, error = t.mean - c.mean, math.hypot(t.error, c.error)
-    half = float(stats.norm.ppf(1 - 0.025 / max(n_tests, 1))) * error
-    return Estimate(value, value - half, value + half)

@@ -13,8 +13,10 @@ Letters: N customers, V actions of the campaign.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +29,40 @@ from crm_models.campaigns.judging import ALLOWED
 from crm_models.campaigns.offers import Actions, Offer
 from crm_models.campaigns.rules import Rule
 from crm_models.campaigns.split import Split
-from crm_models.core.errors import DataError
+from crm_models.core.errors import ConfigError, DataError
 from crm_models.core.files import read_json, read_whole, sha256
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import CUSTOMER_ID
-from crm_models.inference.score_store import read_scores
+from crm_models.inference.score_store import in_parts, read_scores, stream_scores
 from crm_models.planning.plans import Catalogue
 from crm_models.planning.policy import Policy
 
 FILE = "campaign.json"
 ROW = "row"
 """Column of dropped.parquet: the customer's row in the cohort."""
+
+CHUNK = 65_536
+"""Customers whose plans are made at once: bounds the memory of a campaign."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """n customers of a campaign, beside each other. first: row of the first one. code (n, V): see `judging`."""
+
+    first: int
+    scores: CustomerScores
+    code: np.ndarray
+    decisions: pd.DataFrame | None
+
+    @property
+    def rows(self) -> slice:
+        """Where the customers are in the cohort."""
+        return slice(self.first, self.first + len(self.code))
+
+    @property
+    def allowed(self) -> np.ndarray:
+        """(n, V) bool: the actions that the rules allow each customer."""
+        return self.code == ALLOWED
 
 
 @dataclass(frozen=True)
@@ -108,6 +133,11 @@ class Campaign:
         return Actions(**texts, once=np.array(words["once"], dtype=bool))
 
     @property
+    def budget(self) -> dict[str, Any] | None:
+        """What the last allocation was given and found; None without a budget."""
+        return self.about["budget"]
+
+    @property
     def candidates(self) -> tuple[int, ...]:
         """Codes of the retention actions on offer, in order of preference."""
         return tuple(int(code) for code in self.about["candidates"])
@@ -116,18 +146,35 @@ class Campaign:
         """Scores of all customers, with plans that keep the rules."""
         return read_scores(self.folder / "scores.parquet")
 
+    def risks(self) -> tuple[np.ndarray, np.ndarray]:
+        """(N,) ids of all customers, and (N,) their churn probabilities, NaN where unknown."""
+        table = _table(self.folder / "scores.parquet", [CUSTOMER_ID, "churn_p"])
+        return table.column(CUSTOMER_ID).to_numpy(), table.column("churn_p").to_numpy()
+
     def dropped(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows (M,) of the customers for whom an action was dropped, and (M, V) codes of the first rule."""
         table = _table(self.folder / "dropped.parquet")
         codes = [table.column(1 + v).to_numpy() for v in range(len(self.actions))]
         return table.column(ROW).to_numpy(), np.column_stack(codes).astype(np.uint8)
 
-    def allowed(self) -> np.ndarray:
-        """(N, V) bool: the actions that the rules allow each customer."""
-        allowed = np.ones((self.about["funnel"]["customers"], len(self.actions)), dtype=bool)
+    def offered(self) -> np.ndarray:
+        """(N, C) bool: the retention actions on offer that the rules allow each customer."""
+        offered = np.ones((self.about["funnel"]["customers"], len(self.candidates)), dtype=bool)
         rows, codes = self.dropped()
-        allowed[rows] = codes == ALLOWED
-        return allowed
+        offered[rows] = codes[:, self.candidates] == ALLOWED
+        return offered
+
+    def parts(self, *, decided: bool = True) -> Iterator[Part]:
+        """The customers part by part, in cohort order. decided: with their decisions, which must exist already."""
+        rows, codes = self.dropped()
+        first = 0
+        tables = _in_parts(self.folder / "decisions.parquet") if decided else repeat(None)
+        for scores, table in zip(stream_scores(self.folder / "scores.parquet", CHUNK), tables, strict=decided):
+            code = np.zeros((len(scores.customer_id), len(self.actions)), np.uint8)
+            begin, end = np.searchsorted(rows, [first, first + len(code)])
+            code[rows[begin:end] - first] = codes[begin:end]
+            yield Part(first=first, scores=scores, code=code, decisions=table)
+            first += len(code)
 
     def decisions(self, columns: list[str] | None = None) -> pd.DataFrame:
         """One row per customer, in cohort order; see `deciding.decide` for the columns."""
@@ -159,6 +206,21 @@ class Campaign:
                 "dropped_by": [self.reason(int(k)) for k in code],
             }
         )
+
+
+def need_as_seen(now: Campaign, seen: Campaign, names: Sequence[str]) -> None:
+    """`ConfigError` if somebody else has changed one of these attributes since the campaign was `seen`."""
+    for name in names:
+        if getattr(now, name) != getattr(seen, name):
+            raise ConfigError(
+                f"{now.name}: somebody else changed the {name} meanwhile; look at what is there now, and save your "
+                "change again"
+            )
+
+
+def _in_parts(file: Path) -> Iterator[pd.DataFrame]:
+    for table in in_parts(file, CHUNK):
+        yield table.to_pandas()
 
 
 def _table(file: Path, columns: list[str] | None = None) -> pa.Table:

@@ -9,6 +9,7 @@ Letters: N customers, E events, V actions of a campaign, R rules.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -37,18 +38,6 @@ class Verdicts:
     code: np.ndarray
     n_drops: np.ndarray
     unknown: np.ndarray
-
-
-def first_rule(
-    part: Cohort,
-    rules: Sequence[Rule],
-    actions: Actions,
-    moment: Moment | None,
-    churn_p: np.ndarray,
-    now_days: float | None = None,
-) -> np.ndarray:
-    """(N, V) uint8 codes: 0 allowed, k dropped first by rules[k - 1], 255 had already. See `judge`."""
-    return judge(part, rules, actions, moment, churn_p, now_days).code
 
 
 def judge(
@@ -109,12 +98,7 @@ class _Facts:
     """What is known of the customers of a part at a moment; each column is computed once."""
 
     def __init__(
-        self,
-        part: Cohort,
-        actions: Actions,
-        moment: Moment | None,
-        churn_p: np.ndarray,
-        now_days: float | None = None,
+        self, part: Cohort, actions: Actions, moment: Moment | None, churn_p: np.ndarray, now_days: float | None = None
     ) -> None:
         self.part, self.actions, self.moment, self.churn_p = part, actions, moment, churn_p
         self.n = part.n_customers
@@ -240,9 +224,12 @@ def _as_type_of(column: pd.Series, condition: Condition) -> Any:
             return text.lower() in ("true", "1", "yes")
         if pd.api.types.is_numeric_dtype(column):
             try:
-                return float(text)
+                number = float(text)
             except ValueError:
-                raise DataError(f"{condition.column}: expected a number, found {text!r}") from None
+                number = math.nan
+            if math.isnan(number):
+                raise DataError(f"{condition.column}: expected a number, found {text!r}")
+            return number
         if pd.api.types.is_datetime64_any_dtype(column):
             try:
                 return pd.Timestamp(text)
@@ -252,7 +239,12 @@ def _as_type_of(column: pd.Series, condition: Condition) -> Any:
             raise DataError(f"{condition.column} {condition.op}: expected a column of numbers or dates, found text")
         return text
 
-    return [one(v) for v in condition.value] if isinstance(condition.value, tuple) else one(condition.value)
+    if not isinstance(condition.value, tuple):
+        return one(condition.value)
+    values = [one(value) for value in condition.value]
+    if condition.op == "between" and values[0] > values[1]:
+        raise DataError(f"{condition.column} between: expected the smaller value first, found {values[0]};{values[1]}")
+    return values
 
 
 # ---- the funnel ------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from crm_models.campaigns.split import propensity
 from crm_models.campaigns.uplift import LEAST_PER_ARM, Trial, arm_models, features_of, fitted, read_uplift
 from crm_models.core.errors import DataError
 from crm_models.core.files import write_json
+from crm_models.core.permissions import Who, doing
 from crm_models.core.schema import CUSTOMER_ID
 
 FILE = "uplift.json"
@@ -58,7 +59,7 @@ class Past:
         table = decisions.iloc[rows].reset_index(drop=True)
         candidates = np.array(campaign.candidates)
         given, planned = codes_of(campaign, table["action"]), codes_of(campaign, table["planned_action"])
-        allowed = campaign.allowed()[rows][:, candidates]
+        allowed = campaign.offered()[rows]
         codes = np.append(-1, candidates)
         n_choices = allowed.sum(axis=1) + 1
         p = np.column_stack([propensity(campaign.split, np.full(len(rows), c), planned, n_choices) for c in codes])
@@ -109,21 +110,22 @@ class Past:
         )
 
 
-def learn(campaign: Campaign, *, seed: int = 0) -> dict[str, Any]:
+def learn(campaign: Campaign, *, seed: int = 0, who: Who = "local") -> dict[str, Any]:
     """Uplift by action and value of other plans, from a campaign that was read; kept as uplift.json in its folder.
 
     Raises `DataError` if the campaign was not read, or if no action has enough customers.
     """
-    past = Past.of(campaign)
-    x = features_of(_features(campaign, past.table))
-    result = {
-        "customers": len(past.rows),
-        "uplift": read_uplift(past.trial(x), seed),
-        "plans": _plans(campaign, past, past.log(x), seed),
-        "features": int(x.shape[1]),
-    }
-    write_json(campaign.folder / FILE, result)
-    return result
+    with doing(who, "campaign.read", campaign.name):
+        past = Past.of(campaign)
+        x = features_of(_features(campaign, past.table))
+        result = {
+            "customers": len(past.rows),
+            "uplift": read_uplift(past.trial(x), seed),
+            "plans": _plans(campaign, past, past.log(x), seed),
+            "features": int(x.shape[1]),
+        }
+        write_json(campaign.folder / FILE, result)
+        return result
 
 
 def effects_for(campaign: Campaign, taught_by: Campaign, *, seed: int = 0) -> dict[str, np.ndarray]:
@@ -157,9 +159,7 @@ def _plans(campaign: Campaign, past: Past, log: Log, seed: int) -> list[dict[str
     """The value of several plans: nobody, the campaign's, the highest learned uplift, and each action for all."""
     q, may = outcome_model(log, seed), past.propensity > 0
     # What the campaign never gave can still be wanted: allowed by the rules, but off support.
-    allowed = np.column_stack(
-        [np.ones(len(past.rows), dtype=bool), campaign.allowed()[past.rows][:, list(campaign.candidates)]]
-    )
+    allowed = np.column_stack([np.ones(len(past.rows), dtype=bool), campaign.offered()[past.rows]])
     known = may & np.isin(np.arange(may.shape[1]), [0, *past.kept])
     plans = {
         "nobody": np.zeros(len(past.rows), np.int64),

@@ -1,15 +1,12 @@
 """Ledger: who approved or edited what, when and why; lines are only ever appended, each chained to the one before.
 
-A line's `sha256` is that of its content and of the line before it, so a line that is changed or removed later is found
-by `lines`. Every change takes a lock, so two people who edit at once lose nothing. The decisions themselves are never
-edited: whoever was assigned to the plan counts as such when the campaign is read.
+A line that is changed or removed later is found by `lines` (see `core.chain`). Every change takes a lock, so two people
+who edit at once lose nothing. The decisions themselves are never edited: whoever was assigned to the plan counts as
+such when the campaign is read.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,8 +14,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from crm_models.campaigns.folder import Campaign
+from crm_models.core import chain
 from crm_models.core.errors import ConfigError, DataError
-from crm_models.core.locks import locked
+from crm_models.core.locks import waited_for
+from crm_models.core.permissions import Actor, Who, doing, name_of
 from crm_models.core.provenance import now
 from crm_models.core.schema import CUSTOMER_ID
 
@@ -27,9 +26,12 @@ ACTS = get_args(Act)
 NEED_WHY = ("swap", "exclude", "reject")
 EDITS = ("swap", "exclude", "undo")
 
+PERMISSION = dict.fromkeys(("approve", "reject"), "campaign.approve")
+PERMISSION |= dict.fromkeys(("swap", "exclude", "undo", "note"), "campaign.change")
+PERMISSION |= {"export": "campaign.export", "confirm": "campaign.confirm"}
+"""The action of `core.permissions` that each kind of line needs."""
+
 FILE = "ledger.jsonl"
-START = "0" * 64
-PATIENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,17 +39,16 @@ class Entry:
     """What somebody does. customer_id: for swap, exclude and notes on one customer. to: of a swap, the new action; of
     an undo, the `sha256` of the line to undo."""
 
-    who: str
+    who: Who
     action: Act
     customer_id: str | None = None
     to: str | None = None
     why: str = ""
-    role: str = "local"
 
     def __post_init__(self) -> None:
         if self.action not in ACTS:
             raise ConfigError(f"action must be one of {', '.join(ACTS)}; found {self.action!r}")
-        if not self.who.strip():
+        if not name_of(self.who).strip():
             raise ConfigError(f"{self.action}: expected who does it, found a blank")
         if self.action in NEED_WHY and not self.why.strip():
             raise ConfigError(f"{self.action}: expected a reason, found none")
@@ -57,29 +58,17 @@ class Entry:
 
 def lines(folder: Path) -> list[dict[str, Any]]:
     """All lines of the ledger of a campaign folder. Raises `DataError` if one was changed, removed or cut off."""
-    file = folder / FILE
-    if not file.exists():
-        return []
-    found: list[dict[str, Any]] = []
-    before = START
-    for number, text in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            line = json.loads(text)
-            intact = line["prev"] == before and line["sha256"] == _hash(line)
-        except (ValueError, KeyError, TypeError):
-            intact = False
-        if not intact:
-            raise DataError(
-                f"{file} line {number}: expected the line as it was written, found it or the line before it changed; "
-                "the ledger is no longer evidence: restore it from a backup, or make the campaign again"
-            )
-        found.append(line)
-        before = line["sha256"]
-    return found
+    return chain.lines(folder / FILE)
 
 
 def append(campaign: Campaign, entry: Entry) -> dict[str, Any]:
     """Append a line to the ledger and return it. Raises `DataError` for a customer or an action that does not exist."""
+    with doing(entry.who, PERMISSION[entry.action], campaign.name):
+        return record(campaign, entry)
+
+
+def record(campaign: Campaign, entry: Entry) -> dict[str, Any]:
+    """The same for a caller who has checked that whoever acts may do so."""
     with exclusive(campaign.folder):
         return _append(campaign, entry, _checked(campaign, entry))
 
@@ -90,14 +79,8 @@ def exclusive(folder: Path) -> Iterator[None]:
 
     The lock lies beside the folder, because a campaign that is made again replaces the whole folder.
     """
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        with locked(folder.with_name(f".{folder.name}.lock")) as lock:
-            if lock is not None:
-                yield
-                return
-        if time.monotonic() > deadline:
-            raise DataError(f"{folder}: expected to change the campaign, found it in use by somebody else; try again")
+    with waited_for(folder.with_name(f".{folder.name}.lock")):
+        yield
 
 
 def _append(campaign: Campaign, entry: Entry, came_from: str | None) -> dict[str, Any]:
@@ -108,26 +91,16 @@ def _append(campaign: Campaign, entry: Entry, came_from: str | None) -> dict[str
         raise DataError(f"undo: expected the sha256 of a swap or an exclusion, found {entry.to!r}")
     line = {
         "at": now(),
-        "who": entry.who,
-        "role": entry.role,
+        "who": name_of(entry.who),
+        "role": entry.who.role if isinstance(entry.who, Actor) else "local",
         "campaign": campaign.name,
         "customer_id": entry.customer_id,
         "action": entry.action,
         "from": came_from,
         "to": entry.to if entry.action != "approve" else campaign.decisions_mark(),
         "why": entry.why,
-        "prev": earlier[-1]["sha256"] if earlier else START,
     }
-    line["sha256"] = _hash(line)
-    with (campaign.folder / FILE).open("a", encoding="utf-8") as handle:
-        handle.write(json.dumps(line, ensure_ascii=False) + "\n")
-    return line
-
-
-def _hash(line: dict[str, Any]) -> str:
-    content = {name: value for name, value in line.items() if name != "sha256"}
-    text = json.dumps(content, ensure_ascii=False, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return chain.append(campaign.folder / FILE, line, earlier[-1]["sha256"] if earlier else chain.START)
 
 
 def _checked(campaign: Campaign, entry: Entry) -> str | None:
@@ -208,8 +181,8 @@ def state(campaign: Campaign) -> State:
     )
 
 
-def approve(campaign: Campaign, who: str, *, why: str = "", four_eyes: bool = False) -> dict[str, Any]:
+def approve(campaign: Campaign, who: Who, *, why: str = "", four_eyes: bool = False) -> dict[str, Any]:
     """Approve the campaign as it is now. four_eyes: refused if `who` made the last edit."""
-    if four_eyes and state(campaign).last_editor == who:
-        raise ConfigError(f"approve: expected somebody other than {who}, who made the last edit (four eyes)")
+    if four_eyes and state(campaign).last_editor == name_of(who):
+        raise ConfigError(f"approve: expected somebody other than {name_of(who)}, who made the last edit (four eyes)")
     return append(campaign, Entry(who=who, action="approve", why=why))

@@ -7,18 +7,20 @@ only customers whose plan holds a dropped action are decoded again.
 from __future__ import annotations
 
 import secrets
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from crm_models.campaigns.budgeting import spend
 from crm_models.campaigns.deciding import write_decisions
-from crm_models.campaigns.folder import FILE, ROW, Campaign
+from crm_models.campaigns.folder import FILE, ROW, Campaign, need_as_seen
 from crm_models.campaigns.judging import ALLOWED, Funnel, judge, need_valid
 from crm_models.campaigns.ledger import exclusive, is_fixed
 from crm_models.campaigns.offers import Actions, Offer
@@ -26,22 +28,29 @@ from crm_models.campaigns.rules import Rule, checked
 from crm_models.campaigns.split import Split
 from crm_models.core.errors import ConfigError, DataError
 from crm_models.core.files import new_folder, write_json
+from crm_models.core.permissions import Who, doing
 from crm_models.core.provenance import now, versions
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import CUSTOMER_ID, VALUE
 from crm_models.data.cohort import Cohort
+from crm_models.data.drift import conformed, refuse
 from crm_models.data.split import planning_moment
 from crm_models.data.storage import describe, digest, last_moment_days, part, parts
 from crm_models.inference.score_store import write_scores
+from crm_models.planning.export import neutralised
 from crm_models.planning.policy import Policy
 from crm_models.runs.folder import RunFolder
-from crm_models.runs.trained import plan_catalogue
+from crm_models.runs.trained import differences, plan_catalogue
 
 if TYPE_CHECKING:
     from crm_models.data.features import CohortArrays
+    from crm_models.data.training_schema import TrainingSchema
     from crm_models.runs.trained import Models
 
 Progress = Callable[[int, int], None]
+
+CONFIDENT = "confident"
+"""Column of plans.csv: whether several trainings agree on the plan."""
 
 
 def new(
@@ -54,18 +63,23 @@ def new(
     offers: Sequence[Offer] = (),
     split: Split | None = None,
     scores: CustomerScores | None = None,
+    plans: Path | str | None = None,
+    allow_drift: bool = False,
     overwrite: bool = False,
     device: str = "auto",
     threads: int | None = None,
     progress: Progress | None = None,
-    ledger: str = "",
+    before: Campaign | None = None,
+    who: Who = "local",
 ) -> Campaign:
     """Make the campaign folder `out` from a run: apply the rules, plan, and assign the control group.
 
     cohort: customers other than those of the run. offers: the retention actions to choose from, in order of preference;
     without any, the policy's. split: by default a control group of a tenth, with a salt of its own. scores: of all
-    customers of the cohort, if they are known already. overwrite: replace an existing campaign. ledger: lines of the
-    campaign that is replaced. Nothing is written before everything is known to be valid.
+    customers of the cohort, if they are known already. plans: a plans.csv whose column `confident` says for whom
+    several trainings agree. allow_drift: also for customers too different from the training customers. overwrite:
+    replace an existing campaign. before: the campaign that is made again; its ledger and `confident` stay. who: makes
+    it. Nothing is written before everything is known to be valid.
     """
     folder, out = RunFolder(Path(run)), Path(out)
     if (out / FILE).exists() and not overwrite:
@@ -73,6 +87,9 @@ def new(
     split = split or Split(salt=secrets.token_hex(4))
     source = Path(cohort or folder.about()["cohort"])
     about_cohort = describe(source)
+    drift = differences(folder, source)
+    if not allow_drift:
+        refuse(drift, source)
     policy, offers = _with_offers(policy or Policy(), offers)
     catalogue = plan_catalogue(folder, policy)
     actions = Actions.of(catalogue, folder.encoder(), offers)
@@ -85,8 +102,9 @@ def new(
     ordered = sorted(wanted, key=lambda action: action not in mandatory)
     funnel = Funnel(rules, actions)
     last_days = last_moment_days(about_cohort)
-    scorer = _Scorer(folder, scores, last_days if moment is None else None, device, threads)
-    with new_folder(out, FILE) as made:
+    schema = folder.schema() if allow_drift and drift else None
+    scorer = _Scorer(folder, scores, last_days if moment is None else None, device, threads, schema)
+    with doing(who, "campaign.make", out.name), new_folder(out, FILE) as made:
         extra = _Extra()
 
         def stream() -> Iterator[CustomerScores]:
@@ -137,37 +155,71 @@ def new(
                 "fallback_p": list(catalogue.fallback_p),
             },
             "decoded_again": scorer.decoded_again,
-            "notes": list(folder.about()["notes"]),
+            "notes": [*folder.about()["notes"], *(difference.text for difference in drift)],
+            "drift": [difference.to_dict() for difference in drift],
             "versions": versions(),
         }
         write_json(made / FILE, about)
-        write_decisions(Campaign(made, about), value_before=extra.values)
-        if ledger:
-            (made / "ledger.jsonl").write_text(ledger, encoding="utf-8")
+        campaign, confident = Campaign(made, about), None
+        if plans is not None:
+            confident = confident_of(Path(plans), campaign.risks()[0])
+        elif before is not None and before.about["cohort_hash"] == about["cohort_hash"]:
+            confident = before.decisions(["confident"])["confident"].array
+        write_decisions(campaign, value_before=extra.values, confident=confident)
+        if before is not None and (ledger := before.folder / "ledger.jsonl").exists():
+            shutil.copyfile(ledger, made / "ledger.jsonl")
     return Campaign.load(out)
 
 
-def remake(campaign: Campaign, scores: CustomerScores | None = None, **changes: Any) -> Campaign:
+def confident_of(plans: Path, customer_id: np.ndarray) -> Any:
+    """(N,) of True, False and NA: the column `confident` of a plans.csv by customer. `DataError` if it has none."""
+    try:
+        table = pd.read_csv(plans, dtype="str", keep_default_na=False, encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{plans}: expected plans as CSV, found an unreadable file ({error})") from None
+    for name in (CUSTOMER_ID, CONFIDENT):
+        if name not in table:
+            raise DataError(
+                f"{plans}: expected the column {name}, found {', '.join(table.columns)}; plans have it where several "
+                "trainings were compared"
+            )
+    words = {"true": True, "false": False, "": None}
+    if (wrong := ~table[CONFIDENT].str.lower().isin(list(words))).any():
+        row = int(wrong.argmax())
+        raise DataError(
+            f"{plans} row {row + 2}, column confident: expected true or false, found {table[CONFIDENT][row]!r}"
+        )
+    # A spreadsheet-safe file has an apostrophe before ids that start like a formula.
+    ids = table[CUSTOMER_ID].map(lambda text: text[1:] if text[:1] == "'" and neutralised(text[1:]) == text else text)
+    by_id = pd.Series(table[CONFIDENT].str.lower().map(words).to_numpy(), index=ids)
+    by_id = by_id[~by_id.index.duplicated()]  # the long layout has a row for each step
+    return by_id.reindex(customer_id).astype("boolean").array
+
+
+def remake(seen: Campaign, scores: CustomerScores | None = None, *, who: Who = "local", **changes: Any) -> Campaign:
     """The campaign with other rules, offers, policy or split (`changes`), in the same folder; its ledger stays.
 
-    A budget is spent again, by the stated success rates. Raises `ConfigError` once it was exported or read: what was
-    sent is measured as decided.
+    seen: the campaign as the caller knows it. What is not changed stays as it is by now; if somebody else has changed
+    the same meanwhile, nothing is done and `ConfigError` says so. A budget is spent again, by the stated success rates.
+    `ConfigError` too once it was exported or read: what was sent is measured as decided.
     """
-    kept: dict[str, Any] = {"policy": campaign.policy, "rules": campaign.rules, "offers": campaign.offers}
-    file = campaign.folder / "ledger.jsonl"
-    with exclusive(campaign.folder):
+    with doing(who, "campaign.change", seen.name), exclusive(seen.folder):
+        campaign = Campaign.load(seen.folder)
         if is_fixed(campaign):
             raise ConfigError(
                 f"{campaign.name} was exported or read already, so its rules and groups stay; make a new one"
             )
+        need_as_seen(campaign, seen, tuple(changes))
+        kept = {name: getattr(campaign, name) for name in ("policy", "rules", "offers", "split")}
         made = new(
             campaign.about["run"],
             campaign.folder,
             cohort=campaign.about["cohort_folder"],
-            **(kept | {"split": campaign.split} | changes),
+            **(kept | changes),
             scores=scores,
+            allow_drift=True,  # as it was decided when the campaign was made
             overwrite=True,
-            ledger=file.read_text(encoding="utf-8") if file.exists() else "",
+            before=campaign,
         )
         budget = campaign.about["budget"]
         return made if budget is None else spend(made, money=budget["money"], value=budget["value"])
@@ -195,8 +247,9 @@ class _Scorer:
         now_days: float | None,
         device: str,
         threads: int | None,
+        schema: TrainingSchema | None,
     ) -> None:
-        self._run, self._scores, self._now_days = run, scores, now_days
+        self._run, self._scores, self._now_days, self._schema = run, scores, now_days, schema
         self._load: dict[str, Any] = {"device": device, "threads": threads}
         self._models: Models | None = None
         self.decoded_again = 0
@@ -244,6 +297,8 @@ class _Scorer:
         return replace(scored, plans=replace(scored.plans, **merged))
 
     def _encode(self, customers: Cohort) -> CohortArrays:
+        if self._schema is not None:
+            customers = conformed(self._schema, customers)
         return self.models.encoder.encode(customers, planning_moment(customers), self._now_days)
 
 

@@ -1,18 +1,20 @@
 """Presets: how a CRM system wants its file, and the linter of each row before it leaves.
 
-Text is exact: no apostrophe before what a spreadsheet might run, because an importer would store it. Sources:
-Salesforce Bulk API 2.0 (prepare CSV files), HubSpot (set up your import file), Braze (CSV import), Klaviyo (bulk
-profile import).
+Text is exact: no apostrophe before what a spreadsheet might run, because an importer would store it. The limits are
+those of the largest way in; `Preset.within` says smaller ones. Sources: Salesforce (Bulk API 2.0, prepare CSV files;
+how large can my import file be), HubSpot (set up import files), Braze (CSV import), Klaviyo (requirements for
+formatting CSVs).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 
 from crm_models.core.errors import ConfigError
 
@@ -29,6 +31,9 @@ FIELDS = (
     "holdout",
 )
 """What every preset tells the CRM system about a customer, beside the identifier and the time of scoring."""
+
+TEXTS = ("plan_step_1", "plan_step_2", "plan_step_3", "plan_action")
+"""Those of them that are names of actions."""
 
 EMAIL = re.compile(r"[^@\s,;]+@[^@\s,;]+\.[^@\s,;.]+")
 PHONE = re.compile(r"\+[1-9]\d{6,14}")
@@ -49,20 +54,24 @@ class Identifier:
 class Preset:
     """A system's file: identifiers by column name (the first is the default), names of the columns, and its limits.
 
-    true, false, blank: how these are written; blank also clears a field. most_bytes, most_rows: of one file, more files
-    follow. no_commas: whether text must not hold a comma.
+    true, false, blank: how these are written; blank also clears a text, and blank_number a number where the system lets
+    a file do so. most_bytes, most_rows: of one file, more files follow. no_commas: whether text must not hold a comma.
+    ways: further ways in, with the megabytes and rows that they take at most.
     """
 
+    key: PresetName
     name: str
     identifiers: dict[str, Identifier]
     column: Callable[[str], str]
     scored_at: str
     true: str = "true"
     false: str = "false"
-    blank: str = ""
+    blank: str = "none"
+    blank_number: str = "none"
     most_bytes: int = 512 * 10**6
     most_rows: int = 10**9
     no_commas: bool = False
+    ways: dict[str, tuple[float | None, int | None]] = field(default_factory=dict)
 
     def identifier(self, name: str | None) -> str:
         """The identifier column of that name, or the default one. `ConfigError` if the system has none of that name."""
@@ -71,6 +80,17 @@ class Preset:
             raise ConfigError(f"{self.name} identifies customers by {', '.join(self.identifiers)}; found {name!r}")
         return name
 
+    def within(self, most_mb: float | None, most_rows: int | None) -> Preset:
+        """The same with smaller files: of so many megabytes and rows at most."""
+        for what, limit in (("megabytes", most_mb), ("rows", most_rows)):
+            if limit is not None and limit <= 0:
+                raise ConfigError(f"{what} of a file must be above 0, found {limit}")
+        return replace(
+            self,
+            most_bytes=self.most_bytes if most_mb is None else min(self.most_bytes, int(most_mb * 10**6)),
+            most_rows=min(self.most_rows, most_rows or self.most_rows),
+        )
+
 
 def _salesforce(field: str) -> str:
     return "_".join(word.capitalize() for word in field.split("_")) + "__c"
@@ -78,6 +98,7 @@ def _salesforce(field: str) -> str:
 
 PRESETS: dict[str, Preset] = {
     "salesforce": Preset(
+        key="salesforce",
         name="Salesforce",
         identifiers={
             "External_Id__c": Identifier(),
@@ -86,9 +107,12 @@ PRESETS: dict[str, Preset] = {
         column=_salesforce,
         scored_at="Scored_At__c",
         blank="#N/A",
+        blank_number="#N/A",
         most_bytes=100 * 10**6,
+        ways={"Data Import Wizard": (None, 50_000)},
     ),
     "hubspot": Preset(
+        key="hubspot",
         name="HubSpot",
         identifiers={
             "Email": Identifier(longest=254, shape=EMAIL, shape_name="an e-mail address"),
@@ -96,9 +120,12 @@ PRESETS: dict[str, Preset] = {
         },
         column=str,
         scored_at="scored_at",
+        blank_number="",  # a blank cell is ignored, and a property of numbers takes no text
         most_rows=1_048_575,  # and the header
+        ways={"free tools": (20, None)},
     ),
     "braze": Preset(
+        key="braze",
         name="Braze",
         identifiers={
             "external_id": Identifier(longest=997),
@@ -111,11 +138,11 @@ PRESETS: dict[str, Preset] = {
         scored_at="scored_at",
         true="TRUE",
         false="FALSE",
-        blank="none",
         most_bytes=500 * 10**6,
         no_commas=True,
     ),
     "klaviyo": Preset(
+        key="klaviyo",
         name="Klaviyo",
         identifiers={
             "external_id": Identifier(),
@@ -124,7 +151,7 @@ PRESETS: dict[str, Preset] = {
         },
         column=str,
         scored_at="scored_at",
-        blank="none",
+        most_bytes=50 * 10**6,
     ),
 }
 
@@ -139,53 +166,41 @@ def preset(name: str) -> Preset:
 # ---- the linter ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Problem:
-    """Why a row is rejected. row: counts from 1, in the order of the campaign."""
+def identifier_rules(kind: Identifier, values: np.ndarray) -> np.ndarray:
+    """(N,) the rule that rejects each identifier (N,), "" for those that the system takes.
 
-    row: int
-    customer_id: str
-    column: str
-    value: str
-    rule: str
-
-
-def lint_identifiers(kind: Identifier, column: str, values: np.ndarray, customer_id: np.ndarray) -> list[Problem]:
-    """Problems of the identifiers (N,): missing, doubled, too long, of a wrong shape, or with control characters.
-
-    Of a doubled identifier every row is rejected, because nobody can say which one is meant.
+    Missing, doubled, too long, of a wrong shape, or with control characters. Of a doubled identifier every row is
+    rejected, because nobody can say which one is meant.
     """
-    distinct, inverse = np.unique(values, return_inverse=True)
+    rules = np.array([_identifier_rule(kind, str(value)) for value in values], dtype=object)
     # Addresses that differ in capitals only are the same contact.
-    same = np.array([str(value).lower() if kind.shape is EMAIL else str(value) for value in distinct])
-    names, n_rows = np.unique(same[inverse], return_counts=True)
-    counts = n_rows[np.searchsorted(names, same)]
-    problems = []
-    for k, value in enumerate(distinct):
-        text = str(value)
-        rule = ""
-        if not text.strip():
-            rule = "identifier is missing"
-        elif CONTROL.search(text):
-            rule = "control character"
-        elif text != text.strip():
-            rule = "blank before or after the identifier"
-        elif len(text) > kind.longest:
-            rule = f"longer than {kind.longest} characters"
-        elif kind.shape is not None and not kind.shape.fullmatch(text):
-            rule = f"expected {kind.shape_name}"
-        elif counts[k] > 1:
-            rule = f"identifier occurs {counts[k]} times"
-        if rule:
-            problems.append((k, rule))
-    if not problems:
-        return []
-    by_value = dict(problems)
-    rows = np.flatnonzero(np.isin(inverse, list(by_value)))
-    return [
-        Problem(int(row) + 1, str(customer_id[row]), column, str(values[row])[:80], by_value[int(inverse[row])])
-        for row in rows
-    ]
+    same = pd.Series(values, dtype="str").str.lower() if kind.shape is EMAIL else pd.Series(values, dtype="str")
+    doubled = same.duplicated(keep=False).to_numpy() & (rules == "")
+    if doubled.any():
+        counts = same[doubled].map(same[doubled].value_counts())
+        rules[doubled] = [f"identifier occurs {n} times" for n in counts]
+    return rules
+
+
+def _identifier_rule(kind: Identifier, text: str) -> str:
+    if not text.strip():
+        return "identifier is missing"
+    if CONTROL.search(text):
+        return "control character"
+    if text != text.strip():
+        return "blank before or after the identifier"
+    if len(text) > kind.longest:
+        return f"longer than {kind.longest} characters"
+    if kind.shape is not None and not kind.shape.fullmatch(text):
+        return f"expected {kind.shape_name}"
+    return ""
+
+
+def label_rules(made_for: Preset, table: pd.DataFrame) -> dict[str, np.ndarray]:
+    """By column with names of actions: (n,) the rule that rejects each text, "" where the system takes it."""
+    columns = [made_for.column(name) for name in TEXTS]
+    rules = {label: lint_label(made_for, label) for column in columns for label in table[column].unique()}
+    return {column: table[column].map(rules).to_numpy(dtype=object) for column in columns}
 
 
 def lint_label(made_for: Preset, label: str) -> str:

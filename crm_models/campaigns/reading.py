@@ -18,20 +18,25 @@ from crm_models.campaigns.effects import (
     Group,
     adjusted_difference,
     any_time,
-    corrected,
+    any_time_p_value,
+    any_time_z,
     difference,
     holm,
     is_share,
     p_value,
     relative_lift,
     sample_ratio,
+    verdict,
 )
 from crm_models.campaigns.folder import Campaign
+from crm_models.campaigns.ledger import exclusive
+from crm_models.campaigns.split import Reading
 from crm_models.core.errors import DataError
 from crm_models.core.files import new_file, read_json, write_json
+from crm_models.core.permissions import Who, doing
 from crm_models.core.provenance import now
 from crm_models.core.schema import CUSTOMER_ID
-from crm_models.evaluation.intervals import Estimate
+from crm_models.evaluation.intervals import Estimate, Z
 
 OUTCOME = "outcome"
 OUTCOME_COLUMNS = (CUSTOMER_ID, OUTCOME, "value", "observed_at")
@@ -115,7 +120,7 @@ class Observed:
             if column in outcomes
         }
         unknown = int((known.get_indexer(pd.Index(outcomes[CUSTOMER_ID])) < 0).sum())
-        return cls(table=targeted.drop(columns="value").assign(**values), unknown_customers=unknown)
+        return cls(table=targeted.assign(**values), unknown_customers=unknown)
 
     def group(self, arm: str, rows: np.ndarray | None = None, column: str = OUTCOME) -> np.ndarray:
         """Observed outcomes, or values, of one group (rows: a mask of the table)."""
@@ -125,7 +130,9 @@ class Observed:
 
 def read(campaign: Campaign, outcomes: pd.DataFrame) -> dict[str, Any]:
     """The content of reading.json: what the outcomes (see `read_outcomes`) show about the campaign."""
-    observed = Observed.of(campaign.decisions(), outcomes)
+    observed = Observed.of(
+        campaign.decisions([CUSTOMER_ID, "arm", *SEGMENTED_BY, *campaign.about["covariates"]]), outcomes
+    )
     table, split = observed.table, campaign.split
     assigned = {arm: int((table["arm"] == arm).sum()) for arm in ("plan", "holdout")}
     treated, control = observed.group("plan"), observed.group("holdout")
@@ -168,19 +175,19 @@ def read(campaign: Campaign, outcomes: pd.DataFrame) -> dict[str, Any]:
             "on the way in one of the groups."
         )
         return result
-    planned = sum(assigned.values())
-    plain = any_time(treated, control, planned) if split.reading == "any_time" else difference(treated, control)
-    result["difference"] = _estimate(plain)
-    result["relative_lift"] = _estimate(relative_lift(treated, control))
-    result["adjusted"] = _estimate(_adjusted(campaign, observed)) if split.reading == "at_end" else None
+    looks = Looks(split.reading, sum(assigned.values()))
+    result["difference"] = _estimate(looks.difference(treated, control))
+    z = looks.z(len(treated) + len(control))
+    result["relative_lift"] = _estimate(relative_lift(treated, control, z))
+    result["adjusted"] = _estimate(_adjusted(campaign, observed, z))
     if "value" in table and min(len(observed.group(arm, column="value")) for arm in assigned) > 1:
-        by_value = [observed.group(arm, column="value") for arm in ("plan", "holdout")]
-        result["value"] = _estimate(difference(*by_value))
-    result["segments"] = segments(observed)
+        values = {arm: observed.group(arm, column="value") for arm in assigned}
+        result["value"] = _estimate(looks.difference(values["plan"], values["holdout"]))
+    result["segments"] = segments(observed, looks)
     result["binary"] = is_share(treated, control)
     if split.reading == "any_time":
         result["notes"].append(
-            "Read at any time: the interval is wider than for a single look at the end, and stays valid however often "
+            "Read at any time: the intervals are wider than for a single look at the end, and stay valid however often "
             "you look."
         )
     return result
@@ -220,58 +227,81 @@ def _early(campaign: Campaign, outcomes: pd.DataFrame) -> list[str]:
     ]
 
 
-def _adjusted(campaign: Campaign, observed: Observed) -> Estimate | None:
+def _adjusted(campaign: Campaign, observed: Observed, z: float) -> Estimate | None:
     table = observed.table[observed.table[OUTCOME].notna()]
     columns = [table[name].to_numpy(np.float64) for name in campaign.about["covariates"]]
     covariates = np.column_stack([np.nan_to_num(column, nan=float(np.nanmean(column))) for column in columns])
-    return adjusted_difference(table[OUTCOME].to_numpy(), (table["arm"] == "plan").to_numpy(), covariates)
+    return adjusted_difference(table[OUTCOME].to_numpy(), (table["arm"] == "plan").to_numpy(), covariates, z)
 
 
-def segments(observed: Observed, by: tuple[str, ...] = SEGMENTED_BY) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Looks:
+    """How differences are read: at one look, or at any number of them. planned: customers in both groups."""
+
+    reading: Reading
+    planned: int
+
+    def z(self, n: int) -> float:
+        """Half-width of a 95 % interval in standard errors, at n customers."""
+        return any_time_z(n, self.planned) if self.reading == "any_time" else Z
+
+    def difference(self, treated: np.ndarray, control: np.ndarray, alpha: float = 0.05) -> Estimate:
+        """The difference with an interval of 1 - alpha."""
+        if self.reading == "any_time":
+            return any_time(treated, control, self.planned, alpha)
+        return difference(treated, control, alpha)
+
+    def p_value(self, treated: np.ndarray, control: np.ndarray) -> float:
+        """Two-sided p-value of no difference."""
+        if self.reading == "any_time":
+            return any_time_p_value(treated, control, self.planned)
+        return p_value(treated, control)
+
+
+def segments(observed: Observed, looks: Looks) -> list[dict[str, Any]]:
     """The difference in each segment of planned action and risk band, with p-values adjusted by Holm over all segments.
 
-    verdict: `persuaded` or `sleeping dogs` only where the corrected interval excludes 0 on that side and the adjusted
-    p-value is below 0.05; else `not proven`. Segments with too few customers are left out.
+    The intervals hold for all segments together (Bonferroni). Segments with too few customers are left out.
     """
     found = []
-    for column in by:
+    for column in SEGMENTED_BY:
         values = observed.table[column].to_numpy()
         for value in dict.fromkeys(values):
             rows = values == value
             groups = observed.group("plan", rows), observed.group("holdout", rows)
             if min(map(len, groups)) >= LEAST_PER_GROUP:
                 found.append((column, str(value), groups))
-    adjusted = holm([p_value(*groups) for _, _, groups in found])
+    adjusted = holm([looks.p_value(*groups) for _, _, groups in found])
     result = []
     for (column, value, (treated, control)), p in zip(found, adjusted, strict=True):
-        estimate = corrected(treated, control, len(found))
-        proven = p < 0.05
-        verdict = "persuaded" if proven and estimate.low > 0 else "not proven"
-        verdict = "sleeping dogs" if proven and estimate.high < 0 else verdict
+        estimate = looks.difference(treated, control, 0.05 / len(found))
         result.append(
             {"by": column, "segment": value, "plan": len(treated), "holdout": len(control)}
             | {"value": estimate.value, "low": _plain(estimate.low), "high": _plain(estimate.high)}
-            | {"p_adjusted": float(p), "verdict": verdict}
+            | {"p_adjusted": float(p), "verdict": verdict(estimate.low, estimate.high, p)}
         )
     return result
 
 
-def keep(campaign: Campaign, outcomes: pd.DataFrame, truth: dict[str, Any] | None = None) -> dict[str, Any]:
+def keep(
+    campaign: Campaign, outcomes: pd.DataFrame, truth: dict[str, Any] | None = None, *, who: Who = "local"
+) -> dict[str, Any]:
     """Read the campaign, and keep outcomes.parquet and reading.json in its folder. truth: of a simulated campaign."""
-    result = read(campaign, outcomes) | ({"truth": truth} if truth is not None else {})
-    before = campaign.folder / "reading.json"
-    earlier = read_json(before) if before.exists() else {}
-    result["looks"] = 1 if truth is not None or "truth" in earlier else earlier.get("looks", 0) + 1
-    if result["looks"] > 1 and campaign.split.reading == "at_end":
-        result["notes"].insert(
-            0,
-            f"This is look number {result['looks']}, where a single one was agreed: who looks often enough finds "
-            "effects that are not there.",
-        )
-    with new_file(campaign.folder / "outcomes.parquet") as part:
-        outcomes.to_parquet(part, index=False)
-    write_json(campaign.folder / "reading.json", result)
-    return result
+    with doing(who, "campaign.read", campaign.name), exclusive(campaign.folder):
+        result = read(campaign, outcomes) | ({"truth": truth} if truth is not None else {})
+        before = campaign.folder / "reading.json"
+        earlier = read_json(before) if before.exists() else {}
+        result["looks"] = 1 if truth is not None or "truth" in earlier else earlier.get("looks", 0) + 1
+        if result["looks"] > 1 and campaign.split.reading == "at_end":
+            result["notes"].insert(
+                0,
+                f"This is look number {result['looks']}, where a single one was agreed: who looks often enough finds "
+                "effects that are not there.",
+            )
+        with new_file(campaign.folder / "outcomes.parquet") as part:
+            outcomes.to_parquet(part, index=False)
+        write_json(before, result)
+        return result
 
 
 def summary(result: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ from crm_models.campaigns.folder import Campaign
 from crm_models.campaigns.ledger import state
 from crm_models.campaigns.reading import keep
 from crm_models.core.errors import ConfigError, DataError
+from crm_models.core.permissions import Who, doing
 from crm_models.core.schema import CUSTOMER_ID
 from crm_models.data.storage import parts
 from crm_models.data.truth import Truth, churn_p_by_action, load_truth
@@ -90,25 +91,28 @@ def given_now(campaign: Campaign, decisions: pd.DataFrame) -> np.ndarray:
     return given
 
 
-def simulate(campaign: Campaign, *, seed: int = 0, value: float | None = None) -> dict[str, Any]:
+def simulate(campaign: Campaign, *, seed: int = 0, value: float | None = None, who: Who = "local") -> dict[str, Any]:
     """Send the campaign into its world, draw who stays, read it, and keep the reading with the truth beside it.
 
     value: of a customer who stays, for the earnings; by default that of the budget, or 100. Returns reading.json.
     """
     if not 0 <= seed < 2**32:
         raise ConfigError(f"seed must lie between 0 and {2**32 - 1}, found {seed}")
-    world = World.of(campaign)
-    decisions = campaign.decisions()
-    given, planned = given_now(campaign, decisions), codes_of(campaign, decisions["planned_action"])
-    rng = np.random.default_rng([seed, STREAMS.index("outcomes")])
-    stayed = rng.random(len(decisions)) < world.stay_with(given)
-    outcomes = pd.DataFrame({CUSTOMER_ID: decisions[CUSTOMER_ID], "outcome": stayed.astype(np.float64)})
-    value = float(value if value is not None else (campaign.about["budget"] or {}).get("value", 100.0))
-    truth = {"seed": seed, "value": value, **true_effect(world, decisions, given, planned)}
-    truth["coverage"] = coverage(campaign, world, planned, seed=seed)
-    truth["earnings"] = earnings(campaign, world, decisions, given, planned, value)
-    truth["belief"] = beliefs(decisions, given, stayed, truth["difference"], value)
-    return keep(campaign, outcomes, truth)
+    with doing(who, "campaign.read", campaign.name):
+        world = World.of(campaign)
+        decisions = campaign.decisions(
+            [CUSTOMER_ID, "arm", "churn_probability", "risk_band", "action", "planned_action"]
+        )
+        given, planned = given_now(campaign, decisions), codes_of(campaign, decisions["planned_action"])
+        rng = np.random.default_rng([seed, STREAMS.index("outcomes")])
+        stayed = rng.random(len(decisions)) < world.stay_with(given)
+        outcomes = pd.DataFrame({CUSTOMER_ID: decisions[CUSTOMER_ID], "outcome": stayed.astype(np.float64)})
+        value = float(value if value is not None else (campaign.about["budget"] or {}).get("value", 100.0))
+        truth = {"seed": seed, "value": value, **true_effect(world, decisions, given, planned)}
+        truth["coverage"] = coverage(campaign, world, planned, seed=seed)
+        truth["earnings"] = earnings(campaign, world, decisions, given, planned, value)
+        truth["belief"] = beliefs(decisions, given, stayed, truth["difference"], value)
+        return keep(campaign, outcomes, truth)
 
 
 def true_effect(world: World, decisions: pd.DataFrame, given: np.ndarray, planned: np.ndarray) -> dict[str, Any]:
@@ -189,7 +193,7 @@ def earnings(
     costs = np.zeros(len(campaign.actions) + 1)
     for offer in campaign.offers:
         costs[campaign.catalogue.code(offer.action)] = offer.cost
-    allowed = campaign.allowed()[:, candidates]
+    allowed = campaign.offered()
     at_risk = campaign.policy.n_retention(decisions["churn_probability"].to_numpy()) > 0
     pool = np.flatnonzero(at_risk & allowed.any(axis=1))
     contacts = int((planned >= 0).sum())

@@ -4,8 +4,7 @@ u = the first 32 bits of md5(salt + ":" + customer_id), as a share of 2^32. Cust
 the control group, those up to holdout + explore get a random allowed action or none, the others get the plan. A larger
 share keeps everybody who is in the control group of a smaller one.
 
-In DuckDB: ('0x' || substr(md5(salt || ':' || customer_id), 1, 8))::UBIGINT / 2^32.
-In PostgreSQL: ('x' || substr(md5(salt || ':' || customer_id), 1, 8))::bit(32)::bigint / 2^32.
+`SQL` says the same for warehouses.
 
 Letters: N customers, V actions.
 """
@@ -33,7 +32,11 @@ SQL = {
     "DuckDB": "('0x' || substr(md5('{salt}' || ':' || customer_id), 1, 8))::UBIGINT / 4294967296.0 < {holdout}",
     "PostgreSQL": "('x' || substr(md5('{salt}' || ':' || customer_id), 1, 8))::bit(32)::bigint / 4294967296.0 "
     "< {holdout}",
+    "BigQuery": "CAST(CONCAT('0x', SUBSTR(TO_HEX(MD5(CONCAT('{salt}', ':', customer_id))), 1, 8)) AS INT64) "
+    "/ 4294967296.0 < {holdout}",
+    "Snowflake": "TO_NUMBER(SUBSTR(MD5('{salt}' || ':' || customer_id), 1, 8), 'XXXXXXXX') / 4294967296.0 < {holdout}",
 }
+"""Conditions that are true for the control group; those of DuckDB and PostgreSQL are run by the tests."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +81,9 @@ class Split:
 
     def sql(self, dialect: str) -> str:
         """A condition that is true for the control group, for a warehouse with a column `customer_id`."""
-        return SQL[dialect].format(salt=self.salt.replace("'", "''"), holdout=self.holdout)
+        salt = self.salt if dialect in ("DuckDB", "PostgreSQL") else self.salt.replace("\\", "\\\\")
+        quoted = salt.replace("'", "\\'" if dialect == "BigQuery" else "''")
+        return SQL[dialect].format(salt=quoted, holdout=self.holdout)
 
 
 def unit_hash(salt: str, customer_id: Iterable[str]) -> np.ndarray:
@@ -144,7 +149,7 @@ def detectable(n_control: float, n_treated: float, share: float, *, power: float
 
     if short(1 - share) >= 0:
         return math.nan
-    return float(brentq(short, 0.0, 1 - share))
+    return float(brentq(short, 1e-12, 1 - share))  # at 0 and a share of 0, nothing varies and nothing is short
 
 
 def customers_needed(

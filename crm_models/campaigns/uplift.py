@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from crm_models.campaigns.effects import holm, is_share
+from crm_models.campaigns.effects import holm, is_share, verdict
 from crm_models.core.errors import DataError
 from crm_models.evaluation.intervals import Estimate, Z
 
@@ -181,8 +181,7 @@ def reliability(tau: np.ndarray, effect: np.ndarray) -> float:
 def groups(trial: Trial, score: np.ndarray, effect: np.ndarray) -> list[dict[str, Any]]:
     """The true effect in fifths of the score, lowest first, with intervals corrected for their number.
 
-    effect (N,): doubly robust effects of customers (`pseudo_effects`). verdict: `persuaded` or `sleeping dogs` only
-    where the adjusted p-value is below 0.05; else `not proven`.
+    effect (N,): doubly robust effects of customers (`pseudo_effects`).
     """
     edges = np.quantile(score, np.linspace(0, 1, GROUPS + 1)[1:-1])
     place = np.searchsorted(edges, score, side="right")
@@ -200,11 +199,7 @@ def groups(trial: Trial, score: np.ndarray, effect: np.ndarray) -> list[dict[str
             | {"value": mean, "low": mean - z * error, "high": mean + z * error}
         )
     for row, p in zip(found, holm(p_values), strict=True):
-        proven = p < 0.05
-        row["p_adjusted"] = float(p)
-        row["verdict"] = "persuaded" if proven and row["low"] > 0 else "not proven"
-        if proven and row["high"] < 0:
-            row["verdict"] = "sleeping dogs"
+        row |= {"p_adjusted": float(p), "verdict": verdict(row["low"], row["high"], p)}
     return found
 
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from crm_models.cli.options import Parser, add_device, command, number, positive, share, whole
+from crm_models.cli.options import Parser, add_allow_drift, add_device, command, number, positive, share, whole
 from crm_models.core.errors import ConfigError
 from crm_models.core.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD, PLAN_MODES
 
@@ -48,6 +48,10 @@ def _add_new(steps: Any) -> None:
     parser.add_argument("--cohort", type=Path, help="a cohort other than the one the run was trained on")
     parser.add_argument("--rules", type=Path, metavar="rules.csv", help="who may get which action")
     parser.add_argument("--offers", type=Path, metavar="offers.csv", help="retention actions with cost and capacity")
+    parser.add_argument(
+        "--plans", type=Path, metavar="plans.csv", help="plans with the column `confident`, to take over"
+    )
+    add_allow_drift(parser)
     parser.add_argument("--threshold", type=share, default=DEFAULT_THRESHOLD)
     parser.add_argument("--mode", choices=PLAN_MODES, default="override")
     parser.add_argument("--intensity", type=float, default=1.0, help="the paper's alpha, for --mode graded")
@@ -92,13 +96,15 @@ def _new(args: argparse.Namespace) -> None:
             horizon_days=args.horizon,
             reading=args.reading,
         ),
+        plans=args.plans,
+        allow_drift=args.allow_drift,
         overwrite=args.overwrite,
         device=args.device,
         threads=args.threads,
         progress=None if args.quiet else lambda done, total: print(f"{done:,} of {total:,} customers", file=sys.stderr),
     )
-    for warning in campaign.about["funnel"]["warnings"]:
-        print(f"note: {warning}", file=sys.stderr)
+    for note in (*campaign.about["notes"], *campaign.about["funnel"]["warnings"]):
+        print(f"note: {note}", file=sys.stderr)
     print(f"{args.out}: {facts(campaign).sentence()}")
 
 
@@ -207,6 +213,10 @@ def _add_export(steps: Any) -> None:
     parser.add_argument("--changed-only", action="store_true", help="only what differs from what was confirmed")
     parser.add_argument("--targeted-only", action="store_true", help="leave out customers whom it is not for")
     parser.add_argument("--api-exact", action="store_true", help="csv: do not neutralise formulas")
+    parser.add_argument("--most-mb", type=positive, metavar="MB", help="of one file, as 20 for HubSpot's free tools")
+    parser.add_argument(
+        "--most-rows", type=whole(1), metavar="N", help="of one file, as 50000 for Salesforce's Data Import Wizard"
+    )
     parser.add_argument("--approved-only", action="store_true", help="refuse a campaign that is not approved")
     parser.add_argument("--confirm", action="store_true", help="note that the last export was loaded")
     parser.add_argument("--failed", type=Path, metavar="FILE", help="with --confirm: identifiers that failed to load")
@@ -214,12 +224,12 @@ def _add_export(steps: Any) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
-    from crm_models.campaigns import exporting, ledger
+    from crm_models.campaigns import exporting, ledger, loaded
     from crm_models.campaigns.folder import Campaign
 
     campaign, who = Campaign.load(args.campaign), args.who or getpass.getuser()
     if args.confirm:
-        done = exporting.confirm(campaign, args.preset, failed=args.failed, who=who)
+        done = loaded.confirm(campaign, args.preset, failed=args.failed, who=who)
         print(f"{args.campaign}: {done['loaded']:,} rows confirmed as loaded, {done['failed']:,} failed")
         return
     if args.out is None:
@@ -234,6 +244,8 @@ def _export(args: argparse.Namespace) -> None:
         changed_only=args.changed_only,
         targeted_only=args.targeted_only,
         api_exact=args.api_exact,
+        most_mb=args.most_mb,
+        most_rows=args.most_rows,
     )
     print(f"{args.out}: {exporting.summary(exporting.export(campaign, args.out, options, who=who))}")
 

@@ -15,3 +15,7 @@ class DataError(CrmError, ValueError):
 
 class RunError(CrmError, RuntimeError):
     """A run folder cannot be used: it is unfinished, damaged, or lacks the model needed."""
+
+
+class AccessError(CrmError, PermissionError):
+    """A person may not do this: which role is needed, and which they have."""

@@ -9,12 +9,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from crm_models.core.errors import DataError
+
 
 @contextmanager
 def locked(file: Path) -> Iterator[IO[bytes] | None]:
     """The open file, locked until the block or the process ends; None if another process holds the lock."""
     with file.open("ab") as handle:
         yield handle if _acquire(handle) else None
+
+
+@contextmanager
+def waited_for(file: Path, patience_seconds: float = 10.0) -> Iterator[None]:
+    """The lock, waited for; `DataError` if somebody else holds it for longer."""
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        with locked(file) as lock:
+            if lock is not None:
+                yield
+                return
+        if time.monotonic() > deadline:
+            raise DataError(f"{file}: expected a lock that is free, found it in use by somebody else; try again")
 
 
 def _acquire(handle: IO[bytes]) -> bool:

@@ -30,10 +30,10 @@ class Estimate:
     high: float
 
 
-def wilson(share: float, n: float) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share among n, which need not be a whole number (see `bounded`)."""
-    centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
+def wilson(share: float, n: float, z: float = Z) -> tuple[float, float]:
+    """Wilson's interval of a share among n, which need not be a whole number (see `bounded`); 95 % by default."""
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
     # Rounding errors must not exclude a share of 0 or 1 from its interval.
     return min(max(centre - half, 0.0), share), max(min(centre + half, 1.0), share)
 

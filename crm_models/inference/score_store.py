@@ -5,7 +5,7 @@ One Parquet file with one row per customer in cohort order, written in parts: me
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +55,34 @@ def scores_key(file: Path) -> str | None:
 def read_scores(file: Path) -> CustomerScores:
     """The scores of all customers in a file written by `write_scores`; `DataError` if it is unreadable."""
     try:
-        table = pq.read_table(file)
+        return _scores(pq.read_table(file))
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"{file}: expected saved scores, found an unreadable file ({error})") from None
+
+
+def stream_scores(file: Path, size: int) -> Iterator[CustomerScores]:
+    """The same in parts of `size` customers, so that memory does not grow with their number."""
+    try:
+        for table in in_parts(file, size):
+            yield _scores(table)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"{file}: expected saved scores, found an unreadable file ({error})") from None
+
+
+def in_parts(file: Path, size: int, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """Tables of `size` rows, the last one of fewer, from a Parquet file in whatever parts it was written."""
+    with pq.ParquetFile(file) as parquet:
+        held = parquet.schema_arrow.empty_table().select(columns or parquet.schema_arrow.names)
+        for batch in parquet.iter_batches(size, columns=columns):
+            held = pa.concat_tables([held, pa.Table.from_batches([batch])])
+            while held.num_rows >= size:
+                yield held.slice(0, size)
+                held = held.slice(size)
+        if held.num_rows:
+            yield held
+
+
+def _scores(table: pa.Table) -> CustomerScores:
     columns = {name: table.column(name).to_numpy() for name in table.column_names}
     plans = None
     if "plan_p" in columns:

@@ -14,3 +14,4 @@ with widgets.guarded("The demo campaign cannot be made:"):
 chosen = campaigns.choose(run)
 campaigns.headline(chosen)
 campaigns.tabs(chosen)
+campaign_store.note_seen(chosen)

@@ -7,9 +7,10 @@ import streamlit as st
 
 from crm_models.campaigns import ledger
 from crm_models.campaigns.folder import Campaign
+from crm_models.core.permissions import Actor, Who
 from crm_models.core.schema import CUSTOMER_ID
 from dashboard.panels import customer_list, widgets
-from dashboard.state import campaign_store, session
+from dashboard.state import access, campaign_store, session
 
 SHOWN = 200
 WHO = "approver"
@@ -24,7 +25,9 @@ EDITS: dict[ledger.Act, str] = {
 def draw(chosen: Campaign) -> None:
     """Draw the approval, the decisions, the form for edits, and the ledger."""
     now = ledger.state(chosen)
-    who = st.text_input("Your name", key=WHO, persist_state="session", max_chars=80, width=320).strip()
+    who = access.who("")
+    if not isinstance(who, Actor):
+        who = st.text_input("Your name", key=WHO, persist_state="session", max_chars=80, width=320).strip()
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         if now.approved_by:
             st.markdown(f":material/verified: Approved by **{widgets.plain(now.approved_by)}**.")
@@ -72,7 +75,7 @@ def _decisions(chosen: Campaign, now: ledger.State) -> None:
         st.caption(f"The {SHOWN} highest risks of {len(rows):,} customers.")
 
 
-def _edit(chosen: Campaign, who: str) -> None:
+def _edit(chosen: Campaign, who: Who) -> None:
     with st.expander("Edit one customer", icon=":material/edit:"), st.form("edit", clear_on_submit=True, border=False):
         with st.grid(3, min_column_width=200, vertical_alignment="bottom"):
             customer = st.text_input("Customer id", key="edit_customer")
@@ -94,7 +97,7 @@ def _edit(chosen: Campaign, who: str) -> None:
                 st.rerun()
 
 
-def _ledger(chosen: Campaign, who: str) -> None:
+def _ledger(chosen: Campaign, who: Who) -> None:
     lines = ledger.lines(chosen.folder)
     st.subheader("Ledger", anchor=False)
     if not lines:
@@ -104,6 +107,8 @@ def _ledger(chosen: Campaign, who: str) -> None:
     table = pd.DataFrame(lines)[shown].iloc[::-1]
     approvals = table["action"] == "approve"
     table["to"] = table["to"].mask(approvals, "the decisions as they were").fillna("")
+    table["at"] = table["at"].str[:16].str.replace("T", " ")
+    table = table.rename(columns={"at": "at (UTC)", CUSTOMER_ID: "customer"})
     st.dataframe(table.fillna(""), hide_index=True, alt="Approvals and edits, newest first")
     st.caption("Each line is chained to the one before by a checksum, so a later change of the file is noticed.")
     undone = {line["to"] for line in lines if line["action"] == "undo"}

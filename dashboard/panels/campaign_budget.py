@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from crm_models.campaigns.budgeting import SUCCESS_RATE, fund, summary
+from crm_models.campaigns.budgeting import SUCCESS_RATE, summary
 from crm_models.campaigns.folder import Campaign
 from crm_models.campaigns.learning import effects_for
 from crm_models.campaigns.ledger import is_fixed
@@ -45,7 +45,7 @@ def draw(chosen: Campaign) -> None:
 def _allocation(budget: dict[str, Any], chosen: Campaign) -> None:
     with st.grid(4, min_column_width=165):
         for label, value, note in (
-            ("Expected value", f"{budget['expected_value']:,.0f}", f"at most {budget['bound']:,.0f} possible"),
+            ("Expected value", f"{budget['expected_value']:,.0f}", f"of {budget['bound']:,.0f} possible"),
             (
                 "Spent",
                 f"{budget['spent']:,.0f}",
@@ -56,7 +56,7 @@ def _allocation(budget: dict[str, Any], chosen: Campaign) -> None:
                 "–" if budget["money"] is None else f"{100 * budget['money_price']:,.0f}",
                 "after costs",
             ),
-            ("Contacts", f"{sum(budget['used'].values()):,}", f"{max(budget['gap'], 0.0):.2%} below the bound"),
+            ("Contacts", f"{sum(budget['used'].values()):,}", f"{max(budget['gap'], 0.0):.2%} below best"),
         ):
             st.metric(label, value, note, border=True, height="stretch", delta_color="off", delta_arrow="off")
     for line in summary(chosen)[1:]:
@@ -159,6 +159,6 @@ def _form(chosen: Campaign, budget: dict[str, Any] | None) -> None:
                 if teacher != STATED:
                     past = campaign_store.campaign(teacher)
                     taught = {"effects": effects_for(chosen, past), "taught_by": past.name}
-                fund(chosen, money=money, value=float(worth), **taught)
+                campaign_store.spend(chosen, money=money, value=float(worth), **taught)
                 session.say("Budget spent.")
                 st.rerun()

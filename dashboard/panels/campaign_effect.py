@@ -16,7 +16,7 @@ from crm_models.core.errors import CrmError
 from dashboard.charts import campaigns as charts
 from dashboard.charts import digits
 from dashboard.panels import campaign_learning, widgets
-from dashboard.state import campaign_store, session
+from dashboard.state import access, campaign_store, session
 
 LARGEST_MB = 200
 SEGMENT_NAMES = {"planned_action": "{}", "risk_band": "risk: {}"}
@@ -67,7 +67,7 @@ def _sources(chosen: Campaign, result: dict[str, Any] | None) -> None:
                 )  # fmt: skip
                 if st.button("What would happen", type="primary", icon=":material/play_arrow:", key="simulate"):
                     with widgets.guarded("The campaign cannot be simulated:"), st.spinner("Sending 200 campaigns"):
-                        simulate(chosen, seed=int(seed), value=float(value))
+                        simulate(chosen, seed=int(seed), value=float(value), who=access.who())
                         session.say("The campaign was sent, simulated and read.")
                         st.rerun()
             st.caption(
@@ -82,7 +82,7 @@ def _sources(chosen: Campaign, result: dict[str, Any] | None) -> None:
         )
         if file is not None and st.button("Read the campaign", key="read_campaign"):
             with widgets.guarded("These outcomes cannot be read:"):
-                keep(chosen, _uploaded(file))
+                keep(chosen, _uploaded(file), who=access.who())
                 session.say("The campaign was read.")
                 st.rerun()
 
@@ -116,7 +116,7 @@ def _reading(chosen: Campaign, result: dict[str, Any]) -> None:
         at = (segment["by"], segment["segment"])
         rows.append(
             {
-                "label": SEGMENT_NAMES.get(segment["by"], "{}").format(segment["segment"]),
+                "label": _named(segment),
                 **{k: segment[k] for k in ("value", "low", "high")},
             }
             | ({"truth": known[at]} if at in known else {})
@@ -134,11 +134,15 @@ def _reading(chosen: Campaign, result: dict[str, Any]) -> None:
     proven = [s for s in result["segments"] if s["verdict"] != "not proven"]
     for segment in proven:
         st.markdown(
-            f"**{widgets.plain(segment['segment'])}**: {segment['verdict']} ({100 * segment['value']:+.1f} points, "
+            f"**{widgets.plain(_named(segment))}**: {segment['verdict']} ({100 * segment['value']:+.1f} points, "
             f"adjusted p {segment['p_adjusted']:.3f})."
         )
     if truth:
         _beside_the_truth(truth)
+
+
+def _named(segment: dict[str, Any]) -> str:
+    return SEGMENT_NAMES.get(segment["by"], "{}").format(segment["segment"])
 
 
 def _figures(result: dict[str, Any], share: bool, truth: dict[str, Any] | None) -> None:

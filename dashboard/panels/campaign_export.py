@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
 import zipfile
 from pathlib import Path
@@ -11,15 +10,16 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from crm_models.campaigns import exporting
+from crm_models.campaigns import exporting, loaded, systems
 from crm_models.campaigns import ledger as campaign_ledger
 from crm_models.campaigns.exporting import ExportOptions
 from crm_models.campaigns.folder import Campaign
 from crm_models.campaigns.presets import PRESETS, PresetName
+from crm_models.core.files import new_file
 from crm_models.core.schema import CUSTOMER_ID
 from crm_models.planning.export import manifest_path, neutralised
 from dashboard.panels import widgets
-from dashboard.state import campaign_store, session, workspace
+from dashboard.state import access, campaign_store, session, workspace
 
 SYSTEMS: dict[PresetName, str] = {
     "csv": "CSV for spreadsheets and people",
@@ -29,8 +29,10 @@ SYSTEMS: dict[PresetName, str] = {
     "klaviyo": "Klaviyo",
 }
 MADE = "campaign_files"
-"""Session key of the last export: campaign, manifest and the bytes of a ZIP."""
+"""Session key of the last export: campaign, manifest, its ZIP in the workspace, and the first rejected rows."""
 REJECTED_SHOWN = 100
+LARGEST = "the usual one"
+WAY_HELP = "How the file gets into the system: some ways take smaller files, so it is cut into more of them."
 
 
 def draw(chosen: Campaign) -> None:
@@ -60,7 +62,9 @@ def _options(chosen: Campaign) -> ExportOptions:
         about["targeted_only"] = st.toggle("Targeted customers only", key="targeted_only")
         if system != "csv":
             about["changed_only"] = st.toggle(
-                "Only what changed", key="changed_only", help="Since the last file that was confirmed as loaded."
+                "Only what changed",
+                key="changed_only",
+                help="Since the last file that was confirmed as loaded, of this or of another campaign.",
             )
     if system == "csv":
         about["api_exact"] = _text_choice(chosen)
@@ -72,6 +76,9 @@ def _identifier(chosen: Campaign, system: PresetName) -> dict[str, Any]:
     profile = campaign_store.profile_columns(chosen)
     column = st.selectbox("from the column", [CUSTOMER_ID, *profile], key=f"id_column_{system}", width=200)
     about: dict[str, Any] = {"identifier": identifier, "id_column": None if column == CUSTOMER_ID else column}
+    if ways := PRESETS[system].ways:
+        way = st.selectbox("Way in", [LARGEST, *ways], key=f"way_{system}", width=200, help=WAY_HELP)
+        about["most_mb"], about["most_rows"] = ways.get(way, (None, None))
     if identifier == "user_alias_name":
         about["alias_label"] = st.text_input("Alias label", "crm", key="alias_label", width=140) or "crm"
     return about
@@ -102,29 +109,31 @@ def _ids_changed(folder: str, mark: str) -> int:
     return sum(neutralised(customer) != customer for customer in ids)
 
 
-def _made(chosen: Campaign, options: ExportOptions) -> tuple[dict[str, Any], bytes, pd.DataFrame]:
-    """The manifest, a ZIP of all files, and the rejected rows."""
+def _made(chosen: Campaign, options: ExportOptions) -> tuple[dict[str, Any], Path, pd.DataFrame]:
+    """The manifest, a ZIP of all files in the workspace, and the first rejected rows."""
+    target = workspace.exports_folder() / f"campaign-{chosen.name}-{options.preset}.zip"
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / f"{chosen.name}-{options.preset}.csv"
-        manifest = exporting.export(chosen, out, options, who=st.session_state.get("approver") or "local")
+        manifest = exporting.export(chosen, out, options, who=access.who(st.session_state.get("approver") or "local"))
         names = [*manifest["files"], manifest_path(out).name]
-        rejected = pd.DataFrame(columns=exporting.REJECTED_COLUMNS)
+        rejected = pd.DataFrame(columns=systems.REJECTED_COLUMNS)
         if manifest["rejected_file"] is not None:
             names.append(manifest["rejected_file"])
-            rejected = pd.read_csv(out.with_name(manifest["rejected_file"]), dtype="str", keep_default_na=False)
-        memory = io.BytesIO()
-        with zipfile.ZipFile(memory, "w", zipfile.ZIP_DEFLATED) as archive:
+            rejected = pd.read_csv(
+                out.with_name(manifest["rejected_file"]), dtype="str", keep_default_na=False, nrows=REJECTED_SHOWN
+            )
+        with new_file(target) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
             for name in names:
                 archive.write(out.with_name(name), name)
-    return manifest, memory.getvalue(), rejected.head(REJECTED_SHOWN)
+    return manifest, target, rejected
 
 
-def _result(manifest: dict[str, Any], content: bytes, rejected: pd.DataFrame) -> None:
+def _result(manifest: dict[str, Any], file: Path, rejected: pd.DataFrame) -> None:
     with st.container(border=True):
         st.markdown(widgets.plain(exporting.summary(manifest)))
         st.download_button(
             "Download the files (ZIP)",
-            content,
+            data=lambda: file.open("rb"),
             file_name=f"{manifest['campaign']}-{manifest['preset']}.zip",
             mime="application/zip",
             icon=":material/download:",
@@ -137,7 +146,7 @@ def _result(manifest: dict[str, Any], content: bytes, rejected: pd.DataFrame) ->
 
 
 def _confirm(chosen: Campaign, system: PresetName) -> None:
-    if not (chosen.folder / f"pending-{system}.parquet").exists():
+    if not loaded.pending_file(chosen, system).exists():
         return
     with st.expander("Was it loaded?", icon=":material/task_alt:", expanded=True):
         st.caption(
@@ -155,6 +164,8 @@ def _confirm(chosen: Campaign, system: PresetName) -> None:
                 if file is not None:
                     failed = Path(folder) / "failed.csv"
                     failed.write_bytes(file.getvalue())
-                done = exporting.confirm(chosen, system, failed=failed, who=st.session_state.get("approver") or "local")
+                done = loaded.confirm(
+                    chosen, system, failed=failed, who=access.who(st.session_state.get("approver") or "local")
+                )
                 session.say(f"{done['loaded']:,} rows confirmed, {done['failed']:,} failed.")
                 st.rerun()

@@ -11,7 +11,7 @@ from crm_models.campaigns import learning
 from crm_models.campaigns.folder import Campaign
 from dashboard.charts import campaigns as charts
 from dashboard.panels import widgets
-from dashboard.state import campaign_store, session
+from dashboard.state import access, campaign_store, session
 
 RANKINGS = {"uplift": "learned uplift", "response": "response", "risk": "churn risk"}
 QINI_NOTE = """
@@ -34,7 +34,7 @@ def draw(chosen: Campaign) -> None:
         "Learn from this campaign" if result is None else "Learn again", icon=":material/school:", key="learn"
     ):
         with widgets.guarded("Nothing can be learned yet:"), st.spinner("Comparing customers", show_time=True):
-            learning.learn(chosen)
+            learning.learn(chosen, who=access.who())
             session.say("Learned from the campaign.")
             st.rerun()
     if result is None:

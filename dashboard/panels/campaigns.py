@@ -40,9 +40,10 @@ def choose(run: store.RunCard) -> Campaign:
                 "Campaign", names, index=None, key=campaign_store.CHOSEN, bind="query-params", width=320
             )
             st.button("New campaign", icon=":material/add:", on_click=_open_form, key="new_campaign")
+            chosen = campaign_store.campaign(str(name)) if name else None
             st.download_button(
                 "Report (HTML)",
-                data=lambda: report.page(campaign_store.campaign(str(name))).encode(),
+                data=lambda: report.page(chosen).encode() if chosen else b"",
                 file_name=f"{name}.html",
                 mime="text/html",
                 icon=":material/description:",
@@ -80,9 +81,9 @@ def _close_form() -> None:
 
 
 def _delete(name: str) -> None:
-    campaign_store.delete(name)
-    st.session_state.pop(campaign_store.CHOSEN, None)
-    session.say(f"Campaign {name} deleted.")
+    if session.told(campaign_store.delete, name):
+        st.session_state.pop(campaign_store.CHOSEN, None)
+        session.say(f"Campaign {name} deleted.")
 
 
 def _form(run: store.RunCard) -> None:

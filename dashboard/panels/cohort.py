@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from crm_models import workflow
 from dashboard.charts import cohort as cohort_charts
 from dashboard.charts import digits, theme
 from dashboard.panels import widgets
@@ -78,10 +77,10 @@ def generate() -> None:
             st.spinner("Generating customers and their histories"),
         ):
             folder_name = workspace.new_name(name or f"{scenario}-{int(customers)}", workspace.cohorts_folder())
-            workflow.generate(
-                workspace.cohorts_folder() / folder_name,
+            store.generate_cohort(
+                folder_name,
                 scenario=scenario,
-                customers=min(int(customers), store.MAX_GENERATED),
+                customers=int(customers),
                 signal=0.0 if scenario == "paper" else float(signal),
                 seed=int(seed),
             )

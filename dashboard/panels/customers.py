@@ -22,7 +22,7 @@ from dashboard.panels import customer_list, widgets
 from dashboard.panels import drivers as driver_panels
 from dashboard.panels import plans as plans_panels
 from dashboard.panels import policy as policy_panels
-from dashboard.state import predictions, session, store, view
+from dashboard.state import access, predictions, session, store, view
 from dashboard.state.predictions import Customer
 
 OPTIONS = 200
@@ -340,8 +340,9 @@ def _what_if(card: store.RunCard, customer: Customer, policy: Policy) -> None:
 
 def _changed_profile(card: store.RunCard, customer: Customer, customer_id: str) -> pd.DataFrame:
     encoder = card.folder.encoder()
-    numbers = {f.name: f for f in encoder.numeric}
-    levels = {f.name: f for f in encoder.categorical}
+    hidden = access.personal()
+    numbers = {f.name: f for f in encoder.numeric if f.name not in hidden}
+    levels = {f.name: f for f in encoder.categorical if f.name not in hidden}
     customers = customer.cohort.customers.copy()
     changed = st.multiselect(
         "Change features", [*numbers, *levels], key=f"what_if_features_{customer_id}", placeholder="None"

@@ -20,7 +20,7 @@ def be_ready() -> None:
     """Keep a worker ready while this page is open, and start the first re-run of the workspace."""
     paper_store.queue().warm_up()
     if paper_store.state() is None and not paper_store.queue().failures() and not paper_store.queue().jobs():
-        paper_store.run(paper_job.DEFAULT_SEEDS)
+        paper_store.start(paper_job.DEFAULT_SEEDS)
 
 
 def stage() -> None:

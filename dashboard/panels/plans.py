@@ -16,6 +16,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from crm_models import workflow
+from crm_models.core import permissions
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import PlanLayout
 from crm_models.data.drift import Difference
@@ -26,7 +27,7 @@ from dashboard.charts import decision as decision_charts
 from dashboard.charts import digits
 from dashboard.panels import customer_list, widgets
 from dashboard.panels import policy as policy_panels
-from dashboard.state import predictions, reasons, session, store, view, workspace
+from dashboard.state import access, predictions, reasons, session, store, view, workspace
 
 TABS = ("Who is at risk", "What changes", "Best threshold", "The plans")
 SHOWN = 200
@@ -331,7 +332,7 @@ class Export:
         cohort = cohort or card.cohort
         # Everything from the session and its caches is read here, because the download's thread has no session.
         self.mark, self.scored_at = predictions.scores_mark(card, cohort), predictions.scored_at(card, cohort)
-        self.plan_for = store.plan_for()
+        self.plan_for, self.who = store.plan_for(), access.who()
         self.folder, self.cohort = workspace.exports_folder(), workspace.cohorts_folder() / cohort
         self.name = f"plans-{cohort}" + {"all": "", "risk": "-at-risk", "filter": "-filtered"}[scope]
         self.name += "-long" if layout == "long" else ""
@@ -369,6 +370,11 @@ class Export:
 
     def file(self) -> Path:
         """Path of the CSV, written with its manifest unless the same request was written before."""
+        about = f"cohorts/{self.cohort.name}, runs/{self.card.run_id}"
+        with access.acting(self.who), permissions.doing(self.who, "plans.export", about):
+            return self._file()
+
+    def _file(self) -> Path:
         policy = self.bound.policy
         selection: dict[str, Any] = {"selection": SCOPES[self.scope]}
         if self.scope == "filter":

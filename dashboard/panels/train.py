@@ -70,8 +70,9 @@ def _live() -> None:
                     f"{widgets.plain(job.job.about)}: waiting, number {job.place} in the queue"
                 )
                 if st.button("Remove", key=f"remove_{job.job.run}", icon=":material/close:", type="tertiary"):
-                    workspace.jobs().forget(job.job.run)
-                    st.rerun()
+                    with widgets.guarded():
+                        store.forget_job(job.job.run)
+                        st.rerun()
         elif job.job.task == "tune":
             tune_panels.under_way(job)
         else:
@@ -99,8 +100,9 @@ def _under_way(job: JobAtWork) -> None:
                     disabled=stopping,
                     help="Ends within a second or two. The best weights so far are kept and can be used.",
                 ):
-                    workspace.jobs().stop(job.job.run)
-                    st.rerun(scope="fragment")
+                    with widgets.guarded():
+                        store.stop_run(job.job.run)
+                        st.rerun(scope="fragment")
         if run is None:
             st.progress(0.0, text="Starting: loading libraries and customers")
             return
@@ -212,5 +214,6 @@ def failures(cohort: store.CohortCard) -> None:
                 icon=":material/error:",
             )
             if st.button("Dismiss", key=f"dismiss_{failed.job.run}", type="tertiary"):
-                workspace.jobs().forget(failed.job.run)
+                with widgets.guarded():
+                    store.forget_job(failed.job.run)
                 st.rerun()

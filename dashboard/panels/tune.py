@@ -51,7 +51,7 @@ def under_way(job: JobAtWork) -> None:
                 key="stop_search",
                 icon=":material/stop_circle:",
                 disabled=stopping,
-                on_click=workspace.jobs().stop,
+                on_click=session.stop_run,
                 args=(name,),
                 help="Ends within a second or two. The results are kept, and the search can be resumed later.",
             )
@@ -206,7 +206,11 @@ def _one_search(search: Search) -> None:
             st.rerun()
         with st.popover("Delete", icon=":material/delete:", key="tune_delete_menu"):
             st.markdown(f"Delete **{widgets.plain(name)}** with the runs of all its trials? This cannot be undone.")
-            st.button("Yes, delete it", type="primary", key="tune_delete", on_click=tune_store.delete, args=(search,))
+            st.button("Yes, delete it", type="primary", key="tune_delete", on_click=_delete, args=(search,))
+
+
+def _delete(search: Search) -> None:
+    session.told(tune_store.delete, search)
 
 
 def _trials(search: Search) -> None:

@@ -21,7 +21,7 @@ from dashboard.charts import digits
 from dashboard.panels import receipt as receipt_panel
 from dashboard.panels import widgets
 from dashboard.panels.app_words import in_app_words
-from dashboard.state import session, store, upload_store, uploads, workspace
+from dashboard.state import access, session, store, upload_store, uploads, workspace
 from dashboard.state.uploads import Mapped, Reading
 
 KINDS = {
@@ -65,6 +65,8 @@ def bring_your_own() -> bool:
     )
     if not files or _ids(files) == st.session_state.get(KEPT_FILES):
         return False
+    with widgets.guarded("These files cannot be read:"):
+        access.need_quota("upload_mb", sum(file.size for file in files) / 1e6, "MB of uploads at a time")
     st.toggle(
         "Leave out rows that cannot be read",
         key=SKIP_BAD_ROWS,
@@ -260,7 +262,7 @@ def _keep(built: upload_store.Built, files: list[str]) -> None:
     if keep:
         with widgets.guarded("The cohort could not be saved:"):
             new_name = workspace.new_name(name or NAME, workspace.cohorts_folder())
-            save_cohort(replace(cohort, name=new_name), workspace.cohorts_folder() / new_name)
+            store.keep_cohort(new_name, lambda out: save_cohort(replace(cohort, name=new_name), out))
             st.session_state[JUST_KEPT], st.session_state[KEPT_FILES] = new_name, files
             take(new_name)
 
@@ -309,7 +311,7 @@ def known_format() -> None:
         ):
             new_name = workspace.new_name(form, workspace.cohorts_folder())
             sources = [(file.name, file.getvalue()) for file in files]
-            uploads.import_known(workspace.cohorts_folder() / new_name, form, sources, days)
+            store.keep_cohort(new_name, lambda out: uploads.import_known(out, form, sources, days))
             take(new_name)
 
 

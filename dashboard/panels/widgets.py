@@ -12,12 +12,12 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from crm_models.core.errors import CrmError
+from crm_models.core.errors import AccessError, CrmError
 from crm_models.evaluation.scores import LOWER_IS_BETTER, best_baseline
 from crm_models.planning.export import neutralised
 from dashboard.charts import theme
 from dashboard.charts.digits import share as share
-from dashboard.state import session, store, view, workspace
+from dashboard.state import session, store, view
 
 PAGES = {
     "home": "app_pages/home.py",
@@ -209,6 +209,8 @@ def guarded(what: str = "") -> Iterator[None]:
     """Show an error of the package, of a file or of memory in a box, and continue with the rest of the page."""
     try:
         yield
+    except AccessError as error:  # what a person may not do is no fault of the page
+        st.warning(plain(error), icon=":material/lock:")
     except CrmError as error:
         error_box(error, what)
     except MemoryError:
@@ -298,8 +300,9 @@ def need_scores(run: store.RunCard) -> bool:
     if failed:
         error_box(failed[0].reason, "The scores of this run could not be computed:")
         if st.button("Try again", icon=":material/refresh:"):
-            workspace.jobs().forget(run.run_id)
-            st.rerun()
+            with guarded():
+                store.forget_job(run.run_id)
+                st.rerun()
     else:
         with st.container(border=True):
             st.markdown(":material/hourglass_top: Scoring all customers with this run. This page updates by itself.")

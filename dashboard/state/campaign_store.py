@@ -18,11 +18,11 @@ from crm_models.campaigns.offers import Offer
 from crm_models.campaigns.rules import Condition, Rule
 from crm_models.campaigns.simulation import simulate
 from crm_models.campaigns.split import Split
-from crm_models.core.errors import CrmError
+from crm_models.core.errors import ConfigError, CrmError
 from crm_models.core.schema import CHURNED, CUSTOMER_ID
 from crm_models.data.truth import load_truth
 from crm_models.planning.policy import Policy
-from dashboard.state import store
+from dashboard.state import access, store
 from dashboard.state.workspace import (
     cohorts_folder,
     mark,
@@ -48,7 +48,7 @@ def campaigns_folder() -> Path:
 def names(cohort: str) -> list[str]:
     """Campaigns on a cohort, newest first; damaged ones are left out."""
     found = []
-    for name in newest_first(campaigns_folder(), FILE):
+    for name in access.visible("campaigns", newest_first(campaigns_folder(), FILE)):
         try:
             if Path(campaign(name).about["cohort_folder"]).name == cohort:
                 found.append(name)
@@ -59,6 +59,7 @@ def names(cohort: str) -> list[str]:
 
 def campaign(name: str) -> Campaign:
     """A saved campaign. Raises `DataError` if it is missing or damaged."""
+    access.need_visible("campaigns", name)
     folder = campaigns_folder() / name
     return _campaign(str(folder), mark(folder / FILE))
 
@@ -104,12 +105,18 @@ def profile_columns(chosen: Campaign) -> list[str]:
     """Profile columns of the campaign's customers; the table itself is not read."""
     file = cohorts_folder() / Path(chosen.about["cohort_folder"]).name / "customers.parquet"
     names = pq.read_schema(file).names if file.exists() else []
-    return [name for name in names if name not in (CUSTOMER_ID, CHURNED)]
+    return [name for name in names if name not in (CUSTOMER_ID, CHURNED, *access.personal())]
 
 
 def make(card: store.RunCard, wish: str, **settings: Any) -> str:
     """Make a campaign from a run's scores; returns its name."""
     name = new_name(wish, campaigns_folder())
+    with access.making("campaign.make", f"campaigns/{name}"):
+        _make(card, name, **settings)
+    return name
+
+
+def _make(card: store.RunCard, name: str, **settings: Any) -> None:
     making.new(
         card.folder.folder,
         campaigns_folder() / name,
@@ -118,18 +125,43 @@ def make(card: store.RunCard, wish: str, **settings: Any) -> str:
         threads=1,
         **settings,
     )
-    return name
+
+
+SEEN = "campaign_seen"
+"""Session key: name of the campaign that was drawn last, and when it had been changed."""
+
+
+def note_seen(chosen: Campaign) -> None:
+    """Note what this viewer sees of a campaign, once it is drawn."""
+    st.session_state[SEEN] = (chosen.name, mark(chosen.folder / FILE))
+
+
+def _need_seen(chosen: Campaign) -> None:
+    """`ConfigError` if somebody else has changed the campaign since this viewer saw it."""
+    name, seen = st.session_state.get(SEEN, ("", ""))
+    if name == chosen.name and seen != mark(chosen.folder / FILE):
+        raise ConfigError(
+            f"somebody else changed {name} meanwhile; look at what is there now, and save your change again"
+        )
+
+
+def spend(chosen: Campaign, **budget: Any) -> None:
+    """Spend the budget of a campaign; see `budgeting.fund`."""
+    _need_seen(chosen)
+    fund(chosen, who=access.who(), **budget)
 
 
 def change(chosen: Campaign, **changes: Any) -> None:
     """Make a campaign again with other rules, offers or split."""
+    _need_seen(chosen)
     card = store.run_card(Path(chosen.about["run"]).name)
-    making.remake(chosen, store.scores(card) if card is not None else None, **changes)
+    making.remake(chosen, store.scores(card) if card is not None else None, who=access.who(), **changes)
 
 
 def delete(name: str) -> None:
     """Delete a campaign folder."""
-    remove(campaigns_folder() / name)
+    with access.deleting("campaign.delete", f"campaigns/{name}"):
+        remove(campaigns_folder() / name)
 
 
 def prepare_demo(card: store.RunCard) -> None:
@@ -141,7 +173,7 @@ def prepare_demo(card: store.RunCard) -> None:
     campaigns_folder().mkdir(parents=True, exist_ok=True)
     made.touch()  # first, so that a second viewer does not make it as well
     try:
-        make(
+        _make(
             card,
             name,
             policy=Policy(threshold=0.3),

@@ -9,6 +9,7 @@ from typing import Any
 from crm_models.core.errors import CrmError
 from dashboard.jobs import paper as paper_job
 from dashboard.jobs.queue import Job, JobFolder
+from dashboard.state import access
 from dashboard.state.workspace import mark, marked_json, workspace_folder
 
 # Session keys; the signal is a query parameter too.
@@ -64,7 +65,13 @@ def is_over(state: dict[str, Any]) -> bool:
 
 def run(seeds: int) -> None:
     """Re-run the paper in the background; a re-run in progress is stopped first."""
-    stop()
+    with access.doing("paper.run", "paper"):
+        _stop()
+        start(seeds)
+
+
+def start(seeds: int) -> None:
+    """Queue a re-run; nobody need be allowed to: the page starts the first one by itself."""
     # A unique name, so that the stop request for the previous re-run does not stop the new one.
     name = f"{paper_job.RUN}-{time.time_ns()}"
     queue().add(Job(run=name, cohort="", task="paper", arguments=(str(seeds),), about="the paper"))
@@ -72,6 +79,11 @@ def run(seeds: int) -> None:
 
 def stop() -> None:
     """Stop the re-run; its results so far are kept."""
+    with access.doing("paper.run", "paper"):
+        _stop()
+
+
+def _stop() -> None:
     for job in queue().jobs():
         queue().stop(job.job.run)
     for failure in queue().failures():

@@ -31,7 +31,7 @@ from crm_models.planning.thresholds import RiskIndex
 from crm_models.runs.folder import RunFolder
 from crm_models.runs.trained import plan_catalogue
 from dashboard.jobs.tested import Tested, keep_tested
-from dashboard.state import store, workspace
+from dashboard.state import access, store, workspace
 
 if TYPE_CHECKING:
     from crm_models.runs.trained import Models
@@ -187,7 +187,7 @@ def _tested(run: str, cohort: str, stamp: str, mark: int) -> Tested:
 def ways_to_group(card: store.RunCard) -> list[str]:
     """How the customers of a run's cohort can be grouped: by behaviour, and by each profile column."""
     folder = workspace.cohorts_folder() / card.cohort
-    return _ways(str(folder), workspace.stamp(folder))
+    return [way for way in _ways(str(folder), workspace.stamp(folder)) if way not in access.personal()]
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -244,8 +244,10 @@ class Customer:
 
     @property
     def profile(self) -> pd.Series:
-        """Profile features of the customer."""
-        return self.cohort.customers.iloc[0][self.cohort.feature_columns]
+        """Profile features of the customer; personal ones are masked for viewers."""
+        features = self.cohort.customers.iloc[0][self.cohort.feature_columns].astype(object)
+        features[features.index.isin(access.personal())] = access.MASK
+        return features
 
     @property
     def churned(self) -> bool | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ import streamlit as st
 from crm_models.core.schema import PlanFor
 from crm_models.data.cohort import select
 from crm_models.data.split import planning_moment
-from dashboard.state import predictions, store, workspace
+from dashboard.state import access, predictions, store, workspace
 from dashboard.state.predictions import scores_mark
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from crm_models.inference.step_drivers import StepReasons
     from crm_models.planning.plans import Plans
     from crm_models.runs.explaining import CohortExplainer, CohortStepExplainer
+
+Reasons = TypeVar("Reasons", "Explained", "StepReasons")
 
 EXPLAINED = 300
 """Most customers in averaged drivers."""
@@ -53,8 +55,20 @@ def _version(card: store.RunCard, folder: Path) -> str:
 
 
 def drivers(card: store.RunCard, row: int) -> Explained | None:
-    """Drivers of the churn probability of the customer at `row`; None if there is no such row any more."""
-    return _drivers(scores_mark(card), row, card)
+    """Drivers of the churn probability of the customer at `row`; None if there is no such row any more.
+
+    The values of personal columns are masked for viewers.
+    """
+    found = _drivers(scores_mark(card), row, card)
+    return None if found is None else _masked(found)
+
+
+def _masked(found: Reasons) -> Reasons:
+    hidden = access.personal()
+    if not hidden:
+        return found
+    masked = (replace(d, value=access.MASK) if d.name in hidden and not d.is_event else d for d in found.drivers)
+    return replace(found, drivers=tuple(masked))
 
 
 @st.cache_resource(max_entries=2_000, show_spinner=False)
@@ -114,8 +128,11 @@ def _step_explainer(run: str, cohort: str, mark: str, plan_for: PlanFor, _card: 
 
 
 def step_drivers(card: store.RunCard, row: int) -> tuple[StepReasons, ...]:
-    """Drivers of the model's steps for the customer at `row`; empty without a history or a sequence model."""
-    return _step_drivers(scores_mark(card), row, card)
+    """Drivers of the model's steps for the customer at `row`; empty without a history or a sequence model.
+
+    The values of personal columns are masked for viewers.
+    """
+    return tuple(_masked(step) for step in _step_drivers(scores_mark(card), row, card))
 
 
 @st.cache_resource(max_entries=2_000, show_spinner=False)
@@ -146,6 +163,7 @@ def counterfactual(
     card: store.RunCard, row: int, threshold: float, columns: Sequence[str], events: Sequence[str] | None
 ) -> Counterfactual | None:
     """The smallest change below the threshold for the customer at `row`; None if there is no such row any more."""
+    columns = [column for column in columns if column not in access.personal()]
     return _counterfactual(
         scores_mark(card), row, threshold, tuple(columns), None if events is None else tuple(events), card
     )

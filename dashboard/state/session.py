@@ -5,6 +5,7 @@ No other module knows them. A link reopens the same view. What the ids refer to 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -67,7 +68,8 @@ def choose_run(run_id: str) -> None:
 
 def delete_cohort(name: str) -> None:
     """Delete a cohort, and show the newest of the others."""
-    store.delete_cohort(name)
+    if not told(store.delete_cohort, name):
+        return
     st.session_state[COHORT] = next(iter(store.cohort_names()), None)
     st.session_state[_CHOSEN] = False
 
@@ -82,8 +84,23 @@ def forget_link() -> None:
 
 def delete_run(run_id: str) -> None:
     """Delete a run, and show the newest of the others."""
-    store.delete_run(run_id)
-    st.session_state[_CHOSEN] = False
+    if told(store.delete_run, run_id):
+        st.session_state[_CHOSEN] = False
+
+
+def stop_run(run_id: str) -> None:
+    """Callback of the button that stops a search."""
+    told(store.stop_run, run_id)
+
+
+def told(act: Callable[..., object], *arguments: Any) -> bool:
+    """Act in a callback, where nothing can be drawn: an error is told by the next script run. Whether all went well."""
+    try:
+        act(*arguments)
+    except CrmError as error:
+        say(str(error), icon=":material/block:")
+        return False
+    return True
 
 
 def settle_choice() -> tuple[list[str], list[str]]:

@@ -6,16 +6,17 @@ viewer are in `session`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from crm_models import workflow
 from crm_models.core.config import RunConfig, SplitKind
 from crm_models.core.errors import CrmError
 from crm_models.core.files import read_whole
@@ -29,9 +30,9 @@ from crm_models.inference.score_store import read_scores
 from crm_models.planning.thresholds import RiskIndex
 from crm_models.runs.folder import RunFolder, RunStatus
 from crm_models.runs.pipeline import MIN_CUSTOMERS, trainable
-from crm_models.workflow import compare
 from dashboard.jobs import scoring
 from dashboard.jobs.queue import SINGLE_STEPS, FailedJob, Job, JobAtWork, remove_file
+from dashboard.state import access
 from dashboard.state.workspace import (
     cohorts_folder,
     jobs,
@@ -68,11 +69,12 @@ class CohortCard:
 
 def cohort_names() -> list[str]:
     """Saved cohorts, newest first."""
-    return newest_first(cohorts_folder(), "cohort.json")
+    return access.visible("cohorts", newest_first(cohorts_folder(), "cohort.json"))
 
 
 def cohort_card(name: str) -> CohortCard:
     """The card of a saved cohort. Raises `DataError` if it is missing or damaged."""
+    access.need_visible("cohorts", name)
     folder = cohorts_folder() / name
     about, facts = _cohort_facts(str(folder), stamp(folder))
     return CohortCard(name=name, folder=folder, about=about, facts=facts)
@@ -80,8 +82,10 @@ def cohort_card(name: str) -> CohortCard:
 
 def cohort_profile(name: str) -> CohortProfile:
     """The profile of a cohort: action mix, history lengths, recency, features by churn, segments."""
-    folder = cohorts_folder() / name
-    return _described(str(folder), stamp(folder))[0]
+    folder, hidden = cohorts_folder() / name, access.personal()
+    found = _described(str(folder), stamp(folder))[0]
+    shown = {table: getattr(found, table) for table in ("features", "spread")}
+    return replace(found, **{table: rows[~rows["feature"].isin(hidden)] for table, rows in shown.items()})
 
 
 def findings(name: str) -> list[Finding]:
@@ -107,7 +111,21 @@ def can_train(name: str, seed: int = 0) -> tuple[ModelName, ...]:
 
 def delete_cohort(name: str) -> None:
     """Delete a cohort folder. Runs trained on it are kept, but can no longer be evaluated."""
-    remove(cohorts_folder() / name)
+    with access.deleting("cohort.delete", f"cohorts/{name}"):
+        remove(cohorts_folder() / name)
+
+
+def generate_cohort(name: str, *, customers: int, **settings: Any) -> None:
+    """Generate a cohort of this name; see `workflow.generate`."""
+    access.need_quota("customers", customers, "customers of a generated cohort")
+    with access.making("cohort.make", f"cohorts/{name}"):
+        workflow.generate(cohorts_folder() / name, customers=min(customers, MAX_GENERATED), **settings)
+
+
+def keep_cohort(name: str, save: Callable[[Path], object]) -> None:
+    """Keep an imported cohort under this name; save: writes it to the folder that it is given."""
+    with access.making("cohort.make", f"cohorts/{name}"):
+        save(cohorts_folder() / name)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -190,7 +208,7 @@ class RunCard:
 
 def run_names() -> list[str]:
     """Run folders, newest first."""
-    return newest_first(runs_folder(), "config.json")
+    return access.visible("runs", newest_first(runs_folder(), "config.json"))
 
 
 def run_card(run_id: str) -> RunCard | None:
@@ -218,6 +236,7 @@ def damaged_runs() -> dict[str, str]:
 
 
 def _read_card(run_id: str) -> RunCard:
+    access.need_visible("runs", run_id)
     folder = RunFolder(runs_folder() / run_id)
     result_mark = mark(folder.folder / "result.json")
     with read_whole(folder.folder, "a run", "delete it, or train it again"):
@@ -247,22 +266,45 @@ def start_run(cohort: str, *, arguments: list[str], about: str, wish: str) -> st
     """Queue a training on a cohort and return the name of the run. arguments: options of the `train` command."""
     queued = {job.job.run for job in jobs().jobs()}
     name = new_name(wish, runs_folder(), queued)
-    jobs().add(Job(run=name, cohort=cohort, arguments=tuple(arguments), about=about))
+    queue_training(Job(run=name, cohort=cohort, arguments=tuple(arguments), about=about))
     return name
+
+
+def queue_training(job: Job) -> None:
+    """Queue a training, or a search, whose run then belongs to this viewer."""
+    access.need_visible("cohorts", job.cohort)
+    access.need_training_quota()
+    with access.making("run.train", f"runs/{job.run}"):
+        jobs().add(job)
+
+
+def stop_run(run_id: str) -> None:
+    """Remove a training from the queue, or ask it to stop."""
+    with access.doing("run.stop", f"runs/{run_id}"):
+        jobs().stop(run_id)
+
+
+def forget_job(run_id: str) -> None:
+    """Remove a run from the queue and from the list of failures."""
+    with access.doing("run.stop", f"runs/{run_id}"):
+        jobs().forget(run_id)
 
 
 def resume_run(card: RunCard) -> None:
     """Queue an interrupted or stopped run to resume where it ended."""
-    for name in ("report.json", "result.json"):
-        (card.folder.folder / name).unlink(missing_ok=True)
-    jobs().add(Job(run=card.run_id, cohort=card.cohort, task="resume", about="resumed"))
+    access.need_training_quota()
+    with access.doing("run.train", f"runs/{card.run_id}"):
+        for name in ("report.json", "result.json"):
+            (card.folder.folder / name).unlink(missing_ok=True)
+        jobs().add(Job(run=card.run_id, cohort=card.cohort, task="resume", about="resumed"))
 
 
 def delete_run(run_id: str) -> None:
     """Delete a run folder and its log."""
-    jobs().stop(run_id)
-    remove(runs_folder() / run_id)
-    jobs().log(run_id).unlink(missing_ok=True)
+    with access.deleting("run.delete", f"runs/{run_id}"):
+        jobs().stop(run_id)
+        remove(runs_folder() / run_id)
+        jobs().log(run_id).unlink(missing_ok=True)
 
 
 def report(card: RunCard) -> dict[str, Any] | None:
@@ -354,10 +396,12 @@ def ask_for_scores(card: RunCard) -> None:
 
 def ask_for_scores_of(card: RunCard, cohort_name: str, *, allow_drift: bool) -> None:
     """Queue the scores of another cohort than the run's own, instead of earlier ones."""
+    access.need_visible("cohorts", cohort_name)
     remove_file(scores_file(card, cohort_name))
     arguments = (*_scoring_options(), *(("--allow-drift",) if allow_drift else ()))
     about = f"scores of {cohort_name}"
-    jobs().add(Job(run=card.run_id, cohort=cohort_name, task="score-others", arguments=arguments, about=about))
+    with access.doing("run.score", f"runs/{card.run_id}"):
+        jobs().add(Job(run=card.run_id, cohort=cohort_name, task="score-others", arguments=arguments, about=about))
 
 
 def differences(card: RunCard, cohort_name: str) -> list[Difference]:
@@ -368,7 +412,7 @@ def differences(card: RunCard, cohort_name: str) -> list[Difference]:
 
 @st.cache_data(max_entries=32, show_spinner="Comparing with the training customers")
 def _differences(run: str, cohort: str, stamp: str) -> list[Difference]:
-    return compare(run, cohort)
+    return workflow.compare(run, cohort)
 
 
 def work() -> list[JobAtWork]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from crm_models.core.errors import CrmError
 from crm_models.runs.trials import FILE, Search, read_search
 from dashboard.jobs.queue import Job
-from dashboard.state import store
+from dashboard.state import access, store
 from dashboard.state.workspace import jobs, new_name, newest_first, remove, runs_folder
 
 DEFAULT_MINUTES = 15
@@ -24,7 +24,7 @@ def search(name: str) -> Search | None:
 
 def searches(cohort: str) -> list[Search]:
     """The searches on a cohort, last changed first."""
-    all_searches = [search(name) for name in newest_first(runs_folder(), FILE)]
+    all_searches = [search(name) for name in access.visible("runs", newest_first(runs_folder(), FILE))]
     return [s for s in all_searches if s is not None and Path(s.about["cohort"]).name == cohort]
 
 
@@ -45,7 +45,7 @@ def go_on(search: Search, *, minutes: float) -> None:
 def _queue(name: str, cohort: str, *, model: str, preset: str, minutes: float) -> None:
     arguments = ("--model", model, "--preset", preset, "--minutes", f"{minutes:g}")
     about = f"{model} model, from {preset}, {minutes:g} min"
-    jobs().add(Job(run=name, cohort=cohort, task="tune", arguments=arguments, about=about))
+    store.queue_training(Job(run=name, cohort=cohort, task="tune", arguments=arguments, about=about))
 
 
 def train_with_best(search: Search) -> str:
@@ -57,9 +57,10 @@ def train_with_best(search: Search) -> str:
 def delete(search: Search) -> None:
     """Delete a search with the runs of all its trials."""
     name = search.folder.name
-    jobs().stop(name)
-    for card in store.run_cards():
-        if card.search == name:
-            store.delete_run(card.run_id)
-    remove(search.folder)
-    jobs().log(name).unlink(missing_ok=True)
+    with access.deleting("run.delete", f"runs/{name}"):
+        jobs().stop(name)
+        for card in store.run_cards():
+            if card.search == name:
+                store.delete_run(card.run_id)
+        remove(search.folder)
+        jobs().log(name).unlink(missing_ok=True)

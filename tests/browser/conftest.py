@@ -38,15 +38,21 @@ PATIENCE_MS = 180_000
 
 
 @contextmanager
-def served(workspace: Path, script: Path = ROOT / "dashboard" / "app.py") -> Iterator[str]:
-    """The address of an app that is running over this workspace."""
+def served(
+    workspace: Path, script: Path = ROOT / "dashboard" / "app.py", secrets: Callable[[int], str] | None = None
+) -> Iterator[str]:
+    """The address of an app that is running over this workspace. secrets: Streamlit's secrets for an app on a port."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
     log = workspace.parent / "server.log"
+    options: list[str] = []
+    if secrets is not None:
+        (workspace.parent / "secrets.toml").write_text(secrets(port))
+        options = ["--secrets.files", str(workspace.parent / "secrets.toml")]
     with log.open("wb") as out:
         server = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(port)],
+            [sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(port), *options],
             cwd=ROOT,
             env=os.environ | {"CRM_WORKSPACE": str(workspace)},
             stdout=out,

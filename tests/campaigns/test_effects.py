@@ -9,6 +9,7 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 from crm_models.campaigns.effects import (
     adjusted_difference,
     any_time,
+    any_time_p_value,
     difference,
     holm,
     p_value,
@@ -26,6 +27,14 @@ def test_newcombe_agrees_with_statsmodels(k, n, j, m):
     ours = difference(ones(k, n), ones(j, m))
     low, high = confint_proportions_2indep(k, n, j, m, method="newcomb", compare="diff")
     assert (ours.value, ours.low, ours.high) == pytest.approx((k / n - j / m, low, high), abs=1e-6)
+
+
+def test_intervals_of_many_segments_are_newcombes_and_welchs_at_a_smaller_alpha():
+    ours = difference(ones(56, 70), ones(48, 80), 0.05 / 7)
+    expected = confint_proportions_2indep(56, 70, 48, 80, method="newcomb", compare="diff", alpha=0.05 / 7)
+    assert (ours.low, ours.high) == pytest.approx(expected, abs=1e-6)
+    # 40 of 40 against 25 of 40: a normal interval would end above 1 where the groups are small.
+    assert difference(ones(4, 4), ones(0, 4), 0.001).high <= 1
 
 
 def test_newcombes_own_examples():
@@ -95,6 +104,14 @@ def test_any_time_intervals_survive_peeking_and_are_1_55_times_as_wide_at_the_pl
     single = 1.959964 * np.hypot(t.std(ddof=1), c.std(ddof=1)) / np.sqrt(500)
     wide = any_time(t, c, 1_000)
     assert (wide.high - wide.value) / single == pytest.approx(1.55, abs=0.005)
+
+
+def test_the_any_time_p_value_is_where_the_interval_just_excludes_nothing():
+    t, c = ones(230, 500), ones(190, 500)
+    p = any_time_p_value(t, c, 1_000)
+    assert 0.05 < p < 0.9
+    assert any_time(t, c, 1_000, p).low == pytest.approx(0, abs=1e-12)
+    assert any_time_p_value(ones(5, 5), ones(5, 5), 10) == 1
 
 
 def p_value_z(t: np.ndarray, c: np.ndarray) -> float:

@@ -4,14 +4,17 @@ import csv
 import json
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from crm_models import workflow
-from crm_models.campaigns import ledger, presets
-from crm_models.campaigns.exporting import ExportOptions, confirm, export, row_hashes, summary
+from crm_models.campaigns import folder, ledger, presets, systems
+from crm_models.campaigns.exporting import ExportOptions, export, summary
+from crm_models.campaigns.loaded import confirm
 from crm_models.campaigns.making import new
 from crm_models.campaigns.split import Split
+from crm_models.campaigns.systems import row_hashes
 from crm_models.core.errors import ConfigError, DataError
 from crm_models.data.cohort import Cohort
 from crm_models.data.storage import load_cohort, save_cohort
@@ -93,26 +96,19 @@ def test_hubspot_needs_mail_addresses_or_record_ids(campaign, tmp_path):
     ],
 )
 def test_each_rule_of_the_linter(system, column, value, rule):
-    import numpy as np
-
     kind = presets.PRESETS[system].identifiers[column]
     good = {"Email": "a@x.org", "Record ID": "7", "phone_number": "+4915112345678", "Id": "a" * 15}.get(column, "x")
-    values = np.array([good, value], dtype=object)
-    found = presets.lint_identifiers(kind, column, values, np.array(["one", "two"], dtype=object))
-    assert [(p.row, p.customer_id, p.column, p.rule) for p in found] == [(2, "two", column, rule)]
-    assert found[0].value == value[:80]
+    assert presets.identifier_rules(kind, np.array([good, value], dtype=object)).tolist() == ["", rule]
 
 
 def test_doubled_identifiers_are_all_rejected_and_labels_with_commas_for_braze():
-    import numpy as np
-
-    kind = presets.PRESETS["braze"].identifiers["external_id"]
+    twice = "identifier occurs 2 times"
     values = np.array(["a", "b", "a"], dtype=object)
-    found = presets.lint_identifiers(kind, "external_id", values, values)
-    assert [(p.row, p.rule) for p in found] == [(1, "identifier occurs 2 times"), (3, "identifier occurs 2 times")]
+    found = presets.identifier_rules(presets.PRESETS["braze"].identifiers["external_id"], values)
+    assert found.tolist() == [twice, "", twice]
     mails = np.array(["Ann@x.org", "ann@X.org", "bob@x.org"], dtype=object)
-    found = presets.lint_identifiers(presets.PRESETS["hubspot"].identifiers["Email"], "Email", mails, mails)
-    assert [p.row for p in found] == [1, 2]
+    found = presets.identifier_rules(presets.PRESETS["hubspot"].identifiers["Email"], mails)
+    assert found.tolist() == [twice, twice, ""]
     assert presets.lint_label(presets.PRESETS["braze"], "Call, then mail") == "comma in a text"
     assert presets.lint_label(presets.PRESETS["hubspot"], "Call, then mail") == ""
 
@@ -170,46 +166,69 @@ def test_an_edit_updates_and_a_customer_who_drops_out_is_cleared_and_old_plus_ch
     merged.loc[customer] = change.set_index("external_id").loc[customer]
     assert merged.equals(now.set_index("external_id"))
     # Somebody who was sent before and is in no file any more.
-    sent = pd.read_parquet(campaign.folder / "sent.parquet")
-    gone = pd.DataFrame([{"preset": "braze", "identifier": "left", "row_hash": "x"}])
-    pd.concat([sent, gone]).to_parquet(campaign.folder / "sent.parquet", index=False)
+    file = campaign.folder / "sent.parquet"
+    sent = pd.read_parquet(file)
+    pd.concat([sent, sent.head(1).assign(identifier="left", row_hash="x")]).to_parquet(file, index=False)
     manifest, change = written(campaign, tmp_path, preset="braze", targeted_only=True, changed_only=True)
     assert manifest["counts"]["clear"] == 1
     assert change.set_index("external_id").loc["left", "plan_step_1"] == "none"
     confirm(campaign, "braze")
-    assert "left" not in set(pd.read_parquet(campaign.folder / "sent.parquet")["identifier"])
+    sent = pd.read_parquet(file).set_index("identifier")
+    assert sent.loc["left", "row_hash"] == ""
+    assert written(campaign, tmp_path, preset="braze", targeted_only=True, changed_only=True)[0]["counts"]["rows"] == 0
+
+
+def test_the_system_holds_what_any_campaign_loaded_last_and_each_clears_only_its_own(campaign, made, tmp_path):
+    settings = {"policy": campaign.policy, "split": Split(salt="other", holdout=0.1), "threads": 1}
+    other = new(made / "run", tmp_path / "other", **settings)
+    options = {"preset": "braze", "changed_only": True}
+    written(campaign, tmp_path, **options)
+    confirm(campaign, "braze")
+    manifest, _ = written(other, tmp_path, targeted_only=True, **options)
+    counts = manifest["counts"]
+    assert (counts["insert"], counts["clear"]) == (0, 0)  # the first campaign's customers are not the second's to clear
+    assert counts["rows"] == counts["update"] > 0
+    assert counts["unchanged"] > 0
+    confirm(other, "braze")
+    # What the second campaign wrote is not what the first one would write again.
+    assert written(campaign, tmp_path, **options)[0]["counts"]["update"] == counts["update"]
+    # Another identifier is another row of the system: nothing of it is known, and nothing is cleared.
+    by_alias = written(campaign, tmp_path, identifier="user_alias_name", alias_label="crm", **options)[0]["counts"]
+    assert (by_alias["insert"], by_alias["clear"]) == (400, 0)
+    # Files of before campaigns knew of each other.
+    file = campaign.folder / "sent.parquet"
+    pd.read_parquet(file)[["preset", "identifier", "row_hash"]].to_parquet(file, index=False)
+    assert written(campaign, tmp_path, **options)[0]["counts"]["insert"] == 0
+    file.write_bytes(b"damaged")
+    assert written(other, tmp_path, **options)[0]["counts"]["insert"] > 0  # sent again, which is safe
+    with pytest.raises(DataError, match=r"sent\.parquet: expected the rows that were loaded"):
+        written(campaign, tmp_path, **options)
 
 
 def test_a_row_that_is_rejected_later_is_not_cleared(campaign, tmp_path, monkeypatch):
     written(campaign, tmp_path, preset="braze")
     confirm(campaign, "braze")
     monkeypatch.setattr(presets, "lint_label", lambda made_for, label: "comma in a text" if "support" in label else "")
-    monkeypatch.setattr("crm_models.campaigns.exporting.lint_label", presets.lint_label)
     manifest, table = written(campaign, tmp_path, preset="braze", changed_only=True)
     assert manifest["counts"]["rejected"] > 100
     assert manifest["counts"]["clear"] == len(table) == 0
 
 
 def test_what_cannot_be_read_back_is_not_put_in_place(campaign, tmp_path, monkeypatch):
-    from crm_models.campaigns import exporting
-
     (tmp_path / "out.csv").write_text("before")
-    monkeypatch.setattr(exporting, "_write_parts", _spoiled(exporting._write_parts))
+    closed = systems._Parts.close
+
+    def spoil(parts):
+        closed(parts)
+        for part in parts.files.values():
+            part.write_bytes(part.read_bytes().replace(b"C000007", b"C000008"))
+
+    monkeypatch.setattr(systems._Parts, "close", spoil)
     with pytest.raises(DataError, match="expected to read back what was written"):
         export(campaign, tmp_path / "out.csv", ExportOptions(preset="salesforce"))
     assert (tmp_path / "out.csv").read_text() == "before"
     assert [file.name for file in tmp_path.glob("*.csv")] == ["out.csv"]
     assert ledger.lines(campaign.folder) == []
-
-
-def _spoiled(write):
-    def spoil(*arguments):
-        parts = write(*arguments)
-        for part in parts.values():
-            part.write_bytes(part.read_bytes().replace(b"C000007", b"C000008"))
-        return parts
-
-    return spoil
 
 
 def test_a_campaign_for_nobody_is_a_file_with_a_header(made, tmp_path):
@@ -228,19 +247,17 @@ def test_hashes_do_not_depend_on_the_order_of_rows_and_see_every_cell():
 
 
 def test_a_file_that_would_be_too_large_is_split_and_every_part_has_the_header(campaign, tmp_path, monkeypatch):
-    import dataclasses
-
-    from crm_models.campaigns import exporting
-
-    monkeypatch.setattr(exporting, "CHUNK", 50)
-    small = dataclasses.replace(presets.PRESETS["salesforce"], most_bytes=15_000, most_rows=120)
-    monkeypatch.setitem(presets.PRESETS, "salesforce", small)
-    manifest, _ = written(campaign, tmp_path, preset="salesforce")
+    monkeypatch.setattr(folder, "CHUNK", 50)
+    manifest, _ = written(campaign, tmp_path, preset="salesforce", most_mb=0.015, most_rows=120)
     parts = [pd.read_csv(tmp_path / name, dtype="str", keep_default_na=False) for name in manifest["files"]]
     assert len(parts) == 4
     assert all((tmp_path / name).stat().st_size <= 15_000 and len(p) <= 120
                for name, p in zip(manifest["files"], parts, strict=True))  # fmt: skip
     assert pd.concat(parts)["External_Id__c"].tolist() == campaign.decisions()["customer_id"].tolist()
+    manifest, _ = written(campaign, tmp_path, preset="salesforce", most_rows=399)
+    assert [len(pd.read_csv(tmp_path / name)) for name in manifest["files"]] == [399, 1]
+    with pytest.raises(ConfigError, match="rows of a file must be above 0, found 0"):
+        written(campaign, tmp_path, preset="salesforce", most_rows=0)
 
 
 # ---- ledger ----------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """A campaign as a folder: plans keep the rules, nothing changes without rules, arms and columns."""
 
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -7,12 +8,16 @@ import pandas as pd
 import pytest
 
 from crm_models import workflow
+from crm_models.campaigns.budgeting import fund
+from crm_models.campaigns.checking import facts, report_lines
+from crm_models.campaigns.exporting import ExportOptions, export
 from crm_models.campaigns.folder import Campaign
-from crm_models.campaigns.making import new
+from crm_models.campaigns.making import new, remake
 from crm_models.campaigns.offers import Offer, read_offers
 from crm_models.campaigns.rules import Condition, Rule
 from crm_models.campaigns.split import Split
 from crm_models.core.errors import ConfigError, DataError
+from crm_models.data.storage import load_cohort, save_cohort
 from crm_models.inference.score_store import read_scores
 from crm_models.planning.policy import Policy
 
@@ -32,7 +37,8 @@ def test_without_rules_and_control_group_the_steps_are_those_of_the_plan_command
 
 def test_no_plan_holds_a_dropped_action_and_only_plans_that_did_are_decoded_again(made):
     campaign = Campaign.load(made / "campaign")
-    decisions, allowed = campaign.decisions(), campaign.allowed()
+    decisions = campaign.decisions()
+    allowed = np.concatenate([part.allowed for part in campaign.parts()])
     codes = {label: k for k, label in enumerate(campaign.catalogue.labels)}
     for k in (1, 2, 3):
         for row, label in enumerate(decisions[f"step_{k}"]):
@@ -163,3 +169,55 @@ def test_quiet_days_name_the_rule_and_the_first_day_after_them(made, tmp_path):
     assert table["not_before"][~basic].isna().all()
     over = Rule(name="over", kind="quiet", first=date(2025, 12, 24), last=date(2025, 12, 31))
     assert set(new(made / "run", tmp_path / "d", rules=(over,), threads=1).decisions()["dropped_reason"]) == {""}
+
+
+def test_who_edits_a_campaign_that_somebody_else_has_changed_meanwhile_loses_nothing(campaign):
+    seen = campaign  # by both
+    offers = tuple(Offer(action=name, cost=2.0) for name in campaign.policy.retention_actions)
+    remake(seen, rules=campaign.rules[:1])
+    made = remake(seen, offers=offers)  # another part: both changes stand
+    assert (made.rules, made.offers) == (campaign.rules[:1], offers)
+    with pytest.raises(ConfigError, match="somebody else changed the rules meanwhile"):
+        remake(seen, rules=())
+    assert Campaign.load(campaign.folder).rules == campaign.rules[:1]
+    funded = fund(seen, money=50.0)  # whoever spends the budget keeps rules and offers that are newer
+    assert (funded.rules, funded.offers) == (campaign.rules[:1], offers)
+    assert remake(funded, rules=()).about["budget"]["money"] == 50.0
+
+
+def test_whether_several_trainings_agree_comes_from_plans_and_stays(made, tmp_path):
+    ids = Campaign.load(made / "campaign").risks()[0]
+    said = ["true", "false", ""]
+    table = pd.DataFrame({"customer_id": ids[::-1], "confident": [said[k % 3] for k in range(len(ids))]})
+    table.drop(index=0).to_csv(tmp_path / "plans.csv", index=False)
+    campaign = new(made / "run", tmp_path / "c", plans=tmp_path / "plans.csv", split=Split(salt="s"), threads=1)
+    expected = table.set_index("customer_id")["confident"].reindex(ids).map({"true": True, "false": False})
+    expected[ids[-1]] = None
+    for made_again in (campaign, remake(campaign, rules=()), fund(campaign, money=5.0)):
+        found = made_again.decisions(["confident"])["confident"]
+        assert found.astype(object).where(found.notna(), None).tolist() == [
+            None if pd.isna(value) else value for value in expected
+        ]
+    assert facts(campaign).confident == int(campaign.decisions().query("arm != 'none'")["confident"].sum())
+    export(campaign, tmp_path / "out.csv", ExportOptions())
+    kept = pd.read_csv(tmp_path / "out.csv", dtype="str", keep_default_na=False)["confident"]
+    assert set(kept) == {"true", "false", ""}
+    (tmp_path / "plans.csv").write_text("customer_id,at_risk\na,true\n")
+    with pytest.raises(DataError, match="expected the column confident, found customer_id, at_risk"):
+        new(made / "run", tmp_path / "d", plans=tmp_path / "plans.csv", threads=1)
+    (tmp_path / "plans.csv").write_text("customer_id,confident\na,perhaps\n")
+    with pytest.raises(DataError, match="row 2, column confident: expected true or false, found 'perhaps'"):
+        new(made / "run", tmp_path / "d", plans=tmp_path / "plans.csv", threads=1)
+    assert not (tmp_path / "d").exists()
+
+
+def test_customers_unlike_the_training_customers_are_refused_unless_it_is_allowed(made, tmp_path):
+    cohort = load_cohort(made / "cohort")
+    people = cohort.customers.assign(tenure_days=cohort.customers["tenure_days"] * 1_000)
+    save_cohort(replace(cohort, customers=people), tmp_path / "strange")
+    with pytest.raises(DataError, match="differ too much from those the run was trained on"):
+        new(made / "run", tmp_path / "c", cohort=tmp_path / "strange", threads=1)
+    assert not (tmp_path / "c").exists()
+    campaign = new(made / "run", tmp_path / "c", cohort=tmp_path / "strange", allow_drift=True, threads=1)
+    assert any("tenure_days" in note for note in campaign.about["notes"])
+    assert "tenure_days" in " ".join(report_lines(campaign))

@@ -9,7 +9,7 @@ import pytest
 from crm_models import workflow
 from crm_models.campaigns.folder import Campaign
 from crm_models.campaigns.making import new
-from crm_models.campaigns.reading import Observed, keep, read, read_outcomes, segments, summary
+from crm_models.campaigns.reading import Looks, Observed, keep, read, read_outcomes, segments, summary
 from crm_models.campaigns.simulation import World, simulate
 from crm_models.campaigns.split import Split
 from crm_models.core.errors import DataError
@@ -101,10 +101,30 @@ def test_sleeping_dogs_only_where_they_are_proven():
     table = pd.concat(
         [customers("harmful", 300, 0.4, 0.6), customers("useful", 300, 0.7, 0.5), customers("unclear", 60, 0.45, 0.55)]
     ).reset_index(drop=True)
-    found = {s["segment"]: s for s in segments(Observed(table=table, unknown_customers=0), by=("planned_action",))}
+    observed = Observed(table=table, unknown_customers=0)
+    found = {s["segment"]: s for s in segments(observed, Looks("at_end", len(table)))}
+    assert found.pop("high")["verdict"] == "not proven"
     verdicts = {name: segment["verdict"] for name, segment in found.items()}
     assert verdicts == {"harmful": "sleeping dogs", "useful": "persuaded", "unclear": "not proven"}
     assert found["harmful"]["high"] < 0
+    often = {s["segment"]: s for s in segments(observed, Looks("any_time", len(table)))}
+    for name, at_end in found.items():
+        assert often[name]["p_adjusted"] > at_end["p_adjusted"]
+        assert often[name]["low"] < at_end["low"] < at_end["high"] < often[name]["high"]
+
+
+def test_every_interval_allows_for_many_looks_where_they_were_agreed(campaign):
+    from dataclasses import replace
+
+    about = campaign.about | {"split": replace(campaign.split, reading="any_time").to_dict()}
+    outcomes = outcomes_of(campaign, 0.8, 0.6)
+    worth = np.random.default_rng(0).normal(10, 3, len(outcomes))
+    once = read(campaign, outcomes.assign(value=worth))
+    often = read(Campaign(campaign.folder, about), outcomes.assign(value=worth))
+    for name in ("difference", "relative_lift", "adjusted", "value"):
+        widths = [reading[name]["high"] - reading[name]["low"] for reading in (once, often)]
+        assert widths[1] / widths[0] == pytest.approx(1.55, abs=0.06), name
+    assert often["segments"][0]["high"] > once["segments"][0]["high"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crm_models.campaigns.judging import HAD_ALREADY, Funnel, first_rule, judge, need_valid
+from crm_models.campaigns.judging import HAD_ALREADY, Funnel, judge, need_valid
 from crm_models.campaigns.offers import Actions
 from crm_models.campaigns.rules import KINDS, Condition, Rule, checked, read_rules, write_rules
 from crm_models.core.errors import DataError
@@ -47,7 +47,7 @@ def four_customers() -> Cohort:
 
 def dropped(*rules: Rule, churn_p=(0.1, 0.5, 0.9, np.nan)) -> list[str]:
     """Which actions of which customer are dropped, as initials: ["mc", "", ...] ("f" for bob's film not counted)."""
-    code = first_rule(four_customers(), rules, ACTIONS, TODAY, np.array(churn_p))
+    code = judge(four_customers(), rules, ACTIONS, TODAY, np.array(churn_p)).code
     return ["".join(n[0] for n, k in zip(NAMES, row, strict=True) if k not in (0, HAD_ALREADY)) for row in code]
 
 
@@ -56,7 +56,7 @@ def where(column, op, value=None):
 
 
 def test_a_film_that_was_seen_is_had_already_and_nothing_else_is_dropped_without_rules():
-    code = first_rule(four_customers(), (), ACTIONS, TODAY, np.zeros(4))
+    code = judge(four_customers(), (), ACTIONS, TODAY, np.zeros(4)).code
     assert code.tolist() == [[0, 0, 0, 0], [0, 0, HAD_ALREADY, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
 
 
@@ -286,7 +286,7 @@ def test_no_file_of_rules_ends_in_anything_but_rules_or_a_sentence(lines, tmp_pa
     try:
         rules = read_rules(tmp_path / "rules.csv")
         need_valid(rules, four_customers(), ACTIONS, TODAY)
-        first_rule(four_customers(), rules, ACTIONS, TODAY, np.zeros(4))
+        judge(four_customers(), rules, ACTIONS, TODAY, np.zeros(4))
     except DataError as error:
         assert str(error)
 

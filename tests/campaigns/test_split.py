@@ -2,8 +2,11 @@
 
 import hashlib
 
+import duckdb
 import numpy as np
+import pandas as pd
 import pytest
+import sqlalchemy
 from statsmodels.stats.power import NormalIndPower
 
 from crm_models.campaigns.split import (
@@ -39,9 +42,39 @@ def test_shares_are_met_nest_and_do_not_depend_on_order():
     assert np.corrcoef(other == HOLDOUT, arms == HOLDOUT)[0, 1] == pytest.approx(0, abs=0.06)
 
 
-def test_a_warehouse_repeats_the_assignment():
-    sql = Split(salt="it's", holdout=0.25).sql("DuckDB")
-    assert sql == "('0x' || substr(md5('it''s' || ':' || customer_id), 1, 8))::UBIGINT / 4294967296.0 < 0.25"
+SALTS = ("spring", "it's", "salt: ü", "back\\slash")
+
+
+@pytest.mark.parametrize("salt", SALTS)
+def test_duckdb_repeats_the_assignment(salt):
+    split = Split(salt=salt, holdout=0.25)
+    table = pd.DataFrame({"customer_id": [*IDS[:400], "é", "a'b", "日本"]}, dtype="str")
+    held = duckdb.sql(f'SELECT {split.sql("DuckDB")} AS held FROM "table"').df()["held"]
+    assert held.tolist() == (split.arms(table["customer_id"]) == HOLDOUT).tolist()
+
+
+def test_postgresql_repeats_the_assignment(postgres):
+    ids = [*IDS[:400], "é", "a'b", "日本"]
+    values = ", ".join("('" + customer.replace("'", "''") + "')" for customer in ids)
+    engine = sqlalchemy.create_engine(postgres, poolclass=sqlalchemy.NullPool)
+    with engine.connect() as connection:
+        for salt in SALTS:
+            split = Split(salt=salt, holdout=0.25)
+            query = f"SELECT {split.sql('PostgreSQL')} FROM (VALUES {values}) AS t(customer_id)"
+            held = [row[0] for row in connection.exec_driver_sql(query)]
+            assert held == (split.arms(ids) == HOLDOUT).tolist()
+
+
+def test_bigquery_and_snowflake_take_the_same_32_bits_by_their_published_functions():
+    # No such server runs here: MD5 and TO_HEX of BigQuery give the same 32 digits as Snowflake's MD5; both then read
+    # the first eight as a number, from '0x...' and by the format XXXXXXXX.
+    assert Split(salt="it's", holdout=0.25).sql("BigQuery") == (
+        "CAST(CONCAT('0x', SUBSTR(TO_HEX(MD5(CONCAT('it\\'s', ':', customer_id))), 1, 8)) AS INT64)"
+        " / 4294967296.0 < 0.25"
+    )
+    assert Split(salt="it's", holdout=0.25).sql("Snowflake") == (
+        "TO_NUMBER(SUBSTR(MD5('it''s' || ':' || customer_id), 1, 8), 'XXXXXXXX') / 4294967296.0 < 0.25"
+    )
 
 
 def test_explored_actions_are_allowed_and_uniform_over_them_and_none():

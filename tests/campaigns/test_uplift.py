@@ -145,6 +145,25 @@ def test_hillstroms_published_counts_give_the_published_effects(tmp_path):
     assert values["nobody"] == pytest.approx(0.1062, abs=0.001)
 
 
+def test_hillstroms_real_file_gives_the_known_qini_coefficients(shared_data):
+    file = next((f for f in sorted(shared_data.rglob("*.csv")) if "hillstrom" in str(f).lower()), None)
+    if file is None:
+        pytest.skip("Hillstrom's file (64,000 rows, MineThatData 2008) is not in ../shared/data")
+    result = learn_from_log(
+        file, "No E-Mail", columns={"arm": "segment", "outcome": "visit"}, drop=("conversion", "spend")
+    )
+    assert result["customers"] == 64_000
+    found = {row["action"]: row for row in result["uplift"]}
+    for arm, (n, _) in HILLSTROM.items():
+        assert arm == "No E-Mail" or found[arm]["customers"] == n
+    # Measured beside another implementation: T-learner of logistic regressions, and by response.
+    assert found["Womens E-Mail"]["qini"]["uplift"]["value"] == pytest.approx(0.0037, abs=0.0003)
+    assert found["Mens E-Mail"]["qini"]["uplift"]["value"] == pytest.approx(0.0008, abs=0.0004)
+    assert found["Mens E-Mail"]["qini"]["response"]["value"] == pytest.approx(0.0019, abs=0.0004)
+    assert found["Womens E-Mail"]["useful"]
+    assert found["Mens E-Mail"]["groups"] == []
+
+
 # ---- in the generated world ------------------------------------------------------------------------------------------
 
 

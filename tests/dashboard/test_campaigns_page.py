@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 import zipfile
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -131,6 +131,18 @@ def test_the_groups_are_assigned_anew(spring, open_page, texts):
     assert (again(spring).split.holdout, again(spring).split.reading) == (0.2, "any_time")
 
 
+def test_a_change_by_somebody_else_is_told_and_not_undone(spring, open_page):
+    page = open_page("campaigns", campaign_tab="Control group")
+    making.remake(spring, split=replace(spring.split, holdout=0.3))  # somebody else, meanwhile
+    page.number_input(key="holdout_spring").set_value(20.0)
+    save = next(b for b in page.button if b.label == "Assign the groups")
+    save.click().run()
+    assert "somebody else changed spring meanwhile" in page.error[0].value.replace("\\", "")
+    assert again(spring).split.holdout == 0.3
+    next(b for b in page.button if b.label == "Assign the groups").click().run()  # having seen it
+    assert again(spring).split.holdout == 0.2
+
+
 def test_approval_needs_a_name_and_edits_a_reason(spring, open_page, texts):
     page = open_page("campaigns", campaign_tab="Approve")
     assert page.button(key="approve").disabled
@@ -166,8 +178,8 @@ def test_the_file_for_a_system_is_written_confirmed_and_fixes_the_campaign(sprin
     page.button(key="write_file").click().run()
     assert not page.exception
     assert "120 rows in 1 file (120 insert); not approved" in texts(page)
-    _, manifest, content, rejected = page.session_state["campaign_files"]
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+    _, manifest, file, rejected = page.session_state["campaign_files"]
+    with zipfile.ZipFile(file) as archive:
         table = pd.read_csv(archive.open(manifest["files"][0]), dtype="str")
         assert {"spring-braze.csv", "spring-braze.manifest.json", "spring-braze.rejected.csv"} == set(
             archive.namelist()

@@ -1,0 +1,231 @@
+"""The file of a campaign for a CRM system: rows that its preset allows, in as many files as its limits need.
+
+Customers are written part by part: beside a part, memory holds an identifier and a reason for each customer. The time
+of scoring is no change. Letters: N customers, n of a part.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from crm_models.campaigns.deciding import edited_plans
+from crm_models.campaigns.folder import CHUNK, Campaign
+from crm_models.campaigns.loaded import Loaded, pending_file
+from crm_models.campaigns.presets import FIELDS, Preset, identifier_rules, label_rules
+from crm_models.core.errors import ConfigError, DataError
+from crm_models.core.files import new_file
+from crm_models.core.schema import CUSTOMER_ID, N_STEPS, PLAN_SOURCES
+from crm_models.planning.plans import STEP_RETENTION, Plans
+
+REJECTED_COLUMNS = ("row", "customer_id", "column", "value", "rule")
+PENDING = pa.schema([(name, pa.string()) for name in ("identifier_column", "identifier", "row_hash")])
+
+
+def write_system(
+    campaign: Campaign,
+    out: Path,
+    made_for: Preset,
+    *,
+    identifier: str,
+    id_column: str | None,
+    alias_label: str,
+    changed_only: bool,
+    targeted_only: bool,
+) -> dict[str, Any]:
+    """Write the files, the rejected rows, and what waits to be confirmed; returns their part of the manifest."""
+    ids = _customer_ids(campaign, targeted_only)
+    values = ids if id_column is None else _identifiers(campaign, id_column, ids)
+    rules = identifier_rules(made_for.identifiers[identifier], values)
+    loaded = Loaded.of(campaign, made_for.key, identifier)
+    front = {"user_alias_label": alias_label} if identifier == "user_alias_name" else {}
+    back = {made_for.scored_at: pd.Timestamp(campaign.about["created_at"]).tz_convert("UTC").strftime("%FT%TZ")}
+    header = [identifier, *front, *map(made_for.column, FIELDS), *back]
+    counts = dict.fromkeys(("rows", "rejected", "insert", "update", "clear", "unchanged"), 0)
+    written = hashlib.sha256()  # of the rows as meant, to compare with the files as read
+    rejected_file = out.with_name(f"{out.stem}.rejected.csv")
+    with ExitStack() as files:
+        parts = _Parts(out, made_for, header, files)
+        pending = files.enter_context(
+            pq.ParquetWriter(files.enter_context(new_file(pending_file(campaign, made_for.key))), PENDING)
+        )
+        handle = files.enter_context(
+            files.enter_context(new_file(rejected_file)).open("w", encoding="utf-8", newline="")
+        )
+        rejected = csv.writer(handle)
+        rejected.writerow(REJECTED_COLUMNS)
+
+        def write(table: pd.DataFrame, hashes: np.ndarray, confirmed: np.ndarray) -> None:
+            parts.add(table.assign(**back))
+            written.update("".join(hashes).encode())
+            counts["rows"] += len(table)
+            columns = [np.full(len(table), identifier, dtype=object), table[identifier].to_numpy(), confirmed]
+            pending.write_table(pa.table([pa.array(c, pa.string()) for c in columns], schema=PENDING))
+
+        first = 0
+        for plans, decisions in edited_plans(campaign, targeted_only=targeted_only):
+            rows = slice(first, first + len(plans))
+            first = rows.stop
+            table = _fields(campaign, made_for, plans, decisions)
+            table = pd.DataFrame({identifier: values[rows], **front}, index=table.index).join(table)
+            problems = {identifier: rules[rows], **label_rules(made_for, table)}
+            bad = np.any([rule != "" for rule in problems.values()], axis=0)
+            counts["rejected"] += int(bad.sum())
+            rejected.writerows(_rejected(table[bad], ids[rows][bad], rows.start + np.flatnonzero(bad) + 1,
+                                         {column: rule[bad] for column, rule in problems.items()}))  # fmt: skip
+            table = table[~bad]
+            hashes = row_hashes(table)
+            before = loaded.hashes_of(pa.array(table[identifier], pa.string()))
+            kind = np.where(before == None, "insert", np.where(before == hashes, "unchanged", "update"))  # noqa: E711
+            for name, n in zip(*np.unique(kind, return_counts=True), strict=True):
+                counts[name] += int(n)
+            keep = kind != "unchanged" if changed_only else np.ones(len(table), dtype=bool)
+            write(table[keep], hashes[keep], hashes[keep])
+        gone = loaded.gone(pa.array(values, pa.string()))
+        counts["clear"] = len(gone)
+        if changed_only and gone:
+            table = _cleared(made_for, identifier, front, gone)
+            write(table, row_hashes(table), np.full(len(gone), "", dtype=object))
+        parts.close()
+        _need_round_trip(list(parts.files.values()), header, back, counts["rows"], written.hexdigest())
+    return {
+        "files": list(parts.files),
+        "text": "exact",
+        "identifier": identifier,
+        "counts": counts,
+        "rejected_file": rejected_file.name,
+    }
+
+
+# ---- rows ------------------------------------------------------------------------------------------------------------
+
+
+def _customer_ids(campaign: Campaign, targeted_only: bool) -> np.ndarray:
+    decisions = campaign.decisions([CUSTOMER_ID, "arm"])
+    rows = decisions["arm"] != "none" if targeted_only else np.ones(len(decisions), dtype=bool)
+    return decisions[CUSTOMER_ID].to_numpy(dtype=object)[rows]
+
+
+def _identifiers(campaign: Campaign, column: str, ids: np.ndarray) -> np.ndarray:
+    """(N,) text of a column of the customers, "" for blanks, in the order of `ids`."""
+    file = Path(campaign.about["cohort_folder"]) / "customers.parquet"
+    names = pq.read_schema(file).names if file.exists() else []
+    if column not in names:
+        raise ConfigError(f"expected a column of {file} with the identifiers, found {column!r}")
+    table = pq.read_table(file, columns=[CUSTOMER_ID, column]).to_pandas()
+    values = table[column]
+    if pd.api.types.is_float_dtype(values):
+        values = values.astype("Int64")
+    by_id = values.astype("str").where(values.notna(), "")
+    by_id.index = pd.Index(table[CUSTOMER_ID].astype("str"))
+    return by_id.reindex(ids).fillna("").to_numpy(dtype=object)
+
+
+def _fields(campaign: Campaign, made_for: Preset, plans: Plans, decisions: pd.DataFrame) -> pd.DataFrame:
+    """(n, FIELDS) what the system is told about each customer, as text."""
+    text = np.array([label or made_for.blank for label in (*campaign.catalogue.labels, "")], dtype=object)
+    flag = np.array([made_for.false, made_for.true], dtype=object)
+    risk = [made_for.blank_number if p != p else f"{p:.4f}" for p in plans.churn_p.tolist()]
+    columns = {
+        "churn_risk": np.array(risk, dtype=object),
+        "at_risk": flag[plans.at_risk.astype(int)],
+        "plan_source": np.array(PLAN_SOURCES, dtype=object)[plans.source],
+        **{f"plan_step_{k + 1}": text[plans.action[:, k]] for k in range(N_STEPS)},
+        "plan_action": text[np.where(plans.step_source[:, 0] == STEP_RETENTION, plans.action[:, 0], -1)],
+        "holdout": flag[(decisions["arm"] == "holdout").to_numpy(dtype=int)],
+    }
+    return pd.DataFrame({made_for.column(name): columns[name] for name in FIELDS})
+
+
+def _cleared(made_for: Preset, identifier: str, front: dict[str, str], gone: list[str]) -> pd.DataFrame:
+    """Rows that clear customers whom this campaign sent before and no longer holds."""
+    blanks = dict.fromkeys(FIELDS, made_for.blank) | {"churn_risk": made_for.blank_number}
+    blanks |= {"at_risk": made_for.false, "holdout": made_for.false}
+    about = {made_for.column(name): blanks[name] for name in FIELDS}
+    return pd.DataFrame({identifier: gone}).assign(**front, **about).astype(object)
+
+
+def _rejected(
+    table: pd.DataFrame, ids: np.ndarray, row: np.ndarray, rules: dict[str, np.ndarray]
+) -> Iterator[tuple[Any, ...]]:
+    """Lines of rejected.csv: one for each problem of a row. row (n,): counts from 1, in the order of the campaign."""
+    for k in range(len(table)):
+        for column, rule in rules.items():
+            if rule[k]:
+                yield int(row[k]), str(ids[k]), column, str(table[column].iloc[k])[:80], rule[k]
+
+
+def row_hashes(table: pd.DataFrame) -> np.ndarray:
+    """(N,) SHA-256 of each row's cells, hexadecimal."""
+    rows = zip(*(table[column].astype("str").to_list() for column in table.columns), strict=True)
+    return np.array([hashlib.sha256("\x1f".join(row).encode()).hexdigest() for row in rows], dtype=object)
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+class _Parts:
+    """Writes rows to a file and, where it is full, to further ones: `files` are their temporary paths by name.
+
+    They are put in place as the stack is closed.
+    """
+
+    def __init__(self, out: Path, made_for: Preset, header: list[str], stack: ExitStack) -> None:
+        self.files: dict[str, Path] = {}
+        self._out, self._made_for, self._stack = out, made_for, stack
+        self._size, self._rows = 0, 0
+        self._header = pd.DataFrame(columns=header).to_csv(index=False, lineterminator="\n").encode()
+        self._open()
+
+    def add(self, table: pd.DataFrame) -> None:
+        """Append rows; a cell holds no line break (the linter rejects it)."""
+        text = table.to_csv(index=False, header=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL).encode()
+        lines = text.splitlines(keepends=True)
+        ends = np.cumsum([len(line) for line in lines])
+        begin = 0
+        while begin < len(lines):
+            room = self._made_for.most_bytes - self._size + (ends[begin - 1] if begin else 0)
+            fit = int(np.searchsorted(ends, room, side="right")) - begin
+            fit = min(max(fit, 1 - min(self._rows, 1)), self._made_for.most_rows - self._rows)
+            if fit <= 0:
+                self._open()
+                continue
+            self._handle.write(b"".join(lines[begin : begin + fit]))
+            self._size += int(ends[begin + fit - 1] - (ends[begin - 1] if begin else 0))
+            self._rows, begin = self._rows + fit, begin + fit
+
+    def close(self) -> None:
+        """Write out what is buffered."""
+        self._handle.close()
+
+    def _open(self) -> None:
+        if self.files:
+            self.close()
+        n = len(self.files)
+        target = self._out if not n else self._out.with_name(f"{self._out.stem}.{n}{self._out.suffix}")
+        self.files[target.name] = self._stack.enter_context(new_file(target))
+        self._handle = self._stack.enter_context(self.files[target.name].open("wb"))
+        self._handle.write(self._header)
+        self._size, self._rows = len(self._header), 0
+
+
+def _need_round_trip(files: list[Path], header: list[str], back: dict[str, str], rows: int, digest: str) -> None:
+    """`DataError` unless the files, read as text, hold exactly the rows that were meant."""
+    found, n = hashlib.sha256(), 0
+    for file in files:
+        with pd.read_csv(file, dtype="str", keep_default_na=False, encoding="utf-8", chunksize=CHUNK) as chunks:
+            for chunk in chunks:
+                same = list(chunk.columns) == header and all((chunk[c] == value).all() for c, value in back.items())
+                n += len(chunk) if same else rows + 1
+                found.update("".join(row_hashes(chunk.drop(columns=list(back)))).encode())
+    if (n, found.hexdigest()) != (rows, digest):
+        raise DataError(f"{files[0]}: expected to read back what was written, found something else; do not send it")
