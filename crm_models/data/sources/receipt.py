@@ -83,7 +83,10 @@ class Doubt:
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnRead:
-    """How one column was read. blanks: word to number of cells; odd: cells that are not what the column is."""
+    """How one column was read. blanks: word to number of cells; odd: cells that are not what the column is.
+
+    unit: what stands beside its numbers or behind its name, such as "%" or "EUR".
+    """
 
     file: str
     column: str
@@ -93,6 +96,7 @@ class ColumnRead:
     odd: int = 0
     first_odd: tuple[int, str] | None = None
     samples: tuple[tuple[str, str], ...] = ()
+    unit: str = ""
 
     def facts(self) -> dict[str, Any]:
         """The content of receipt.json for this column; `role` is called `as` there."""

@@ -19,13 +19,15 @@ import pyarrow as pa
 from crm_models.core.errors import ConfigError, DataError
 from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
 from crm_models.data.cohort import Cohort
-from crm_models.data.sources.columns import feature_of, need_columns, numbers_of, without_row_numbers
+from crm_models.data.sources.column import need_columns
+from crm_models.data.sources.features import feature_of, without_row_numbers
 from crm_models.data.sources.files import TABLES, Table, find_tables, renamed_columns
 from crm_models.data.sources.ids import join_twins, names_of, note_twins_within, renamed
 from crm_models.data.sources.importer import Importer
 from crm_models.data.sources.inactivity import label_by_inactivity
 from crm_models.data.sources.labels import labels_of
 from crm_models.data.sources.moments import moments_of
+from crm_models.data.sources.numbers import numbers_of
 from crm_models.data.sources.reading import ReadOptions
 from crm_models.data.sources.receipt import Receipt, place_of, read_recipe, row_of
 from crm_models.data.sources.roles import action_candidates, guess_columns, kind_of, offer_label
