@@ -13,7 +13,7 @@ from crm_models.core.errors import CrmError
 from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
 from crm_models.data.checks import Finding
 from crm_models.data.sources import FORMS, importer_of
-from crm_models.data.sources.reading import ENCODING
+from crm_models.data.sources.frames import ENCODING
 from crm_models.data.sources.receipt import DoubtError
 from crm_models.data.sources.text_encoding import OTHER_ENCODINGS
 from crm_models.data.storage import save_cohort

@@ -18,7 +18,8 @@ from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, RE
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources import importer_of
 from crm_models.data.sources.archives import refuse_large
-from crm_models.data.sources.files import prepared, together
+from crm_models.data.sources.files import prepared
+from crm_models.data.sources.frames import together
 from crm_models.data.sources.reading import ReadOptions, read_table
 from crm_models.data.sources.receipt import Receipt
 from crm_models.data.sources.roles import action_candidates, customer_of, dated_column, kind_of

@@ -55,9 +55,19 @@ ABBREVIATIONS = {
     **dict.fromkeys(("Z", "UTC", "GMT", "WET"), "+00:00"),
     **dict.fromkeys(("CET", "MEZ", "WEST"), "+01:00"),
     **dict.fromkeys(("CEST", "MESZ", "EET"), "+02:00"),
-    "EEST": "+03:00", "MSK": "+03:00", "JST": "+09:00", "KST": "+09:00", "AEST": "+10:00", "AEDT": "+11:00",
-    "EST": "-05:00", "EDT": "-04:00", "CDT": "-05:00", "MST": "-07:00", "MDT": "-06:00",
-    "PST": "-08:00", "PDT": "-07:00",
+    "EEST": "+03:00",
+    "MSK": "+03:00",
+    "JST": "+09:00",
+    "KST": "+09:00",
+    "AEST": "+10:00",
+    "AEDT": "+11:00",
+    "EST": "-05:00",
+    "EDT": "-04:00",
+    "CDT": "-05:00",
+    "MST": "-07:00",
+    "MDT": "-06:00",
+    "PST": "-08:00",
+    "PDT": "-07:00",
 }
 """Names of time zones that mean one offset; CST, IST and BST mean several, and stay unread."""
 _OFFSET = r"\s?([+-][0-9]{2}(?::?[0-9]{2})?)$"

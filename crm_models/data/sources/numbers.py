@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from crm_models.data.sources import number_forms
 from crm_models.data.sources.blanks import NO_NUMBER, is_blank
 from crm_models.data.sources.column import Column
-from crm_models.data.sources.reading import DELIMITER
+from crm_models.data.sources.frames import DELIMITER
 from crm_models.data.sources.receipt import Receipt
 
 _HEADER_UNIT = re.compile(r".*[\[(]\s*([^\d\s\[\]()][^\[\]()]{0,11})\s*[\])]$")

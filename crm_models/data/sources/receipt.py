@@ -20,13 +20,10 @@ import pandas as pd
 
 from crm_models.core.errors import ConfigError, DataError
 from crm_models.core.files import read_json
+from crm_models.data.sources.frames import FIRST_ROW, PARTS
 
 SettledBy = Literal["answer", "recipe", "accepted", "open", "none needed"]
 
-FIRST_ROW = "first_row"
-"""Key in `DataFrame.attrs`: the number of the first data row in messages; 2 below a header, else 1."""
-PARTS = "parts"
-"""Key in `DataFrame.attrs` of a table joined from several files: file, first index and first row number of each."""
 SAMPLES = 3
 FIELDS = ("file", "row", "column", "value", "reason")
 """Columns of rejected.csv."""

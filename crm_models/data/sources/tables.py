@@ -230,14 +230,20 @@ def _interactions(mapped: dict[str, Table], made_on: pd.Timestamp | None, receip
     events = pd.DataFrame(columns, copy=False)
     if pd.api.types.is_datetime64_any_dtype(events[TIMESTAMP]):
         _leave_out_late(table, events, file, made_on, receipt)
-    good = receipt.good_rows(table, file)
-    if not good.any():
-        raise DataError(f"{file}: expected rows that can be read, found none; correct the file")
+    good = _good_rows(table, file, receipt)
     del table, columns
     events = events if good.all() else events[good]
     pa.default_memory_pool().release_unused()
     note_twins_within(events[CUSTOMER_ID], file, receipt)
     return _oldest_first(events, file, receipt)
+
+
+def _good_rows(table: pd.DataFrame, file: str, receipt: Receipt) -> np.ndarray:
+    """(R,) whether each row is kept. `DataError` if none is."""
+    good = receipt.good_rows(table, file)
+    if not good.any():
+        raise DataError(f"{file}: expected rows that can be read, found none; correct the file")
+    return good
 
 
 def _with_action(table: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFrame:
@@ -334,7 +340,7 @@ def _customers(
     others = [c for c in table.columns if c not in (CUSTOMER_ID, CHURNED)]
     features = {str(c): feature_of(table, file, c, receipt) for c in others}
     customers = pd.DataFrame(columns | without_row_numbers(features, file, receipt))
-    good = receipt.good_rows(table, file)
+    good = _good_rows(table, file, receipt)
     customers = customers if good.all() else customers[good].reset_index(drop=True)
     note_twins_within(customers[CUSTOMER_ID], file, receipt)
     return customers
