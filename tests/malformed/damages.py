@@ -545,11 +545,11 @@ def bytes_damage(e: Export, rng: np.random.Generator) -> str:
     if what == "stray byte":
         e.finish.append(lambda raw: raw.replace(b"basic", b"b\xe4sic", 1).replace(b"call", b"c\xe4ll", 1))
         e.must_be_said = True
-    elif what == "mojibake":
+    elif what == "mojibake" and e.encoding == "utf-8":
         e.finish.append(
             lambda raw: raw.decode("utf-8", "ignore").encode("utf-8").decode("cp1252", "ignore").encode("utf-8")
         )
-        e.must_be_said = e.kind == "customers"
+        e.must_be_said = e.kind == "customers" and not "".join(map(str, e.cells["city"])).isascii()
     elif what == "control-z":
         e.finish.append(lambda raw: raw + b"\x1a")
     elif what == "nul at the end":
@@ -559,7 +559,7 @@ def bytes_damage(e: Export, rng: np.random.Generator) -> str:
         e.must_be_said = True
     elif what == "bom twice":
         e.finish.append(lambda raw: b"\xef\xbb\xbf\xef\xbb\xbf" + raw)
-    else:
+    elif what == "cut off":
         e.finish.append(lambda raw: raw[: len(raw) - int(rng.integers(2, 12))])
         e.lost = 1
     return what
@@ -608,7 +608,6 @@ def names(e: Export, rng: np.random.Generator) -> str:
         e.must_be_said = True
     elif what == "bracketed" and e.kind == "customers":
         e.header = [name.replace("income", "income [EUR]").replace("share", "share (%)") for name in header]
-        e.must_be_said = True
     return what
 
 

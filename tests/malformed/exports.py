@@ -106,7 +106,7 @@ def customers(rng: np.random.Generator, n: int = 40, script: str = "western") ->
     return Export("customers", {name: [plain(v) for v in values] for name, values in meant.items()}, meant)
 
 
-def interactions(rng: np.random.Generator, n: int = 90, n_customers: int = 20) -> Export:
+def interactions(rng: np.random.Generator, n: int = 110, n_customers: int = 20) -> Export:
     """A table of events, oldest first."""
     hours = np.sort(rng.choice(365 * 24, n, replace=False))
     meant: dict[str, list[Value]] = {

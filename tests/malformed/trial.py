@@ -100,7 +100,9 @@ def differences(table: pd.DataFrame, export: Export, notes: list[str], rows: dic
             continue
         here, there = Counter(map(_plain, table[column].tolist())), Counter(map(_plain, meant))
         missing, extra = there - here, here - there
-        said = any(repr(column) in note for note in notes) or (letters and isinstance(meant[0], str))
+        said = any(repr(column) in note or "closing quotation mark" in note for note in notes) or (
+            letters and isinstance(meant[0], str)
+        )
         if (sum(extra.values()) > export.lost or sum(missing.values()) > lost) and not said:
             found.append(f"{column!r}: meant {list(missing)[:3]}, found {list(extra)[:3]} of {table[column].dtype}")
     return found

@@ -13,7 +13,7 @@ from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, TIMESTAMP, VALU
 from crm_models.data.sources.frames import FOOTERS, RAGGED, REMARKS, together
 from crm_models.data.sources.reading import ReadOptions, read_files
 from crm_models.data.sources.receipt import Receipt, counted
-from crm_models.data.sources.roles import DOUBTFUL, FEW_ROWS, customer_of, dated_column, guess_columns, kind_of, plain
+from crm_models.data.sources.roles import DOUBTFUL, FEW_ROWS, customer_of, dated_columns, guess_columns, kind_of, plain
 from crm_models.data.sources.rows import data_rows
 
 TABLES = ("interactions", "customers", "actions")
@@ -120,7 +120,7 @@ def prepared(cells: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFrame:
 def _add(tables: dict[str, Found], found: Found, is_main: bool, receipt: Receipt) -> None:
     """Take a table, join it to one of the same kind and columns, or say why it is not read."""
     first = tables.get(found.kind)
-    if first is None and (is_main or _is_complete(found)):
+    if first is None and (is_main or stands_alone(found.cells, found.name, found.kind)):
         cells = prepared(found.cells, found.name, receipt)
         tables[found.kind] = Found(cells=cells, name=found.name, kind=found.kind)
         if not is_main:
@@ -138,13 +138,13 @@ def _add(tables: dict[str, Found], found: Found, is_main: bool, receipt: Receipt
     _not_read(receipt, found.name, f"its columns are not those of {first.name if first else 'a known table'}")
 
 
-def _is_complete(found: Found) -> bool:
+def stands_alone(cells: pd.DataFrame, name: str, kind: str) -> bool:
     """Whether a table beside the named ones says by itself what it is: by customer and time, or by its sheet's name."""
-    guessed = {*guess_columns(found.cells), *map(str, found.cells.columns)}
-    if found.name.lower().endswith(tuple(f", sheet {kind}" for kind in TABLES)):
+    guessed = {*guess_columns(cells), *map(str, cells.columns)}
+    if name.lower().endswith(tuple(f", sheet {table}" for table in TABLES)):
         return True
-    needed = {"interactions": {CUSTOMER_ID, TIMESTAMP}, "customers": {CUSTOMER_ID}}.get(found.kind)
-    return needed is not None and needed <= guessed and len(found.cells) >= FEW_ROWS
+    needed = {"interactions": {CUSTOMER_ID, TIMESTAMP}, "customers": {CUSTOMER_ID}}.get(kind)
+    return needed is not None and needed <= guessed and len(cells) >= FEW_ROWS
 
 
 def _joined(first: Found, second: Found, receipt: Receipt) -> Found:
@@ -230,8 +230,16 @@ def _with_usual_names(found: Found, mapped: set[str], reserved: set[str], receip
     table, kind = found.cells, found.kind
     free = table[[c for c in table.columns if c not in reserved]]
     guessed = guess_columns(free) | ({CUSTOMER_ID: c} if (c := customer_of(free, kind)) else {})
-    if kind == "interactions" and TIMESTAMP not in {*guessed, *mapped} and (c := dated_column(free, *guessed.values())):
-        guessed[TIMESTAMP] = c
+    if kind == "interactions" and TIMESTAMP not in {*guessed, *mapped, *map(str, table.columns)}:
+        dated = dated_columns(free, *guessed.values())
+        if len(dated) > 1:
+            shown = {c: str(free[c].dropna().iloc[0])[:20] for c in dated}
+            evidence = f"{found.name}: no column is named as the time of the event; {' and '.join(shown)} hold dates."
+            readings = {c: f"the time is in {c!r} ({first})" for c, first in shown.items()}
+            guessed[TIMESTAMP] = receipt.ask(
+                "column", file=found.name, column=TIMESTAMP, evidence=evidence, readings=readings
+            )
+        guessed |= {TIMESTAMP: dated[0]} if len(dated) == 1 else {}
     names = {guessed[name]: name for name in TAKEN[kind] if name in guessed and name not in {*mapped, *table.columns}}
     names = {column: name for column, name in names.items() if name != CHURNED or plain(column) not in DOUBTFUL}
     if names:

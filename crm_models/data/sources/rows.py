@@ -59,6 +59,8 @@ def _header_again(table: pd.DataFrame, header: Sequence[str]) -> np.ndarray:
     for column, name in zip(table.columns, header, strict=True):
         if not again.any():
             break
+        if name.startswith("column "):  # it has no name in the file
+            continue
         if not _is_text(table[column]):
             return np.zeros(len(table), dtype=bool)
         values = table[column]
