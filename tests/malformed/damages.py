@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import re
+import tomllib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,11 @@ import pandas as pd
 
 from tests.malformed.exports import CITIES, Export, plain
 
-Damage = Callable[[Export, np.random.Generator], None]
+Damage = Callable[[Export, np.random.Generator], str]
+"""Changes an export, and says how."""
+
+SPELLINGS: dict[str, Any] = tomllib.loads(Path(__file__).with_name("spellings.toml").read_text("utf-8"))
+MONTHS = {language: names.split() for language, names in SPELLINGS["months"].items()}
 
 NUMBERS: dict[str, Callable[[float], str]] = {
     "german": lambda v: f"{v:,.2f}".translate(str.maketrans(",.", ".,")),
@@ -53,16 +59,6 @@ NEGATIVES: dict[str, Callable[[float], str]] = {
     "red": lambda v: f"{v:.2f} CR",
 }
 
-BOOLEANS = (
-    ("VRAI", "FAUX"), ("Vrai", "Faux"), ("WAHR", "FALSCH"), ("Oui", "Non"), ("ja", "nein"), ("Sí", "No"), ("1", "0"),
-    ("1.0", "0.0"), ("1,0", "0,0"), ("Y", "N"), ("T", "F"), ("TRUE", "FALSE"), ("True", "False"), ("-1", "0"),
-    ("on", "off"), ("x", ""), ("✓", "✗"), ("Churned", "Active"), ("Left", "Stayed"), ("ИСТИНА", "ЛОЖЬ"), ("да", "нет"),
-    ("PRAWDA", "FAŁSZ"), ("tak", "nie"), ("SANT", "FALSKT"), ("VERDADERO", "FALSO"), ("はい", "いいえ"), ("是", "否"),
-    ("2", "1"), ("Yes ", " No"), ("Abgewandert", "Aktiv"), ("gekündigt", "aktiv"), ("Résilié", "Actif"),
-    ("Attrited Customer", "Existing Customer"), ("Lost", "Won"), ("Inactive", "Active"), ("True.", "False."),
-    ("'1", "'0"), ("VERO", "FALSO"), ("Yes", "No internet"), ("1", ""), ("TRUE", ""), ("b'1'", "b'0'"), ("\x01", "\x00"),
-)  # fmt: skip
-
 IDS: dict[str, Callable[[str], str]] = {
     "plain digits": lambda t: t[1:].lstrip("0") or "9999",
     "zeros": lambda t: f"00{t[1:]}",
@@ -94,125 +90,56 @@ CUT_IDS: dict[str, Callable[[str], str]] = {
     "zeros behind": lambda t: f"123456789012{t[2:]}000",
 }
 
+DAY_0 = pd.Timestamp("1899-12-30")
+
+
+def _ordinal(d: pd.Timestamp) -> str:
+    ending = "th" if d.day in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(d.day % 10, "th")
+    return f"{d:%B} {d.day}{ending}, {d.year}"
+
+
+def _in(zone: str, how: str) -> Callable[[pd.Timestamp], str]:
+    return lambda d: f"{d.tz_localize('UTC').tz_convert(zone):{how}}"
+
+
 DATES: dict[str, str | Callable[[pd.Timestamp], str]] = {
-    "iso": "%Y-%m-%d", "german": "%d.%m.%Y", "german short": "%d.%m.%y", "english": "%d/%m/%Y", "american": "%m/%d/%Y",
-    "american short": "%m/%d/%y", "compact": "%Y%m%d", "words": "%d %b %Y", "long": "%B %d, %Y", "oracle": "%d-%b-%y",
-    "slashes": "%Y/%m/%d", "points": "%Y.%m.%d", "dashes": "%d-%m-%Y", "rfc": "%a, %d %b %Y %H:%M:%S +0000",
-    "ctime": "%a %b %d %H:%M:%S %Y", "script": "%a %b %d %Y %H:%M:%S GMT+0000 (UTC)", "weekday": "%A, %d %B %Y",
-    "midnight": "%Y-%m-%d 00:00:00.000", "oracle time": lambda d: f"{d:%d-%b-%y} 12.00.00.000000 AM".upper(),
-    "japanese": "%Y年%m月%d日", "spaced": "%Y %m %d", "month only": "%b %Y", "upper": lambda d: f"{d:%d-%b-%Y}".upper(),
-    "unpadded": lambda d: f"{d.month}/{d.day}/{d.year}", "unpadded german": lambda d: f"{d.day}.{d.month}.{d.year}",
-    "unpadded iso": lambda d: f"{d.year}-{d.month}-{d.day}", "serial": lambda d: str((d - pd.Timestamp("1899-12-30")).days),
-    "seconds": lambda d: str(int(d.timestamp())), "milliseconds": lambda d: str(int(d.timestamp() * 1000)),
-    "german words": lambda d: f"{d.day}. {['Januar', 'Februar', 'März', 'April', 'Mai', 'Juni', 'Juli', 'August', 'September', 'Oktober', 'November', 'Dezember'][d.month - 1]} {d.year}",
-    "french words": lambda d: f"{d.day} {['janvier', 'février', 'mars', 'avril', 'mai', 'juin', 'juillet', 'août', 'septembre', 'octobre', 'novembre', 'décembre'][d.month - 1]} {d.year}",
-    "spanish words": lambda d: f"{d.day} de {['enero', 'febrero', 'marzo', 'abril', 'mayo', 'junio', 'julio', 'agosto', 'septiembre', 'octubre', 'noviembre', 'diciembre'][d.month - 1]} de {d.year}",
-    "net": lambda d: f"/Date({int(d.timestamp() * 1000)})/", "ordinal": lambda d: f"{d:%B} {d.day}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(d.day % 10 if d.day not in (11, 12, 13) else 0, 'th')}, {d.year}",
-    "quoted weekday german": lambda d: f"{['Mo', 'Di', 'Mi', 'Do', 'Fr', 'Sa', 'So'][d.weekday()]}, {d:%d.%m.%Y}",
-}  # fmt: skip
+    **SPELLINGS["dates"],
+    "oracle time": lambda d: f"{d:%d-%b-%y} 12.00.00.000000 AM".upper(),
+    "upper": lambda d: f"{d:%d-%b-%Y}".upper(),
+    "unpadded": lambda d: f"{d.month}/{d.day}/{d.year}",
+    "unpadded german": lambda d: f"{d.day}.{d.month}.{d.year}",
+    "unpadded iso": lambda d: f"{d.year}-{d.month}-{d.day}",
+    "serial": lambda d: str((d - DAY_0).days),
+    "seconds": lambda d: str(int(d.timestamp())),
+    "milliseconds": lambda d: str(int(d.timestamp() * 1000)),
+    "german words": lambda d: f"{d.day}. {MONTHS['german'][d.month - 1]} {d.year}",
+    "french words": lambda d: f"{d.day} {MONTHS['french'][d.month - 1]} {d.year}",
+    "spanish words": lambda d: f"{d.day} de {MONTHS['spanish'][d.month - 1]} de {d.year}",
+    "net": lambda d: f"/Date({int(d.timestamp() * 1000)})/",
+    "ordinal": _ordinal,
+    "weekday german": lambda d: f"{['Mo', 'Di', 'Mi', 'Do', 'Fr', 'Sa', 'So'][d.weekday()]}, {d:%d.%m.%Y}",
+}
 
 TIMES: dict[str, str | Callable[[pd.Timestamp], str]] = {
-    "iso": "%Y-%m-%dT%H:%M:%S", "zulu": "%Y-%m-%dT%H:%M:%SZ", "milli": "%Y-%m-%d %H:%M:%S.000", "comma": "%Y-%m-%d %H:%M:%S,000",
-    "offset": "%Y-%m-%d %H:%M:%S+00:00", "offset short": "%Y-%m-%d %H:%M:%S+00", "offset plain": "%Y-%m-%d %H:%M:%S +0000", "utc": "%Y-%m-%d %H:%M:%S UTC",
-    "german": "%d.%m.%Y %H:%M", "american": "%m/%d/%Y %I:%M %p", "american seconds": "%m/%d/%Y %I:%M:%S %p", "english": "%d/%m/%Y %H:%M:%S",
-    "compact": "%Y%m%d%H%M%S", "compact t": "%Y%m%dT%H%M%SZ", "minutes": "%Y-%m-%d %H:%M", "rfc": "%a, %d %b %Y %H:%M:%S GMT",
-    "seconds": lambda d: str(int(d.timestamp())), "float seconds": lambda d: f"{d.timestamp():.1f}", "milliseconds": lambda d: str(int(d.timestamp() * 1000)),
-    "microseconds": lambda d: str(int(d.timestamp() * 1_000_000)), "exponent": lambda d: f"{d.timestamp() * 1000:.12E}",
-    "serial": lambda d: f"{(d - pd.Timestamp('1899-12-30')) / pd.Timedelta(days=1):.9f}",
-    "serial comma": lambda d: f"{(d - pd.Timestamp('1899-12-30')) / pd.Timedelta(days=1):.9f}".replace(".", ","),
-    "apache": "[%d/%b/%Y:%H:%M:%S +0000]", "script": "%a %b %d %Y %H:%M:%S GMT+0000 (Coordinated Universal Time)",
-    "oracle": lambda d: f"{d:%d-%b-%y %I.%M.%S}.000000 {d:%p}".upper(), "comma between": "%m/%d/%Y, %I:%M:%S %p", "words": "%b %d, %Y %I:%M %p",
-    "german clock": lambda d: f"{d:%d.%m.%Y, %H:%M} Uhr", "named zone": lambda d: f"{d:%Y-%m-%d %H:%M:%S} Europe/London" if d.month < 3 else f"{d - pd.Timedelta(0):%Y-%m-%d %H:%M:%S}Z",
-    "berlin": lambda d: f"{d.tz_localize('UTC').tz_convert('Europe/Berlin'):%Y-%m-%d %H:%M:%S} Europe/Berlin",
-    "cet": lambda d: f"{d.tz_localize('UTC').tz_convert('Europe/Berlin'):%Y-%m-%d %H:%M:%S %Z}",
-    "eastern": lambda d: f"{d.tz_localize('UTC').tz_convert('America/New_York'):%Y-%m-%d %I:%M:%S %p %Z}",
-    "bracketed": lambda d: f"{d.tz_localize('UTC').tz_convert('Asia/Tokyo'):%Y-%m-%dT%H:%M:%S%z}[Asia/Tokyo]",
-    "mixed offsets": lambda d: f"{d.tz_localize('UTC').tz_convert('Europe/Berlin').isoformat()}",
+    **SPELLINGS["times"],
+    "seconds": lambda d: str(int(d.timestamp())),
+    "float seconds": lambda d: f"{d.timestamp():.1f}",
+    "milliseconds": lambda d: str(int(d.timestamp() * 1000)),
+    "microseconds": lambda d: str(int(d.timestamp() * 1_000_000)),
+    "exponent": lambda d: f"{d.timestamp() * 1000:.12E}",
+    "serial": lambda d: f"{(d - DAY_0) / pd.Timedelta(days=1):.9f}",
+    "serial comma": lambda d: f"{(d - DAY_0) / pd.Timedelta(days=1):.9f}".replace(".", ","),
+    "oracle": lambda d: f"{d:%d-%b-%y %I.%M.%S}.000000 {d:%p}".upper(),
+    "berlin": _in("Europe/Berlin", "%Y-%m-%d %H:%M:%S Europe/Berlin"),
+    "cet": _in("Europe/Berlin", "%Y-%m-%d %H:%M:%S %Z"),
+    "eastern": _in("America/New_York", "%Y-%m-%d %I:%M:%S %p %Z"),
+    "bracketed": _in("Asia/Tokyo", "%Y-%m-%dT%H:%M:%S%z[Asia/Tokyo]"),
+    "mixed offsets": lambda d: d.tz_localize("UTC").tz_convert("Europe/Berlin").isoformat(),
     "single digits": lambda d: f"{d.month}/{d.day}/{d.year} {d.hour}:{d.minute:02d}",
     "single digits iso": lambda d: f"{d.year}-{d.month}-{d.day} {d.hour}:{d.minute:02d}:{d.second:02d}",
-}  # fmt: skip
+}
 
-BAD_DATES = [
-    "9999-12-31",
-    "2062-05-05",
-    "0000-00-00",
-    "1900-01-00",
-    "2025-02-30",
-    "1970-01-01",
-    "0001-01-01",
-    "soon",
-    "12:30",
-    "2025-13-01",
-    "00.00.0000",
-]
-WORDS = (
-    *(
-        "unknown",
-        "n/a",
-        "N/A",
-        "NULL",
-        "null",
-        "-",
-        "--",
-        "?",
-        "\\N",
-        "#N/A",
-        "#DIV/0!",
-        "#REF!",
-        "NaN",
-        "None",
-        ".",
-        "",
-    ),
-    *(
-        "keine Angabe",
-        "k.A.",
-        "(blank)",
-        "not set",
-        "inf",
-        "abc",
-        "12 or 13",
-        ">100",
-        "<5",
-        "~40",
-        "10-20",
-        "1e400",
-        "\u200b",
-    ),
-)
-TOTALS = (
-    "Total",
-    "TOTAL",
-    "Gesamt",
-    "Summe:",
-    "Grand Total",
-    "Total général",
-    "Totals",
-    "Итого",
-    "合計",
-    "Sum",
-    "Gesamtergebnis",
-    "Average",
-    "Durchschnitt",
-    "Count: 40",
-    "Subtotal",
-)
-FOOTERS = (
-    "Report generated on 2026-01-31", "Source: CRM", "(40 rows affected)", "40 rows", "-- End of report --", "© Example Ltd.",
-    "Generated by Salesforce\nConfidential Information - Do Not Distribute", "Filter: all customers, active", "EOF", "****", "Seite 1 von 1",
-)  # fmt: skip
-TITLES = (
-    ["Customer report"], ["Customers of January", ""], ["# exported 2026-01-31", "# by: ann"], ["Report:,Customers", "Date:,2026-01-31", ""],
-    ["Filters: Country = all; Status = open"], ["", "", "Customers"], ["Kunden,,,"], ["sep=,"], ["\"Report\"", ""], ["Date from 01/01/2026, to 31/01/2026"],
-)  # fmt: skip
-ENCODINGS = {
-    "cp1252": "western", "latin-1": "western", "iso8859-15": "western", "mac_roman": "western", "cp850": "western", "cp437": "western",
-    "utf-8-sig": "western", "utf-16": "western", "utf-16-le": "western", "utf-16-be": "western", "utf-32": "western",
-    "cp1250": "polish", "iso8859-2": "polish", "cp852": "polish", "cp1251": "russian", "koi8-r": "russian", "iso8859-5": "russian", "mac_cyrillic": "russian", "cp866": "russian",
-    "cp1253": "greek", "iso8859-7": "greek", "cp1254": "turkish", "iso8859-9": "turkish", "cp932": "japanese", "euc_jp": "japanese", "iso2022_jp": "japanese",
-    "gb18030": "chinese", "gbk": "chinese", "big5": "chinese", "cp949": "korean", "euc_kr": "korean",
-    "utf-8": "polish",
-}  # fmt: skip
+ENCODINGS = {codec: script for script, codecs in SPELLINGS["encodings"].items() for codec in codecs.split()}
 
 
 def _some(rng: np.random.Generator, options: Any) -> Any:
@@ -261,7 +188,7 @@ def percent(e: Export, rng: np.random.Generator) -> str:
 
 
 def odd_number(e: Export, rng: np.random.Generator) -> str:
-    column, word = _number_column(e, rng), _some(rng, WORDS)
+    column, word = _number_column(e, rng), _some(rng, SPELLINGS["words"])
     for k in rng.choice(e.n, int(_some(rng, (1, 1, 2, 5))), replace=False):
         e.cells[column][k], e.meant[column][k] = word, None
     return word
@@ -278,7 +205,7 @@ def mixed_marks(e: Export, rng: np.random.Generator) -> str:
 def boolean_form(e: Export, rng: np.random.Generator) -> str:
     if e.kind != "customers":
         return ""
-    yes, no = _some(rng, BOOLEANS)
+    yes, no = _some(rng, SPELLINGS["booleans"]).split("/")
     e.respell("churned", lambda v: yes if v else no)
     return f"{yes}/{no}"
 
@@ -287,9 +214,13 @@ def id_form(e: Export, rng: np.random.Generator) -> str:
     form = _some(rng, IDS)
     e.respell("customer_id", IDS[form])
     stripped = {
-        "blanks": lambda t: t.strip(), "no-break": lambda t: t.strip(), "float": lambda t: t[:-2],
-        "float with comma": lambda t: t[:-2], "two decimals": lambda t: t[:-3], "formula text": lambda t: t[2:-1],
-    }  # fmt: skip
+        "blanks": lambda t: t.strip(),
+        "no-break": lambda t: t.strip(),
+        "float": lambda t: t[:-2],
+        "float with comma": lambda t: t[:-2],
+        "two decimals": lambda t: t[:-3],
+        "formula text": lambda t: t[2:-1],
+    }
     e.meant["customer_id"] = [stripped.get(form, lambda t: t)(c) for c in e.cells["customer_id"]]
     return form
 
@@ -340,7 +271,7 @@ def date_form(e: Export, rng: np.random.Generator) -> str:
 
 
 def odd_date(e: Export, rng: np.random.Generator) -> str:
-    column, word = ("timestamp" if e.kind == "interactions" else "signup"), _some(rng, BAD_DATES)
+    column, word = ("timestamp" if e.kind == "interactions" else "signup"), _some(rng, SPELLINGS["bad_dates"])
     for k in rng.choice(e.n, int(_some(rng, (1, 1, 3))), replace=False):
         e.cells[column][k], e.meant[column][k] = word, None
     e.must_be_said = e.kind == "interactions"
@@ -392,7 +323,7 @@ def header_again(e: Export, rng: np.random.Generator) -> str:
 
 
 def total(e: Export, rng: np.random.Generator) -> str:
-    word, place = _some(rng, TOTALS), int(_some(rng, (0, 0, 1)))
+    word, place = _some(rng, SPELLINGS["totals"]), int(_some(rng, (0, 0, 1)))
     cells = ["" for _ in e.cells]
     cells[place] = word
     for k, column in enumerate(e.cells):
@@ -406,7 +337,7 @@ def total(e: Export, rng: np.random.Generator) -> str:
 
 
 def footer(e: Export, rng: np.random.Generator) -> str:
-    text = _some(rng, FOOTERS)
+    text = _some(rng, SPELLINGS["footers"])
     pad = _some(rng, (True, False))
     lines = [e.line([line] + [""] * (len(e.cells) - 1)) if pad else line for line in text.split("\n")]
     e.below += [*_some(rng, ([], [""], [e.delimiter * (len(e.cells) - 1)])), *lines]
@@ -414,7 +345,7 @@ def footer(e: Export, rng: np.random.Generator) -> str:
 
 
 def title(e: Export, rng: np.random.Generator) -> str:
-    e.above = _some(rng, TITLES)
+    e.above = _some(rng, SPELLINGS["titles"])
     return e.above[0]
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from tests.data.sources.test_workbook import rows_of, workbook
 
 Value = str | float | pd.Timestamp | None
 
@@ -85,6 +88,18 @@ class Export:
         for finish in self.finish:
             raw = finish(raw)
         return raw
+
+    def workbook(self) -> bytes:
+        """The same table as the sheet of a workbook: what looks like a plain number is one there."""
+        text = self.raw().decode("utf-8", "replace")
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=self.delimiter)
+        return workbook({"Export": rows_of(*(tuple(map(_typed, row)) for row in rows))})
+
+
+def _typed(cell: str) -> str | float | None:
+    if re.fullmatch(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,6})?", cell):
+        return float(cell) if "." in cell else int(cell)
+    return re.sub(r"[\x00-\x08\x0b-\x1f]", "", cell) or None
 
 
 def customers(rng: np.random.Generator, n: int = 40, script: str = "western") -> Export:

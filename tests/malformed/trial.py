@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import shutil
 from collections import Counter
@@ -24,7 +25,7 @@ from tests.malformed.exports import Export, customers, interactions
 
 @dataclass(frozen=True)
 class Trial:
-    """How a try ended: right, said, asked, refused, wrong (misread in silence) or broken (a traceback, half a cohort)."""
+    """How a try ended: right, said, asked, refused, wrong (in silence) or broken (a traceback, half a cohort)."""
 
     kind: str
     damages: list[str]
@@ -42,8 +43,10 @@ def try_one(rng: np.random.Generator, folder: Path, only: str = "") -> Trial:
         what = DAMAGES[name](export, rng)
         damages.append(f"{name} {what}".strip())
     folder.mkdir()
-    source, out = folder / f"{export.kind}.csv", folder / "cohort"
-    source.write_bytes(export.raw())
+    carrier = str(rng.choice(["csv", "csv.gz", "xlsx"], p=[0.8, 0.05, 0.15]))
+    source, out = folder / f"{export.kind}.{carrier}", folder / "cohort"
+    raw = export.workbook() if carrier == "xlsx" and export.encoding == "utf-8" else export.raw()
+    source.write_bytes(gzip.compress(raw) if carrier == "csv.gz" else raw)
     options = {"skip_bad_rows": bool(rng.random() < 0.3), "accept_doubts": bool(rng.random() < 0.1)}
     try:
         workflow.import_files(out, "tables", [source], **options)
@@ -59,7 +62,7 @@ def try_one(rng: np.random.Generator, folder: Path, only: str = "") -> Trial:
         ending, said = "broken", f"left behind: {', '.join(left) or 'a cohort'}"
     if ending not in ("wrong", "broken"):
         shutil.rmtree(folder)
-    return Trial(export.kind, damages, ending, f"{said} {options if any(options.values()) else ''}")
+    return Trial(f"{export.kind}.{carrier}", damages, ending, f"{said} {options if any(options.values()) else ''}")
 
 
 def judged(cohort: Cohort, facts: dict[str, Any], export: Export) -> tuple[str, str]:

@@ -129,7 +129,9 @@ class Column:
         unit: str = "",
     ) -> None:
         """Add the column to the receipt: what it was read as, its blanks by word, odd cells and a few samples."""
-        any_odd = odd is not None and bool(odd.any())
+        n_odd, first_odd = 0, None
+        if odd is not None and odd.any():
+            n_odd, first_odd = self.n_rows(odd), self.first(odd)
         self.receipt.columns.append(
             ColumnRead(
                 file=self.file,
@@ -138,8 +140,8 @@ class Column:
                 type=kind,
                 unit=unit,
                 blanks=dict(self._blanks(blank)),
-                odd=self.n_rows(odd) if any_odd else 0,
-                first_odd=self.first(odd) if any_odd else None,
+                odd=n_odd,
+                first_odd=first_odd,
                 samples=samples_of(self.table[self.name].iloc[:50].tolist(), found.iloc[:50].tolist()),
             )
         )

@@ -9,6 +9,7 @@ import csv
 import io
 import itertools
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from mmap import mmap
 
@@ -170,10 +171,19 @@ def _header(text: Text, layout: Layout) -> tuple[list[str], Text]:
 def _first_rows(text: Text, layout: Layout) -> tuple[list[list[str]], list[str]]:
     """The first 60 rows, and the text up to the end of each."""
     read: list[str] = []
+
+    def lines() -> Iterator[str]:
+        for line in io.StringIO(_sample(text), newline=""):
+            read.append(line)
+            yield line
+
     rows, ends = [], []
-    lines = (read.append(line) or line for line in io.StringIO(_sample(text), newline=""))
-    quoting = csv.QUOTE_MINIMAL if layout.quote else csv.QUOTE_NONE
-    reader = csv.reader(lines, delimiter=layout.delimiter, quotechar=str(layout.quote or '"'), quoting=quoting)
+    reader = csv.reader(
+        lines(),
+        delimiter=layout.delimiter,
+        quotechar=str(layout.quote or '"'),
+        quoting=csv.QUOTE_MINIMAL if layout.quote else csv.QUOTE_NONE,
+    )
     try:
         for row in itertools.islice(reader, 60):
             rows.append(row)

@@ -197,7 +197,8 @@ def _dates(cells: Column, dates: Dates, filled: pd.Series, blank: pd.Series, odd
     lost &= ~odd
     if lost.any():
         cells.note(
-            f"{cells.n_rows(lost):,} dates in {cells.name!r} mean an open end or none, {cells.first_named(lost)}: missing."
+            f"{cells.n_rows(lost):,} dates in {cells.name!r} mean an open end or none, {cells.first_named(lost)}: "
+            "missing."
         )
     _point_out_far(cells, moments)
     known = np.full(len(cells.distinct), np.datetime64("NaT", "us"))

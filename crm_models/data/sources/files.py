@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ IGNORED = ("receipt.json", "recipe.json", "rejected.csv")
 TAKEN = {"interactions": (CUSTOMER_ID, ACTION, TIMESTAMP, VALUE), "customers": (CUSTOMER_ID, CHURNED), "actions": ()}
 """Columns used automatically under a usual name, with a note, if neither mapped nor present by their standard name."""
 
+
+_DATE = re.compile(r"^[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}\b")
 
 Table = tuple[pd.DataFrame, str]
 """A table, and its file name for messages."""
@@ -65,6 +68,7 @@ def recognised(
     reserved = {" ".join(column.split()) for column in (*columns.values(), *drop)}
     tables: dict[str, Found] = {}
     for cells, name, is_main in read:
+        _refuse_without_header(cells, name)
         cells = _standard_spelling(cells, set(columns), reserved)
         stem = name.rpartition(", sheet ")[2].split(".")[0].lower()
         kind = stem if stem in TABLES else kind_of(renamed_columns(cells, columns))
@@ -79,6 +83,21 @@ def recognised(
         receipt.kinds[found.name] = kind
         named[kind] = (_with_usual_names(found, set(columns), reserved, receipt), found.name)
     return named
+
+
+def _refuse_without_header(cells: pd.DataFrame, name: str) -> None:
+    """`DataError` if the first row is no header: a name of a column is a date or time, as the cells below it are."""
+    for column in cells:
+        if _DATE.match(str(column)) and _is_text(cells[column]):
+            sample = cells[column].dropna().iloc[:100]
+            if len(sample) and sample.str.contains(_DATE).mean() > 0.9:
+                raise DataError(
+                    f"{name} row 1: expected column names, found data ({str(column)[:40]!r}); add a header row above it"
+                )
+
+
+def _is_text(column: pd.Series) -> bool:
+    return isinstance(column.dtype, pd.StringDtype)
 
 
 def _read(sources: Sequence[Path], options: ReadOptions, receipt: Receipt) -> Iterator[tuple[pd.DataFrame, str, bool]]:

@@ -161,8 +161,8 @@ def _ask_about_cut_numbers(cells: Column, text: pd.Series, codes: np.ndarray) ->
     cells.ask(
         "cut",
         f"{int(cut.sum()):,} ids in {cells.name!r} {how} ({text[cut].iloc[0]!r} in row "
-        f"{row_of(cells.table, _rows(cut, codes))}): a spreadsheet has probably cut them, and each may stand for several "
-        "customers. Export the file again without opening it in a spreadsheet.",
+        f"{row_of(cells.table, _rows(cut, codes))}): a spreadsheet has probably cut them, and each may stand for "
+        "several customers. Export the file again without opening it in a spreadsheet.",
         {"keep": "as written, each a customer of its own", "stop": "not to be used"},
     )
 

@@ -18,7 +18,8 @@ Mark = Literal["comma", "point"]
 Settled = Literal["decimal", "thousands"]
 """What the mark before three digits is, where the user has said it."""
 
-_BEFORE = r"(?:US\$|R\$|A\$|C\$|[$€£¥₹₽₺₩₪₫₱₴฿]|(?:EUR|USD|GBP|CHF|JPY|CAD|AUD|PLN|CZK|SEK|NOK|DKK|HUF|INR|BRL|Fr|kr|Rs)\b\.?)"
+_CODES = "EUR|USD|GBP|CHF|JPY|CAD|AUD|PLN|CZK|SEK|NOK|DKK|HUF|INR|BRL|Fr|kr|Rs"
+_BEFORE = rf"(?:US\$|R\$|A\$|C\$|[$€£¥₹₽₺₩₪₫₱₴฿]|(?:{_CODES})\b\.?)"
 _CORE = r"[0-9.,' ]*[0-9][.,]?(?:[eE][+-]?[0-9]+)?"
 _PARTS = rf"^([+-]?)\s*({_BEFORE}?)\s*([+-]?)\s*({_CORE}|[.,][0-9]+)\s*([^\d\s.,()+'-][^\d,()+-]{{0,15}})?$"
 """Sign, currency, sign, number and unit of a cell."""

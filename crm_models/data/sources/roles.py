@@ -21,12 +21,13 @@ USUAL_NAMES = {
     CUSTOMER_ID: "customer_id customer user_id users_id user client_id client client_num member_id cust_id "
     "customer_number customer_no client_no client_number user_pseudo_id kundennummer kunden_nummer kundennr kdnr "
     "kunden_id kunde numero_client no_client n_client id_client id_cliente cliente klant klantnummer id",
-    ACTION: "action item item_id product product_id event event_type event_name sku stock_code movie_id asin offer_id offer "
-    "aktion ereignis vorgang aktivitaet artikel produkt evenement produit evento producto",
+    ACTION: "action item item_id product product_id event event_type event_name sku stock_code movie_id asin offer_id "
+    "offer aktion ereignis vorgang aktivitaet artikel produkt evenement produit evento producto",
     TIMESTAMP: "timestamp time date datetime event_time event_timestamp event_date created_at created_date order_date "
-    "order_purchase_timestamp purchase_date transaction_date invoice_date when datum zeitpunkt zeit wann bestelldatum kaufdatum fecha data date_heure",
-    VALUE: "value event_value rating amount amt price revenue score dollar_value sales quantity umsatz betrag wert preis montant "
-    "prix importe precio",
+    "order_purchase_timestamp purchase_date transaction_date invoice_date when datum zeitpunkt zeit wann bestelldatum "
+    "kaufdatum fecha data date_heure",
+    VALUE: "value event_value rating amount amt price revenue score dollar_value sales quantity umsatz betrag wert "
+    "preis montant prix importe precio",
     CHURNED: "churned churn exited is_churn churn_flag churn_label churn_value attrition_flag attrition gekundigt "
     "gekuendigt kundigung kuendigung abgewandert resilie resiliation desabonne baja abbandono left target label",
 }
