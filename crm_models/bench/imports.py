@@ -1,7 +1,8 @@
 """Time and memory of importing events, beside what a bare engine takes to read, sort and write the same file.
 
 `python -m crm_models.bench.imports --rows 1 10` (millions) prints a line for each. Every measurement is a process of
-its own, so that its peak memory is its own.
+its own, so that its peak memory is its own. `--peers PYTHON` names an interpreter that has Polars, which the project
+does not depend on.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import json
 import subprocess
 import sys
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -71,17 +71,21 @@ def write_events(file: Path, rows: int, seed: int = 0) -> None:
             pa_csv.write_csv(part, out, pa_csv.WriteOptions(include_header=start == 0, quoting_style="none"))
 
 
-def measure(rows: int) -> dict[str, Any]:
-    """Seconds and peak memory of our import and of each engine that is installed, on the same file."""
+def measure(rows: int, peers: str = sys.executable) -> dict[str, Any]:
+    """Seconds and peak memory of our import and of each engine that is installed, on the same file.
+
+    peers: the interpreter that has the engines besides DuckDB.
+    """
     with tempfile.TemporaryDirectory(prefix="crm-bench-") as folder:
         source = Path(folder) / "interactions.csv"
         write_events(source, rows)
         found: dict[str, Any] = {"rows": rows, "mb": source.stat().st_size / 1e6}
         for name, code in _CODE.items():
-            if name != "import" and find_spec(name) is None:
+            python = peers if name == "polars" else sys.executable
+            if name == "polars" and subprocess.run([python, "-c", "import polars"], capture_output=True).returncode:
                 continue
             target = str(Path(folder) / name)
-            command = [sys.executable, "-c", _MEASURED.format(code=code), str(source), target]
+            command = [python, "-c", _MEASURED.format(code=code), str(source), target]
             result = subprocess.run(command, check=True, capture_output=True, text=True)
             found[name] = json.loads(result.stdout.splitlines()[-1])
     return found
@@ -91,8 +95,10 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=float, nargs="+", default=[1, 10], metavar="MILLIONS")
-    for millions in parser.parse_args().rows:
-        found = measure(int(millions * MILLION))
+    parser.add_argument("--peers", default=sys.executable, metavar="PYTHON")
+    options = parser.parse_args()
+    for millions in options.rows:
+        found = measure(int(millions * MILLION), options.peers)
         ours = found["import"]
         beside = ", ".join(
             f"{name} {found[name]['seconds']:.1f} s and {found[name]['peak_mb']:,.0f} MB "

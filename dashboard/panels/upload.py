@@ -13,7 +13,7 @@ from crm_models.core.errors import CrmError
 from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
 from crm_models.data.checks import Finding
 from crm_models.data.sources import FORMS, importer_of
-from crm_models.data.sources.reading import ENCODING
+from crm_models.data.sources.frames import ENCODING
 from crm_models.data.sources.receipt import DoubtError
 from crm_models.data.sources.text_encoding import OTHER_ENCODINGS
 from crm_models.data.storage import save_cohort
@@ -28,7 +28,7 @@ KINDS = {
     "interactions": "Interactions: one row per event",
     "customers": "Customers: one row per customer",
     "actions": "Actions: one row per possible action",
-    "": "Leave this file out",
+    "": "Leave it out",
 }
 MEANINGS = {
     CUSTOMER_ID: ("Customer", "Customer id, the same in all files."),
@@ -73,7 +73,7 @@ def bring_your_own() -> bool:
         help="Without this, a file with such a row is refused. The rows left out are counted and listed.",
     )
     step(2, "Meaning")
-    mapped = [table for k, file in enumerate(files) if (table := _one_file(k, file)) is not None]
+    mapped = [table for k, file in enumerate(files) for table in _one_file(k, file)]
     for table in mapped:
         if missing := uploads.missing(table):
             labels = ", ".join(MEANINGS[ours][0] for ours in missing)
@@ -92,35 +92,45 @@ def step(number: int, name: str) -> None:
     st.subheader(f"{number}. {name}", anchor=False)
 
 
-def _one_file(k: int, file: Any) -> Mapped | None:
-    """Draw preview, kind and columns of an uploaded file; None if it is unreadable or left out."""
+def _one_file(k: int, file: Any) -> list[Mapped]:
+    """Draw preview, kind and columns of each table of an uploaded file; those that are left out are not returned."""
     skip_bad_rows = bool(st.session_state.get(SKIP_BAD_ROWS))
-    with st.container(border=True):
-        encoding = st.session_state.get(f"encoding_{k}")
-        try:
-            table = upload_store.uploaded_table(file.file_id, file.name, file, encoding, skip_bad_rows)
-        except (CrmError, MemoryError) as error:
+    encoding = st.session_state.get(f"encoding_{k}")
+    try:
+        tables = upload_store.uploaded_tables(file.file_id, file.name, file, encoding, skip_bad_rows)
+    except (CrmError, MemoryError) as error:
+        with st.container(border=True):
             widgets.error_box(
                 in_app_words(str(error)) or "too large for the memory of this machine", "This file cannot be read:"
             )
             _encoding(k, encoding)
-            return None
-        st.markdown(f"**{widgets.plain(file.name)}**: {len(table):,} rows, {table.shape[1]} columns")
-        st.dataframe(table.head(5), hide_index=True, alt=f"First rows of {file.name}", height=212)
-        if encoding or table.attrs.get(ENCODING, "utf-8") != "utf-8":
-            _encoding(k, encoding)
-        guessed = uploads.guess_kind(file.name, table)
-        kind = st.selectbox(
-            "This file holds",
-            list(KINDS),
-            index=list(KINDS).index(guessed),
-            format_func=KINDS.__getitem__,
-            key=f"kind_{k}",
-        )
-        if not kind:
-            return None
-        mapped = replace(_columns(k, file.name, table, kind), upload=file.file_id)
-        return _label_and_dropped(k, mapped) if kind == "customers" else mapped
+        return []
+    mapped = []
+    for sheet, (table, name) in enumerate(tables):
+        with st.container(border=True):
+            one = _one_table(f"{k}_{sheet}" if sheet else str(k), name, table)
+            if encoding or table.attrs.get(ENCODING, "utf-8") != "utf-8":
+                _encoding(k, encoding)
+        mapped += [] if one is None else [replace(one, upload=f"{file.file_id}-{sheet}")]
+    return mapped
+
+
+def _one_table(k: str, name: str, table: pd.DataFrame) -> Mapped | None:
+    """Draw preview, kind and columns of a table; None if it is left out."""
+    st.markdown(f"**{widgets.plain(name)}**: {len(table):,} rows, {table.shape[1]} columns")
+    st.dataframe(table.head(5), hide_index=True, alt=f"First rows of {name}", height=212)
+    guessed = uploads.guess_kind(name, table)
+    kind = st.selectbox(
+        "This file holds" if ", sheet " not in name else "This sheet holds",
+        list(KINDS),
+        index=list(KINDS).index(guessed),
+        format_func=KINDS.__getitem__,
+        key=f"kind_{k}",
+    )
+    if not kind:
+        return None
+    mapped = _columns(k, name, table, kind)
+    return _label_and_dropped(k, mapped) if kind == "customers" else mapped
 
 
 def _encoding(k: int, encoding: str | None) -> None:
@@ -139,7 +149,7 @@ def _column_name(if_none: str, column: str | None) -> str:
     return if_none if column is None else column
 
 
-def _columns(k: int, name: str, table: pd.DataFrame, kind: str) -> Mapped:
+def _columns(k: str, name: str, table: pd.DataFrame, kind: str) -> Mapped:
     """Draw the select boxes for the columns, with guesses filled in."""
     guessed = uploads.guesses(table, kind)
     columns: dict[str, str] = {}
@@ -163,7 +173,7 @@ def _columns(k: int, name: str, table: pd.DataFrame, kind: str) -> Mapped:
     return Mapped(upload=name, file=name, table=table, kind=kind, columns=columns)
 
 
-def _label_and_dropped(k: int, mapped: Mapped) -> Mapped:
+def _label_and_dropped(k: str, mapped: Mapped) -> Mapped:
     """Draw, for a table of customers, which label means churned and which columns to leave out."""
     boxes = st.columns(2) if CHURNED in mapped.columns else [st.container()]
     positive = None

@@ -18,10 +18,10 @@ from dashboard.state.uploads import Mapped, Reading, build, read_upload
 
 
 @st.cache_resource(max_entries=6, ttl="30m", show_spinner="Reading the file")
-def uploaded_table(
+def uploaded_tables(
     file_id: str, name: str, _file: Any, encoding: str | None = None, skip_bad_rows: bool = False
-) -> pd.DataFrame:
-    """The table in an uploaded file; `file_id` is the id that Streamlit gives the upload."""
+) -> list[tuple[pd.DataFrame, str]]:
+    """The tables in an uploaded file, each with its name; `file_id` is the id that Streamlit gives the upload."""
     return read_upload(name, _file.getvalue(), encoding, skip_bad_rows=skip_bad_rows)
 
 

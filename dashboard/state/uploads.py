@@ -18,10 +18,11 @@ from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, RE
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources import importer_of
 from crm_models.data.sources.archives import refuse_large
-from crm_models.data.sources.files import prepared, together
-from crm_models.data.sources.reading import ReadOptions, read_table
+from crm_models.data.sources.files import prepared, stands_alone
+from crm_models.data.sources.frames import together
+from crm_models.data.sources.reading import ReadOptions, read_tables
 from crm_models.data.sources.receipt import Receipt
-from crm_models.data.sources.roles import action_candidates, customer_of, dated_column, kind_of
+from crm_models.data.sources.roles import action_candidates, customer_of, dated_columns, kind_of
 from crm_models.data.sources.tables import ROW, TABLES, cohort_from_tables, guess_columns
 
 MAX_MB = 200
@@ -61,8 +62,13 @@ class Reading:
     as_of: str | None = None
 
 
-def read_upload(name: str, raw: bytes, encoding: str | None = None, *, skip_bad_rows: bool = False) -> pd.DataFrame:
-    """Table from the bytes of an uploaded, possibly compressed file. `DataError` if it is too large or not a table."""
+def read_upload(
+    name: str, raw: bytes, encoding: str | None = None, *, skip_bad_rows: bool = False
+) -> list[tuple[pd.DataFrame, str]]:
+    """The tables in an uploaded, possibly compressed file with a name for each, the largest first.
+
+    They are several where a workbook has sheets of different columns. `DataError` if it is too large or not a table.
+    """
     _refuse_large(name, raw, "tables")
     options = ReadOptions(
         encoding=encoding,
@@ -70,17 +76,18 @@ def read_upload(name: str, raw: bytes, encoding: str | None = None, *, skip_bad_
         skip_ragged=skip_bad_rows,
         max_unpacked=MAX_UNPACKED_MB * 1_000_000,
     )
-    table = read_table(raw, name, options=options)
-    if len(table) > MAX_ROWS:
-        raise DataError(
-            f"{name}: expected at most {MAX_ROWS:,} rows, found {len(table):,}; use `import tables` instead"
-        )
-    return table
+    tables = read_tables(raw, name, options)
+    n_rows = sum(len(table) for table, _ in tables)
+    if n_rows > MAX_ROWS:
+        raise DataError(f"{name}: expected at most {MAX_ROWS:,} rows, found {n_rows:,}; use `import tables` instead")
+    return tables
 
 
 def guess_kind(name: str, table: pd.DataFrame) -> str:
-    """Likely kind of a table, from file name and columns: one of `TABLES`."""
-    stem = name.split(".")[0].lower()
+    """Likely kind of a table, from file name and columns: one of `TABLES`, or "" for a sheet that may be none."""
+    if ", sheet " in name and not stands_alone(table, name, kind_of(table)):
+        return ""
+    stem = name.rpartition(", sheet ")[2].split(".")[0].lower()
     for kind in TABLES:
         if kind in stem or kind.rstrip("s") in stem:
             return kind
@@ -91,8 +98,8 @@ def guesses(table: pd.DataFrame, kind: str) -> dict[str, str]:
     """Guessed columns of this kind of table: our name to the column in the file."""
     guessed = guess_columns(table) | ({CUSTOMER_ID: c} if (c := customer_of(table, kind)) else {})
     if kind == "interactions":
-        if TIMESTAMP not in guessed and (c := dated_column(table, *guessed.values())):
-            guessed[TIMESTAMP] = c
+        if TIMESTAMP not in guessed and (dated := dated_columns(table, *guessed.values())):
+            guessed[TIMESTAMP] = dated[0]
         if ACTION not in guessed and (candidates := action_candidates(table, *guessed.values())):
             guessed[ACTION] = candidates[0]
     exact = {ours: ours for ours in COLUMNS[kind] if ours in table.columns}

@@ -30,13 +30,13 @@ def mapped(kind: str, table: dict, **known) -> Mapped:
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
 def test_a_table_is_read_in_any_unicode(encoding):
     raw = TABLE.encode(encoding) if encoding != "utf-16-le" else b"\xff\xfe" + TABLE.encode("utf-16-le")
-    table = uploads.read_upload("kunden.csv", raw)
+    table = uploads.read_upload("kunden.csv", raw)[0][0]
     assert list(table.columns) == ["kunde", "Größe", "gekündigt"]
     assert table["kunde"].tolist() == ["Müller", "Đorđe"]
 
 
 def test_a_table_by_semicolons_in_the_encoding_of_old_spreadsheets_is_read():
-    table = uploads.read_upload("kunden.csv", TABLE.replace("Đorđe", "Süß €").encode("cp1252"))
+    table = uploads.read_upload("kunden.csv", TABLE.replace("Đorđe", "Süß €").encode("cp1252"))[0][0]
     assert table["kunde"].tolist() == ["Müller", "Süß €"]
     assert table["Größe"].tolist() == ["1,5", "2,5"]
 
@@ -44,7 +44,7 @@ def test_a_table_by_semicolons_in_the_encoding_of_old_spreadsheets_is_read():
 @pytest.mark.parametrize("name", ["t.csv.gz", "t.zip", "t.csv"])
 def test_a_packed_table_is_read_whatever_it_is_called(name):
     raw = zipped("inner.csv") if name == "t.zip" else gzip.compress(b"a,b\n1,2\n")
-    assert uploads.read_upload(name, raw).to_dict("list") == {"a": ["1"], "b": ["2"]}
+    assert uploads.read_upload(name, raw)[0][0].to_dict("list") == {"a": ["1"], "b": ["2"]}
 
 
 @pytest.mark.parametrize(

@@ -1,63 +1,129 @@
-"""Text cells to dates: finds the one of the usual layouts that fits the whole column."""
+"""Text cells to dates: finds the one of the usual layouts that fits the whole column, and the time zones."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import numpy as np
 import pandas as pd
 
-CLOCKS = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
+CLOCKS = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", " %I:%M:%S.%f %p")
 DAYS = (
-    *("%Y/%m/%d", "%Y.%m.%d", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y", "%m %d, %Y"),
-    *("%d%b%Y", "%b %d %Y"),
+    *("%Y-%m-%d", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d, %Y", "%m %d, %Y", "%d/%b/%Y", "%b-%d-%Y"),
+    *("%d%b%Y", "%b %d %Y", "%b %Y", "%b-%Y", "%m/%Y"),
     *("%d/%m/%Y", "%d-%m-%Y", "%d/%m/%y", "%d.%m.%Y", "%d.%m.%y"),
     *("%m/%d/%Y", "%m-%d-%Y", "%m/%d/%y"),
 )
-"""Date layouts: unambiguous ones, then day-first, then month-first."""
+"""Date layouts: unambiguous ones, then day-first, then month-first; a year in front is rewritten as ISO."""
 
 SAMPLE = 500
 """Number of distinct cells used to choose the layouts that are tried on all cells."""
-
 
 DAY_FIRST = r"^(?:1[3-9]|2[0-9]|3[01])[/.-](?:0?[1-9]|1[0-2])[/.-](?:[0-9]{2}|[0-9]{4})(?: .*)?$"
 MONTH_FIRST = r"^(?:0?[1-9]|1[0-2])[/.-](?:1[3-9]|2[0-9]|3[01])[/.-](?:[0-9]{2}|[0-9]{4})(?: .*)?$"
 """What a cell of another column looks like that proves the order of day and month in the file."""
 AM_PM = r"[0-9] ?[AaPp]\.?[Mm]\.?$"
-ZONE = r"(?:Z|UTC|GMT|[+-][0-9]{2}:?[0-9]{2})$"
 
 MONTHS = {
-    "jan": "januar janv janvier enero ene gennaio gen januari",
-    "feb": "februar févr février febrero febbraio februari fév",
-    "mar": "märz mrz mars marzo maart mär",
-    "apr": "avril abril abr aprile avr",
+    "jan": "january januar janv janvier enero ene gennaio gen januari",
+    "feb": "february februar févr février febrero febbraio februari fév",
+    "mar": "march märz mrz mars marzo maart mär",
+    "apr": "april avril abril abr aprile avr",
     "may": "mai mayo maggio mag mei",
-    "jun": "juni juin junio giugno giu",
-    "jul": "juli juil juillet julio luglio lug",
-    "aug": "août agosto ago augustus",
-    "sep": "sept septembre septiembre settembre set",
-    "oct": "oktober okt octobre octubre ottobre ott",
-    "nov": "novembre noviembre",
-    "dec": "dezember dez décembre déc diciembre dic dicembre december",
+    "jun": "june juni juin junio giugno giu",
+    "jul": "july juli juil juillet julio luglio lug",
+    "aug": "august août agosto ago augustus",
+    "sep": "september sept septembre septiembre settembre set",
+    "oct": "october oktober okt octobre octubre ottobre ott",
+    "nov": "november novembre noviembre",
+    "dec": "december dezember dez décembre déc diciembre dic dicembre",
 }
-"""Names of months in other languages."""
+"""Names of months, in full and in other languages."""
 _ENGLISH = {word: english for english, words in MONTHS.items() for word in words.split()}
+
+WEEKDAYS = (
+    "mon tue wed thu fri sat sun monday tuesday wednesday thursday friday saturday sunday tues thur thurs "
+    "mo di mi do fr sa so montag dienstag mittwoch donnerstag freitag samstag sonntag "
+    "lun mer jeu ven sam dim lundi mardi mercredi jeudi vendredi samedi dimanche "
+    "lunes martes miércoles jueves viernes sábado domingo lunedì martedì mercoledì giovedì venerdì sabato domenica"
+)
+_WEEKDAY = rf"^(?:{'|'.join(sorted(WEEKDAYS.split(), key=len, reverse=True))})\b[.,]*\s+(?=\S)"
+
+ABBREVIATIONS = {
+    **dict.fromkeys(("Z", "UTC", "GMT", "WET"), "+00:00"),
+    **dict.fromkeys(("CET", "MEZ", "WEST"), "+01:00"),
+    **dict.fromkeys(("CEST", "MESZ", "EET"), "+02:00"),
+    "EEST": "+03:00",
+    "MSK": "+03:00",
+    "JST": "+09:00",
+    "KST": "+09:00",
+    "AEST": "+10:00",
+    "AEDT": "+11:00",
+    "EST": "-05:00",
+    "EDT": "-04:00",
+    "CDT": "-05:00",
+    "MST": "-07:00",
+    "MDT": "-06:00",
+    "PST": "-08:00",
+    "PDT": "-07:00",
+}
+"""Names of time zones that mean one offset; CST, IST and BST mean several, and stay unread."""
+_OFFSET = r"\s?([+-][0-9]{2}(?::?[0-9]{2})?)$"
+_PLACE = r"\s?\[?([A-Z][A-Za-z]+/[A-Za-z_/+-]+)\]?$"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dates:
-    """Distinct cells as dates, NaT where a cell is none. other: the dates month-first, where both orders fit all."""
+    """Distinct cells as dates, NaT where a cell is none. other: the dates month-first, where both orders fit all.
+
+    zoned: whether each cell says its time zone.
+    """
 
     values: pd.Series
+    zoned: pd.Series
     other: pd.Series | None = None
 
 
+def look_dated(cells: pd.Series) -> bool:
+    """Whether a sample of distinct cells look more like dates than like numbers or words."""
+    sample = cells.iloc[:SAMPLE]
+    alike = sample.str.contains(r"[0-9][^0-9]+[0-9]|/Date\(", regex=True)
+    alike &= ~sample.str.fullmatch(r"[+-]?[0-9]*[.,]?[0-9]*(?:[eE][+-]?[0-9]+)?")
+    alike |= sample.str.fullmatch(r"[^\W\d_]{3,9}[. -]+[0-9]{4}")
+    return bool(alike.mean() > 0.5)
+
+
 def dates_of(cells: pd.Series) -> Dates:
-    """Distinct cells as dates in the layout that fits most; of two that fit all, day-first."""
-    cells = _normalised(cells)
+    """Distinct cells as dates in the layout that fits most; of two that fit all, day-first. Zones become UTC."""
+    best = read_as(cells, "ISO8601")
+    if best.notna().all() and not cells.str.contains(r":.*\D[0-9]{2}(?::?[0-9]{2})?$|[A-Za-z]$", regex=True).any():
+        return Dates(values=best, zoned=pd.Series(False, index=cells.index))
+    ticks = cells.str.extract(r"^/Date\((-?[0-9]+)[+0-9]*\)/$")[0]
+    if ticks.notna().all():  # milliseconds of .NET
+        values = pd.to_datetime(pd.to_numeric(ticks), unit="ms").astype("datetime64[us]")
+        return Dates(values=values, zoned=pd.Series(True, index=cells.index))
+    clean, offset = _without_zones(_normalised(cells))
+    best, other = _in_best_layout(clean)
+    zoned = offset.notna()
+    shift = pd.to_timedelta(offset.fillna(0.0), unit="s")
+    place = _place_of(cells)
+    if place is not None and not zoned.any():
+        best, other = _local(best, place), None if other is None else _local(other, place)
+        zoned = ~zoned
+    return Dates(
+        values=(best - shift).astype("datetime64[us]"),
+        other=None if other is None else (other - shift).astype("datetime64[us]"),
+        zoned=zoned & best.notna(),
+    )
+
+
+def _in_best_layout(cells: pd.Series) -> tuple[pd.Series, pd.Series | None]:
+    """The cells in the layout that fits most, and month-first where that fits all as well."""
     best = read_as(cells, "ISO8601")
     if best.notna().all():
-        return Dates(values=best)
+        return best, None
     sample = cells.iloc[:SAMPLE]
     n_fitting = {layout: int(read_as(sample, layout).notna().sum()) for layout in _likely_layouts(sample)}
     fits_all: pd.Series | None = None
@@ -65,26 +131,89 @@ def dates_of(cells: pd.Series) -> Dates:
         dates = read_as(cells, layout)
         if dates.notna().all():
             if fits_all is not None and not dates.equals(fits_all):
-                return Dates(values=fits_all, other=dates)
+                return fits_all, dates
             fits_all = dates if fits_all is None else fits_all
         elif dates.notna().sum() > best.notna().sum():
             best = dates
-    return Dates(values=best if fits_all is None else fits_all)
-
-
-def _in_english(match: re.Match[str]) -> str:
-    return _ENGLISH.get(match.group().lower(), match.group())
+    return (best if fits_all is None else fits_all), None
 
 
 def _normalised(cells: pd.Series) -> pd.Series:
-    """Cells without UTC/GMT and extra blanks, with "10:05PM" and "10:05:07,123" rewritten as layouts expect them."""
-    cells = cells.str.strip().str.replace(r"\s*(?:UTC|GMT)$", "", regex=True).str.replace(r"\s+", " ", regex=True)
-    cells = cells.str.replace(r"([0-9]) ?([AaPp])\.?[Mm]\.?$", r"\1 \2M", regex=True)
-    cells = cells.str.replace(r"(:[0-9]{2}),([0-9]{1,6})$", r"\1.\2", regex=True)
-    if cells.str.contains(r"[^\W\d_]{3}", regex=True).any():
-        cells = cells.str.replace(r"([0-9])\. (?=[^\W\d_])", r"\1 ", regex=True)
+    """Cells rewritten as the layouts expect them: English months, no weekday, the year in front as in ISO."""
+
+    def replaced(pattern: str, by: str, flags: int = 0) -> None:
+        nonlocal cells
+        cells = cells.str.replace(pattern, by, regex=True, flags=flags)
+
+    cells = cells.str.strip()
+    if not cells.str.isascii().all():
+        cells = cells.str.normalize("NFKC")
+        replaced(r"([0-9]+)[年년]\s?([0-9]+)[月월]\s?([0-9]+)[日일]", r"\1-\2-\3")
+    replaced(r"\s+", " ")
+    replaced(r"([0-9]) ?([AaPp])\.?[Mm]\.?$", r"\1 \2M")
+    replaced(r"(:[0-9]{2}),([0-9]{1,6})", r"\1.\2")
+    # Signs of programs: [31/Jan/2026:14:05:00 +0000] of web servers, 2.05.00 PM of Oracle, (UTC) of JavaScript.
+    replaced(r"^\[(.*)\]$|\s?(?:\([^()]*\)|Uhr|Z?\[UTC\])$", r"\1")
+    replaced(r"([0-9]{4}):([0-9]{2}:)", r"\1 \2")
+    replaced(r"([0-9]{2})\.([0-9]{2})\.([0-9]{2})(\.[0-9]+)?(?= [AP]M$)", r"\1:\2:\3\4")
+    replaced(r"(:[0-9]{2}\.[0-9]{6})[0-9]{1,3}\b", r"\1")
+    replaced(r", ?(?=[0-9]{1,2}:)", " ")
+    if cells.str.contains(r"[^\W\d_]{2}", regex=True).any():
+        replaced(_WEEKDAY, "", re.IGNORECASE)
+        replaced(r"([0-9])(?:st|nd|rd|th|er|\.)(?=,? [^\W\d_]|, [0-9])", r"\1", re.IGNORECASE)
+        replaced(r"(?<=[^\W\d_]{3} )([0-9]{1,2})(?:st|nd|rd|th)\b", r"\1", re.IGNORECASE)
+        replaced(r" (?:de|of|del) ", " ")
         cells = cells.str.replace(r"[^\W\d_]{3,}\.?", _in_english, regex=True)
+        replaced(r"^([A-Za-z]{3,9} [0-9]{1,2}) ([0-9:]+) ([0-9]{4})$", r"\1 \3 \2")
+    if cells.str.contains(r"^[0-9]{4}[-/. ][0-9]{1,2}[-/. ]", regex=True).any():
+        cells = cells.str.replace(r"^([0-9]{4})[-/. ]([0-9]{1,2})[-/. ]([0-9]{1,2})(?![0-9])", _iso_day, regex=True)
+        replaced(r"^([0-9-]{10}) ([0-9]:)", r"\1 0\2")
     return cells
+
+
+def _in_english(match: re.Match[str]) -> str:
+    return _ENGLISH.get(match.group().lower().rstrip("."), match.group())
+
+
+def _iso_day(match: re.Match[str]) -> str:
+    year, month, day = match.groups()
+    return f"{year}-{month:>02}-{day:>02}"
+
+
+def _without_zones(cells: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Cells without their time zones, and the seconds by which each is ahead of UTC; NaN where it says none."""
+    has_clock = cells.str.contains(r"[0-9]:[0-9]|T[0-9]{4}", regex=True)
+    if not has_clock.any():
+        return cells, pd.Series(np.nan, index=cells.index)
+    zones = "|".join(sorted(ABBREVIATIONS, key=len, reverse=True))
+    named = cells.str.extract(rf"(?<=[0-9M ])\s?({zones})$")[0]
+    cells = cells.where(~has_clock, cells.str.replace(_PLACE, "", regex=True))
+    bare = cells.str.replace(rf"\s?(?<=[0-9M ])(?:{zones})(?=[+-]|$)", "", regex=True)
+    cells = cells.where(~has_clock, bare.str.strip())
+    written = cells.str.extract(_OFFSET)[0].where(has_clock & cells.str.contains(":", regex=False))
+    cells = cells.where(written.isna(), cells.str.replace(_OFFSET, "", regex=True))
+    written = written.fillna(named.map(ABBREVIATIONS).where(has_clock))
+    digits = written.str.replace(r"[^0-9]", "", regex=True).str.pad(4, side="right", fillchar="0")
+    seconds = pd.to_numeric(digits.str.slice(0, 2)) * 3600 + pd.to_numeric(digits.str.slice(2, 4)) * 60
+    seconds = seconds.astype("float64")
+    return cells, seconds.where(~written.str.startswith("-").fillna(False).astype(bool), -seconds)
+
+
+def _place_of(cells: pd.Series) -> ZoneInfo | None:
+    """The time zone such as Europe/Berlin that every cell names; None if there is none, or several."""
+    places = cells.str.extract(_PLACE)[0]
+    if places.isna().any() or places.nunique() != 1:
+        return None
+    try:
+        return ZoneInfo(str(places.iloc[0]))
+    except (ZoneInfoNotFoundError, ValueError):
+        return None
+
+
+def _local(dates: pd.Series, place: ZoneInfo) -> pd.Series:
+    """Local times of a place as UTC; the hour that a clock shows twice is taken for the earlier one."""
+    earlier = np.ones(len(dates), dtype=bool)
+    return dates.dt.tz_localize(place, ambiguous=earlier, nonexistent="shift_forward").dt.tz_convert(None)
 
 
 def _likely_layouts(cells: pd.Series) -> list[str]:
@@ -93,7 +222,7 @@ def _likely_layouts(cells: pd.Series) -> list[str]:
     shape = str(shapes.mode().iloc[0]) if len(shapes) else ""
     has_am_pm = shape.endswith("a") and ":" in shape
     clocks = [clock for clock in CLOCKS if clock.count(":") == shape.count(":") and ("%p" in clock) == has_am_pm]
-    day = shape.split(":")[0]
+    day = re.sub(r" 0(?::.*)?$", "", shape) if ":" in shape else shape
     return [
         layout + clock
         for layout in DAYS

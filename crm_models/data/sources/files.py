@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from crm_models.core.errors import DataError
 from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, TIMESTAMP, VALUE
-from crm_models.data.sources.reading import (
-    FOOTERS,
-    RAGGED,
-    REMARKS,
-    SHEETS_LEFT_OUT,
-    ReadOptions,
-    read_file,
-)
-from crm_models.data.sources.receipt import FIRST_ROW, PARTS, Receipt, counted
-from crm_models.data.sources.roles import DOUBTFUL, customer_of, dated_column, guess_columns, kind_of, plain
+from crm_models.data.sources.frames import FOOTERS, RAGGED, REMARKS, together
+from crm_models.data.sources.reading import ReadOptions, read_files
+from crm_models.data.sources.receipt import Receipt, counted
+from crm_models.data.sources.roles import DOUBTFUL, FEW_ROWS, customer_of, dated_columns, guess_columns, kind_of, plain
 from crm_models.data.sources.rows import data_rows
 
 TABLES = ("interactions", "customers", "actions")
@@ -31,6 +25,8 @@ IGNORED = ("receipt.json", "recipe.json", "rejected.csv")
 TAKEN = {"interactions": (CUSTOMER_ID, ACTION, TIMESTAMP, VALUE), "customers": (CUSTOMER_ID, CHURNED), "actions": ()}
 """Columns used automatically under a usual name, with a note, if neither mapped nor present by their standard name."""
 
+
+_DATE = re.compile(r"^[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}\b")
 
 Table = tuple[pd.DataFrame, str]
 """A table, and its file name for messages."""
@@ -72,11 +68,12 @@ def recognised(
     reserved = {" ".join(column.split()) for column in (*columns.values(), *drop)}
     tables: dict[str, Found] = {}
     for cells, name, is_main in read:
+        _refuse_without_header(cells, name)
         cells = _standard_spelling(cells, set(columns), reserved)
-        stem = name.split(".")[0].lower()
+        stem = name.rpartition(", sheet ")[2].split(".")[0].lower()
         kind = stem if stem in TABLES else kind_of(renamed_columns(cells, columns))
         found = Found(cells=cells, name=name, kind=kind)
-        _count(receipt, found)
+        receipt.count_file(found.cells, found.name, found.kind)
         _add(tables, found, is_main, receipt)
     if not {"interactions", "customers"} & set(tables):
         names = ", ".join(found.name for found in tables.values()) or "no table"
@@ -88,16 +85,32 @@ def recognised(
     return named
 
 
+def _refuse_without_header(cells: pd.DataFrame, name: str) -> None:
+    """`DataError` if the first row is no header: a name of a column is a date or time, as the cells below it are."""
+    for column in cells:
+        if _DATE.match(str(column)) and _is_text(cells[column]):
+            sample = cells[column].dropna().iloc[:100]
+            if len(sample) and sample.str.contains(_DATE).mean() > 0.9:
+                raise DataError(
+                    f"{name} row 1: expected column names, found data ({str(column)[:40]!r}); add a header row above it"
+                )
+
+
+def _is_text(column: pd.Series) -> bool:
+    return isinstance(column.dtype, pd.StringDtype)
+
+
 def _read(sources: Sequence[Path], options: ReadOptions, receipt: Receipt) -> Iterator[tuple[pd.DataFrame, str, bool]]:
     for file, is_main in _files(sources, receipt):
         try:
-            cells = read_file(file, options)
+            tables = read_files(file, options)
         except DataError as error:
             if is_main:
                 raise
             _not_read(receipt, file.name, f"it is no table that can be read ({error})")
             continue
-        yield cells, file.name, is_main
+        for k, (cells, name) in enumerate(tables):
+            yield cells, name, is_main and k == 0
 
 
 def renamed_columns(table: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
@@ -123,19 +136,10 @@ def prepared(cells: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFrame:
     return data_rows(cells, file, [str(c) for c in cells.columns], receipt)
 
 
-def _count(receipt: Receipt, found: Found) -> None:
-    attrs = found.cells.attrs
-    receipt.count_file(found.cells, found.name, found.kind)
-    for sheet in attrs.get(SHEETS_LEFT_OUT, []):
-        receipt.not_read.append({"name": f"{found.name}, sheet {sheet}", "why": "its columns differ"})
-    if attrs.get(SHEETS_LEFT_OUT):
-        receipt.note(f"{found.name}: sheets with other columns are not read: {', '.join(attrs[SHEETS_LEFT_OUT])}.")
-
-
 def _add(tables: dict[str, Found], found: Found, is_main: bool, receipt: Receipt) -> None:
     """Take a table, join it to one of the same kind and columns, or say why it is not read."""
     first = tables.get(found.kind)
-    if first is None and (is_main or _is_complete(found)):
+    if first is None and (is_main or stands_alone(found.cells, found.name, found.kind)):
         cells = prepared(found.cells, found.name, receipt)
         tables[found.kind] = Found(cells=cells, name=found.name, kind=found.kind)
         if not is_main:
@@ -153,10 +157,13 @@ def _add(tables: dict[str, Found], found: Found, is_main: bool, receipt: Receipt
     _not_read(receipt, found.name, f"its columns are not those of {first.name if first else 'a known table'}")
 
 
-def _is_complete(found: Found) -> bool:
-    """Whether a table beside the named ones says by itself what it is: events with customer and time."""
-    guessed = {*guess_columns(found.cells), *map(str, found.cells.columns)}
-    return found.kind == "interactions" and {CUSTOMER_ID, TIMESTAMP} <= guessed
+def stands_alone(cells: pd.DataFrame, name: str, kind: str) -> bool:
+    """Whether a table beside the named ones says by itself what it is: by customer and time, or by its sheet's name."""
+    guessed = {*guess_columns(cells), *map(str, cells.columns)}
+    if name.lower().endswith(tuple(f", sheet {table}" for table in TABLES)):
+        return True
+    needed = {"interactions": {CUSTOMER_ID, TIMESTAMP}, "customers": {CUSTOMER_ID}}.get(kind)
+    return needed is not None and needed <= guessed and len(cells) >= FEW_ROWS
 
 
 def _joined(first: Found, second: Found, receipt: Receipt) -> Found:
@@ -171,25 +178,6 @@ def _joined(first: Found, second: Found, receipt: Receipt) -> Found:
     both, name = together([(first.cells, first.name), (cells, second.name)])
     receipt.note(f"{first.name} and {second.name} have the same columns and are read together as {first.kind}.")
     return Found(cells=both, name=name, kind=first.kind)
-
-
-def together(tables: Sequence[tuple[pd.DataFrame, str]]) -> tuple[pd.DataFrame, str]:
-    """Several tables of one kind as one, and a name for it. Messages still name the file and row of each."""
-    if len(tables) == 1:
-        return tables[0]
-    start, shifted, parts = 0, [], []
-    for cells, name in tables:
-        inner: list[dict[str, Any]] = cells.attrs.get(PARTS) or [_part(cells, name, 0)]
-        parts += [part | {"start": part["start"] + start} for part in inner]
-        shifted.append(cells.set_axis(cells.index + start))
-        start = int(shifted[-1].index.max()) + 1 if len(cells) else start
-    both = pd.concat(shifted)
-    both.attrs = tables[0][0].attrs | {PARTS: parts}
-    return both, " + ".join(name for _, name in tables)
-
-
-def _part(cells: pd.DataFrame, name: str, start: int) -> dict[str, Any]:
-    return {"file": name, "start": start, "first_row": int(cells.attrs.get(FIRST_ROW, 2))}
 
 
 def _not_read(receipt: Receipt, name: str, why: str) -> None:
@@ -261,8 +249,16 @@ def _with_usual_names(found: Found, mapped: set[str], reserved: set[str], receip
     table, kind = found.cells, found.kind
     free = table[[c for c in table.columns if c not in reserved]]
     guessed = guess_columns(free) | ({CUSTOMER_ID: c} if (c := customer_of(free, kind)) else {})
-    if kind == "interactions" and TIMESTAMP not in {*guessed, *mapped} and (c := dated_column(free, *guessed.values())):
-        guessed[TIMESTAMP] = c
+    if kind == "interactions" and TIMESTAMP not in {*guessed, *mapped, *map(str, table.columns)}:
+        dated = dated_columns(free, *guessed.values())
+        if len(dated) > 1:
+            shown = {c: str(free[c].dropna().iloc[0])[:20] for c in dated}
+            evidence = f"{found.name}: no column is named as the time of the event; {' and '.join(shown)} hold dates."
+            readings = {c: f"the time is in {c!r} ({first})" for c, first in shown.items()}
+            guessed[TIMESTAMP] = receipt.ask(
+                "column", file=found.name, column=TIMESTAMP, evidence=evidence, readings=readings
+            )
+        guessed |= {TIMESTAMP: dated[0]} if len(dated) == 1 else {}
     names = {guessed[name]: name for name in TAKEN[kind] if name in guessed and name not in {*mapped, *table.columns}}
     names = {column: name for column, name in names.items() if name != CHURNED or plain(column) not in DOUBTFUL}
     if names:

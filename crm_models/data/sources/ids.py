@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from crm_models.core.schema import CUSTOMER_ID
-from crm_models.data.sources.blanks import BLANKS
-from crm_models.data.sources.columns import without_categories
-from crm_models.data.sources.receipt import ColumnRead, Receipt, row_of, samples_of
+from crm_models.data.sources.blanks import BLANKS, NO_NUMBER
+from crm_models.data.sources.column import Column
+from crm_models.data.sources.receipt import Receipt, row_of
 
 INVISIBLE = dict.fromkeys([0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0x00AD, 0x200E, 0x200F])
 """Characters without width; a copy from a web page or an e-mail brings them along."""
@@ -37,39 +37,37 @@ def names_of(
 
     unique: one row per id, so that an id such as "Null" is one customer and not a word for nobody.
     """
-    receipt = receipt or Receipt()
-    codes, distinct = pd.factorize(without_categories(table[column]))
+    cells = Column(table, name, column, receipt)
+    codes, distinct = pd.factorize(cells.values)
     written = _text_of(pd.Series(distinct))
     text = _visible(written)
     blank = text.isin(("", "\\N"))
-    blank |= _words_for_nobody(table, name, column, text, codes, receipt, unique)
-    bad = np.append(blank.to_numpy(dtype=bool), True)[codes]  # code -1 is a missing value
-    receipt.refuse(table, name, column, bad, "a name or number", "fill it or remove the row")
-    _ask_about_cut_numbers(table, name, column, text, codes, receipt)
+    blank |= _words_for_nobody(cells, text, codes, unique)
+    cells.refuse(_rows(blank, codes, empty=True), "a name or number", "fill it or remove the row")
+    _ask_about_cut_numbers(cells, text, codes)
     text = text.mask(blank, "")
     merged, names = pd.factorize(text)
     n_unseen = written[~blank].nunique() - text[~blank].nunique()
     if n_unseen:
-        receipt.note(
-            f"{name}: {n_unseen:,} spellings in {column!r} differ from another only in invisible characters or the "
+        cells.note(
+            f"{n_unseen:,} spellings in {column!r} differ from another only in invisible characters or the "
             "Unicode form of a letter; they are one."
         )
-        receipt.twins.append({"file": name, "column": column, "kind": "invisible", "count": n_unseen, "joined": True})
+        cells.receipt.twins.append(
+            {"file": name, "column": column, "kind": "invisible", "count": n_unseen, "joined": True}
+        )
     found = pd.Series(
         pd.Categorical.from_codes(np.append(merged, -1)[codes], categories=pd.Index(names, dtype="str")),
         index=table.index,
         name=column,
     )
-    receipt.columns.append(
-        ColumnRead(
-            file=name,
-            column=column,
-            role=column,
-            type="text",
-            samples=samples_of(table[column].iloc[:3].tolist(), found.iloc[:3].tolist()),
-        )
-    )
+    cells.record("text", found)
     return found
+
+
+def _rows(mask: pd.Series, codes: np.ndarray, *, empty: bool = False) -> np.ndarray:
+    """(R,) whether the id of each row is one of the masked distinct ones. empty: what a missing value is."""
+    return np.append(mask.to_numpy(dtype=bool), empty)[codes]
 
 
 def join_twins(events: pd.Series, customers: pd.Series, names: tuple[str, str], receipt: Receipt) -> dict[str, str]:
@@ -130,38 +128,26 @@ def note_twins_within(ids: pd.Series, name: str, receipt: Receipt) -> None:
             receipt.twins.append({"file": name, "column": CUSTOMER_ID, "kind": kind, "count": n, "joined": False})
 
 
-def _words_for_nobody(
-    table: pd.DataFrame,
-    name: str,
-    column: str,
-    text: pd.Series,
-    codes: np.ndarray,
-    receipt: Receipt,
-    unique: bool,
-) -> pd.Series:
+def _words_for_nobody(cells: Column, text: pd.Series, codes: np.ndarray, unique: bool) -> pd.Series:
     """Which distinct ids are words such as NULL that stand for no customer; kept if each stands in one row."""
-    word = text.str.lower().isin(BLANKS) & (text != "")
+    word = text.str.lower().isin((*BLANKS, *NO_NUMBER)) & (text.str.len() > 0) & (text.str.lower() != "x")
     if not word.any():
         return word
     first = str(text[word].iloc[0])
-    rows = np.append(word.to_numpy(dtype=bool), False)[codes]
-    n, row = int(rows.sum()), row_of(table, rows)
+    rows = _rows(word, codes)
+    n, row = int(rows.sum()), row_of(cells.table, rows)
     if unique and n == int(word.sum()):
-        receipt.note(f"{name}: the id {first!r} (row {row}) could mean no value; it is kept as written.")
+        cells.note(f"the id {first!r} (row {row}) could mean no value; it is kept as written.")
         return word & False
-    chosen = receipt.ask(
+    chosen = cells.ask(
         "word",
-        file=name,
-        column=column,
-        evidence=f"{name}: {n:,} rows have {first!r} in {column!r} (first: row {row}), which often means no value.",
-        readings={"no_value": "no value; these rows cannot be read", "name": f"a name, {first}"},
+        f"{n:,} rows have {first!r} in {cells.name!r} (first: row {row}), which often means no value.",
+        {"no_value": "no value; these rows cannot be read", "name": f"a name, {first}"},
     )
     return word if chosen == "no_value" else word & False
 
 
-def _ask_about_cut_numbers(
-    table: pd.DataFrame, name: str, column: str, text: pd.Series, codes: np.ndarray, receipt: Receipt
-) -> None:
+def _ask_about_cut_numbers(cells: Column, text: pd.Series, codes: np.ndarray) -> None:
     """Asks about ids that a spreadsheet has cut: several customers may have become one."""
     cut = text.str.fullmatch(_EXPONENT)
     how = "are written with an exponent"
@@ -172,15 +158,12 @@ def _ask_about_cut_numbers(
         if not long.any() or cut.sum() < 2 or cut.sum() < 0.9 * long.sum():
             return
         how = "have zeros from the 16th digit on"
-    rows = np.append(cut.to_numpy(dtype=bool), False)[codes]
-    receipt.ask(
+    cells.ask(
         "cut",
-        file=name,
-        column=column,
-        evidence=f"{name}: {int(cut.sum()):,} ids in {column!r} {how} ({text[cut].iloc[0]!r} in row "
-        f"{row_of(table, rows)}): a spreadsheet has probably cut them, and each may stand for several customers. "
-        "Export the file again without opening it in a spreadsheet.",
-        readings={"keep": "as written, each a customer of its own", "stop": "not to be used"},
+        f"{int(cut.sum()):,} ids in {cells.name!r} {how} ({text[cut].iloc[0]!r} in row "
+        f"{row_of(cells.table, _rows(cut, codes))}): a spreadsheet has probably cut them, and each may stand for "
+        "several customers. Export the file again without opening it in a spreadsheet.",
+        {"keep": "as written, each a customer of its own", "stop": "not to be used"},
     )
 
 
@@ -197,9 +180,9 @@ def _text_of(distinct: pd.Series) -> pd.Series:
     """Distinct ids as text: integers without ".0", everything else as written."""
     if isinstance(distinct.dtype, pd.StringDtype):
         distinct = distinct.str.strip()
-        if len(distinct) and distinct.str.fullmatch(r"[0-9]+(?:\.0)?").all():
+        if len(distinct) and distinct.str.fullmatch(r"[0-9]+(?:[.,]00?)?").all():
             # Spreadsheets and pandas write 17850.0 for an integer in a column with missing values.
-            return distinct.str.removesuffix(".0")
+            return distinct.str.replace(r"[.,]00?$", "", regex=True)
         return distinct
     if pd.api.types.is_float_dtype(distinct):
         values = distinct.astype("float64")

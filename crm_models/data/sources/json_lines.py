@@ -12,7 +12,7 @@ import pandas as pd
 
 from crm_models.core.errors import DataError
 from crm_models.data.sources.archives import unpack
-from crm_models.data.sources.receipt import FIRST_ROW
+from crm_models.data.sources.frames import FIRST_ROW
 from crm_models.data.sources.text_encoding import as_utf8
 
 

@@ -6,24 +6,28 @@ import pandas as pd
 
 from crm_models.core.errors import DataError
 from crm_models.data.sources.blanks import BLANKS, ERRORS
-from crm_models.data.sources.columns import Cells, record, without_categories
+from crm_models.data.sources.column import Column
 from crm_models.data.sources.receipt import Receipt
 
 YES = (
-    *("yes", "y", "true", "t", "ja", "j", "oui", "o", "si", "sí", "sì", "sim", "s", "tak", "ano", "igen", "да"),
-    *("vrai", "wahr", "verdadero", "verdadeiro", "vero", "waar", "sant", "prawda", "evet", "是"),
+    *("yes", "y", "true", "t", "ja", "j", "oui", "o", "si", "sí", "sì", "sim", "s", "tak", "ano", "igen", "да", "on"),
+    *("vrai", "wahr", "verdadero", "verdadeiro", "vero", "waar", "sant", "prawda", "evet", "истина", "x", "✓", "✔"),
+    *("是", "はい", "真", "예"),
 )
 NO = (
-    *("no", "n", "false", "f", "nein", "non", "não", "nao", "nie", "ne", "nem", "нет", "nee", "nej"),
-    *("faux", "falsch", "falso", "onwaar", "falskt", "fałsz", "hayır", "否"),
+    *("no", "n", "false", "f", "nein", "non", "não", "nao", "nie", "ne", "nem", "нет", "nee", "nej", "off"),
+    *("faux", "falsch", "falso", "onwaar", "falskt", "fałsz", "hayır", "ложь", "✗", "✘"),
+    *("否", "いいえ", "偽", "아니요"),
 )
 LEFT = (
-    *("churned", "churn", "exited", "attrited", "attrited customer", "left"),
+    *("churned", "churn", "exited", "attrited", "attrited customer", "left", "terminated", "former"),
     *("lost", "lapsed", "inactive", "cancelled", "canceled", "closed"),
+    *("abgewandert", "gekündigt", "inaktiv", "ehemalig", "résilié", "parti", "inactif", "baja", "inactivo", "opgezegd"),
 )
 STAYED = (
     *("not churned", "no churn", "stayed", "existing", "existing customer", "retained"),
-    *("active", "current", "loyal", "subscribed", "open"),
+    *("active", "current", "loyal", "subscribed", "open", "won"),
+    *("aktiv", "bestand", "bestandskunde", "actif", "activo", "alta", "actief", "attivo"),
 )
 """Words for churned and not churned in tables of customers, besides yes and no."""
 
@@ -34,41 +38,53 @@ def labels_of(
     """A yes/no column as nullable boolean. positive: the value that means yes, if it is not a usual word.
 
     `DataError` for a value that is neither yes nor no, or if `positive` never occurs. With `positive`, every other
-    filled value means no; the receipt gets a sentence if there are several.
+    filled value means no; the receipt gets a sentence if there are several. Where only yes is written, it is asked what
+    a blank means.
     """
-    receipt = receipt or Receipt()
-    values = without_categories(table[column])
-    if pd.api.types.is_bool_dtype(values):
-        record(receipt, table, name, column, "yes or no", values)
-        return values.astype("boolean")
-    cells = Cells.of(values)
-    distinct = cells.distinct
-    words = distinct.str.lower()
-    if positive is not None:
+    cells = Column(table, name, column, receipt)
+    if pd.api.types.is_bool_dtype(cells.values):
+        cells.record("yes or no", cells.values)
+        return cells.values.astype("boolean")
+    words = cells.distinct.str.lower().str.removeprefix("'")
+    blank = words.isin((*BLANKS, *ERRORS))
+    if positive is None:
+        numbers = pd.Series(
+            pd.to_numeric(words.str.replace(",", ".", regex=False), errors="coerce"), index=words.index
+        )  # "1.00" and "1,0" mean the same as "1"; databases of Microsoft write -1 for yes
+        yes = words.isin(YES + LEFT) | (numbers == 1) | (numbers == -1)
+        unknown = ~(yes | blank | words.isin(NO + STAYED) | (numbers == 0))
+        expected = "yes or no (also 1/0, true/false)"
+        cells.refuse(cells.rows(unknown), expected, "if another word means churned, give it with --positive")
+        blank |= unknown
+    else:
         wanted = positive.strip().lower()
-        yes = words.isin([wanted, f"{wanted}.0"])
+        yes, blank = words.isin([wanted, f"{wanted}.0"]), blank & False
         if not yes.any():
-            existing = ", ".join(map(repr, distinct.tolist()[:5])) or "blanks only"
+            existing = ", ".join(map(repr, cells.distinct.tolist()[:5])) or "blanks only"
             raise DataError(f"{name}: expected {positive!r} in the column {column!r}, found {existing}")
         if (~yes).sum() > 1:
-            others = ", ".join(repr(str(v)) for v in distinct[~yes.to_numpy()][:5])
-            receipt.note(f"{name}: in {column!r}, {positive!r} means churned; {others} all mean stayed.")
-        blank = pd.Series(False, index=yes.index)
-    else:
-        numbers = pd.Series(pd.to_numeric(words, errors="coerce"), index=words.index)  # "1.00" means the same as "1"
-        blank = words.isin((*BLANKS, *ERRORS))
-        yes = words.isin(YES + LEFT) | (numbers == 1)
-        unknown = ~(yes | blank | words.isin(NO + STAYED) | (numbers == 0))
-        receipt.refuse(
-            table,
-            name,
-            column,
-            cells.rows(unknown),
-            "yes or no (also 1/0, true/false)",
-            "if another word means churned, give it with --positive",
-        )
-        blank |= unknown
-    known = pd.array([*(None if b else bool(y) for b, y in zip(blank, yes, strict=True)), None], dtype="boolean")
+            others = ", ".join(repr(str(v)) for v in cells.distinct[~yes][:5])
+            cells.note(f"in {cells.name!r}, {positive!r} means churned; {others} all mean stayed.")
+    blank_is_no = _blank_is_no(cells, yes, blank)
+    known = pd.array(
+        [*((False if blank_is_no else None) if b else bool(y) for b, y in zip(blank, yes, strict=True)), None],
+        dtype="boolean",
+    )
     found = pd.Series(known.take(cells.codes), index=table.index)
-    record(receipt, table, name, column, "yes or no", found, cells=cells, blank=blank)
+    found = found.fillna(False) if blank_is_no else found
+    cells.record("yes or no", found, blank=blank)
     return found
+
+
+def _blank_is_no(cells: Column, yes: pd.Series, blank: pd.Series) -> bool:
+    """Whether a blank means no: asked where every filled cell means yes, because a model needs both."""
+    n_blank = int((cells.codes < 0).sum()) + cells.n_rows(blank)
+    if not n_blank or not yes.any() or not (yes | blank).all():
+        return False
+    chosen = cells.ask(
+        "blank_label",
+        f"{cells.name!r} is {cells.distinct[yes].iloc[0]!r} in {cells.n_rows(yes):,} rows and blank in the other "
+        f"{n_blank:,}.",
+        {"no": "a blank means no", "unknown": "a blank means that it is not known"},
+    )
+    return chosen == "no"

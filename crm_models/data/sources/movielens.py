@@ -11,11 +11,12 @@ from crm_models.core.errors import DataError
 from crm_models.core.schema import ACTION, CUSTOMER_ID, LABEL, REPEATABLE, TIMESTAMP, VALUE
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources.archives import read_bytes
-from crm_models.data.sources.columns import need_columns, numbers_of
+from crm_models.data.sources.column import need_columns
 from crm_models.data.sources.ids import names_of
 from crm_models.data.sources.importer import Importer
 from crm_models.data.sources.inactivity import label_by_inactivity
 from crm_models.data.sources.moments import moments_of
+from crm_models.data.sources.numbers import numbers_of
 from crm_models.data.sources.reading import read_table
 from crm_models.data.sources.receipt import Receipt, row_of
 

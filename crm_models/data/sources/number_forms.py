@@ -15,20 +15,26 @@ import pandas as pd
 
 Mark = Literal["comma", "point"]
 """The decimal mark of a column."""
+Settled = Literal["decimal", "thousands"]
+"""What the mark before three digits is, where the user has said it."""
 
-_CURRENCIES = (
-    *("US$", "R$", "A$", "C$", "€", "$", "£", "¥", "₹", "zł", "Kč", "kr.", "kr", "Fr.", "Fr", "EUR", "USD", "GBP"),
-    *("CHF", "JPY", "CAD", "AUD", "PLN", "CZK", "SEK", "NOK", "DKK", "HUF", "INR", "BRL"),
-)
-_MARKS = "|".join(sign.replace("$", r"\$").replace(".", r"\.") for sign in _CURRENCIES)
-_CURRENCY = rf"^[+-]?\s*({_MARKS})\s*(?=[0-9.,+-])|(?<=[0-9.,])\s*({_MARKS})$"
+_CODES = "EUR|USD|GBP|CHF|JPY|CAD|AUD|PLN|CZK|SEK|NOK|DKK|HUF|INR|BRL|Fr|kr|Rs"
+_BEFORE = rf"(?:US\$|R\$|A\$|C\$|[$€£¥₹₽₺₩₪₫₱₴฿]|(?:{_CODES})\b\.?)"
+_CORE = r"[0-9.,' ]*[0-9][.,]?(?:[eE][+-]?[0-9]+)?"
+_PARTS = rf"^([+-]?)\s*({_BEFORE}?)\s*([+-]?)\s*({_CORE}|[.,][0-9]+)\s*([^\d\s.,()+'-][^\d,()+-]{{0,15}})?$"
+"""Sign, currency, sign, number and unit of a cell."""
+MAGNITUDES = {"k": 1e3, "tsd": 1e3, "mio": 1e6, "mn": 1e6, "million": 1e6, "mrd": 1e9, "bn": 1e9, "billion": 1e9}
+"""Words behind a number that multiply it."""
+BOOKED = ("cr", "dr", "soll", "haben", "s", "h")
+"""Marks of bookkeepers, whose sign depends on whose account it is: no units."""
 
-_SPACED = r"[+-]?[0-9]{1,3}(?:[ '][0-9]{3})+(?:[.,][0-9]+)?"
-_OPEN_COMMA, _OPEN_POINT = r"[+-]?[1-9][0-9]{0,2},[0-9]{3}", r"[+-]?[1-9][0-9]{0,2}\.[0-9]{3}"
-_DECIMAL_COMMA = r"[+-]?(?:[0-9]{1,3}(?:\.[0-9]{3})+|[0-9]*),[0-9]*(?:[eE][+-]?[0-9]+)?"
-_POINT_GROUPS = r"[+-]?[0-9]{1,3}(?:\.[0-9]{3})+"
-_COMMA_GROUPS = r"[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3})(?:\.[0-9]*)?"
-_DECIMAL_POINT = r"[+-]?[0-9]*\.[0-9]*(?:[eE][+-]?[0-9]+)?"
+_SPACED = r"[0-9]{1,3}(?:[ '][0-9]{3})+(?:[.,][0-9]+)?"
+_OPEN_COMMA, _OPEN_POINT = r"-?[1-9][0-9]{0,2},[0-9]{3}", r"-?[1-9][0-9]{0,2}\.[0-9]{3}"
+_DECIMAL_COMMA = r"-?(?:[0-9]{1,3}(?:\.[0-9]{3})+|[0-9]*),[0-9]*(?:[eE][+-]?[0-9]+)?"
+_POINT_GROUPS = r"-?[0-9]{1,3}(?:\.[0-9]{3})+"
+_COMMA_GROUPS = r"-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3})(?:\.[0-9]*)?"
+_DECIMAL_POINT = r"-?[0-9]*\.[0-9]*(?:[eE][+-]?[0-9]+)?"
+_LONG_FRACTION = r"[.,][0-9]{3,}(?:[eE].*)?$"
 
 PROOF = {
     "comma": r"[+-]?([0-9]+(\.[0-9]{3})*,([0-9]{1,2}|[0-9]{4,})|0?,[0-9]+)",
@@ -41,8 +47,8 @@ PROOF = {
 class Numbers:
     """Distinct cells as numbers; NaN where a cell is none.
 
-    notation: what was unusual about the writing, or "". doubt: the column can be read with either mark. mark: the
-    decimal mark. unclear: the first cell that the mark changes.
+    notation: what was unusual about the writing, or "". doubt: marks before three digits can be either. mark: the
+    decimal mark. unclear: the first cell that this changes. unit: what stands beside the numbers, such as "€" or "kg".
     """
 
     values: np.ndarray
@@ -50,81 +56,126 @@ class Numbers:
     doubt: bool = False
     mark: Mark = "point"
     unclear: str = ""
+    unit: str = ""
 
 
 def parse(
-    cells: pd.Series, delimiter: str | None, proof: Callable[[], Mark | None] = lambda: None, mark: Mark | None = None
+    cells: pd.Series,
+    delimiter: str | None,
+    proof: Callable[[], Mark | None] = lambda: None,
+    settled: Settled | None = None,
 ) -> Numbers:
     """Distinct trimmed cells as numbers. delimiter: of the file, if known; `;` suggests decimal commas.
 
-    proof: the decimal mark that other columns of the file prove, asked only where this column is unclear. mark: the
-    decimal mark, if it is known.
+    proof: the decimal mark that other columns of the file prove, asked only where this column is unclear. settled: what
+    a mark before three digits is, if it is known.
     """
     written = cells
-    cells, percent, notations = _unmarked(cells)
+    cells, units, notations = _without_units(_plain_signs(cells))
     values = _floats(cells)
     punctuated = cells.str.contains("[.,]", regex=True).to_numpy(dtype=bool)
+    mark: Mark = "point"
     doubt, unclear = False, ""
     if punctuated.any():
         marked = cells[punctuated]
-        mark, doubt, how = (mark, False, "") if mark else _decimal_mark(marked, delimiter, proof)
+        is_open = marked.str.fullmatch(_OPEN_POINT) | marked.str.fullmatch(_OPEN_COMMA)
+        mark, doubt, how = _decimal_mark(marked, is_open, delimiter, proof)
         if doubt or how:
-            is_open = marked.str.fullmatch(_OPEN_POINT) | marked.str.fullmatch(_OPEN_COMMA)
             unclear = str(written[punctuated][is_open].iloc[0])
+        if settled == "thousands":
+            marked = marked.where(~is_open, marked.str.replace("[.,]", "", regex=True))
         if how:
             notations.append(how)
         values = values.copy()
         values[punctuated] = _with_mark(marked, mark)
+    values = values * units.str.lower().map(MAGNITUDES).where(units != "m").fillna(1.0).to_numpy(dtype=float)
+    values = np.where(units == "M", values * 1e6, values)
+    percent = (units == "%").to_numpy(dtype=bool)
     if percent.any() and not percent[np.isfinite(values)].all():
         values = _shares(values, percent, notations)
-    return Numbers(values=values, notation=", ".join(notations), doubt=doubt, mark=mark or "point", unclear=unclear)
+    unit = next((u for u in units if u and u.lower() not in MAGNITUDES and u != "M"), "")
+    return Numbers(
+        values=values,
+        notation=", ".join(notations),
+        doubt=doubt and settled is None,
+        mark=mark,
+        unclear=unclear,
+        unit="" if percent.any() and not percent.all() else unit,
+    )
 
 
-def _unmarked(cells: pd.Series) -> tuple[pd.Series, np.ndarray, list[str]]:
-    """Cells without currency, per cent, spaces between thousands and accountants' minus; which had a %; what was so."""
+def _plain_signs(cells: pd.Series) -> pd.Series:
+    """Cells with ASCII digits, blanks, apostrophes and minus signs, without what spreadsheets put before a text."""
+    if not cells.str.isascii().all():
+        cells = cells.str.normalize("NFKC")
+        cells = cells.str.replace("[\u2212\u2010\u2011\u2013\u2014]", "-", regex=True)
+        cells = cells.str.replace("[’´`]", "'", regex=True)
+    return cells.str.replace(r"^'(?=[0-9.,+-])", "", regex=True)
+
+
+def _without_units(plain: pd.Series) -> tuple[pd.Series, pd.Series, list[str]]:
+    """Cells as digits, marks and a minus in front; what stood beside each; and what was unusual.
+
+    A unit is passed over where it is the only one of the column: two currencies cannot be compared.
+    """
     notations = []
-    plain = cells.str.replace("[\u2212\u2010\u2011\u2013]", "-", regex=True)
-    plain = plain.str.replace("[\u00a0\u202f\u2009\u2007]", " ", regex=True).str.replace("[’´`]", "'", regex=True)
     parenthesised = plain.str.fullmatch(r"\([^()]*[0-9][^()]*\)").to_numpy(dtype=bool)
     if parenthesised.any():
         plain = plain.where(~parenthesised, "-" + plain.str.slice(1, -1).str.strip())
         notations.append("parentheses as minus")
+    if plain.str.contains(r"[0-9][.,]-+$", regex=True).any():  # 12,- and 12.-- have no cents
+        plain = plain.str.replace(r"(?<=[0-9])[.,]-+$", "", regex=True)
     trailing = plain.str.fullmatch(r"[^+-].*[0-9]\s*-").to_numpy(dtype=bool)
     if trailing.any():
         plain = plain.where(~trailing, "-" + plain.str.slice(0, -1).str.strip())
         notations.append("minus behind the number")
-    signs = plain.str.extract(_CURRENCY)
-    sign = signs[0].fillna(signs[1])
-    if sign.nunique() == 1:  # two currencies in one column cannot be compared
-        plain = plain.where(
-            sign.isna(), plain.str.replace(str(sign.dropna().iloc[0]), "", n=1, regex=False).str.strip()
-        )
-        plain = plain.str.replace(r"^([+-])\s+", r"\1", regex=True)
-    percent = plain.str.fullmatch(r"[^%]*[0-9]\s*%").to_numpy(dtype=bool)
-    if percent.any():
-        plain = plain.str.replace(r"\s*%$", "", regex=True)
-    spaced = plain.str.fullmatch(_SPACED).to_numpy(dtype=bool)
-    if spaced.any():
-        plain = plain.where(~spaced, plain.str.replace("[ ']", "", regex=True))
-    return plain, percent, notations
+    parts = plain.str.extract(_PARTS)
+    before, behind = parts[1].fillna(""), parts[4].fillna("").str.strip()
+    units = before.where(before != "", behind)
+    unit = units[units != ""]
+    known = unit.isin(["%"]) | (before[unit.index] != "") | behind[unit.index].str.fullmatch(_BEFORE)
+    magnitude = unit.str.lower().isin(MAGNITUDES) | (unit == "M")
+    common = unit[~magnitude & ~unit.str.lower().isin(BOOKED)]
+    is_unit = common.nunique() == 1 and (bool(known[common.index].all()) or 2 * len(common) > len(plain))
+    usable = (units == "") | magnitude.reindex(units.index, fill_value=False)
+    usable |= (units == common.iloc[0]) if is_unit else False
+    signs = parts[0].fillna("") + parts[2].fillna("")
+    usable &= parts[3].notna() & (signs.str.len() < 2) & ~((before != "") & (behind != ""))
+    core = parts[3].str.strip()
+    spaced = core.str.fullmatch(_SPACED)
+    core = core.where(~spaced.fillna(False).astype(bool), core.str.replace("[ ']", "", regex=True))
+    clean = signs.str.replace("+", "", regex=False) + core
+    if magnitude.any():
+        notations.append(f"{unit[magnitude].iloc[0]!r} as {_magnitude(unit[magnitude].iloc[0]):,.0f}")
+    return plain.where(~usable, clean), units.where(usable, ""), notations
 
 
-def _decimal_mark(marked: pd.Series, delimiter: str | None, proof: Callable[[], Mark | None]) -> tuple[Mark, bool, str]:
+def _magnitude(unit: str) -> float:
+    return 1e6 if unit == "M" else MAGNITUDES[unit.lower()]
+
+
+def _decimal_mark(
+    marked: pd.Series, is_open: pd.Series, delimiter: str | None, proof: Callable[[], Mark | None]
+) -> tuple[Mark, bool, str]:
     """The decimal mark of the cells that have commas or points, whether it is in doubt, and how it was decided."""
-    open_comma, open_point = marked.str.fullmatch(_OPEN_COMMA), marked.str.fullmatch(_OPEN_POINT)
-    is_open = open_comma | open_point
     comma = marked.str.fullmatch(_DECIMAL_COMMA) | marked.str.fullmatch(rf"{_POINT_GROUPS}\.[0-9]{{3}}")
     point = marked.str.fullmatch(_DECIMAL_POINT) | marked.str.fullmatch(_COMMA_GROUPS)
-    clear_comma, clear_point = int((comma & ~point & ~is_open).sum()), int((point & ~comma & ~is_open).sum())
-    if clear_comma or clear_point:
-        more_commas = clear_comma > clear_point or (clear_comma == clear_point and delimiter == ";")
-        return "comma" if more_commas else "point", False, ""
+    clear_comma, clear_point = comma & ~point & ~is_open, point & ~comma & ~is_open
+    if clear_comma.any() or clear_point.any():
+        n_comma, n_point = int(clear_comma.sum()), int(clear_point.sum())
+        mark: Mark = "comma" if n_comma > n_point or (n_comma == n_point and delimiter == ";") else "point"
+        clear = marked[clear_comma if mark == "comma" else clear_point]
+        # Some 51.120 among amounts with two decimals are rather thousands than the only ones with three.
+        few = marked[is_open].str.contains("," if mark == "comma" else ".", regex=False)
+        doubt = 0 < few.sum() <= len(clear) and not clear.str.contains(_LONG_FRACTION, regex=True).any()
+        return mark, bool(doubt), ""
     if not is_open.any():
         return "point", False, ""
-    mark = proof()
-    if mark is not None:
-        ordinary = mark == "point" and not open_comma.any()
-        return mark, False, "" if ordinary else f"decimal {mark}s, as in other columns of the file"
+    open_comma, open_point = marked.str.fullmatch(_OPEN_COMMA), marked.str.fullmatch(_OPEN_POINT)
+    proved = proof()
+    if proved is not None:
+        ordinary = proved == "point" and not open_comma.any()
+        return proved, False, "" if ordinary else f"decimal {proved}s, as in other columns of the file"
     if open_point.any() and not open_comma.any():
         if delimiter == ";":
             # Files with ; between cells come from countries with decimal commas.
@@ -138,10 +189,9 @@ def _decimal_mark(marked: pd.Series, delimiter: str | None, proof: Callable[[], 
 def _with_mark(cells: pd.Series, mark: Mark) -> np.ndarray:
     if mark == "comma":
         groups, decimal, thousands = _POINT_GROUPS, _DECIMAL_COMMA, "."
-        legible = cells.str.fullmatch(decimal) | cells.str.fullmatch(groups)
     else:
-        legible = cells.str.fullmatch(_DECIMAL_POINT) | cells.str.fullmatch(_COMMA_GROUPS)
-        thousands = ","
+        groups, decimal, thousands = _COMMA_GROUPS, _DECIMAL_POINT, ","
+    legible = cells.str.fullmatch(decimal) | cells.str.fullmatch(groups) | cells.str.fullmatch("-?[0-9]+")
     plain = cells.str.replace(thousands, "", regex=False).str.replace(",", ".", regex=False)
     return np.where(legible.to_numpy(dtype=bool), _floats(plain), np.nan)
 

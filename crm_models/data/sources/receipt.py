@@ -20,13 +20,10 @@ import pandas as pd
 
 from crm_models.core.errors import ConfigError, DataError
 from crm_models.core.files import read_json
+from crm_models.data.sources.frames import FIRST_ROW, PARTS
 
 SettledBy = Literal["answer", "recipe", "accepted", "open", "none needed"]
 
-FIRST_ROW = "first_row"
-"""Key in `DataFrame.attrs`: the number of the first data row in messages; 2 below a header, else 1."""
-PARTS = "parts"
-"""Key in `DataFrame.attrs` of a table joined from several files: file, first index and first row number of each."""
 SAMPLES = 3
 FIELDS = ("file", "row", "column", "value", "reason")
 """Columns of rejected.csv."""
@@ -83,7 +80,10 @@ class Doubt:
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnRead:
-    """How one column was read. blanks: word to number of cells; odd: cells that are not what the column is."""
+    """How one column was read. blanks: word to number of cells; odd: cells that are not what the column is.
+
+    unit: what stands beside its numbers or behind its name, such as "%" or "EUR".
+    """
 
     file: str
     column: str
@@ -93,6 +93,7 @@ class ColumnRead:
     odd: int = 0
     first_odd: tuple[int, str] | None = None
     samples: tuple[tuple[str, str], ...] = ()
+    unit: str = ""
 
     def facts(self) -> dict[str, Any]:
         """The content of receipt.json for this column; `role` is called `as` there."""

@@ -19,14 +19,15 @@ from crm_models.data.sources.receipt import Receipt
 
 USUAL_NAMES = {
     CUSTOMER_ID: "customer_id customer user_id users_id user client_id client client_num member_id cust_id "
-    "customer_number kundennummer kunden_nummer kundennr kdnr kunden_id kunde numero_client id_client id_cliente "
-    "cliente klant klantnummer id",
-    ACTION: "action item item_id product product_id event event_type sku stock_code movie_id asin offer_id offer "
-    "aktion ereignis vorgang aktivitaet artikel produkt evenement produit evento producto",
-    TIMESTAMP: "timestamp time date datetime event_time event_date created_at order_date purchase_date "
-    "transaction_date invoice_date when datum zeitpunkt zeit wann bestelldatum kaufdatum fecha data date_heure",
-    VALUE: "value rating amount amt price revenue score dollar_value sales quantity umsatz betrag wert preis montant "
-    "prix importe precio",
+    "customer_number customer_no client_no client_number user_pseudo_id kundennummer kunden_nummer kundennr kdnr "
+    "kunden_id kunde numero_client no_client n_client id_client id_cliente cliente klant klantnummer id",
+    ACTION: "action item item_id product product_id event event_type event_name sku stock_code movie_id asin offer_id "
+    "offer aktion ereignis vorgang aktivitaet artikel produkt evenement produit evento producto",
+    TIMESTAMP: "timestamp time date datetime event_time event_timestamp event_date created_at created_date order_date "
+    "order_purchase_timestamp purchase_date transaction_date invoice_date when datum zeitpunkt zeit wann bestelldatum "
+    "kaufdatum fecha data date_heure",
+    VALUE: "value event_value rating amount amt price revenue score dollar_value sales quantity umsatz betrag wert "
+    "preis montant prix importe precio",
     CHURNED: "churned churn exited is_churn churn_flag churn_label churn_value attrition_flag attrition gekundigt "
     "gekuendigt kundigung kuendigung abgewandert resilie resiliation desabonne baja abbandono left target label",
 }
@@ -36,31 +37,30 @@ PERSONS = (
     *("contact_id", "contact", "lead_id", "prospect_id", "requester_id", "subscriber_id", "person_id", "visitor_id"),
     *("patient_id", "profile_id", "recipient_id"),
 )
-OTHER_CUSTOMERS = (
-    *PERSONS,
-    *("account_id", "account_number", "account", "household_id", "email", "email_address", "e_mail"),
-)
+MAILS = ("email", "email_address", "e_mail", "mail")
+OTHER_CUSTOMERS = (*PERSONS, "account_id", "account_number", "account", "household_id", *MAILS)
 """Names of a customer that `id` gives way to where it numbers the rows of events. Persons that repeat beside dates make
 a table one of events; accounts and households repeat in lists of contacts, too."""
 
 OTHER_ACTIONS = (
     *("type", "activity", "activity_type", "event_name", "campaign_id", "campaign", "channel", "category", "kind"),
-    *("was_geschah", "was", "art", "status"),
+    *("was_geschah", "was", "art", "status", "stage", "lineitem_name"),
 )
 
 DOUBTFUL = ("left", "target", "label")
 """Label names that may also mean something else: suggested, never used automatically."""
-POSSIBLE_LABELS = (
+POSSIBLE_LABELS = {
     *DOUBTFUL,
     *("y", "converted", "conversion", "response", "responded", "outcome", "deposit", "subscribed", "default", "class"),
     *("purchased", "bought", "lost", "won", "attrited", "cancelled", "canceled", "isactivemember", "retained"),
-)
+}
+"""Words in the name of a column of two values that may be the label."""
 FEW_ROWS = 5
 """In a table of fewer rows, that no value repeats says nothing."""
 SAMPLE = 1_000
 
 _ID_NAME = re.compile(r".*(id|nr|no|num|number|nummer|code|key|numero)")
-_CURRENCY = re.compile(r"(eur|usd|gbp|chf)$")
+_CURRENCY = re.compile(r"(in)?(eur|usd|gbp|chf)$")
 
 
 def plain(column: object) -> str:
@@ -107,10 +107,10 @@ def _repeats_beside_dates(table: pd.DataFrame, guessed: dict[str, str]) -> bool:
         return False
     customer = guessed.get(CUSTOMER_ID) or repeating_customer(table)
     if customer is not None and plain(customer) == "id" and _never_repeats(table, customer):
-        customer = repeating_customer(table, PERSONS)
+        customer = repeating_customer(table, (*PERSONS, *MAILS))
     if customer is None or table[customer].nunique() > 0.8 * len(table):
         return False
-    return dated_column(table, customer) is not None
+    return bool(dated_columns(table, customer))
 
 
 def customer_of(table: pd.DataFrame, kind: str) -> str | None:
@@ -134,10 +134,9 @@ def repeating_customer(table: pd.DataFrame, usual: Sequence[str] = OTHER_CUSTOME
     return None
 
 
-def dated_column(table: pd.DataFrame, *used: str | None) -> str | None:
-    """The only column that holds dates; None if there is none, or several."""
-    dated = [str(c) for c in table.columns if str(c) not in used and _is_dated(table[c])]
-    return dated[0] if len(dated) == 1 else None
+def dated_columns(table: pd.DataFrame, *used: str | None) -> list[str]:
+    """The columns that hold dates, in their order."""
+    return [str(c) for c in table.columns if str(c) not in used and _is_dated(table[c])]
 
 
 def action_candidates(table: pd.DataFrame, *used: str) -> list[str]:
@@ -150,13 +149,15 @@ def action_candidates(table: pd.DataFrame, *used: str) -> list[str]:
         if words and n_filled > 0.5 * len(table) and 1 <= n <= max(50, 0.05 * len(table)) and n < n_filled:
             found.append(column)
     likely = [plain(name) for name in OTHER_ACTIONS]
-    return sorted(found, key=lambda c: likely.index(plain(c)) if plain(c) in likely else len(likely))
+    rank = {c: likely.index(plain(c)) if plain(c) in likely else len(likely) + (table[c].nunique() == 1) for c in found}
+    return sorted(found, key=rank.__getitem__)
 
 
 def offer_label(table: pd.DataFrame, file: str, receipt: Receipt) -> str | None:
     """The column chosen as the label of a table without one: two words for yes and no under a possible name."""
     known = {*YES, *NO, *LEFT, *STAYED, "0", "1", "0.0", "1.0"}
-    for column in reversed([str(c) for c in table.columns if plain(c) in POSSIBLE_LABELS]):
+    named = [c for c in map(str, table.columns) if {plain(c), *re.split(r"[\W_]+", c.lower())} & POSSIBLE_LABELS]
+    for column in reversed(named):
         words = {str(word).strip().lower() for word in table[column].dropna().unique()[:3]}
         if len(words) != 2 or not words <= known:
             continue
@@ -169,9 +170,32 @@ def offer_label(table: pd.DataFrame, file: str, receipt: Receipt) -> str | None:
             readings={"feature": "a feature; no churn model is trained", "label": "the churn label"},
             stops=False,
         )
-        if chosen == "label":
-            return column
+        return column if chosen == "label" else None
     return None
+
+
+def labels_again(table: pd.DataFrame, file: str, receipt: Receipt) -> list[str]:
+    """Columns that say the label of the customers a second time and are left out: a model would only copy them."""
+    yes = {*YES, *LEFT, "1", "1.0"}
+    names = {plain(name) for name in USUAL_NAMES[CHURNED].split()} - {*DOUBTFUL}
+    label, again = _words(table[CHURNED]).isin(yes), []
+    for column in [str(c) for c in table.columns if plain(c) in names and c != CHURNED]:
+        words = _words(table[column])
+        if words.nunique() != 2 or max((words.isin(yes) == label).mean(), (words.isin(yes) != label).mean()) < 0.95:
+            continue
+        chosen = receipt.ask(
+            "label_again",
+            file=file,
+            column=column,
+            evidence=f"{file}: {column!r} says almost the same as the churn label.",
+            readings={"leave_out": "the label a second time, left out", "feature": "a feature like others"},
+        )
+        again += [column] if chosen == "leave_out" else []
+    return again
+
+
+def _words(values: pd.Series) -> pd.Series:
+    return values.astype("str").str.strip().str.lower()
 
 
 def _never_repeats(table: pd.DataFrame, column: str) -> bool:

@@ -1,17 +1,30 @@
-"""Rows that are no data: blank ones, the header again, totals, and notes below the table."""
+"""Rows that are no data: blank ones, the header again, units below it, rulers, totals, and notes below the table."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from crm_models.data.sources.reading import FOOTER_LINES, TOTAL
+from crm_models.data.sources.blanks import BLANKS, NO_NUMBER
+from crm_models.data.sources.header import describes_columns
 from crm_models.data.sources.receipt import Receipt
 
-TOTALS_WITHIN = 1_000_000
-"""In longer tables, totals are looked for in the last rows only."""
+FOOTER_LINES = 10
+"""Most lines below a table that count as its footer."""
+ALL_ROWS = 1_000_000
+"""In longer tables, totals and rulers are looked for in the last rows only."""
+
+TOTAL = re.compile(
+    r"(?:grand |gran |sub)?-?(?:total|totals|sum|summe|gesamt|gesamtsumme|gesamtergebnis|insgesamt|zwischensumme|somme|"
+    r"totale|totaal|suma|average|mean|durchschnitt|mittelwert|moyenne|promedio|count|anzahl|nombre|итого|всего|合計|总计)"
+    r"(?: g[eé]n[eé]ral)?\b[^\w@]*(?:[0-9].*)?$",
+    re.IGNORECASE,
+)
+"""What stands in the first cell of a line of totals."""
+_RULER = r"[-=_*~.#+ ]*[-=_*~#][-=_*~.#+ ]*"
 
 
 def data_rows(table: pd.DataFrame, file: str, header: Sequence[str], receipt: Receipt) -> pd.DataFrame:
@@ -22,8 +35,14 @@ def data_rows(table: pd.DataFrame, file: str, header: Sequence[str], receipt: Re
     blank = _blank(table)
     table = receipt.explain(table, file, blank, "nothing is filled")
     table = receipt.explain(table, file, _header_again(table, header), "the header again")
+    table = receipt.explain(table, file, _rulers(table), "a ruler")
+    table = receipt.explain(table, file, _units(table), "units or descriptions of the columns")
     table = receipt.explain(table, file, _totals(table), "a total")
     return receipt.explain(table, file, _notes_below(table, after_blank=bool(blank.any())), "a note below the table")
+
+
+def _is_text(column: pd.Series) -> bool:
+    return isinstance(column.dtype, pd.StringDtype)
 
 
 def _blank(table: pd.DataFrame) -> np.ndarray:
@@ -40,37 +59,86 @@ def _header_again(table: pd.DataFrame, header: Sequence[str]) -> np.ndarray:
     for column, name in zip(table.columns, header, strict=True):
         if not again.any():
             break
-        if not isinstance(table[column].dtype, pd.StringDtype):
+        if name.startswith("column "):  # it has no name in the file
+            continue
+        if not _is_text(table[column]):
             return np.zeros(len(table), dtype=bool)
         values = table[column]
-        again &= (values.isna() | (values == name)).to_numpy(dtype=bool)
+        spellings = [name, name.upper(), name.lower(), name.title(), name.capitalize()]
+        again &= (values.isna() | values.isin(spellings)).to_numpy(dtype=bool)
     return again
+
+
+def _places(table: pd.DataFrame) -> np.ndarray:
+    """Rows where a total or a ruler is looked for."""
+    if len(table) <= ALL_ROWS:
+        return np.arange(len(table))
+    return np.r_[0:3, len(table) - FOOTER_LINES : len(table)]
+
+
+def _rulers(table: pd.DataFrame) -> np.ndarray:
+    """Rows of nothing but signs such as --- or ===, in every cell."""
+    ruler = np.zeros(len(table), dtype=bool)
+    if table.shape[1] < 2 or not len(table) or not all(_is_text(table[c]) for c in table):
+        return ruler
+    places = _places(table)
+    for column in table.columns:
+        places = places[table[column].iloc[places].str.fullmatch(_RULER).to_numpy(dtype=bool, na_value=False)]
+        if not len(places):
+            return ruler
+    ruler[places] = True
+    return ruler
+
+
+def _units(table: pd.DataFrame) -> np.ndarray:
+    """The first row, if it says units, types or descriptions of the columns."""
+    units = np.zeros(len(table), dtype=bool)
+    if len(table) > 3 and all(_is_text(table[c]) for c in table):
+        first, *below = table.iloc[:200].astype(object).where(table.iloc[:200].notna(), None).to_numpy().tolist()
+        units[0] = describes_columns(first, below, (*BLANKS, *NO_NUMBER))
+    return units
 
 
 def _totals(table: pd.DataFrame) -> np.ndarray:
     """Rows that begin with a word for a total: at the end of the table, or elsewhere if another cell is blank."""
     total = np.zeros(len(table), dtype=bool)
-    if not len(table) or not isinstance(table[table.columns[0]].dtype, pd.StringDtype):
+    columns = list(table.columns[:2])
+    if not len(table) or not all(_is_text(table[c]) for c in columns):
         return total
-    first = len(table) - FOOTER_LINES if len(table) > TOTALS_WITHIN else 0
-    tail = table.iloc[first:]
-    names = tail[tail.columns[0]]
+    places = _places(table)
+    tail = table.iloc[places]
+    names = tail[columns[0]].fillna(tail[columns[-1]])
     has_word = names.str.len().lt(24) & names.str.fullmatch(TOTAL.pattern, flags=TOTAL.flags)
     for k in np.flatnonzero(has_word.to_numpy(dtype=bool, na_value=False)):
         has_blank = tail.iloc[k : k + 1, 1:].isna().to_numpy().any()
-        total[first + k] = first + k >= len(table) - 3 or bool(has_blank)
+        total[places[k]] = places[k] >= len(table) - 3 or bool(has_blank)
     return total
 
 
 def _notes_below(table: pd.DataFrame, *, after_blank: bool) -> np.ndarray:
-    """The last rows, if only the first cell of each is filled and it is a sentence, or stands below a blank row."""
+    """The last rows, if only the first cell of each is filled: a sentence, or not written like the cells above it."""
     note = np.zeros(len(table), dtype=bool)
-    if table.shape[1] < 2 or not len(table):
+    if table.shape[1] < 2 or not len(table) or not _is_text(table[table.columns[0]]):
         return note
     for k in range(len(table) - 1, max(0, len(table) - 1 - FOOTER_LINES), -1):
-        filled = table.iloc[k : k + 1].notna().to_numpy()[0]
-        words = len(str(table.iloc[k : k + 1, 0].to_numpy()[0]).split())
-        if filled[1:].any() or not (words > 2 or (after_blank and words > 1)):
+        if table.iloc[k, 1:].notna().any():
             break
         note[k] = True
+    if not note.any():
+        return note
+    above = table[~note].iloc[-1000:]
+    shapes = {_shape(cell) for cell in above[above.columns[0]].dropna()}
+    often = not above[above.columns[1:]].notna().any(axis=1).all()  # rows of one cell are usual
+    for k in np.flatnonzero(note)[::-1]:
+        cell = str(table.iloc[k, 0])
+        words = len(cell.split())
+        note[k] = words > 2 or (after_blank and words > 1) or (not often and _shape(cell) not in shapes)
+        if not note[k]:
+            note[:k] = False
+            break
     return note
+
+
+def _shape(cell: str) -> str:
+    """The cell with digits and letters alike: "C0012" and "K7" are both "a0"."""
+    return re.sub(r"[^\W\d_]+", "a", re.sub(r"[0-9]+", "0", cell))

@@ -20,7 +20,8 @@ import pyarrow as pa
 from crm_models.core.errors import ConfigError, DataError
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources.files import recognised
-from crm_models.data.sources.reading import from_arrow, tidy
+from crm_models.data.sources.frames import tidy
+from crm_models.data.sources.parquet import from_arrow
 from crm_models.data.sources.tables import RECIPE_OPTIONS, imported
 
 URL = "CRM_DATABASE_URL"

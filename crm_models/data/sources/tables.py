@@ -19,16 +19,18 @@ import pyarrow as pa
 from crm_models.core.errors import ConfigError, DataError
 from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
 from crm_models.data.cohort import Cohort
-from crm_models.data.sources.columns import feature_of, need_columns, numbers_of, without_row_numbers
+from crm_models.data.sources.column import need_columns
+from crm_models.data.sources.features import feature_of, without_row_numbers
 from crm_models.data.sources.files import TABLES, Table, find_tables, renamed_columns
 from crm_models.data.sources.ids import join_twins, names_of, note_twins_within, renamed
 from crm_models.data.sources.importer import Importer
 from crm_models.data.sources.inactivity import label_by_inactivity
 from crm_models.data.sources.labels import labels_of
 from crm_models.data.sources.moments import moments_of
+from crm_models.data.sources.numbers import numbers_of
 from crm_models.data.sources.reading import ReadOptions
 from crm_models.data.sources.receipt import Receipt, place_of, read_recipe, row_of
-from crm_models.data.sources.roles import action_candidates, guess_columns, kind_of, offer_label
+from crm_models.data.sources.roles import action_candidates, guess_columns, kind_of, labels_again, offer_label
 
 __all__ = ["ROW", "TABLES", "cohort_from_tables", "guess_columns", "import_tables", "kind_of"]
 
@@ -43,6 +45,8 @@ MANY_EVENTS = 100
 LONE_EVENTS = 5
 LONE_DAYS = 180
 """Up to so many last events, so many days after all others, are probably mistyped: they would decide churn for all."""
+EARLY_DAYS = 5 * 365
+"""The same for first events: 1970-01-01 is what programs write for no date."""
 
 RECIPE_OPTIONS = ("columns", "drop", "positive", "churn_days", "encoding")
 
@@ -228,14 +232,20 @@ def _interactions(mapped: dict[str, Table], made_on: pd.Timestamp | None, receip
     events = pd.DataFrame(columns, copy=False)
     if pd.api.types.is_datetime64_any_dtype(events[TIMESTAMP]):
         _leave_out_late(table, events, file, made_on, receipt)
-    good = receipt.good_rows(table, file)
-    if not good.any():
-        raise DataError(f"{file}: expected rows that can be read, found none; correct the file")
+    good = _good_rows(table, file, receipt)
     del table, columns
     events = events if good.all() else events[good]
     pa.default_memory_pool().release_unused()
     note_twins_within(events[CUSTOMER_ID], file, receipt)
     return _oldest_first(events, file, receipt)
+
+
+def _good_rows(table: pd.DataFrame, file: str, receipt: Receipt) -> np.ndarray:
+    """(R,) whether each row is kept. `DataError` if none is."""
+    good = receipt.good_rows(table, file)
+    if not good.any():
+        raise DataError(f"{file}: expected rows that can be read, found none; correct the file")
+    return good
 
 
 def _with_action(table: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFrame:
@@ -273,32 +283,39 @@ def _leave_out_late(
     if made_on is not None:
         _reject(table, file, (when > made_on).to_numpy(), f"not later than the export of {made_on:%d %B %Y}", receipt)
         return
-    late = (when > pd.Timestamp.now() + LATE).to_numpy()
-    why = "are later than tomorrow"
-    if not late.any():
-        dated = when.dropna().to_numpy()
-        if len(dated) < MANY_EVENTS:
-            return
-        last = np.sort(np.partition(dated, -LONE_EVENTS - 1)[-LONE_EVENTS - 1 :])
-        gaps = np.diff(last) > np.timedelta64(LONE_DAYS, "D")
-        if not gaps.any():
-            return
-        late = (when > last[int(gaps.argmax())]).to_numpy()
-        why = f"are more than {LONE_DAYS} days later than all others"
+    late, why = _mistyped(when)
     if late.mean() >= 0.5:
         return  # the data check warns: the whole table is of another time
+    if not late.any():
+        return
     written = str(table[TIMESTAMP].to_numpy()[late][0])
     chosen = receipt.ask(
         "late",
         file=file,
         column=TIMESTAMP,
         evidence=f"{file}: {int(late.sum()):,} of {len(late):,} events {why} (first: {written!r} in row "
-        f"{row_of(table, late)}); the last event decides who counts as churned. --as-of DATE says when the export "
-        "was made.",
+        f"{row_of(table, late)}); the last event decides who counts as churned, the first one how long the "
+        "history is. --as-of DATE says when the export was made.",
         readings={"leave_out": "mistyped, these rows are left out", "keep": "as written"},
     )
     if chosen == "leave_out":
         _reject(table, file, late, "a moment that can have happened", receipt)
+
+
+def _mistyped(when: pd.Series) -> tuple[np.ndarray, str]:
+    """Which events have not happened yet, or are far from all others, and how to say it."""
+    late = (when > pd.Timestamp.now() + LATE).to_numpy()
+    dated = when.dropna().to_numpy()
+    if late.any() or len(dated) < MANY_EVENTS:
+        return late, "are later than tomorrow"
+    last = np.sort(np.partition(dated, -LONE_EVENTS - 1)[-LONE_EVENTS - 1 :])
+    gaps = np.diff(last) > np.timedelta64(LONE_DAYS, "D")
+    if gaps.any():
+        return (when > last[int(gaps.argmax())]).to_numpy(), f"are more than {LONE_DAYS} days later than all others"
+    first = np.sort(np.partition(dated, LONE_EVENTS)[: LONE_EVENTS + 1])
+    gaps = np.diff(first) > np.timedelta64(EARLY_DAYS, "D")
+    early = when < first[len(gaps) - int(gaps[::-1].argmax())] if gaps.any() else when.isna() & False
+    return early.to_numpy(), f"are more than {EARLY_DAYS // 365} years earlier than all others"
 
 
 def _reject(table: pd.DataFrame, file: str, bad: np.ndarray, expected: str, receipt: Receipt) -> None:
@@ -329,10 +346,11 @@ def _customers(
     columns = {CUSTOMER_ID: _unique_ids(table, file, CUSTOMER_ID, receipt)}
     if CHURNED in table:
         columns[CHURNED] = labels_of(table, file, CHURNED, positive, receipt)
+        table = table.drop(columns=labels_again(table, file, receipt))
     others = [c for c in table.columns if c not in (CUSTOMER_ID, CHURNED)]
     features = {str(c): feature_of(table, file, c, receipt) for c in others}
     customers = pd.DataFrame(columns | without_row_numbers(features, file, receipt))
-    good = receipt.good_rows(table, file)
+    good = _good_rows(table, file, receipt)
     customers = customers if good.all() else customers[good].reset_index(drop=True)
     note_twins_within(customers[CUSTOMER_ID], file, receipt)
     return customers

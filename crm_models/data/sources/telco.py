@@ -10,7 +10,8 @@ import pandas as pd
 from crm_models.core.errors import DataError
 from crm_models.core.schema import CHURNED, CUSTOMER_ID
 from crm_models.data.cohort import Cohort
-from crm_models.data.sources.columns import feature_of, need_columns, without_row_numbers
+from crm_models.data.sources.column import need_columns
+from crm_models.data.sources.features import feature_of, without_row_numbers
 from crm_models.data.sources.ids import names_of
 from crm_models.data.sources.importer import Importer
 from crm_models.data.sources.labels import labels_of

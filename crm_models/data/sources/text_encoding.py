@@ -13,9 +13,11 @@ from charset_normalizer import from_bytes
 
 from crm_models.core.errors import ConfigError, DataError
 
-OTHER_ENCODINGS = ("cp1252", "cp1250", "cp1251", "koi8_r", "cp932", "gb18030", "big5", "cp949", "cp1253", "cp1254")
+OTHER_ENCODINGS = (
+    *("cp1252", "cp1250", "cp1251", "koi8_r", "cp932", "gb18030", "big5", "cp949", "cp1253", "cp1254", "cp850"),
+    *("cp852", "cp866", "mac_roman", "iso8859_2", "iso8859_5", "mac_cyrillic", "euc_jp"),
+)
 """Encodings compared where a file is not UTF-8, most frequent first."""
-MULTI_BYTE = ("cp932", "gb18030", "big5", "cp949")
 
 STRAY_SHARE = 0.05
 """Up to this share of the multi-byte characters of a UTF-8 file may be damaged before it counts as another encoding."""
@@ -29,13 +31,17 @@ BLOCK = 1 << 24
 
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
-    """A text in UTF-8. encoding: of the file; sample: a few words that show it; stray: bytes that were not UTF-8."""
+    """A text in UTF-8. encoding: of the file; sample: a few words that show it; stray: bytes that were not UTF-8.
+
+    twice: whether it was encoded twice, which is undone.
+    """
 
     text: Text
     encoding: str
     guessed: bool = False
     sample: str = ""
     stray: int = 0
+    twice: bool = False
     stray_line: int = 0
 
 
@@ -46,21 +52,25 @@ def as_utf8(raw: bytes | mmap, name: str, encoding: str | None = None) -> bytes:
 
 def decode(raw: bytes | mmap, name: str, encoding: str | None = None) -> Decoded:
     """The text and its encoding, which is found unless given. `DataError` for binary data or a wrong encoding."""
+    if raw[-1:] in (b"\0", b"\x1a") and not _wide(raw[: 1 << 16]):
+        raw = raw[:].rstrip(b"\0\x1a")  # what fills up the last block of a file on some systems
     if encoding is not None:
         return _given(bytes(raw), name, encoding)
-    utf16 = _utf16(raw[: 1 << 16])
-    if utf16:
+    wide = _wide(raw[: 1 << 16])
+    if wide:
         try:
-            return Decoded(text=raw[:].decode(utf16).lstrip("\ufeff").encode("utf-8"), encoding="utf-16")
+            return Decoded(text=raw[:].decode(wide).lstrip("\ufeff").encode("utf-8"), encoding=wide[:6])
         except UnicodeDecodeError:
-            raise DataError(f"{name}: expected text, found damaged UTF-16; save it as UTF-8") from None
+            raise DataError(f"{name}: expected text, found damaged {wide[:6].upper()}; save it as UTF-8") from None
     sample = raw[:4096]
     n_control = sum(1 for byte in sample if byte < 32 and byte not in b"\t\r\n\f\v")
     if n_control > 0.02 * len(sample) or raw.find(b"\0") >= 0:
         raise DataError(f"{name}: expected a table as text, found binary data; save it as CSV or Parquet")
     start = len(codecs.BOM_UTF8) if raw[:3] == codecs.BOM_UTF8 else 0
+    while raw[start : start + 3] == codecs.BOM_UTF8:
+        start += 3
     if _is_utf8(raw):
-        return Decoded(text=memoryview(raw)[start:], encoding="utf-8")
+        return _encoded_twice(raw) or Decoded(text=memoryview(raw)[start:], encoding="utf-8")
     content = raw[start:]
     return _nearly_utf8(content) or _guessed(content)
 
@@ -74,6 +84,31 @@ def _is_utf8(raw: bytes | mmap) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _encoded_twice(raw: bytes | mmap) -> Decoded | None:
+    """The text of a file whose UTF-8 was taken for cp1252 and written as UTF-8 again ("MÃ¼ller"); else None."""
+    if not re.search(rb"\xc3[\x82-\xb4][\xc2-\xc6\xcb\xe2]", raw):
+        return None
+    text = raw[:].decode("utf-8").lstrip("\ufeff")
+    lines = [line for line in text.split("\n") if not line.isascii()]
+    try:
+        undone = [_once(line) for line in lines]
+    except UnicodeError:
+        return None
+    whole = text.split("\n")
+    repaired = iter(undone)
+    text = "\n".join(line if line.isascii() else next(repaired) for line in whole)
+    return Decoded(text=text.encode("utf-8"), encoding="utf-8", sample=_words(text), twice=True)
+
+
+def _once(line: str) -> str:
+    """A line that was encoded twice, as it was meant. `UnicodeError` if it was not."""
+    raw = bytearray()
+    for letter in line:
+        # Five bytes mean nothing in cp1252; programs keep them as they are.
+        raw += letter.encode("latin-1" if "\x80" <= letter <= "\x9f" else "cp1252")
+    return raw.decode("utf-8")
 
 
 def _given(raw: bytes, name: str, encoding: str) -> Decoded:
@@ -171,7 +206,8 @@ def _letter_score(here: str, before: str, after: str) -> float:
         return -0.5
     if _script(here) == "CJK":
         # Common characters lie in the lower part of the block in every double-byte encoding.
-        return 1.0 if "\u3040" <= here <= "\u30ff" or "\u4e00" <= here <= "\u9fa5" else 0.3
+        common = ("\u3040", "\u30ff"), ("\u4e00", "\u9fa5"), ("\uac00", "\ud7a3")
+        return 1.0 if any(first <= here <= last for first, last in common) else 0.3
     if not (before.isalpha() or after.isalpha()):
         return 0.2
     return 1.0 if here in _USUAL_LETTERS or _script(here) != "LATIN" else 0.6
@@ -191,8 +227,10 @@ def _words(text: str) -> str:
     return ", ".join(dict.fromkeys(word[:20] for word in words[:3]))
 
 
-def _utf16(raw: bytes) -> str | None:
-    """The UTF-16 variant, detected by byte order mark, or by zero bytes at every second place (mostly Latin text)."""
+def _wide(raw: bytes) -> str | None:
+    """UTF-16 or UTF-32, by its byte order mark, or by zero bytes at every second place (mostly Latin text)."""
+    if raw[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
+        return "utf-32"
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "utf-16"
     sample = np.frombuffer(raw[: min(len(raw), 4096) // 2 * 2], np.uint8).reshape(-1, 2)

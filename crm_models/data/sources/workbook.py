@@ -12,7 +12,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from mmap import mmap
@@ -21,6 +21,8 @@ from typing import IO
 from xml.etree import ElementTree
 
 from crm_models.core.errors import DataError
+from crm_models.data.sources.header import header_row
+from crm_models.data.sources.receipt import counted
 
 CONTENT_TYPES = "[Content_Types].xml"
 MAX_COLUMNS = 16_384
@@ -48,17 +50,17 @@ _DAMAGED = (
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """The rows of one sheet below its header; rows may be shorter than the header. header_row counts from 1.
+    """The rows of one sheet below its header; rows may be shorter than the header.
 
-    without_result: number of cells with a formula whose result the file does not store; first_without: the first one.
+    numbers: the number of each row in the sheet, from 1; header_row: that of the header. remarks: what was unusual.
     """
 
     name: str
     header: list[str]
     header_row: int
     rows: list[list[str | None]]
-    without_result: int = 0
-    first_without: str = ""
+    numbers: list[int]
+    remarks: tuple[str, ...] = ()
 
 
 def is_workbook(raw: bytes | mmap) -> bool:
@@ -72,11 +74,8 @@ def is_workbook(raw: bytes | mmap) -> bool:
         return False
 
 
-def read_workbook(raw: bytes | mmap, name: str) -> tuple[Sheet, list[str]]:
-    """The largest sheet, with all sheets of the same columns appended, and the names of the sheets left out.
-
-    `DataError` if the workbook is damaged, encrypted, or has no table.
-    """
+def read_workbook(raw: bytes | mmap, name: str) -> list[Sheet]:
+    """The sheets that are not empty, the one with most rows first. `DataError` if there is none, or it is damaged."""
     try:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
             sheets = [sheet for sheet in _sheets(archive) if sheet is not None]
@@ -87,16 +86,7 @@ def read_workbook(raw: bytes | mmap, name: str) -> tuple[Sheet, list[str]]:
         raise DataError(f"{name}: expected a workbook (.xlsx), found one that cannot be read ({reason})") from None
     if not sheets:
         raise DataError(f"{name}: expected a table in the first sheets, found empty ones")
-    main = max(sheets, key=lambda sheet: len(sheet.rows))
-    same_columns = [sheet for sheet in sheets if sheet.header == main.header]
-    rows = [row for sheet in same_columns for row in sheet.rows]
-    combined = replace(
-        main,
-        rows=rows,
-        without_result=sum(sheet.without_result for sheet in same_columns),
-        first_without=next((sheet.first_without for sheet in same_columns if sheet.first_without), ""),
-    )
-    return combined, [sheet.name for sheet in sheets if sheet not in same_columns]
+    return sorted(sheets, key=lambda sheet: -len(sheet.rows))
 
 
 def _sheets(archive: zipfile.ZipFile) -> Iterator[Sheet | None]:
@@ -197,10 +187,10 @@ class _Cells:
 
 
 def _sheet(file: IO[bytes], name: str, cells: _Cells) -> Sheet | None:
-    """One sheet, read row by row; its first row that is not blank is the header."""
-    header: list[str] = []
-    header_row, number, filled, width = 0, 0, 0, 0
+    """One sheet, read row by row; blank rows above its header are left out, and so are titles, with a remark."""
+    number, filled, width = 0, 0, 0
     rows: list[list[str | None]] = []
+    numbers: list[int] = []
     cells.without_result, cells.first_without = 0, ""
     for _, element in ElementTree.iterparse(file):
         if not element.tag.endswith("}row"):
@@ -208,20 +198,29 @@ def _sheet(file: IO[bytes], name: str, cells: _Cells) -> Sheet | None:
         row, number = _row(element, cells), int(element.get("r", number + 1))
         filled, width = filled + len(element), max(width, len(row))
         element.clear()  # otherwise the cells of all rows stay in memory
-        _refuse_sparse(name, (len(rows) + 1) * width, filled)
-        if header:
+        _refuse_sparse(name, max(1, len(rows)) * width, filled)
+        if rows or any(cell and cell.strip() for cell in row):
             rows.append(row)
-        elif any(cell and cell.strip() for cell in row):
-            header, header_row = [" ".join((cell or "").split()) for cell in row], number
-    if not header:
+            numbers.append(number)
+    if not rows:
         return None
+    start = header_row([[cell or "" for cell in row] + [""] * (width - len(row)) for row in rows[:60]])
+    remarks = []
+    if start:
+        above = next(cell for row in rows for cell in row if cell and cell.strip())
+        remarks.append(f"{counted(start, 'row')} above the header left out, the first {above[:60]!r}.")
+    if cells.without_result:
+        remarks.append(
+            f"{cells.without_result:,} cells hold a formula whose result the file does not store (first: "
+            f"{cells.first_without}) and are missing; open the workbook in a spreadsheet and save it."
+        )
     return Sheet(
         name=name,
-        header=header,
-        header_row=header_row,
-        rows=rows,
-        without_result=cells.without_result,
-        first_without=cells.first_without,
+        header=[" ".join((cell or "").split()) for cell in rows[start]],
+        header_row=numbers[start],
+        rows=rows[start + 1 :],
+        numbers=numbers[start + 1 :],
+        remarks=tuple(remarks),
     )
 
 

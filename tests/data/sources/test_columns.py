@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 
 from crm_models.core.errors import DataError
-from crm_models.data.sources.columns import feature_of, numbers_of, without_row_numbers
+from crm_models.data.sources.features import feature_of, without_row_numbers
 from crm_models.data.sources.ids import names_of
 from crm_models.data.sources.labels import labels_of
+from crm_models.data.sources.numbers import numbers_of
 from crm_models.data.sources.reading import read_table
 from crm_models.data.sources.receipt import Receipt, row_of
 
@@ -199,7 +200,9 @@ def test_flags_and_dates_of_parquet_stay_what_they_are():
     [
         (("31.01.2026", "01.02.2026"), ["2026-01-31", "2026-02-01"]),
         (("1/31/2026", "2/1/2026"), ["2026-01-31", "2026-02-01"]),
-        (("2026/1/31", "2026/02/01"), None),
+        (("2026/1/31", "2026/02/01"), ["2026-01-31", "2026-02-01"]),
+        (("31-JAN-2026", "01-FEB-2026"), ["2026-01-31", "2026-02-01"]),
+        (("31. Januar 2026", "1. März 2026"), ["2026-01-31", "2026-03-01"]),
         (("1.2.2026", "1-2-2026"), None),
     ],
 )

@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from crm_models.core.errors import DataError
-from crm_models.data.sources.reading import DELIMITER, FIRST_ROW, read_file, read_table, sniff_delimiter
+from crm_models.data.sources.csv_text import sniff_delimiter
+from crm_models.data.sources.frames import DELIMITER, FIRST_ROW
+from crm_models.data.sources.reading import read_file, read_table
 
 ROWS = [["name", "amount", "city"], ["ann", "1.5", "Köln"], ["bob", "2.5", "Metz"]]
 
@@ -162,7 +164,7 @@ def test_a_header_alone_is_a_table_without_rows():
         (b"a,b,a\n1,2,3\n", "row 1: duplicate column 'a'"),
         (b"a, a \n1,2\n", "row 1: duplicate column 'a'"),
         (b"a,b\n1,2\n3\n", "row 3: expected the same columns as the header (2 cells), found 1 cells ('3')"),
-        (b"a,b\n1,2\n\n3,4,5\n", "row 3: expected the same columns as the header (2 cells), found 3 cells"),
+        (b"a,b\n1,2\n\n3,4,5\n", "row 4: expected the same columns as the header (2 cells), found 3 cells"),
         (b'a,b\n1,2\n"x,4\n5,6\n', "row 3: expected a closing quotation mark"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -8,7 +8,8 @@ import pytest
 
 from crm_models.core.errors import DataError
 from crm_models.data.sources import import_cohort
-from crm_models.data.sources.reading import SHEETS_LEFT_OUT, read_table
+from crm_models.data.sources.frames import SHEETS_LEFT_OUT
+from crm_models.data.sources.reading import read_table
 
 MAIN = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
 LINKS = "http://schemas.openxmlformats.org"
@@ -115,7 +116,30 @@ def test_sheets_that_are_not_read_are_noted(tmp_path, form):
     rows = rows_of(given, (1, "A", 2, "2010-12-01", 1.5, 7), (2, "A", 2, "2010-12-02", 1.5, 7))
     (tmp_path / "orders.xlsx").write_bytes(workbook({"data": rows, "about": rows_of(("Read me",))}))
     cohort = import_cohort(form, [tmp_path], churn_days=None)
-    assert "orders.xlsx: sheets with other columns are not read: about." in cohort.notes
+    said = {
+        "tables": "orders.xlsx, sheet about is not read: its columns are not those of a known table.",
+        "retail": "orders.xlsx: sheets with other columns are not read: about.",
+    }
+    assert said[form] in cohort.notes
+
+
+def test_sheets_of_customers_and_of_events_make_one_cohort(tmp_path):
+    people = rows_of(("Kundennummer", "churned", "age"), *((f"c{k}", k % 2, 20 + k) for k in range(6)))
+    events = rows_of(
+        ("Kundennummer", "action", "timestamp"), *((f"c{k % 6}", "call", f"2026-01-{k + 1:02d}") for k in range(20))
+    )
+    (tmp_path / "crm.xlsx").write_bytes(workbook({"Kunden": people, "Ereignisse": events}))
+    cohort = import_cohort("tables", [tmp_path / "crm.xlsx"])
+    assert (cohort.n_customers, len(cohort.interactions), cohort.has_labels) == (6, 20, True)
+    assert "crm.xlsx, sheet Kunden: read as customers, by its columns." in cohort.notes
+
+
+def test_rows_of_a_sheet_are_counted_as_the_sheet_counts_them(tmp_path):
+    rows = rows_of(("Customers of 2026",), ("id", "age", "city"), ("a", 30, "Ulm"), ("a", 31, "Ulm"))
+    rows = rows.replace('r="4"', 'r="9"').replace('4"', '9"')  # five blank rows, which the file leaves out
+    (tmp_path / "customers.xlsx").write_bytes(workbook({"one": rows}))
+    with pytest.raises(DataError, match=r"^customers.xlsx row 9: duplicate customer_id 'a'"):
+        import_cohort("tables", [tmp_path / "customers.xlsx"])
 
 
 def test_columns_beyond_z_keep_their_place():

@@ -1,0 +1,296 @@
+"""Feature columns: numbers or dates where the cells are, but for a few; else text. What is odd is said or asked."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from crm_models.data.sources import epochs
+from crm_models.data.sources.blanks import ERRORS, PLACEHOLDERS, distinguishes_none, is_blank
+from crm_models.data.sources.column import Column
+from crm_models.data.sources.dates import AM_PM, DAY_FIRST, MONTH_FIRST, Dates, dates_of, look_dated
+from crm_models.data.sources.numbers import (
+    could_be_numbers,
+    note_words,
+    parsed,
+    plain_numbers,
+    unit_of,
+    without_infinities,
+)
+from crm_models.data.sources.receipt import Receipt
+
+COUNTED_ROWS = 20
+"""From this many rows on, a column of 1, 2, 3, ... is a row number; in a shorter table it may be an age."""
+FEW_ODD = 0.05
+"""Up to this share of cells that are no numbers or dates, a column is one of them, and they are missing."""
+SOME_ODD = 0.2
+"""Up to this share it is asked; above, the column is text."""
+SENTINELS = (99, 999, 9999, 99999, -1, -9, -99, -999)
+"""Numbers that often stand for "no value"."""
+
+_DATE_NAME = re.compile(
+    r"date|datum|since|sign.?up|creat|renew|join|expir|_at$|_on$|beitritt|seit|fecha|birth|geburt", re.IGNORECASE
+)
+FIRST_YEAR, LAST_YEAR = 1700, 2200
+"""Dates from the last year on stand for an open end, such as 9999-12-31; those before the first one for none."""
+FAR_YEARS = 10
+"""A few dates that are so many years from all others are pointed out."""
+
+
+def feature_of(table: pd.DataFrame, name: str, column: str, receipt: Receipt | None = None) -> pd.Series:
+    """A feature column as numbers or dates if its filled cells are, but for a few, else as text.
+
+    Infinities are missing, and so are a few odd cells; the receipt names the first of them.
+    """
+    cells = Column(table, name, column, receipt)
+    if pd.api.types.is_bool_dtype(cells.values):
+        cells.record("yes or no", cells.values)
+        return cells.values
+    if pd.api.types.is_datetime64_any_dtype(cells.values):
+        return _dates_of_parquet(cells)
+    plain = plain_numbers(cells.values)
+    if plain is not None and not _are_codes(cells):
+        return _numbers(cells, plain, unit=unit_of(cells.name))
+    blank = is_blank(cells.distinct, number=True)
+    filled = cells.distinct[~blank]
+    if plain is not None or not len(filled):
+        return _text(cells)
+    if could_be_numbers(filled):
+        values, unit = parsed(cells, blank)
+        odd = ~blank & values.isna()
+        if _in_spite_of(odd, blank, cells, "number"):
+            note_words(cells, blank)
+            return _numbers(cells, cells.spread(values.to_numpy()), blank=blank, odd=odd, unit=unit)
+    if look_dated(filled):
+        dates = dates_of(filled)
+        odd = pd.Series(False, index=cells.distinct.index)
+        odd[filled.index] = dates.values.isna() & ~_open_end(filled)
+        if _in_spite_of(odd, blank, cells, "date"):
+            return _dates(cells, dates, filled, blank, odd)
+    return _text(cells)
+
+
+def without_row_numbers(features: dict[str, pd.Series], name: str, receipt: Receipt) -> dict[str, pd.Series]:
+    """The features without row numbers (counting from 0 or 1), which carry no information."""
+    row_numbers = [c for c, values in features.items() if _counts_rows(values)]
+    for c in row_numbers:
+        receipt.note(f"{name}: the column {c!r} only numbers the rows; it is left out.")
+    return {c: values for c, values in features.items() if c not in row_numbers}
+
+
+def _counts_rows(values: pd.Series) -> bool:
+    if len(values) < COUNTED_ROWS or not pd.api.types.is_float_dtype(values):
+        return False
+    return bool(values.iloc[0] in (0, 1) and (values.diff().iloc[1:] == 1).all())
+
+
+def _in_spite_of(odd: pd.Series, blank: pd.Series, cells: Column, kind: str) -> bool:
+    """Whether a column is one of numbers or dates although some filled cells are none; says or asks what they are."""
+    n_odd, n_filled = cells.n_rows(odd), cells.n_rows(~blank)
+    if not n_odd:
+        return True
+    share = n_odd / n_filled
+    if share > 0.7 or n_odd == n_filled:
+        return False
+    said = f"{n_odd:,} of {n_filled:,} cells in {cells.name!r} are no {kind}s, {cells.first_named(odd)}"
+    if share <= FEW_ODD or (odd.sum() == 1 and share <= 1 / 3):
+        cells.note(f"{said}; they count as missing.")
+        return True
+    if share <= SOME_ODD:
+        readings = {kind: f"{kind}s, the odd cells missing", "text": "text, every cell a level"}
+        return cells.ask("odd", f"{said}.", readings) == kind
+    cells.note(f"{said}; the column is read as text.")
+    return False
+
+
+# ---- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def _are_codes(cells: Column) -> bool:
+    """Whether cells of digits are codes such as postcodes: all as long, some with a zero in front."""
+    if not isinstance(cells.values.dtype, pd.StringDtype):
+        return False
+    text = pa.chunked_array(pa.array(cells.values)).drop_null()
+    lengths = pc.min_max(pc.utf8_length(text)).as_py()
+    if lengths["min"] != lengths["max"] or lengths["min"] < 4 or not pc.any(pc.starts_with(text, "0")).as_py():
+        return False
+    if not pc.all(pc.utf8_is_digit(text)).as_py():
+        return False
+    cells.note(f"the numbers in {cells.name!r} have zeros in front, as in codes; they are read as text.")
+    return True
+
+
+def _numbers(
+    cells: Column, found: pd.Series, *, blank: pd.Series | None = None, odd: pd.Series | None = None, unit: str = ""
+) -> pd.Series:
+    """Numbers without infinities; those that are dates as dates, and 999 for "no value" proposed as a blank."""
+    found = without_infinities(found, cells)
+    dates = None if odd is not None and odd.any() else _as_dates(cells, found)
+    if dates is not None:
+        cells.record("date", dates, blank=blank)
+        return dates
+    cells.record("number", found, blank=blank, odd=odd, unit=unit)
+    return _without_sentinel(found, cells)
+
+
+def _as_dates(cells: Column, numbers: pd.Series) -> pd.Series | None:
+    """Numbers such as 20260131 as dates; in a column named as a date also Unix times and days of a spreadsheet."""
+    known = numbers.notna().to_numpy()
+    values = numbers.to_numpy()[known]
+    if not len(values):
+        return None
+    named = bool(_DATE_NAME.search(cells.name))
+    moments = epochs.compact(values) if named or values.min() > epochs.COMPACT[1][1] else None
+    how = "dates without marks"
+    if moments is None and named:
+        moments, how = epochs.serials(values), "a spreadsheet's days since 1900"
+        times = epochs.unix(values)
+        if moments is None and times is not None and times[1].all():
+            moments, how = times[2], f"Unix times in {times[0]}"
+    if moments is None:
+        return None
+    dates = np.full(len(numbers), np.datetime64("NaT", "us"))
+    dates[known] = moments
+    first = pd.Timestamp(moments[0])
+    cells.note(f"the numbers in {cells.name!r} are read as {how} ({values[0]:.15g} is {first:%d %B %Y}).")
+    return pd.Series(dates, index=numbers.index)
+
+
+def _without_sentinel(numbers: pd.Series, cells: Column) -> pd.Series:
+    """Proposes a number such as 999, far from all others and frequent, as a blank; it is kept unless that is chosen."""
+    values = numbers.to_numpy()
+    values = values[np.isfinite(values)]
+    if len(values) < COUNTED_ROWS:
+        return numbers
+    for extreme in (values.max(), values.min()):
+        others = values[values != extreme]
+        n = len(values) - len(others)
+        if extreme not in SENTINELS or n < 0.01 * len(values) or n < 5 or len(others) < 5:
+            continue
+        least = 0 if extreme == -1 else abs(extreme) / 3
+        if (extreme > 0 and others.max() > least) or (extreme < 0 and others.min() < 0):
+            continue
+        chosen = cells.ask(
+            "sentinel",
+            f"{cells.name!r} is {extreme:g} in {n:,} of {len(values):,} rows, far from all other values "
+            f"({others.min():g} to {others.max():g}).",
+            {"value": "a number like the others", "blank": f"{extreme:g} means no value"},
+            stops=False,
+        )
+        return numbers.mask(numbers == extreme) if chosen == "blank" else numbers
+    return numbers
+
+
+# ---- dates -----------------------------------------------------------------------------------------------------------
+
+
+def _dates(cells: Column, dates: Dates, filled: pd.Series, blank: pd.Series, odd: pd.Series) -> pd.Series:
+    """The column as dates; those far ahead mean an open end and are missing."""
+    ends = _open_end(filled)
+    moments = in_order(dates, filled, cells).mask(ends | (dates.values.dt.year < FIRST_YEAR))
+    lost = pd.Series(False, index=cells.distinct.index)
+    lost[filled.index] = moments.isna()
+    lost &= ~odd
+    if lost.any():
+        cells.note(
+            f"{cells.n_rows(lost):,} dates in {cells.name!r} mean an open end or none, {cells.first_named(lost)}: "
+            "missing."
+        )
+    _point_out_far(cells, moments)
+    known = np.full(len(cells.distinct), np.datetime64("NaT", "us"))
+    known[filled.index] = moments.to_numpy("datetime64[us]")
+    found = cells.spread(known)
+    cells.record("date", found, blank=blank, odd=odd)
+    return found
+
+
+def _open_end(written: pd.Series) -> pd.Series:
+    return written.str.match("[3-9][0-9]{3}[-/.]|2[2-9][0-9]{2}[-/.]") | written.str.fullmatch(
+        r"[0-9]{1,2}[-/.][0-9]{1,2}[-/.](?:[3-9][0-9]{3}|2[2-9][0-9]{2})(?: .*)?"
+    )
+
+
+def _point_out_far(cells: Column, moments: pd.Series) -> None:
+    """Say which few dates are years away from all others, such as 1970-01-01 and 2062: they are kept as written."""
+    ordered = moments.dropna().sort_values()
+    if len(ordered) < COUNTED_ROWS:
+        return
+    gaps = (np.diff(ordered.to_numpy()) > np.timedelta64(round(FAR_YEARS * 365.25), "D")).nonzero()[0]
+    for gap in gaps:
+        fewer = ordered.iloc[gap + 1 :] if gap + 1 > len(ordered) / 2 else ordered.iloc[: gap + 1]
+        if len(fewer) <= FEW_ODD * len(ordered):
+            far = pd.Series(False, index=cells.distinct.index)
+            far[fewer.index] = True
+            cells.note(
+                f"{cells.n_rows(far):,} dates in {cells.name!r} are more than {FAR_YEARS} years from all others, "
+                f"{cells.first_named(far)}; they are kept as written."
+            )
+
+
+def in_order(dates: Dates, written: pd.Series, cells: Column) -> pd.Series:
+    """The dates in the order of day and month that AM/PM or another column of the file proves; else it is asked."""
+    if dates.other is None:
+        return dates.values
+    day, month = cells.proves(DAY_FIRST), cells.proves(MONTH_FIRST)
+    if day != month:
+        cells.note(
+            f"dates in {cells.name!r} read as {'day' if day else 'month'}-first, as in another column of the file."
+        )
+        return dates.values if day else dates.other
+    if written.str.contains(AM_PM, regex=True).all():
+        cells.note(f"dates in {cells.name!r} read as month-first, because the times have AM and PM.")
+        return dates.other
+    differ = (dates.values != dates.other).to_numpy()
+    first = str(written.iloc[int(differ.argmax())])
+    both = [values[differ].iloc[0] for values in (dates.values, dates.other)]
+    chosen = cells.ask(
+        "order",
+        f"the dates in {cells.name!r} could be day-first or month-first, as in {first!r}.",
+        {
+            "day_first": f"day-first, {first} is {both[0]:%d %B %Y}",
+            "month_first": f"month-first, {first} is {both[1]:%d %B %Y}",
+        },
+    )
+    return dates.values if chosen == "day_first" else dates.other
+
+
+def _dates_of_parquet(cells: Column) -> pd.Series:
+    values = cells.values
+    values = values.dt.tz_convert("UTC").dt.tz_localize(None) if values.dt.tz is not None else values
+    far = (values.dt.year >= LAST_YEAR) | (values.dt.year < 1)
+    if far.any():
+        cells.note(f"{int(far.sum()):,} dates in {cells.name!r} are in the year {LAST_YEAR} or later: missing.")
+        values = values.mask(far).astype("datetime64[us]")
+    cells.record("date", values)
+    return values
+
+
+# ---- text ------------------------------------------------------------------------------------------------------------
+
+
+def _text(cells: Column) -> pd.Series:
+    """The column as text, blanks missing; says which words counted as blanks."""
+    words = cells.distinct.str.lower()
+    has_empty = bool((cells.codes < 0).any())
+    blank = is_blank(cells.distinct, number=False) & ~distinguishes_none(cells.distinct, has_empty)
+    placeholder = words.isin(PLACEHOLDERS) & ~blank
+    if placeholder.any() and len(cells.distinct) > 1:
+        chosen = cells.ask(
+            "placeholder",
+            f"{cells.n_rows(placeholder):,} cells in {cells.name!r} are {cells.distinct[placeholder].iloc[0]!r}, which "
+            "forms show while nothing is chosen.",
+            {"blank": "no value", "level": "a value like the others"},
+            stops=False,
+        )
+        blank |= placeholder if chosen == "blank" else False
+    elif counts := cells.count_of(blank & ~words.isin(ERRORS)):
+        counted = ", ".join(f"{n:,} x {word!r}" for word, n in counts.items())
+        cells.note(f"words in {cells.name!r} count as missing: {counted}.")
+    text = cells.distinct.where(~blank)
+    found = pd.Series(text.array.take(cells.codes, allow_fill=True), index=cells.table.index, dtype="str")
+    cells.record("text", found, blank=blank)
+    return found

@@ -1,0 +1,63 @@
+"""Where a table begins: titles above the header, headers of two rows, and rows of units or types below it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+TITLE_ROWS = 20
+"""Most rows above a header that count as its title."""
+_NUMBER = re.compile(r"[+-]?[^\w\s]?\s?[0-9][0-9.,:/ '-]*\s?[%€$]?")
+_CODE = re.compile(r"[A-Z]{1,3}[0-9]{1,4}|Unnamed: [0-9]+|Column ?[0-9]+|[0-9]{1,3}")
+
+
+def header_row(rows: Sequence[Sequence[str]]) -> int:
+    """The place of the header among the first rows of a table: 0, unless titles, groups or codes stand above it."""
+    widths = [len(row) for row in rows]
+    usual = max(set(widths), key=widths.count) if widths else 1
+    if usual < 2 or usual not in widths[: TITLE_ROWS + 1]:
+        return 0
+    start = widths.index(usual)
+    while usual > 2 and start < min(len(rows) - 1, TITLE_ROWS) and _n_filled(rows[start]) < 2:
+        start += 1
+    # Two cells on a line above, such as "Date:,2026-01-31", are a title where the table is much wider.
+    if any(_n_filled(row) > max(1, usual // 2) for row in rows[:start]):
+        return 0
+    return start + 1 if _is_above_the_names(rows[start:]) else start
+
+
+def _is_above_the_names(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row groups or numbers the columns and the names follow: words above columns of numbers."""
+    if len(rows) < 3:
+        return False
+    above, names, data = rows[0], rows[1], [row for row in rows[2:12] if len(row) == len(rows[1])]
+    filled = [cell.strip() for cell in above if cell.strip()]
+    vague = len(filled) < 0.7 * len(names) or sum(bool(_CODE.fullmatch(c)) for c in filled) > 0.7 * len(filled)
+    words = [cell.strip() for cell in names]
+    if not vague or not data or len(above) > len(names) or len(set(words)) < len(words) or not all(words[1:]):
+        return False
+    if any(_NUMBER.fullmatch(word) for word in words):
+        return False
+    return any(all(_NUMBER.fullmatch(row[k].strip()) for row in data) for k in range(len(names)))
+
+
+def _n_filled(row: Sequence[str]) -> int:
+    return sum(bool(cell.strip()) for cell in row)
+
+
+def describes_columns(first: Sequence[str | None], below: Sequence[Sequence[str | None]], words: Sequence[str]) -> bool:
+    """Whether the first row below a header holds units, types or descriptions: no number where all others have one.
+
+    words: cells that mean a missing value, and so say nothing.
+    """
+    odd = even = 0
+    for k, cell in enumerate(first):
+        column = [row[k] for row in below if row[k] is not None]
+        is_number = bool(column) and sum(any(c.isdigit() for c in str(v)) for v in column) > 0.9 * len(column)
+        if not is_number or cell is None or str(cell).lower() in words:
+            continue
+        if any(c.isdigit() for c in str(cell)):
+            even += 1
+        else:
+            odd += 1
+    return odd >= 2 and not even
