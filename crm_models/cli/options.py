@@ -104,12 +104,3 @@ def number(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected a number, found {text!r}") from None
-
-
-def add_allow_drift(parser: argparse.ArgumentParser) -> None:
-    """Add the option to score customers who differ too much from the training customers."""
-    parser.add_argument(
-        "--allow-drift",
-        action="store_true",
-        help="go on although the customers differ so much from the training customers that results are nonsense",
-    )
