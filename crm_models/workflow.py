@@ -361,6 +361,8 @@ def plan_summary(manifest: dict[str, Any]) -> str:
     """
     counts = manifest["counts"]
     said = [f"{counts['customers']:,} plans", f"{counts['at_risk']:,} customers at risk"]
+    if counts.get("not_confident"):
+        said.append(f"{counts['not_confident']:,} plans are not confident, because runs of other seeds disagree")
     if counts["empty"]:
         said.append(f"{counts['empty']:,} plans are empty, because there is no action to propose")
     if drift := manifest.get("drift"):
@@ -426,6 +428,43 @@ def plan(
         plans = _explainer(run, folder, as_of, device, threads, allow_drift=allow_drift).with_drivers(plans)
     about: dict[str, Any] = {"as_of": as_of, "plan_for": plan_for, "drift": found}
     return export_plans(plans, Path(out), settings, run=run, cohort=folder, policy=policy, **about)
+
+
+def stability(
+    run_folder: Path | str,
+    *,
+    seeds: int = 5,
+    cohort: Path | str | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+) -> Iterator[EpochEnd]:
+    """Train a run's settings with more seeds, `seeds` in all, and keep where they disagree; yields their epochs.
+
+    All are trained and tested on the same customers. Another call continues a stopped one. `read_stability` of
+    `crm_models.runs.stability` reads the result, and plans of the run's cohort say who is `confident`.
+
+    >>> from crm_models import workflow
+    >>> from crm_models.runs.folder import RunFolder
+    >>> from crm_models.runs.stability import read_stability
+    >>> for epoch in workflow.stability("workspace/run", seeds=2):
+    ...     pass
+    >>> read_stability(RunFolder("workspace/run")).counts(threshold=0.5)["customers"]
+    60
+    """
+    from crm_models.runs.stability import compared, seeds_of, train_members, write_stability
+
+    def score(of_seed: RunFolder) -> Iterator[CustomerScores]:
+        return score_stream(of_seed, folder, device=device, threads=threads)
+
+    run = RunFolder(Path(run_folder))
+    run.need_weights()
+    folder, wanted = Path(cohort or run.about()["cohort"]), seeds_of(run, seeds)
+    with run.locked():
+        (run.folder / "stop").unlink(missing_ok=True)
+        yield from train_members(run, wanted, folder, threads)
+        if not run.stop_requested():
+            write_stability(run, compared(run, wanted, folder, score, device=device, threads=threads))
+        (run.folder / "stop").unlink(missing_ok=True)
 
 
 def explain(
@@ -495,6 +534,7 @@ def export_plans(
     from crm_models.planning.export import write_plans
 
     about_cohort, about_run = describe(cohort), run.about()
+    plans = with_confidence(plans, run, cohort, as_of=as_of, plan_for=plan_for)
     about = {
         "cohort": about_cohort["name"],
         "cohort_hash": digest(cohort),
@@ -506,6 +546,18 @@ def export_plans(
         "drift": [difference.to_dict() for difference in drift],
     }
     return write_plans(plans, Path(out), settings, about | (selection or {}))
+
+
+def with_confidence(
+    plans: Iterable[Plans], run: RunFolder, cohort: Path, *, as_of: str | None = None, plan_for: PlanFor = "whole"
+) -> Iterable[Plans]:
+    """Plans that say where runs of other seeds disagree, if such runs have scored this cohort; see `stability`."""
+    from crm_models.runs.stability import read_stability
+
+    found = read_stability(run) if as_of is None and plan_for == "whole" else None
+    if found is None or digest(cohort) != run.about()["cohort_hash"]:
+        return plans
+    return (replace(part, confident=found.confident(part)) for part in plans)
 
 
 def _no_better_than_simple(run: RunFolder) -> list[str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,9 @@ from crm_models.core.records import CustomerScores
 from crm_models.core.schema import CUSTOMER_ID, N_STEPS, PLAN_SOURCES
 from crm_models.planning.plans import Plans, make_plans
 from crm_models.planning.policy import rounded
+from crm_models.planning.stability import Stability
+from crm_models.runs.folder import RunFolder
+from crm_models.runs.stability import read_stability
 
 CHUNK = 65_536
 """Customers whose plans are made at once."""
@@ -107,27 +111,37 @@ def write_decisions(
     costs = np.zeros(len(campaign.actions) + 1)  # code -1, none, costs nothing
     for offer in campaign.offers:
         costs[campaign.catalogue.code(offer.action)] = offer.cost
-    writer = None
+    writer, stability = None, _stability(campaign)
     file = campaign.folder / "decisions.parquet"
     with new_file(file) as part:
         for first in range(0, n, CHUNK):
             rows = slice(first, min(first + CHUNK, n))
+            plans = plans_of(campaign, scores.take(np.arange(n)[rows]), allowed[rows], assignment.retention[rows])
             table = _table(
                 campaign,
-                plans_of(campaign, scores.take(np.arange(n)[rows]), allowed[rows], assignment.retention[rows]),
+                plans,
                 Assignment(**{name: array[rows] for name, array in vars(assignment).items()}),
                 costs,
             )
             table["value"] = value[rows]
             table["value_before"] = value_before[rows]
             table["dropped_reason"] = pd.array(reason[rows], dtype="str")
-            table["confident"] = pd.array([pd.NA] * len(table), dtype="boolean")  # needs several runs to compare
+            unknown = pd.Series(pd.NA, index=range(len(table)), dtype="boolean")
+            table["confident"] = unknown if stability is None else stability.confident(plans)
             table["not_before"] = not_before[rows]
             arrow = pa.Table.from_pandas(table, preserve_index=False)
             writer = writer or pq.ParquetWriter(part, arrow.schema, compression="zstd")
             writer.write_table(arrow.cast(writer.schema))
         assert writer is not None  # a campaign has customers: `write_scores` refuses none
         writer.close()
+
+
+def _stability(campaign: Campaign) -> Stability | None:
+    """What runs of other seeds say of the customers of the campaign; None if there are none, or the run is gone."""
+    about = campaign.about
+    if about["cohort_hash"] != about["trained_on_cohort_hash"]:
+        return None
+    return read_stability(RunFolder(Path(about["run"])))
 
 
 def _table(campaign: Campaign, plans: Plans, assignment: Assignment, costs: np.ndarray) -> pd.DataFrame:
