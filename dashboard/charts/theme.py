@@ -246,17 +246,14 @@ def _marked(name: str, marks: Sequence[_Mark]) -> go.Scatter:
 
 
 def _seeds(scores: Sequence[Score]) -> go.Scatter:
-    """The range of each score over several seeds, as a bracket under the interval, in one trace with gaps."""
+    """The lowest and highest value of each score over several seeds: ticks, long enough to show beside the dot."""
     x: list[float | None] = []
     y: list[float | None] = []
     for row, score in enumerate(reversed(scores)):
-        if score.seeds is not None:
-            low, high = (_place(score, value) for value in score.seeds)
-            x += [low, low, high, high, None]
-            y += [row - 0.04, row - 0.1, row - 0.1, row - 0.04, None]
-    return go.Scatter(
-        x=x, y=y, mode="lines", line={"color": MODEL, "width": 2}, name="Range over seeds", hoverinfo="skip"
-    )
+        for value in score.seeds or ():
+            x += [_place(score, value)] * 2 + [None]
+            y += [row - 0.13, row + 0.13, None]
+    return go.Scatter(x=x, y=y, mode="lines", line={"color": MODEL, "width": 2}, hoverinfo="skip", showlegend=False)
 
 
 def _intervals(scores: Sequence[Score]) -> go.Scatter:

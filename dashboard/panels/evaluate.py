@@ -116,14 +116,16 @@ def _rulers(scores: list[theme.Score], title: str, name: str, customers: int) ->
             "ceiling": [s.ceiling for s in scores],
         }
     )
+    seeds = ""
     if any(s.seeds for s in scores):
+        seeds = " The two ticks are the lowest and the highest score over the seeds."
         table["over seeds from"], table["over seeds to"] = zip(*(s.seeds or (None, None) for s in scores), strict=True)
     widgets.chart(
         theme.rulers(scores, title=title),
         key=f"rulers_{name}",
         table=table,
         alt="; ".join(f"{s.label} {s.ours:.3f}" for s in scores),
-        note=MEANING[name] + widgets.RULER_NOTE + f"\n\nMeasured on {customers:,} held-out customers.",
+        note=MEANING[name] + widgets.RULER_NOTE.rstrip() + seeds + f"\n\nMeasured on {customers:,} held-out customers.",
     )
 
 
