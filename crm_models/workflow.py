@@ -363,6 +363,8 @@ def plan_summary(manifest: dict[str, Any]) -> str:
     """
     counts = manifest["counts"]
     said = [f"{counts['customers']:,} plans", f"{counts['at_risk']:,} customers at risk"]
+    if counts.get("not_confident"):
+        said.append(f"{counts['not_confident']:,} plans are not confident, because runs of other seeds disagree")
     if counts["empty"]:
         said.append(f"{counts['empty']:,} plans are empty, because there is no action to propose")
     if drift := manifest.get("drift"):
@@ -464,6 +466,43 @@ def _of_all(progress: Progress | None, cohort: Place) -> Callable[[int], None] |
     """The progress as a function of the customers done."""
     total = int(describe(cohort)["customers"])
     return None if progress is None else lambda done: progress(done, total)
+
+
+def stability(
+    run_folder: Path | str,
+    *,
+    seeds: int = 5,
+    cohort: Path | str | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+) -> Iterator[EpochEnd]:
+    """Train a run's settings with more seeds, `seeds` in all, and keep where they disagree; yields their epochs.
+
+    All are trained and tested on the same customers. Another call continues a stopped one. `read_stability` of
+    `crm_models.runs.stability` reads the result, and plans of the run's cohort say who is `confident`.
+
+    >>> from crm_models import workflow
+    >>> from crm_models.runs.folder import RunFolder
+    >>> from crm_models.runs.stability import read_stability
+    >>> for epoch in workflow.stability("workspace/run", seeds=2):
+    ...     pass
+    >>> read_stability(RunFolder("workspace/run")).counts(threshold=0.5)["customers"]
+    60
+    """
+    from crm_models.runs.stability import compared, seeds_of, train_members, write_stability
+
+    def score(of_seed: RunFolder) -> Iterator[CustomerScores]:
+        return score_stream(of_seed, folder, device=device, threads=threads)
+
+    run = RunFolder(Path(run_folder))
+    run.need_weights()
+    folder, wanted = Path(cohort or run.about()["cohort"]), seeds_of(run, seeds)
+    with run.locked():
+        (run.folder / "stop").unlink(missing_ok=True)
+        yield from train_members(run, wanted, folder, threads)
+        if not run.stop_requested():
+            write_stability(run, compared(run, wanted, folder, score, device=device, threads=threads))
+        (run.folder / "stop").unlink(missing_ok=True)
 
 
 def explain(
@@ -675,8 +714,12 @@ def export_plans(
     plans are for, if not all; drift: how they differ from the training customers: both for the manifest.
     """
     from crm_models.planning.export import write_plans
+    from crm_models.runs.stability import stability_on
 
     about = _about_plans(run, cohort, policy, as_of, plan_for, drift)
+    seeds = stability_on(run, cohort, as_of, plan_for)
+    if seeds is not None:
+        plans = (seeds.judged(part) for part in plans)
     return write_plans(plans, Path(out), settings, about | (selection or {}))
 
 

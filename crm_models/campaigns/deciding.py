@@ -13,6 +13,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,9 @@ from crm_models.core.records import CustomerScores
 from crm_models.core.schema import CUSTOMER_ID, N_STEPS, PLAN_SOURCES
 from crm_models.planning.plans import Plans, make_plans
 from crm_models.planning.policy import rounded
+from crm_models.planning.stability import Stability
+from crm_models.runs.folder import RunFolder
+from crm_models.runs.stability import read_stability
 
 RISK_BANDS = ((0.0, "low"), (0.5, "medium"), (0.75, "high"))
 """Lower ends of the bands of churn risk, as in Braze's Predictive Churn."""
@@ -99,8 +103,8 @@ def write_decisions(
     """Write decisions.parquet of a campaign, part by part.
 
     chosen, value (N,): the allocation's action and its expected value. value_before (N,): sum of the values of past
-    events. confident (N,) of True, False or NA: whether several trainings agree on the plan. The last two are kept from
-    the decisions before where they are not given.
+    events. confident (N,) of True, False or NA: whether several trainings agree on the plan, where the run does not know
+    it (`stability`). The last two are kept from the decisions before where they are not given.
     """
     n = campaign.about["funnel"]["customers"]
     value = np.full(n, np.nan) if value is None else value
@@ -110,7 +114,7 @@ def write_decisions(
     costs = np.zeros(len(campaign.actions) + 1)  # code -1, none, costs nothing
     for offer in campaign.offers:
         costs[campaign.catalogue.code(offer.action)] = offer.cost
-    writer = None
+    writer, stability = None, _stability(campaign)
     file = campaign.folder / "decisions.parquet"
     with new_file(file) as written:
         for part in campaign.parts(decided=False):
@@ -123,7 +127,14 @@ def write_decisions(
                 value=value[part.rows],
                 value_before=value_before[part.rows],
                 dropped_reason=pd.array(reason, dtype="str"),
-                confident=pd.array([pd.NA] * len(table) if confident is None else confident[part.rows], "boolean"),
+                confident=pd.array(
+                    stability.confident(plans).array
+                    if stability is not None
+                    else [pd.NA] * len(table)
+                    if confident is None
+                    else confident[part.rows],
+                    "boolean",
+                ),
                 not_before=pd.array(not_before, dtype="str"),
             )
             arrow = pa.Table.from_pandas(table, preserve_index=False)
@@ -131,6 +142,14 @@ def write_decisions(
             writer.write_table(arrow.cast(writer.schema))
         assert writer is not None  # a campaign has customers: `write_scores` refuses none
         writer.close()
+
+
+def _stability(campaign: Campaign) -> Stability | None:
+    """What runs of other seeds say of the customers of the campaign; None if there are none, or the run is gone."""
+    about = campaign.about
+    if about["cohort_hash"] != about["trained_on_cohort_hash"]:
+        return None
+    return read_stability(RunFolder(Path(about["run"])))
 
 
 def _table(campaign: Campaign, plans: Plans, assignment: Assignment, costs: np.ndarray) -> pd.DataFrame:

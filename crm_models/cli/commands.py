@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         add_campaign,
         add_explain,
         _add_report,
+        _add_stability,
         _add_paper,
         _add_benchmark,
     ):
@@ -492,6 +493,46 @@ def _report(args: argparse.Namespace) -> None:
     policy = Policy(threshold=args.threshold)
     workflow.report(args.run_folder, args.out, policy, cohort=args.cohort, device=args.device, threads=args.threads)
     print(f"{args.out}: the report of the run, in one file")
+
+
+def _add_stability(commands: Any) -> None:
+    parser = command(
+        commands, "stability", "Train a run with more seeds and say where they disagree; again to continue.", _stability
+    )
+    parser.add_argument("run_folder", type=Path, metavar="RUN")
+    parser.add_argument("--seeds", type=whole(2), default=5, help="number of seeds, that of the run included")
+    parser.add_argument("--threshold", type=share, default=DEFAULT_THRESHOLD)
+    parser.add_argument("--cohort", type=Path, help="the cohort's folder, if it was moved")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the counts and the scores by seed as JSON")
+    add_device(parser)
+
+
+def _stability(args: argparse.Namespace) -> None:
+    from crm_models import workflow
+    from crm_models.core.files import need_file_target, write_json
+    from crm_models.runs.folder import RunFolder
+    from crm_models.runs.stability import read_stability
+
+    if args.out is not None:
+        need_file_target(args.out)
+    events = workflow.stability(
+        args.run_folder, seeds=args.seeds, cohort=args.cohort, device=args.device, threads=args.threads
+    )
+    for event in events:
+        if not args.quiet:
+            print(f"{event.model:<8} epoch {event.epoch:>3}/{event.n_epochs}  {event.seconds:.1f} s", file=sys.stderr)
+    found = read_stability(RunFolder(args.run_folder))
+    if found is None:
+        print(f"{args.run_folder}: stopped; the same command continues")
+        return
+    summary = found.summary(args.threshold)
+    if args.out is not None:
+        write_json(args.out, summary)
+    print(
+        f"{args.run_folder}: {len(found.seeds)} seeds; of {summary['customers']:,} customers, "
+        f"{summary['change_side']:,} change side of the threshold {args.threshold:g} and "
+        f"{summary['change_first_action']:,} their first action; {summary['not_confident']:,} plans are not confident"
+    )
 
 
 # ---- paper, benchmark ------------------------------------------------------------------------------------------------

@@ -121,6 +121,7 @@ class RunConfig:
     preset: PresetName = "standard"
     models: tuple[ModelName, ...] = ("sequence", "churn")
     seed: int = 0
+    split_seed: int | None = None  # of the split of customers; None: seed
     test_share: float = 0.2
     valid_share: float = 0.15
     split: SplitKind = "random"  # time: learn from what was known by split_date, test on what came from then on

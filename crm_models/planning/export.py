@@ -65,7 +65,8 @@ class Written:
 
     def __add__(self, other: Written) -> Written:
         a, b = self.counts, other.counts
-        total = {name: a[name] + b[name] for name in ("customers", "at_risk", "empty")}
+        totals = ("customers", "at_risk", "empty", "not_confident")
+        total = {name: a.get(name, 0) + b.get(name, 0) for name in totals if name in a or name in b}
         by_source = {name: a["by_source"][name] + b["by_source"][name] for name in PLAN_SOURCES}
         return Written(counts=total | {"by_source": by_source}, changed_ids=self.changed_ids + other.changed_ids)
 
@@ -154,7 +155,7 @@ def write_rows(plans: Plans, handle: BinaryIO, settings: ExportSettings, *, head
 
 
 def wide_table(plans: Plans, settings: ExportSettings) -> pd.DataFrame:
-    """One row per customer; columns with action ids are added at the end if they differ from the labels."""
+    """One row per customer; columns with action ids, if they differ from the labels, and `confident` come last."""
     text = _TextColumns.of(plans, settings)
     columns: dict[str, Any] = {
         "customer_id": text.ids,
@@ -169,11 +170,13 @@ def wide_table(plans: Plans, settings: ExportSettings) -> pd.DataFrame:
     columns |= {"run_id": text.run_id, "threshold": plans.policy.threshold, "scored_at": settings.scored_at}
     if text.ids_differ:
         columns |= {f"step_{k + 1}_action_id": text.name(plans.action[:, k]) for k in range(N_STEPS)}
+    if plans.confident is not None:
+        columns["confident"] = text.known_flag(plans.confident)
     return pd.DataFrame(columns, index=range(len(plans)))
 
 
 def long_table(plans: Plans, settings: ExportSettings) -> pd.DataFrame:
-    """One row per customer and step, with the reason for the step, and last the drivers of the risk, if known."""
+    """One row per customer and step, with its reason, last the drivers of the risk and `confident`, if known."""
     text = _TextColumns.of(plans, settings)
     n = len(plans)
     step_reasons = [settings_safe(reason, settings) for row in reasons(plans) for reason in row]
@@ -197,6 +200,8 @@ def long_table(plans: Plans, settings: ExportSettings) -> pd.DataFrame:
         for k in range(plans.drivers.shape[1]):
             texts = [settings_safe(str(driver), settings) for driver in plans.drivers[:, k]]
             columns[f"driver_{k + 1}"] = np.repeat(np.array(texts, dtype=object), N_STEPS)
+    if plans.confident is not None:
+        columns["confident"] = np.repeat(text.known_flag(plans.confident), N_STEPS)
     return pd.DataFrame(columns, index=range(n * N_STEPS))
 
 
@@ -238,6 +243,10 @@ class _TextColumns:
 
     def flag(self, values: np.ndarray) -> np.ndarray:
         return np.array(["false", "true"], dtype=object)[values.astype(int)]
+
+    def known_flag(self, values: pd.Series) -> np.ndarray:
+        """The same for nullable booleans; "" where unknown."""
+        return np.where(values.isna(), "", self.flag(values.fillna(False).to_numpy(bool)))
 
     def plan_source(self, codes: np.ndarray) -> np.ndarray:
         return np.array(PLAN_SOURCES, dtype=object)[codes]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from crm_models.core.records import CustomerScores, DecodedPlans
 from crm_models.core.schema import (
@@ -68,7 +69,7 @@ class Plans:
     the step, for a fallback step its share of all events, NaN for a retention step, which is a decision and not a
     prediction. before (N, 3): the plan without the policy. runner_up (N, 3) with runner_up_p: the next best action at a
     model step. drivers (N, 3): what raises or lowers the churn probability most, in words, "" for customers who are not
-    at risk; None if nobody asked.
+    at risk; None if nobody asked. confident (N,): whether runs of other seeds agree, nullable; None if there are none.
     """
 
     policy: Policy
@@ -85,6 +86,7 @@ class Plans:
     runner_up: np.ndarray
     runner_up_p: np.ndarray
     drivers: np.ndarray | None = None
+    confident: pd.Series | None = None
 
     def __len__(self) -> int:
         return len(self.customer_id)
@@ -92,12 +94,14 @@ class Plans:
     def take(self, rows: np.ndarray) -> Plans:
         """The plans of these customers, in the order given."""
         arrays = {k: v[rows] for k, v in vars(self).items() if isinstance(v, np.ndarray)}
-        return replace(self, **arrays)
+        confident = None if self.confident is None else self.confident.iloc[rows].reset_index(drop=True)
+        return replace(self, **arrays, confident=confident)
 
     def counts(self) -> dict[str, Any]:
         """Number of customers, customers at risk, empty plans, and plans by source."""
         by_source = np.bincount(self.source, minlength=len(PLAN_SOURCES))
-        return {
+        unsure = {} if self.confident is None else {"not_confident": int((~self.confident).sum())}
+        return unsure | {
             "customers": len(self),
             "at_risk": int(self.at_risk.sum()),
             "empty": int((self.action < 0).all(axis=1).sum()),

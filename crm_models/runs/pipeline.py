@@ -106,7 +106,8 @@ def start_run(
 
 def trainable(cohort: Cohort, config: RunConfig) -> tuple[Split, dict[ModelName, str | None]]:
     """The split of the cohort, and for each configured model why the cohort cannot train it, or None if it can."""
-    split = split_customers(cohort, seed=config.seed, test_share=config.test_share, valid_share=config.valid_share)
+    seed = config.seed if config.split_seed is None else config.split_seed
+    split = split_customers(cohort, seed=seed, test_share=config.test_share, valid_share=config.valid_share)
     views = views_of(cohort, dated(cohort, config).split_date or None)
     split = views.seen(split)
     reasons = {model: _why_not(model, views.learned, split) for model in config.models}

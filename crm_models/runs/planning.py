@@ -24,6 +24,7 @@ from crm_models.planning.policy import Policy
 from crm_models.runs.explaining import CohortExplainer
 from crm_models.runs.folder import RunFolder
 from crm_models.runs.scoring import Scorer, ScoringJob, moment_of
+from crm_models.runs.stability import stability_on
 from crm_models.runs.trained import plan_catalogue
 
 
@@ -66,6 +67,7 @@ class Planner:
         self._job, self._into = job, place(job.into)
         self._scorer = Scorer(run, job.scoring, threads)
         self._catalogue = plan_catalogue(run, job.policy)
+        self._seeds = stability_on(run, place(job.scoring.cohort), job.scoring.as_of, job.scoring.plan_for)
         models, as_of = self._scorer.models, job.scoring.as_of
         self._explainer = (
             CohortExplainer.of(
@@ -87,6 +89,8 @@ class Planner:
     def work(self, k: int, read: tuple[Cohort, CohortArrays]) -> PlannedPart:
         """Plan part k and write its file, whole; only the first part has the header."""
         plans = make_plans(self._scorer.work(k, read), self._catalogue, self._job.policy)
+        if self._seeds is not None:
+            plans = self._seeds.judged(plans)
         if self._explainer is not None:
             plans = self._explainer.with_drivers(plans, read[0])
         name = f"part-{k:06d}.csv"

@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard.panels import evaluate as evaluate_panels
 from dashboard.panels import slices as slice_panels
-from dashboard.panels import time_split, widgets
+from dashboard.panels import stability, time_split, widgets
 from dashboard.state import store
 
 widgets.title("Evaluate", "How good are the models, and how close to the best possible score?")
@@ -14,7 +14,8 @@ if not widgets.need_scores(run):
 report = store.report(run) or {}
 time_split.about(run)
 evaluate_panels.notes(report)
-evaluate_panels.headline(report)
+evaluate_panels.headline(report, stability.of_run(run))
+stability.section(run)
 
 TABS = ("Churn", "Next actions", "Groups")
 churn_tab, sequence_tab, groups_tab = st.tabs(

@@ -111,7 +111,8 @@ def _letter_width(letter: str) -> float:
 class Score:
     """One headline number between chance and ceiling.
 
-    low, high: ends of the 95% interval of `ours`. Values that are unknown or do not apply are None.
+    low, high: ends of the 95% interval of `ours`. seeds: lowest and highest value over several seeds. Values that are
+    unknown or do not apply are None.
     lower_is_better: losses, calibration errors.
     """
 
@@ -123,6 +124,7 @@ class Score:
     ceiling: float | None = None
     low: float | None = None
     high: float | None = None
+    seeds: tuple[float, float] | None = None
     lower_is_better: bool = False
     digits: int = 3
 
@@ -146,6 +148,8 @@ def rulers(scores: Sequence[Score], title: str = "From chance to ceiling") -> go
     height = 70 + _ROW * len(scores)
     fig = figure(title, height=height, legend=True)
     fig.add_trace(_intervals(scores))
+    if any(score.seeds for score in scores):
+        fig.add_trace(_seeds(scores))
     marks: dict[str, list[_Mark]] = {name: [] for name in ("Chance", "Baseline", "Ceiling", "Ours")}  # ours on top
     for row, score in enumerate(reversed(scores)):
         fig.add_shape(type="line", x0=0, x1=1, y0=row, y1=row, line={"color": FAINT, "width": 6}, layer="below")
@@ -205,6 +209,8 @@ class _Mark:
         text = f"{plain(score.label, 60)}<br>{plain(self.name, 60)}: {self.number}"
         if self.name == "Ours" and score.low is not None and score.high is not None:
             text += f"<br>95% interval {score.low:.{score.digits}f} to {score.high:.{score.digits}f}"
+        if self.name == "Ours" and score.seeds is not None:
+            text += f"<br>over seeds {score.seeds[0]:.{score.digits}f} to {score.seeds[1]:.{score.digits}f}"
         return text + "<extra></extra>"
 
 
@@ -238,6 +244,17 @@ def _marked(name: str, marks: Sequence[_Mark]) -> go.Scatter:
         textfont={"size": 14 if ours else 12, "color": TEXT},
         hovertemplate=[mark.hover for mark in marks],
     )
+
+
+def _seeds(scores: Sequence[Score]) -> go.Scatter:
+    """The lowest and highest value of each score over several seeds: ticks, long enough to show beside the dot."""
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for row, score in enumerate(reversed(scores)):
+        for value in score.seeds or ():
+            x += [_place(score, value)] * 2 + [None]
+            y += [row - 0.13, row + 0.13, None]
+    return go.Scatter(x=x, y=y, mode="lines", line={"color": MODEL, "width": 2}, hoverinfo="skip", showlegend=False)
 
 
 def _intervals(scores: Sequence[Score]) -> go.Scatter:

@@ -41,14 +41,15 @@ class Job:
     """One task for one run folder.
 
     task: `train` (then score), `resume` (then score), `score`, `score-others` (a cohort other than the run's own),
-    `tune` (a search, whose trials are runs beside it), or `paper` (the re-run of the paper, without a cohort).
-    arguments: command-line options of `train` or `tune`, `--allow-drift` of `score-others`, `SINGLE_STEPS` of both
-        kinds of scores, or the seeds of `paper`.
+    `tune` (a search, whose trials are runs beside it), `stability` (more seeds of a run), or `paper` (the re-run of the
+        paper, without a cohort).
+    arguments: command-line options of `train`, `tune` or `stability`, `--allow-drift` of `score-others`, `SINGLE_STEPS`
+        of both kinds of scores, or the seeds of `paper`.
     """
 
     run: str
     cohort: str
-    task: Literal["train", "resume", "score", "score-others", "tune", "paper"] = "train"
+    task: Literal["train", "resume", "score", "score-others", "tune", "stability", "paper"] = "train"
     arguments: tuple[str, ...] = ()
     about: str = ""  # shown on screen: preset and changed settings
 

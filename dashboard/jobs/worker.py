@@ -84,6 +84,10 @@ class Runner:
                 self._call(job, ["paper", str(self.workspace), *job.arguments])
             elif job.task == "tune":
                 self._tune(job)
+            elif job.task == "stability":
+                cohort = str(self.workspace / "cohorts" / job.cohort)
+                options = ["--cohort", cohort, "--threads", _threads(), *job.arguments, "--quiet"]
+                self._call(job, ["stability", str(self.runs / job.run), *options])
             elif job.task in ("score", "score-others") or self._train(job):
                 self._score(job)
         finally:

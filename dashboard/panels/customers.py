@@ -18,7 +18,7 @@ from crm_models.planning.policy import Policy
 from dashboard.charts import decision as decision_charts
 from dashboard.charts import digits
 from dashboard.panels import counterfactual as counterfactual_panels
-from dashboard.panels import customer_list, widgets
+from dashboard.panels import customer_list, stability, widgets
 from dashboard.panels import drivers as driver_panels
 from dashboard.panels import plans as plans_panels
 from dashboard.panels import policy as policy_panels
@@ -52,6 +52,7 @@ def look(card: store.RunCard) -> None:
         plans = predictions.plans(card, all_scores, np.array([row]), policy)
         _risk(card, plans)
         _steps(plans)
+        stability.of_customer(card, plans)
     time.sleep(plans_panels.PAINT_SECONDS)
     has_churn = not np.isnan(all_scores.churn_p).all()
     default = TABS[0] if has_churn else TABS[1]

@@ -12,6 +12,7 @@ from crm_models.core.records import ChurnPredictions
 from crm_models.evaluation import curves
 from crm_models.evaluation.intervals import auc_with_interval
 from crm_models.evaluation.verdict import tone
+from crm_models.planning.stability import Stability
 from dashboard.charts import digits, theme
 from dashboard.charts import evaluation as evaluation_charts
 from dashboard.jobs.tested import Tested
@@ -77,7 +78,7 @@ def notes(report: dict[str, Any]) -> None:
         st.markdown("  \n".join(lines))  # one paragraph with line breaks
 
 
-def headline(report: dict[str, Any]) -> None:
+def headline(report: dict[str, Any], stability: Stability | None = None) -> None:
     """Draw all headline scores beside chance, the best baseline and the ceiling."""
     parts = [(name, scores) for name, scores in (("sequence", SEQUENCE), ("churn", CHURN)) if report.get(name)]
     if not parts:
@@ -88,6 +89,11 @@ def headline(report: dict[str, Any]) -> None:
         with grid:
             title = "Next actions" if name == "sequence" else "Churn"
             readable = [_readable(score) for score in headline if score is not None]
+            if stability is not None:
+                keys = [key for (key, _), score in zip(scores, headline, strict=True) if score is not None]
+                readable = [
+                    replace(score, seeds=stability.spread(name, key)) for score, key in zip(readable, keys, strict=True)
+                ]
             _rulers(readable, title, name, report[name]["customers"])
 
 
@@ -110,12 +116,16 @@ def _rulers(scores: list[theme.Score], title: str, name: str, customers: int) ->
             "ceiling": [s.ceiling for s in scores],
         }
     )
+    seeds = ""
+    if any(s.seeds for s in scores):
+        seeds = " The two ticks are the lowest and the highest score over the seeds."
+        table["over seeds from"], table["over seeds to"] = zip(*(s.seeds or (None, None) for s in scores), strict=True)
     widgets.chart(
         theme.rulers(scores, title=title),
         key=f"rulers_{name}",
         table=table,
         alt="; ".join(f"{s.label} {s.ours:.3f}" for s in scores),
-        note=MEANING[name] + widgets.RULER_NOTE + f"\n\nMeasured on {customers:,} held-out customers.",
+        note=MEANING[name] + widgets.RULER_NOTE.rstrip() + seeds + f"\n\nMeasured on {customers:,} held-out customers.",
     )
 
 

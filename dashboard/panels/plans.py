@@ -25,7 +25,7 @@ from crm_models.planning.policy import Policy
 from crm_models.planning.thresholds import Economics, RiskIndex
 from dashboard.charts import decision as decision_charts
 from dashboard.charts import digits
-from dashboard.panels import customer_list, widgets
+from dashboard.panels import customer_list, stability, widgets
 from dashboard.panels import policy as policy_panels
 from dashboard.state import access, predictions, reasons, session, store, view, workspace
 
@@ -77,6 +77,7 @@ def decide(card: store.RunCard, bound: Bound) -> None:
             delta_color="off",
             delta_arrow="off",
         )
+        stability.metric(card, threshold)
     # The browser paints updates that arrive together at once, and charts are slow: this lets the numbers appear first.
     time.sleep(PAINT_SECONDS)
     known = len(risk.rows) > 0

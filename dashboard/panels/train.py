@@ -12,6 +12,7 @@ from crm_models.runs.eta import Estimate, estimate, past_run, progress
 from dashboard.jobs.queue import JobAtWork
 from dashboard.panels import loss as loss_panels
 from dashboard.panels import runs as run_panels
+from dashboard.panels import stability as stability_panels
 from dashboard.panels import tune as tune_panels
 from dashboard.panels import widgets
 from dashboard.panels.train_form import Wanted
@@ -39,7 +40,9 @@ def live() -> None:
 
 def _first_point_awaited() -> bool:
     """Whether the current training has no epoch yet, so that the viewer is looking at an empty chart."""
-    current = [job.job.run for job in store.work() if job.state == "training" and job.job.task != "tune"]
+    current = [
+        job.job.run for job in store.work() if job.state == "training" and job.job.task not in ("tune", "stability")
+    ]
     return any((card := store.run_card(run)) is None or not card.status.epochs for run in current)
 
 
@@ -75,6 +78,8 @@ def _live() -> None:
                         st.rerun()
         elif job.job.task == "tune":
             tune_panels.under_way(job)
+        elif job.job.task == "stability":
+            stability_panels.under_way(job)
         else:
             _under_way(job)
     if st.session_state.get(AWAITED) and not _first_point_awaited():

@@ -433,7 +433,7 @@ def pulse() -> str:
 
 def _state(run_id: str, status: RunStatus) -> str:
     """State to show. While a job moves between two steps, its run folder alone would look interrupted."""
-    own_jobs = [job for job in jobs().jobs() if job.job.run == run_id]
+    own_jobs = [job for job in jobs().jobs() if job.job.run == run_id and job.job.task != "stability"]
     if own_jobs and own_jobs[0].state == "scoring" and status.is_over:
         return "scoring"
     if own_jobs and own_jobs[0].state == "training" and status.state == "interrupted" and jobs().is_working():
