@@ -104,6 +104,13 @@ def test_torch_is_loaded_only_where_models_compute():
     assert users <= TORCH
 
 
+def test_the_first_page_loads_nothing_that_only_computations_need():
+    heavy = {"torch", "sklearn", "scipy", "duckdb"}
+    code = f"import sys, dashboard.panels.home; print(sorted({heavy} & set(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize(
     "module",
     [

@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from crm_models.core.schema import ACTION, CUSTOMER_ID, N_STEPS, TIMESTAMP
 from crm_models.data.cohort import Cohort, days
@@ -353,7 +352,7 @@ def _auc_of(column: pd.Series, labels: np.ndarray) -> float:
         count = np.bincount(codes).clip(1)
         values = (np.bincount(codes, weights=labels) / count)[codes]
     n_churned = labels.sum()
-    above = rankdata(values)[labels > 0.5].sum() - n_churned * (n_churned + 1) / 2
+    above = pd.Series(values).rank().to_numpy()[labels > 0.5].sum() - n_churned * (n_churned + 1) / 2
     auc = above / (n_churned * (len(labels) - n_churned))
     return float(max(auc, 1 - auc))
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
 
 Z = 1.959964
 """Half-width of a 95 % interval in standard errors."""
@@ -63,6 +62,8 @@ def mean(top: np.ndarray, bottom: np.ndarray | None = None, low: float = -math.i
 
     Student's t interval, for small test sets; unbounded for a single customer.
     """
+    from scipy.special import stdtrit  # here, because loading it takes as long as all of the app's first page
+
     value, error, n = _ratio(top, bottom)
     if n == 0:
         return None

@@ -88,7 +88,7 @@ class Effects:
             return f"Attention and effect largely agree (rank correlation {self.agreement:.2f})."
         if most_attended == most_effective:
             return (
-                f"Both are highest for {most_attended}, but agree little on the rest "
+                f"Attention and effect are both highest for {_quoted(most_attended)}, but agree little on the rest "
                 f"(rank correlation {self.agreement:.2f})."
             )
         return (

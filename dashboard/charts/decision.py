@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.digits import share
+from dashboard.charts.digits import count, share, signed
 from dashboard.charts.theme import (
     AT_RISK,
     BASELINE,
@@ -236,11 +236,11 @@ def waterfall(
     names = [plain(f"{name}: {value}", 44) for name, value in zip(shown["name"], shown["value"], strict=True)]
     points = shown["points"].tolist()
     if len(rest):
-        names, points = [*names, f"{len(rest)} others"], [*points, float(rest.sum())]
+        names, points = [*names, count(len(rest), "other")], [*points, float(rest.sum())]
     names = ["Customers compared with", *names, "This customer"]
     measure = ["absolute", *["relative"] * len(points), "total"]
     values = [100 * base, *points, 100 * p]
-    texts = [share(base), *[f"{value:+.1f}" for value in points], share(p)]
+    texts = [share(base), *[signed(value) for value in points], share(p)]
     fig = figure("From the average to this customer", x=f"{what} (%)", height=110 + 32 * len(names))
     fig.add_trace(
         go.Waterfall(

@@ -30,7 +30,12 @@ def score(value: float | None) -> str:
 
 def points(change: float) -> str:
     """A change of a probability, in percentage points with its sign."""
-    return f"{100 * change:+.1f} points"
+    return f"{signed(100 * change)} points"
+
+
+def signed(number: float) -> str:
+    """A number of points with its sign; what rounds to nothing has none."""
+    return f"{number:+.1f}" if abs(number) >= 0.05 else "0.0"
 
 
 def count(n: int, noun: str, plural: str = "") -> str:

@@ -109,8 +109,10 @@ def about(cohort: store.CohortCard) -> None:
     about = cohort.about
     as_of = f" History up to {str(about['as_of'])[:10]}." if about.get("as_of") else ""
     st.caption(f"Source: {widgets.plain(about['source'])}.{as_of}")
+    if not about["notes"]:
+        return
     with st.expander(f"Import notes ({len(about['notes'])})", icon=":material/notes:"):
-        for note in about["notes"] or ["No data was left out."]:
+        for note in about["notes"]:
             st.markdown(f"- {widgets.plain(note)}")
 
 
@@ -123,8 +125,9 @@ def profile(cohort: store.CohortCard) -> None:
         grid = st.grid(2, min_column_width=widgets.CHART_WIDTH)
         with grid.cell():
             _action_mix(facts.actions)
-        with grid.cell():
-            _history(facts)
+        if facts.actions["events"].any():
+            with grid.cell():
+                _history(facts)
         if facts.recency["customers"].sum():
             with grid.cell():
                 _recency(facts)

@@ -191,7 +191,9 @@ def most_at_risk() -> None:
     has_churn = "churn" in run.folder.trained()
     rows = risk.rows[:LISTED] if has_churn else np.arange(min(LISTED, len(all_scores.customer_id)))
     plans = predictions.plans(run, all_scores, rows, session.policy())
-    st.header("Highest churn risk, and the next actions" if has_churn else "Next actions", anchor=False)
+    has_steps = bool((plans.action >= 0).any())
+    heading = "Highest churn risk" + (", and the next actions" if has_steps else "")
+    st.header(heading if has_churn else "Next actions", anchor=False)
     labels = plans.catalogue.labels
     table = pd.DataFrame(
         {
@@ -202,11 +204,12 @@ def most_at_risk() -> None:
             "instead of": [", ".join(labels[a] for a in row if a >= 0) for row in plans.before],
         }
     )
+    empty = [name for name in table if not has_steps and name.startswith(("step", "instead"))]
     st.dataframe(
-        table if has_churn else table.drop(columns="churn probability"),
+        table.drop(columns=empty if has_churn else [*empty, "churn probability"]),
         hide_index=True,
         alt="Customers with the highest churn risk, with their next three actions",
-        row_height=customer_list.TALL,
+        row_height=customer_list.TALL if has_steps else None,
         column_config={
             "customer": st.column_config.TextColumn(pinned=True),
             "churn probability": customer_list.risk_bar(),

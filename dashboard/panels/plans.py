@@ -149,7 +149,7 @@ def _what_changes(card: store.RunCard, all_scores: CustomerScores, risk: RiskInd
         note="How often each action occurs in all plans. **Pale**: before the policy. **Full**: with retention actions "
         "for customers at risk. Green: retention actions; blue: all others.",
     )
-    st.subheader("Customers between two thresholds", anchor=False)
+    st.header("Customers between two thresholds", anchor=False)
     other = st.slider("Compare with threshold", 0.0, 1.0, 0.6, 0.01, key="other_threshold", bind="query-params")
     rows = risk.flips(policy.threshold, other)
     low, high = sorted((policy.threshold, other))
