@@ -11,7 +11,7 @@ if str(ROOT) not in sys.path:  # `streamlit run` adds only this file's folder to
 
 from dashboard.panels import share, sign_in, widgets  # noqa: E402  # needs the path set above
 from dashboard.state import access, demo, session, view  # noqa: E402  # needs the path set above
-from dashboard.streamlit_patches import gc_freeze, navigation  # noqa: E402  # needs the path set above
+from dashboard.streamlit_patches import gc_freeze, navigation, uploads  # noqa: E402  # needs the path set above
 
 st.set_page_config(page_title="CRM Transformers", page_icon=str(ROOT / "assets" / "icon.svg"), layout="wide")
 
@@ -83,6 +83,7 @@ if access.is_admin():
 sign_in.gate()
 navigation.keep()
 chosen = st.navigation(PAGES)
+uploads.drop_left_behind(chosen.url_path)
 with widgets.guarded("The workspace cannot be prepared:"):
     demo.prepare()
 view.begin()

@@ -103,7 +103,7 @@ def write_decisions(
     """Write decisions.parquet of a campaign, part by part.
 
     chosen, value (N,): the allocation's action and its expected value. value_before (N,): sum of the values of past
-    events. confident (N,) of True, False or NA: whether several trainings agree on the plan, where the run does not know
+    events. confident (N,) of True, False or NA: whether several trainings agree on the plan, if the run does not know
     it (`stability`). The last two are kept from the decisions before where they are not given.
     """
     n = campaign.about["funnel"]["customers"]

@@ -416,13 +416,17 @@ def _differences(run: str, cohort: str, stamp: str) -> list[Difference]:
 
 
 def work() -> list[JobAtWork]:
-    """The current job and the waiting ones."""
-    return jobs().jobs()
+    """The current job and the waiting ones; those that this viewer may not see without their names."""
+    return [job if access.visible("runs", [job.job.run]) else _nameless(job) for job in jobs().jobs()]
+
+
+def _nameless(job: JobAtWork) -> JobAtWork:
+    return replace(job, job=Job(run=f"somebody else's job {job.place}", cohort="another cohort", task=job.job.task))
 
 
 def failures() -> list[FailedJob]:
     """Jobs that failed without a run folder, newest first."""
-    return jobs().failures()
+    return [failed for failed in jobs().failures() if access.visible("runs", [failed.job.run])]
 
 
 def pulse() -> str:

@@ -153,6 +153,14 @@ store.generate_cohort("mine", scenario="paper", customers=100)
 said = store.cohort_names()
 """
     assert acted("bob@x.org", make) == ["mine", "small"]
+    queue = """
+from dashboard.state import store
+if not store.work():
+    store.start_run("small", arguments=[], about="", wish="secret plan")
+said = [job.job.run for job in store.work()]
+"""
+    assert acted("bob@x.org", queue) == ["secret-plan"]
+    assert acted("dora@x.org", queue) == ["somebody else's job 1"]
     names = "from dashboard.state import store\nsaid = store.cohort_names()"
     assert [acted(who, names) for who in ("dora@x.org", "ann@x.org", "bob@x.org")] == [
         ["small"], ["mine", "small"], ["mine", "small"]
@@ -169,7 +177,7 @@ except CrmError as error:
     delete = look.replace('store.cohort_card("mine").name', 'store.delete_cohort("mine")')
     assert "only its owner (bob@x.org) and admins may" in acted("dora@x.org", delete)
     assert acted("bob@x.org", delete) is None
-    assert json.loads((roles / "owners.json").read_text()) == {}
+    assert json.loads((roles / "owners.json").read_text()) == {"runs/secret-plan": "bob@x.org"}
 
 
 def test_nobody_takes_more_of_the_machine_than_their_quota(roles):
