@@ -16,7 +16,7 @@ import pandas as pd
 
 from crm_models.core.config import RunConfig
 from crm_models.core.errors import ConfigError
-from crm_models.core.files import need_own_folder
+from crm_models.core.files import absolute, need_own_folder, read_whole
 from crm_models.core.prefetch import prefetch
 from crm_models.core.presets import preset as preset_config
 from crm_models.core.provenance import now
@@ -86,7 +86,7 @@ def import_files(out: Path | str, form: str, sources: Sequence[Path | str], **op
     """
     from crm_models.data.sources import import_cohort
 
-    if Path(out).resolve() in [Path(source).resolve() for source in sources]:
+    if absolute(out) in [absolute(source) for source in sources]:
         raise ConfigError(f"{out}: --out would replace what is imported; choose another --out")
     cohort = import_cohort(form, [Path(source) for source in sources], **options)
     save_cohort(cohort, Path(out))
@@ -206,10 +206,11 @@ def run_summary(out: Path | str) -> str:
     """
     run = RunFolder(Path(out))
     status, result = run.status(), run.result() or {"models": {}}
-    said = "; ".join(
-        _model_summary(name, facts, [epoch for epoch in status.epochs if epoch.model == name])
-        for name, facts in result["models"].items()
-    )
+    with read_whole(run.folder / "result.json", "the result of a run", "train it again"):
+        said = "; ".join(
+            _model_summary(name, facts, [epoch for epoch in status.epochs if epoch.model == name])
+            for name, facts in result["models"].items()
+        )
     left_out = "".join(f"; {note}" for note in run.about()["notes"])
     return f"{out}: {status.state} after {status.seconds:.1f} s; {said or 'no model was trained'}{left_out}"
 

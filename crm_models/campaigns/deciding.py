@@ -12,18 +12,17 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from crm_models.campaigns.folder import Campaign
 from crm_models.campaigns.judging import ALLOWED
 from crm_models.campaigns.split import ARMS, EXPLORE, HOLDOUT, NOT_TARGETED, PLAN, explored, propensity
-from crm_models.core.files import new_file
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import CUSTOMER_ID, N_STEPS, PLAN_SOURCES
+from crm_models.core.tables import TableWriter
 from crm_models.planning.plans import Plans, make_plans
 from crm_models.planning.policy import rounded
 
@@ -91,12 +90,13 @@ def plans_of(campaign: Campaign, scores: CustomerScores, allowed: np.ndarray, re
 
 def write_decisions(
     campaign: Campaign,
+    file: Path,
     *,
     chosen: np.ndarray | None = None,
     value: np.ndarray | None = None,
     value_before: np.ndarray | None = None,
 ) -> None:
-    """Write decisions.parquet of a campaign. chosen, value: the allocation's action and its expected value."""
+    """Write the decisions of a campaign to `file`. chosen, value: the allocation's action and its expected value."""
     scores, allowed = campaign.scores(), campaign.allowed()
     assignment = assign(campaign, scores, allowed, chosen)
     n = len(scores.customer_id)
@@ -107,9 +107,7 @@ def write_decisions(
     costs = np.zeros(len(campaign.actions) + 1)  # code -1, none, costs nothing
     for offer in campaign.offers:
         costs[campaign.catalogue.code(offer.action)] = offer.cost
-    writer = None
-    file = campaign.folder / "decisions.parquet"
-    with new_file(file) as part:
+    with TableWriter(file) as writer:
         for first in range(0, n, CHUNK):
             rows = slice(first, min(first + CHUNK, n))
             table = _table(
@@ -123,11 +121,7 @@ def write_decisions(
             table["dropped_reason"] = pd.array(reason[rows], dtype="str")
             table["confident"] = pd.array([pd.NA] * len(table), dtype="boolean")  # needs several runs to compare
             table["not_before"] = not_before[rows]
-            arrow = pa.Table.from_pandas(table, preserve_index=False)
-            writer = writer or pq.ParquetWriter(part, arrow.schema, compression="zstd")
-            writer.write_table(arrow.cast(writer.schema))
-        assert writer is not None  # a campaign has customers: `write_scores` refuses none
-        writer.close()
+            writer.write(table)
 
 
 def _table(campaign: Campaign, plans: Plans, assignment: Assignment, costs: np.ndarray) -> pd.DataFrame:

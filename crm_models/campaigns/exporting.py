@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
 from crm_models.campaigns import ledger
 from crm_models.campaigns.deciding import CHUNK, plans_of
@@ -31,11 +29,16 @@ from crm_models.campaigns.presets import (
     preset,
 )
 from crm_models.core.errors import ConfigError, DataError
-from crm_models.core.files import new_file, write_json
+from crm_models.core.files import json_text, new_files
 from crm_models.core.provenance import now, versions
 from crm_models.core.schema import CUSTOMER_ID, N_STEPS, PLAN_SOURCES
+from crm_models.core.tables import TableWriter, read_frame, write_table
+from crm_models.data.storage import customer_columns, customer_table
 from crm_models.planning.export import ExportSettings, manifest_path, neutralised, wide_table
 from crm_models.planning.plans import STEP_RETENTION, Plans
+
+PartOf = Callable[[Path], Path]
+"""From a target to the temporary file to write; see `new_files`."""
 
 SENT = "sent.parquet"
 REJECTED_COLUMNS = ("row", "customer_id", "column", "value", "rule")
@@ -70,21 +73,22 @@ def export(campaign: Campaign, out: Path | str, options: ExportOptions, *, who: 
     The export is noted in the ledger, after which rules and groups of the campaign stay. On any error, no file changes.
     """
     out = Path(out)
-    made = _csv(campaign, out, options) if options.preset == "csv" else _system(campaign, out, options)
-    now_state = ledger.state(campaign)
-    manifest = {
-        "campaign": campaign.name,
-        "preset": options.preset,
-        "options": asdict(options),
-        "run_id": campaign.about["run_id"],
-        "cohort_hash": campaign.about["cohort_hash"],
-        "decisions_sha256": campaign.decisions_mark(),
-        "approved_by": now_state.approved_by,
-        "written_at": now(),
-        "versions": versions(),
-        **made,
-    }
-    write_json(manifest_path(out), manifest)
+    with new_files() as part_of:
+        write = _csv if options.preset == "csv" else _system
+        made = write(campaign, out, options, part_of)
+        manifest = {
+            "campaign": campaign.name,
+            "preset": options.preset,
+            "options": asdict(options),
+            "run_id": campaign.about["run_id"],
+            "cohort_hash": campaign.about["cohort_hash"],
+            "decisions_sha256": campaign.decisions_mark(),
+            "approved_by": ledger.state(campaign).approved_by,
+            "written_at": now(),
+            "versions": versions(),
+            **made,
+        }
+        part_of(manifest_path(out)).write_text(json_text(manifest), encoding="utf-8")
     ledger.append(campaign, ledger.Entry(who=who, action="export", to=f"{options.preset}: {out.name}"))
     return manifest
 
@@ -105,13 +109,13 @@ def summary(manifest: dict[str, Any]) -> str:
 # ---- plans.csv -------------------------------------------------------------------------------------------------------
 
 
-def _csv(campaign: Campaign, out: Path, options: ExportOptions) -> dict[str, Any]:
+def _csv(campaign: Campaign, out: Path, options: ExportOptions, part_of: PartOf) -> dict[str, Any]:
     """plans.csv as the command `plan` writes it, with the columns of the campaign after its own."""
     settings = ExportSettings(
         run_id=campaign.about["run_id"], scored_at=campaign.about["created_at"], api_exact=options.api_exact
     )
     rows, changed = 0, 0
-    with new_file(out) as part, part.open("w", encoding="utf-8", newline="") as handle:
+    with part_of(out).open("w", encoding="utf-8", newline="") as handle:
         for k, (plans, decisions) in enumerate(_planned(campaign, options)):
             table = wide_table(plans, settings)
             changed += int((table["customer_id"].to_numpy() != plans.customer_id).sum())
@@ -173,7 +177,7 @@ def _retention(campaign: Campaign, decisions: pd.DataFrame) -> np.ndarray:
 # ---- systems ---------------------------------------------------------------------------------------------------------
 
 
-def _system(campaign: Campaign, out: Path, options: ExportOptions) -> dict[str, Any]:
+def _system(campaign: Campaign, out: Path, options: ExportOptions, part_of: PartOf) -> dict[str, Any]:
     made_for = preset(options.preset)
     identifier = made_for.identifier(options.identifier)
     table, problems, everybody = _rows(campaign, made_for, identifier, options)
@@ -192,15 +196,14 @@ def _system(campaign: Campaign, out: Path, options: ExportOptions) -> dict[str, 
     else:
         table, pending = table[keep].reset_index(drop=True), hashes[keep]
     rejected_file = out.with_name(f"{out.stem}.rejected.csv")
-    with ExitStack() as files:
-        parts = _write_parts(table, out, made_for, files)
-        _need_round_trip(table, list(parts.values()))
-        with files.enter_context(new_file(rejected_file)).open("w", encoding="utf-8", newline="") as handle:
-            writer = csv.writer(handle)
-            writer.writerow(REJECTED_COLUMNS)
-            writer.writerows([p.row, p.customer_id, p.column, p.value, p.rule] for p in problems)
-        pending_table = pd.DataFrame({"identifier": table[identifier].to_numpy(), "row_hash": pending})
-        pending_table.to_parquet(files.enter_context(new_file(_pending(campaign, options.preset))), index=False)
+    parts = _write_parts(table, out, made_for, part_of)
+    _need_round_trip(table, list(parts.values()))
+    with part_of(rejected_file).open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(REJECTED_COLUMNS)
+        writer.writerows([p.row, p.customer_id, p.column, p.value, p.rule] for p in problems)
+    with TableWriter(part_of(_pending(campaign, options.preset))) as pending_file:
+        pending_file.write(pd.DataFrame({"identifier": table[identifier].to_numpy(), "row_hash": pending}))
     rejected = len({problem.row for problem in problems})
     return {
         "files": list(parts),
@@ -255,11 +258,10 @@ def _flags(values: np.ndarray, made_for: Preset) -> np.ndarray:
 
 def _identifiers(campaign: Campaign, column: str, ids: np.ndarray) -> np.ndarray:
     """(N,) text of a column of the customers, "" for blanks, in the order of `ids`."""
-    file = Path(campaign.about["cohort_folder"]) / "customers.parquet"
-    names = pq.read_schema(file).names if file.exists() else []
-    if column not in names:
-        raise ConfigError(f"expected a column of {file} with the identifiers, found {column!r}")
-    table = pq.read_table(file, columns=[CUSTOMER_ID, column]).to_pandas()
+    folder = Path(campaign.about["cohort_folder"])
+    if column not in customer_columns(folder):
+        raise ConfigError(f"expected a column of {folder / 'customers.parquet'} with the identifiers, found {column!r}")
+    table = customer_table(folder, [CUSTOMER_ID, column])
     values = table[column]
     if pd.api.types.is_float_dtype(values):
         values = values.astype("Int64")
@@ -272,8 +274,8 @@ def _utc(text: str) -> str:
     return pd.Timestamp(text).tz_convert("UTC").strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _write_parts(table: pd.DataFrame, out: Path, made_for: Preset, files: ExitStack) -> dict[str, Path]:
-    """Write the rows in as many files as the limits need: temporary path by name, put in place as `files` is closed."""
+def _write_parts(table: pd.DataFrame, out: Path, made_for: Preset, part_of: PartOf) -> dict[str, Path]:
+    """Write the rows in as many files as the limits need: temporary path by name."""
     parts: dict[str, Path] = {}
     size, rows = 0, 0
     header = table.iloc[:0].to_csv(index=False, lineterminator="\n")
@@ -282,7 +284,7 @@ def _write_parts(table: pd.DataFrame, out: Path, made_for: Preset, files: ExitSt
         text = chunk.to_csv(index=False, header=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL).encode()
         if not parts or size + len(text) > made_for.most_bytes or rows + len(chunk) > made_for.most_rows:
             target = out if not parts else out.with_name(f"{out.stem}.{len(parts) + 1}{out.suffix}")
-            parts[target.name] = files.enter_context(new_file(target))
+            parts[target.name] = part_of(target)
             text, size, rows = header.encode() + text, 0, 0
         with list(parts.values())[-1].open("ab") as handle:
             handle.write(text)
@@ -321,7 +323,7 @@ def _sent(campaign: Campaign, preset_name: str) -> dict[str, str]:
     file = campaign.folder / SENT
     if not file.exists():
         return {}
-    table = pd.read_parquet(file)
+    table = _marks(file)
     own = table[table["preset"] == preset_name]
     return dict(zip(own["identifier"], own["row_hash"], strict=True))
 
@@ -334,6 +336,11 @@ def _cleared(table: pd.DataFrame, gone: list[str], made_for: Preset, identifier:
     if "user_alias_label" in columns and len(table):
         columns["user_alias_label"][:] = table["user_alias_label"].iloc[0]
     return pd.DataFrame(columns | {identifier: np.array(gone, dtype=object)})
+
+
+def _marks(file: Path) -> pd.DataFrame:
+    what, remedy = "what was confirmed as loaded", "delete it, and everything counts as new"
+    return read_frame(file, what, ["preset", "identifier", "row_hash"], remedy=remedy)
 
 
 def _pending(campaign: Campaign, preset_name: str) -> Path:
@@ -350,7 +357,7 @@ def confirm(
     file = _pending(campaign, preset_name)
     if not file.exists():
         raise DataError(f"{campaign.folder}: expected an export for {preset_name} to confirm, found none")
-    pending = pd.read_parquet(file)
+    pending = read_frame(file, "the rows of the last export", ["identifier", "row_hash"], remedy="export again")
     lost: set[str] = set()
     if failed is not None:
         try:
@@ -362,12 +369,11 @@ def confirm(
     loaded = pending[~pending["identifier"].isin(list(lost))]
     sent = _sent(campaign, preset_name) | dict(zip(loaded["identifier"], loaded["row_hash"], strict=True))
     sent = {identifier: mark for identifier, mark in sent.items() if mark}
-    others = pd.read_parquet(campaign.folder / SENT) if (campaign.folder / SENT).exists() else None
+    others = _marks(campaign.folder / SENT) if (campaign.folder / SENT).exists() else None
     table = pd.DataFrame({"preset": preset_name, "identifier": list(sent), "row_hash": list(sent.values())})
     if others is not None:
         table = pd.concat([others[others["preset"] != preset_name], table], ignore_index=True)
-    with new_file(campaign.folder / SENT) as part:
-        table.to_parquet(part, index=False)
+    write_table(campaign.folder / SENT, table)
     file.unlink()
     ledger.append(campaign, ledger.Entry(who=who, action="confirm", to=f"{preset_name}: {len(loaded)} rows"))
     return {"loaded": len(loaded), "failed": len(lost)}

@@ -20,24 +20,56 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from crm_models.campaigns.judging import ALLOWED
 from crm_models.campaigns.offers import Actions, Offer
 from crm_models.campaigns.rules import Rule
 from crm_models.campaigns.split import Split
 from crm_models.core.errors import DataError
-from crm_models.core.files import read_json, read_whole, sha256
+from crm_models.core.files import read_whole, sha256
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import CUSTOMER_ID
+from crm_models.core.sealed import Types, read_record
+from crm_models.core.tables import read_frame, read_table
 from crm_models.inference.score_store import read_scores
 from crm_models.planning.plans import Catalogue
 from crm_models.planning.policy import Policy
 
 FILE = "campaign.json"
+DECISIONS = "decisions.parquet"
+READING = "reading.json"
+OUTCOMES = "outcomes.parquet"
 ROW = "row"
 """Column of dropped.parquet: the customer's row in the cohort."""
+
+_REMEDY = "make it again with `campaign new`"
+_TYPES: Types = {
+    "name": str,
+    "created_at": str,
+    "run": str,
+    "run_id": str,
+    "cohort_folder": str,
+    "cohort_hash": str,
+    "policy": dict,
+    "rules": list,
+    "offers": list,
+    "candidates": list,
+    "split": dict,
+    "budget": (dict, type(None)),
+    "funnel": dict,
+    "actions": dict,
+    "catalogue": dict,
+}
+"""Entries of `campaign.json`."""
+_READING: Types = {
+    "metric": str,
+    "assigned": dict,
+    "observed": dict,
+    "sample_ratio_ok": bool,
+    "notes": list,
+    "looks": int,
+}
+"""Entries of `reading.json`."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +85,11 @@ class Campaign:
         folder = Path(folder)
         if not (folder / FILE).exists():
             raise DataError(f"{folder}: expected a campaign folder, found none; make one with `campaign new RUN --out`")
-        about = read_json(folder / FILE)
+        about = read_record(folder / FILE, "a campaign", _TYPES, remedy=_REMEDY)
         campaign = cls(folder, about)
-        with read_whole(folder / FILE, "a campaign", "make it again with `campaign new`"):
-            if about["format"] != 1:
-                raise DataError(f"{folder / FILE}: expected format 1, found {about['format']!r}")
+        with read_whole(folder / FILE, "a campaign", _REMEDY):
             _ = campaign.rules, campaign.offers, campaign.split, campaign.policy, campaign.actions, campaign.catalogue
-            _ = (str(about["name"]), str(about["run"]), str(about["cohort_folder"]), about["funnel"]["customers"])
+            _ = about["funnel"]["customers"], campaign.candidates
         return campaign
 
     @property
@@ -118,9 +148,11 @@ class Campaign:
 
     def dropped(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows (M,) of the customers for whom an action was dropped, and (M, V) codes of the first rule."""
-        table = _table(self.folder / "dropped.parquet")
-        codes = [table.column(1 + v).to_numpy() for v in range(len(self.actions))]
-        return table.column(ROW).to_numpy(), np.column_stack(codes).astype(np.uint8)
+        file = self.folder / "dropped.parquet"
+        table = read_table(file, "what the rules dropped", remedy=_REMEDY)
+        with read_whole(file, "what the rules dropped", _REMEDY):
+            codes = [table.column(1 + v).to_numpy() for v in range(len(self.actions))]
+            return table.column(ROW).to_numpy(), np.column_stack(codes).astype(np.uint8)
 
     def allowed(self) -> np.ndarray:
         """(N, V) bool: the actions that the rules allow each customer."""
@@ -131,11 +163,25 @@ class Campaign:
 
     def decisions(self, columns: list[str] | None = None) -> pd.DataFrame:
         """One row per customer, in cohort order; see `deciding.decide` for the columns."""
-        return _table(self.folder / "decisions.parquet", columns).to_pandas()
+        return read_frame(self.folder / DECISIONS, "the decisions of a campaign", columns, remedy=_REMEDY)
+
+    def reading(self) -> dict[str, Any] | None:
+        """What came of the campaign (`reading.read`), or None if it was not read yet."""
+        file = self.folder / READING
+        if not file.exists():
+            return None
+        return read_record(file, "the reading of a campaign", _READING, remedy="read it again", versioned=False)
+
+    def outcomes(self) -> pd.DataFrame | None:
+        """The outcomes that the campaign was read with, or None."""
+        file = self.folder / OUTCOMES
+        if not file.exists():
+            return None
+        return read_frame(file, "the outcomes of a campaign", [CUSTOMER_ID, "outcome"], remedy="read it again")
 
     def decisions_mark(self) -> str:
         """SHA-256 of the decisions: what an approval refers to."""
-        return sha256(self.folder / "decisions.parquet")
+        return sha256(self.folder / DECISIONS)
 
     def reason(self, code: int) -> str:
         """Why an action is dropped, from its code; "" if it is allowed."""
@@ -159,12 +205,3 @@ class Campaign:
                 "dropped_by": [self.reason(int(k)) for k in code],
             }
         )
-
-
-def _table(file: Path, columns: list[str] | None = None) -> pa.Table:
-    try:
-        return pq.read_table(file, columns=columns)
-    except FileNotFoundError:
-        raise DataError(f"{file}: expected this table of the campaign, found none; make the campaign again") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{file}: expected a Parquet table, found an unreadable file ({error})") from None

@@ -18,6 +18,8 @@ from typing import Any, Literal, get_args
 
 from crm_models.campaigns.folder import Campaign
 from crm_models.core.errors import ConfigError, DataError
+from crm_models.core.files import DAMAGED
+from crm_models.core.lines import append_line, read_lines
 from crm_models.core.locks import locked
 from crm_models.core.provenance import now
 from crm_models.core.schema import CUSTOMER_ID
@@ -56,17 +58,15 @@ class Entry:
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
-    """All lines of the ledger of a campaign folder. Raises `DataError` if one was changed, removed or cut off."""
+    """All lines of the ledger of a campaign folder. Raises `DataError` if one was changed or removed."""
     file = folder / FILE
-    if not file.exists():
-        return []
     found: list[dict[str, Any]] = []
     before = START
-    for number, text in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, text in enumerate(read_lines(file), start=1):
         try:
             line = json.loads(text)
             intact = line["prev"] == before and line["sha256"] == _hash(line)
-        except (ValueError, KeyError, TypeError):
+        except DAMAGED:
             intact = False
         if not intact:
             raise DataError(
@@ -119,8 +119,7 @@ def _append(campaign: Campaign, entry: Entry, came_from: str | None) -> dict[str
         "prev": earlier[-1]["sha256"] if earlier else START,
     }
     line["sha256"] = _hash(line)
-    with (campaign.folder / FILE).open("a", encoding="utf-8") as handle:
-        handle.write(json.dumps(line, ensure_ascii=False) + "\n")
+    append_line(campaign.folder / FILE, line)
     return line
 
 

@@ -7,28 +7,29 @@ only customers whose plan holds a dropped action are decoded again.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from crm_models.campaigns.budgeting import spend
 from crm_models.campaigns.deciding import write_decisions
-from crm_models.campaigns.folder import FILE, ROW, Campaign
+from crm_models.campaigns.folder import DECISIONS, FILE, ROW, Campaign
 from crm_models.campaigns.judging import ALLOWED, Funnel, judge, need_valid
 from crm_models.campaigns.ledger import exclusive, is_fixed
 from crm_models.campaigns.offers import Actions, Offer
 from crm_models.campaigns.rules import Rule, checked
 from crm_models.campaigns.split import Split
 from crm_models.core.errors import ConfigError, DataError
-from crm_models.core.files import new_folder, write_json
+from crm_models.core.files import absolute, new_folder
 from crm_models.core.provenance import now, versions
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import CUSTOMER_ID, VALUE
+from crm_models.core.sealed import FORMAT, write_record
+from crm_models.core.tables import TableWriter
 from crm_models.data.cohort import Cohort
 from crm_models.data.split import planning_moment
 from crm_models.data.storage import describe, digest, last_moment_days, part, parts
@@ -59,13 +60,14 @@ def new(
     threads: int | None = None,
     progress: Progress | None = None,
     ledger: str = "",
+    budget: Mapping[str, Any] | None = None,
 ) -> Campaign:
     """Make the campaign folder `out` from a run: apply the rules, plan, and assign the control group.
 
     cohort: customers other than those of the run. offers: the retention actions to choose from, in order of preference;
     without any, the policy's. split: by default a control group of a tenth, with a salt of its own. scores: of all
-    customers of the cohort, if they are known already. overwrite: replace an existing campaign. ledger: lines of the
-    campaign that is replaced. Nothing is written before everything is known to be valid.
+    customers of the cohort, if they are known already. overwrite: replace an existing campaign. ledger, budget: lines
+    and `money` and `value` of the campaign that is replaced. Nothing is written before everything is known to be valid.
     """
     folder, out = RunFolder(Path(run)), Path(out)
     if (out / FILE).exists() and not overwrite:
@@ -88,15 +90,18 @@ def new(
     scorer = _Scorer(folder, scores, last_days if moment is None else None, device, threads)
     with new_folder(out, FILE) as made:
         extra = _Extra()
+        # Labels may repeat, so a column is named by its place as well.
+        names = [f"{k}:{label}" for k, label in enumerate(actions.labels)]
+        schema = pa.schema([(ROW, pa.int64()), *((name, pa.uint8()) for name in names)])
 
         def stream() -> Iterator[CustomerScores]:
             done = 0
-            with _DroppedWriter(made / "dropped.parquet", actions) as writer:
+            with TableWriter(made / "dropped.parquet") as writer:
                 for customers in parts(source):
                     scored, arrays = scorer.score(customers, done)
                     verdicts = judge(customers, rules, actions, moment, scored.churn_p, last_days)
                     funnel.add(verdicts)
-                    writer.write(customers, verdicts.code, done)
+                    writer.write(_dropped(verdicts.code, done, schema))
                     extra.add(customers, moment)
                     yield scorer.within_rules(customers, scored, arrays, verdicts.code != ALLOWED)
                     done += customers.n_customers
@@ -105,13 +110,13 @@ def new(
 
         write_scores(made / "scores.parquet", stream(), key="campaign")
         about: dict[str, Any] = {
-            "format": 1,
+            "format": FORMAT,
             "name": out.name,
             "created_at": now(),
-            "run": str(folder.folder.resolve()),
+            "run": str(absolute(folder.folder)),
             "run_id": folder.run_id,
             "cohort": about_cohort["name"],
-            "cohort_folder": str(source.resolve()),
+            "cohort_folder": str(absolute(source)),
             "cohort_hash": digest(source),
             "trained_on_cohort_hash": folder.about()["cohort_hash"],
             "moment": about_cohort["as_of"] if moment is not None else about_cohort["last_timestamp"],
@@ -140,10 +145,12 @@ def new(
             "notes": list(folder.about()["notes"]),
             "versions": versions(),
         }
-        write_json(made / FILE, about)
-        write_decisions(Campaign(made, about), value_before=extra.values)
+        write_decisions(Campaign(made, about), made / DECISIONS, value_before=extra.values)
         if ledger:
             (made / "ledger.jsonl").write_text(ledger, encoding="utf-8")
+        write_record(made / FILE, about)
+        if budget is not None:
+            spend(Campaign.load(made), money=budget["money"], value=budget["value"])
     return Campaign.load(out)
 
 
@@ -160,7 +167,7 @@ def remake(campaign: Campaign, scores: CustomerScores | None = None, **changes: 
             raise ConfigError(
                 f"{campaign.name} was exported or read already, so its rules and groups stay; make a new one"
             )
-        made = new(
+        return new(
             campaign.about["run"],
             campaign.folder,
             cohort=campaign.about["cohort_folder"],
@@ -168,9 +175,8 @@ def remake(campaign: Campaign, scores: CustomerScores | None = None, **changes: 
             scores=scores,
             overwrite=True,
             ledger=file.read_text(encoding="utf-8") if file.exists() else "",
+            budget=campaign.about["budget"],
         )
-        budget = campaign.about["budget"]
-        return made if budget is None else spend(made, money=budget["money"], value=budget["value"])
 
 
 def _with_offers(policy: Policy, offers: Sequence[Offer]) -> tuple[Policy, tuple[Offer, ...]]:
@@ -247,26 +253,11 @@ class _Scorer:
         return self.models.encoder.encode(customers, planning_moment(customers), self._now_days)
 
 
-class _DroppedWriter:
-    """Writes dropped.parquet part by part."""
-
-    def __init__(self, file: Path, actions: Actions) -> None:
-        # Labels may repeat, so a column is named by its place as well.
-        names = [f"{k}:{label}" for k, label in enumerate(actions.labels)]
-        self._schema = pa.schema([(ROW, pa.int64()), *((name, pa.uint8()) for name in names)])
-        self._writer = pq.ParquetWriter(file, self._schema, compression="zstd")
-
-    def __enter__(self) -> _DroppedWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._writer.close()
-
-    def write(self, customers: Cohort, code: np.ndarray, first: int) -> None:
-        """Append the customers of a part for whom something was dropped."""
-        rows = np.flatnonzero((code != ALLOWED).any(axis=1))
-        columns = [pa.array(rows + first), *(pa.array(np.ascontiguousarray(column)) for column in code[rows].T)]
-        self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+def _dropped(code: np.ndarray, first: int, schema: pa.Schema) -> pa.Table:
+    """The customers of a part for whom something was dropped; first: row in the cohort of the first of the part."""
+    rows = np.flatnonzero((code != ALLOWED).any(axis=1))
+    columns = [pa.array(rows + first), *(pa.array(np.ascontiguousarray(column)) for column in code[rows].T)]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 class _Extra:

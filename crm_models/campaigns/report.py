@@ -13,7 +13,7 @@ from crm_models.campaigns.checking import facts
 from crm_models.campaigns.folder import Campaign
 from crm_models.campaigns.reading import summary
 from crm_models.core.errors import CrmError
-from crm_models.core.files import new_file, read_json
+from crm_models.core.files import new_file
 from crm_models.runs.folder import RunFolder
 
 STYLE = """
@@ -45,13 +45,13 @@ def write_report(campaign: Campaign, out: Path | str) -> Path:
 
 def page(campaign: Campaign) -> str:
     """The report as HTML."""
-    reading = campaign.folder / "reading.json"
+    reading = campaign.reading()
     sections = [
         _campaign(campaign),
         _rules(campaign),
         _budget(campaign),
         _groups(campaign),
-        _effect(read_json(reading)) if reading.exists() else _section("What it did", _p("Not read yet.")),
+        _section("What it did", _p("Not read yet.")) if reading is None else _effect(reading),
         _ledger(campaign),
         _model_card(campaign),
     ]
@@ -256,7 +256,7 @@ def _model_card(campaign: Campaign) -> str:
 def _scores(run: Path) -> pd.DataFrame | None:
     """Scores of the run between chance and ceiling, where its report is kept."""
     try:
-        report = read_json(RunFolder(run).folder / "report.json")
+        report = RunFolder(run).report() or {}
         rows = [
             {"score": label, "chance": float(part["chance"][name]), "ours": float(part[name])}
             | {"ceiling": float(part["ceiling"][name]) if part.get("ceiling") else None}

@@ -8,7 +8,8 @@ larger than memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from crm_models.core.errors import DataError
-from crm_models.core.files import new_folder, read_json, read_whole, sha256, write_json
+from crm_models.core.errors import CrmError, DataError
+from crm_models.core.files import DAMAGED, need_undamaged, new_folder, noted, read_whole, sha256, write_json
 from crm_models.core.schema import ACTION, CUSTOMER_ID, TIMESTAMP, VALUE
+from crm_models.core.sealed import Types, read_record, write_record
+from crm_models.core.tables import table_errors
 from crm_models.data.cohort import Cohort, Moment, moment_days, select
 
 PART_CUSTOMERS = 8_192
@@ -27,6 +30,20 @@ PART_CUSTOMERS = 8_192
 100,000 customers peaked at 747 MB instead of 683."""
 
 _TABLES = ("customers.parquet", "interactions.parquet", "actions.parquet")
+_REMEDY = "generate or import it again"
+_TYPES: Types = {
+    "name": str,
+    "source": str,
+    "customers": int,
+    "interactions": int,
+    "actions": int,
+    "as_of": (str, float, int, type(None)),
+    "last_timestamp": (str, float, int, type(None)),
+    "outcome": str,
+    "settings": dict,
+    "notes": list,
+}
+"""Entries of `cohort.json`."""
 
 
 def save_cohort(cohort: Cohort, folder: Path, *, extra: dict[str, Any] | None = None) -> Path:
@@ -42,7 +59,7 @@ def save_cohort(cohort: Cohort, folder: Path, *, extra: dict[str, Any] | None = 
             else:
                 write_json(part / name, content)
         last = cohort.interactions[TIMESTAMP].max() if cohort.has_events else None
-        write_json(
+        write_record(
             part / "cohort.json",
             {
                 "format": 1,
@@ -56,6 +73,7 @@ def save_cohort(cohort: Cohort, folder: Path, *, extra: dict[str, Any] | None = 
                 "outcome": cohort.outcome,
                 "settings": cohort.settings,
                 "notes": list(cohort.notes),
+                "files": noted(*sorted(part.iterdir())),
             },
         )
     return folder
@@ -64,10 +82,7 @@ def save_cohort(cohort: Cohort, folder: Path, *, extra: dict[str, Any] | None = 
 def load_cohort(folder: Path) -> Cohort:
     """The whole cohort in memory. `DataError` if it is no cohort folder, or a file is missing or damaged."""
     folder, about = _open(folder)
-    customers = _read(folder / "customers.parquet").to_pandas()
-    interactions = _read(folder / "interactions.parquet").to_pandas()
-    actions = _read(folder / "actions.parquet").to_pandas()
-    return _build(folder, about, customers, interactions, actions)
+    return _build(folder, about, *(_parquet(folder / name, about).read() for name in _TABLES))
 
 
 def parts(folder: Path) -> Iterator[Cohort]:
@@ -76,22 +91,21 @@ def parts(folder: Path) -> Iterator[Cohort]:
     If the tables were edited by hand (rows moved, other row groups), the whole cohort is loaded and split instead.
     """
     folder, about = _open(folder)
-    actions = _read(folder / "actions.parquet").to_pandas()
-    customer_file, event_file = _parquet(folder / "customers.parquet"), _parquet(folder / "interactions.parquet")
+    customer_file, event_file, action_file = (_parquet(folder / name, about) for name in _TABLES)
+    actions = action_file.read()
     if not _aligned(customer_file, event_file, range(customer_file.num_row_groups)):
         cohort = load_cohort(folder)
         for first in range(0, cohort.n_customers, PART_CUSTOMERS):
             yield select(cohort, np.arange(first, min(first + PART_CUSTOMERS, cohort.n_customers)))
         return
     for k in range(customer_file.num_row_groups):
-        customers = customer_file.read_row_group(k).to_pandas()
-        interactions = event_file.read_row_group(k).to_pandas() if k < event_file.num_row_groups else None
-        yield _build(folder, about, customers, interactions, actions)
+        yield _build(folder, about, customer_file.frame(k), _events(event_file, k), actions)
 
 
 def part_starts(folder: Path) -> np.ndarray:
     """(K + 1,) int64: part k of a cohort folder holds customer rows starts[k] to starts[k + 1]."""
-    metadata = _parquet(_open(folder)[0] / "customers.parquet").metadata
+    folder, about = _open(folder)
+    metadata = _parquet(folder / "customers.parquet", about).metadata
     counts = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
@@ -99,18 +113,28 @@ def part_starts(folder: Path) -> np.ndarray:
 def part(folder: Path, k: int) -> Cohort:
     """Part k of a cohort folder, without loading the others; see `part_starts`."""
     folder, about = _open(folder)
-    customer_file, event_file = _parquet(folder / "customers.parquet"), _parquet(folder / "interactions.parquet")
+    customer_file, event_file, action_file = (_parquet(folder / name, about) for name in _TABLES)
     if not _aligned(customer_file, event_file, [k]):
         starts = part_starts(folder)
         return select(load_cohort(folder), np.arange(starts[k], starts[k + 1]))
-    actions = _read(folder / "actions.parquet").to_pandas()
-    interactions = event_file.read_row_group(k).to_pandas() if k < event_file.num_row_groups else None
-    return _build(folder, about, customer_file.read_row_group(k).to_pandas(), interactions, actions)
+    return _build(folder, about, customer_file.frame(k), _events(event_file, k), action_file.read())
 
 
 def describe(folder: Path) -> dict[str, Any]:
     """The content of `cohort.json` of a cohort folder; the tables are not read."""
     return _open(folder)[1]
+
+
+def customer_columns(folder: Path) -> list[str]:
+    """Names of the columns of the customers, of a cohort folder; the table is not read."""
+    folder, about = _open(folder)
+    return list(_parquet(folder / "customers.parquet", about).schema_arrow.names)
+
+
+def customer_table(folder: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """The customers of a cohort folder, or some columns of them, as stored."""
+    folder, about = _open(folder)
+    return _parquet(folder / "customers.parquet", about).read(columns)
 
 
 def last_moment_days(about: dict[str, Any]) -> float:
@@ -133,10 +157,8 @@ def _open(folder: Path) -> tuple[Path, dict[str, Any]]:
             f"{folder}: expected a cohort folder with cohort.json, found none; "
             "make one with `generate` or `import` first"
         )
-    about = read_json(folder / "cohort.json")
-    if not isinstance(about, dict) or about.get("format") != 1:
-        raise DataError(f"{folder / 'cohort.json'}: expected a cohort of format 1; generate or import it again")
-    with read_whole(folder / "cohort.json", "the description of a cohort", "generate or import it again"):
+    about = read_record(folder / "cohort.json", "a cohort", _TYPES, remedy=_REMEDY)
+    with read_whole(folder / "cohort.json", "the description of a cohort", _REMEDY):
         last_moment_days(about)
         _build_arguments(about)
     return folder, about
@@ -154,20 +176,42 @@ def _build_arguments(about: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _parquet(file: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(file)
-    except FileNotFoundError:
-        raise DataError(f"{file}: expected this table of the cohort, found none; generate or import it again") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{file}: expected a Parquet table, found an unreadable file ({error})") from None
+def _events(table: _Table, k: int) -> pd.DataFrame | None:
+    return table.frame(k) if k < table.num_row_groups else None
 
 
-def _read(file: Path) -> pa.Table:
-    try:
-        return _parquet(file).read()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{file}: expected a Parquet table, found an unreadable file ({error})") from None
+class _Table:
+    """A Parquet file of a cohort; whatever is wrong with it is a `DataError` that names it."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        with self._errors():
+            self._source = pq.ParquetFile(file)
+            self.metadata, self.schema_arrow = self._source.metadata, self._source.schema_arrow
+        self.num_row_groups = self._source.num_row_groups
+
+    def read(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """The whole table, or some columns of it."""
+        with self._errors():
+            return self._source.read(columns=columns and list(columns)).to_pandas()
+
+    def read_row_group(self, k: int, columns: list[str] | None = None) -> pa.Table:
+        """A part of the table."""
+        with self._errors():
+            return self._source.read_row_group(k, columns=columns)
+
+    def frame(self, k: int) -> pd.DataFrame:
+        """A part of the table as a data frame."""
+        with self._errors():
+            return self._source.read_row_group(k).to_pandas()
+
+    def _errors(self) -> AbstractContextManager[None]:
+        return table_errors(self._file, "this table of the cohort", _REMEDY)
+
+
+def _parquet(file: Path, about: dict[str, Any]) -> _Table:
+    need_undamaged(file, about.get("files", {}), _REMEDY)
+    return _Table(file)
 
 
 def _build(
@@ -175,8 +219,8 @@ def _build(
 ) -> Cohort:
     try:
         return Cohort.build(customers=customers, interactions=events, actions=actions, **_build_arguments(about))
-    except DataError as error:
-        raise DataError(f"{folder}: {error}; generate or import it again") from None
+    except (CrmError, *DAMAGED) as error:
+        raise DataError(f"{folder}: expected tables of a cohort, found: {error}; {_REMEDY}") from None
 
 
 def _write_customers(cohort: Cohort, file: Path) -> None:
@@ -213,7 +257,7 @@ def _write_interactions(cohort: Cohort, file: Path) -> None:
             writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=max(1, len(codes)))
 
 
-def _aligned(customers: pq.ParquetFile, events: pq.ParquetFile, groups: Iterable[int]) -> bool:
+def _aligned(customers: _Table, events: _Table, groups: Iterable[int]) -> bool:
     """Whether each of these row groups has the same customers, in the same order, in both tables."""
     if any(CUSTOMER_ID not in table.schema_arrow.names for table in (customers, events)):
         return False

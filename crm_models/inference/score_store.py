@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from crm_models.core.errors import DataError
-from crm_models.core.files import new_file
+from crm_models.core.files import DAMAGED, new_file, read_whole
 from crm_models.core.records import CustomerScores, DecodedPlans
 from crm_models.core.schema import N_STEPS
+from crm_models.core.tables import TableWriter, read_table
 
 _STEPS = ("action", "step_p", "runner_up", "runner_up_p")
 _KEY = b"crm_scores_of"
@@ -26,19 +27,12 @@ def write_scores(file: Path, stream: Iterable[CustomerScores], *, key: str) -> i
 
     key: identifies run and cohort; `scores_key` reads it without reading the table. `DataError` for no customers.
     """
-    n_customers, writer = 0, None
-    with new_file(Path(file)) as part:
-        try:
-            for scores in stream:
-                table = _table(scores)
-                if writer is None:
-                    writer = pq.ParquetWriter(part, table.schema.with_metadata({_KEY: key.encode()}))
-                writer.write_table(table.cast(writer.schema))
-                n_customers += len(scores.customer_id)
-        finally:
-            if writer is not None:
-                writer.close()
-        if writer is None:
+    n_customers = 0
+    with new_file(Path(file)) as part, TableWriter(part, {_KEY: key.encode()}) as writer:
+        for scores in stream:
+            writer.write(_table(scores))
+            n_customers += len(scores.customer_id)
+        if writer.is_empty:
             raise DataError(f"{file}: expected customers to score, found none")
     return n_customers
 
@@ -47,17 +41,20 @@ def scores_key(file: Path) -> str | None:
     """The key that the scores of a file were written with; None if the file is missing or damaged."""
     try:
         metadata = pq.read_schema(file).metadata or {}
-    except (OSError, pa.ArrowInvalid):
+        return metadata[_KEY].decode() if _KEY in metadata else None
+    except (OSError, pa.ArrowException, *DAMAGED):
         return None
-    return metadata[_KEY].decode() if _KEY in metadata else None
 
 
 def read_scores(file: Path) -> CustomerScores:
     """The scores of all customers in a file written by `write_scores`; `DataError` if it is unreadable."""
-    try:
-        table = pq.read_table(file)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"{file}: expected saved scores, found an unreadable file ({error})") from None
+    what, remedy = "saved scores", "delete it, and score the customers again"
+    table = read_table(Path(file), what, remedy=remedy)
+    with read_whole(Path(file), what, remedy):
+        return _scores(table)
+
+
+def _scores(table: pa.Table) -> CustomerScores:
     columns = {name: table.column(name).to_numpy() for name in table.column_names}
     plans = None
     if "plan_p" in columns:

@@ -10,7 +10,6 @@ import csv
 import hashlib
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,7 +17,7 @@ from typing import Any, TextIO
 import numpy as np
 import pandas as pd
 
-from crm_models.core.files import new_file, write_json
+from crm_models.core.files import json_text, new_files
 from crm_models.core.provenance import versions
 from crm_models.core.schema import N_STEPS, PLAN_SOURCES, STEP_SOURCES, PlanLayout
 from crm_models.planning.plans import Plans, reasons
@@ -50,15 +49,15 @@ def neutralised(text: str) -> str:
 def write_plans(stream: Iterable[Plans], out: Path, settings: ExportSettings, about: dict[str, Any]) -> dict[str, Any]:
     """Write a stream of plans to the CSV `out` and a manifest beside it; returns the manifest.
 
-    Memory does not grow with the number of customers. On any error neither file is created or changed. about: the
-    manifest's entries on run, cohort and policy.
+    Memory does not grow with the number of customers. On any error neither file is created or changed, and both are
+    replaced together, the manifest last. about: the manifest's entries on run, cohort and policy.
     """
     began = time.perf_counter()
     out = Path(out)
     counts: dict[str, Any] = {"customers": 0, "at_risk": 0, "empty": 0, "by_source": dict.fromkeys(PLAN_SOURCES, 0)}
     changed_ids = 0
-    with ExitStack() as stack:
-        part = stack.enter_context(new_file(out))
+    with new_files() as part_of:
+        part = part_of(out)
         with part.open("w", encoding="utf-8", newline="") as handle:
             for k, plans in enumerate(stream):
                 changed_ids += _write(plans, handle, settings, header=k == 0)
@@ -80,7 +79,7 @@ def write_plans(stream: Iterable[Plans], out: Path, settings: ExportSettings, ab
         }
         if changed_ids:
             manifest["changed_ids"] = changed_ids
-        write_json(manifest_path(out), manifest)
+        part_of(manifest_path(out)).write_text(json_text(manifest), encoding="utf-8")
     return manifest
 
 

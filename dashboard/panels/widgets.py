@@ -12,7 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from crm_models.core.errors import CrmError
+from crm_models.core.errors import CrmError, is_out_of_memory, why
 from crm_models.evaluation.scores import LOWER_IS_BETTER, best_baseline
 from dashboard.charts import theme
 from dashboard.charts.digits import share as share
@@ -170,13 +170,10 @@ def guarded(what: str = "") -> Iterator[None]:
     """Show an error of the package, of a file or of memory in a box, and continue with the rest of the page."""
     try:
         yield
-    except CrmError as error:
-        error_box(error, what)
-    except MemoryError:
-        error_box("not enough memory; use fewer customers or a larger machine", what)
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        error_box(f"{where}{error.strerror or error}; check free disk space and permissions", what)
+    except (CrmError, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not isinstance(error, CrmError) and not is_out_of_memory(error):
+            raise
+        error_box(why(error), what)
 
 
 def _gone(gone: session.Gone) -> None:
