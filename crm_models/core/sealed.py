@@ -47,7 +47,10 @@ def read_record(file: Path, what: str, types: Types, *, remedy: str, versioned: 
     what: such as "a run", for the message. types: of the entries that it must have. remedy: what to do about damage.
     versioned: whether it must have a `format`.
     """
-    content, size = read_json_sized(file)
+    try:
+        content, size = read_json_sized(file)
+    except DataError as error:
+        raise DataError(f"{error}; {remedy}") from None
     if not isinstance(content, dict):
         raise DataError(f"{file}: expected {what}, found JSON that is none; {remedy}")
     if versioned:
