@@ -8,7 +8,7 @@ STAMPS := .venv/.stamps
 # requirements*.txt name and pin what is imported, requirements.lock pins what that brings along.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 
-.PHONY: help run tune test cluster quick check coverage mutants lock demo screenshots benchmark clean
+.PHONY: help run tune test cluster quick check coverage mutants faults lock demo screenshots benchmark clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -78,6 +78,10 @@ mutants: $(STAMPS)/test ## try whether the quick tests notice wrong code, in the
 	$(PIP) mutmut==3.8.1
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 2
 	$(BIN)/mutmut results
+
+# Not part of `test`, which runs a sample of it.
+faults: $(STAMPS)/test ## kill, damage and fill the disk under commands and pages for ten minutes (or MINUTES)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults --minutes $(or $(MINUTES),10)
 
 # From a fresh environment, so that nothing stays in it that nobody needs. A local label such as torch's +cpu is left out.
 lock: ## write requirements.lock anew from the requirements

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from crm_models.core.config import RunConfig, SplitKind
 from crm_models.core.engines import Engine, EngineName, engine_of
 from crm_models.core.errors import ConfigError
-from crm_models.core.files import need_file_target, need_own_folder
+from crm_models.core.files import absolute, need_file_target, need_own_folder, read_whole
 from crm_models.core.places import Place, address_of, here, place
 from crm_models.core.presets import preset as preset_config
 from crm_models.core.provenance import now
@@ -86,7 +86,7 @@ def import_files(out: Path | str, form: str, sources: Sequence[Path | str], **op
     """
     from crm_models.data.sources import import_cohort
 
-    if Path(out).resolve() in [Path(source).resolve() for source in sources]:
+    if absolute(out) in [absolute(source) for source in sources]:
         raise ConfigError(f"{out}: --out would replace what is imported; choose another --out")
     cohort = import_cohort(form, [Path(source) for source in sources], **options)
     save_cohort(cohort, Path(out))
@@ -212,10 +212,11 @@ def run_summary(out: Path | str) -> str:
     """
     run = RunFolder(Path(out))
     status, result = run.status(), run.result() or {"models": {}}
-    said = "; ".join(
-        _model_summary(name, facts, [epoch for epoch in status.epochs if epoch.model == name])
-        for name, facts in result["models"].items()
-    )
+    with read_whole(run.folder / "result.json", "the result of a run", "train it again"):
+        said = "; ".join(
+            _model_summary(name, facts, [epoch for epoch in status.epochs if epoch.model == name])
+            for name, facts in result["models"].items()
+        )
     left_out = "".join(f"; {note}" for note in run.about()["notes"])
     return f"{out}: {status.state} after {status.seconds:.1f} s; {said or 'no model was trained'}{left_out}"
 

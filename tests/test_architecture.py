@@ -23,6 +23,7 @@ PACKAGE = [
     "evaluation",
     "runs",
     "campaigns",
+    "upkeep",
     "paper",
     "bench",
     "workflow",

@@ -133,7 +133,7 @@ def churn(
     all_p, total_epochs, total_s = np.full(len(known), np.nan), 0, 0.0
     baselines: dict[str, list[dict[str, Any]]] = {}
     for train, test in StratifiedKFold(folds, shuffle=True, random_state=seed).split(known, labels):
-        fit, valid = train_test_split(train, test_size=config.valid_share, stratify=labels[train], random_state=seed)
+        fit, valid = _for_validation(train, labels, config.valid_share, seed)
         kept_labels = cohort.labels.copy()
         kept_labels[known[_hidden(train, labels, n_labels, seed)]] = np.nan
         split = Split(train=np.sort(known[fit]), valid=np.sort(known[valid]), test=known[test])
@@ -161,6 +161,20 @@ def churn(
     ece = {"ece_pooled": round(calibration_error(labels, all_p), 6)}
     rates = _rates("churn", config, encoder, training_data, total_epochs, total_s)
     return _mean_and_sd(fold_scores) | ece | rates | {"folds": folds, "baselines": baseline_means}
+
+
+def _for_validation(train: np.ndarray, labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A fold's training customers in two: to train on and for validation, stratified; `paper` validates on nobody."""
+    if not share:
+        return train, train[:0]
+    try:
+        fit, valid = train_test_split(train, test_size=share, stratify=labels[train], random_state=seed)
+    except ValueError:
+        raise DataError(
+            f"benchmark churn needs customers of both classes to train on and to validate on, found {len(train)} "
+            f"labelled customers in a fold, {int(labels[train].sum())} of them churned; use more customers"
+        ) from None
+    return fit, valid
 
 
 def _hidden(train: np.ndarray, labels: np.ndarray, n_labels: int | None, seed: int) -> np.ndarray:

@@ -11,16 +11,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
 from crm_models.campaigns.allocation import Allocation, Limits, allocate, counterparts
 from crm_models.campaigns.deciding import write_decisions
-from crm_models.campaigns.folder import FILE, Campaign
+from crm_models.campaigns.folder import DECISIONS, FILE, Campaign
 from crm_models.campaigns.ledger import exclusive, is_fixed
 from crm_models.campaigns.split import EXPLORE, HOLDOUT, PLAN, explored, unit_hash
 from crm_models.core.errors import ConfigError, DataError
-from crm_models.core.files import write_json
+from crm_models.core.files import json_text, new_files
 from crm_models.core.permissions import Who, doing
+from crm_models.core.sealed import sealed
+from crm_models.data.storage import customer_columns, customer_table
 
 SUCCESS_RATE = 0.2
 """Share of churners whom an action keeps where an offer does not say it."""
@@ -117,8 +118,9 @@ def spend(
         }
     }
     funded = Campaign(campaign.folder, about)
-    write_decisions(funded, chosen=codes, value=expected)
-    write_json(campaign.folder / FILE, about)
+    with new_files() as part_of:
+        write_decisions(funded, part_of(campaign.folder / DECISIONS), chosen=codes, value=expected)
+        part_of(campaign.folder / FILE).write_text(json_text(sealed(about)), encoding="utf-8")
     return Campaign.load(campaign.folder)
 
 
@@ -148,11 +150,11 @@ def _customer_values(campaign: Campaign, value: float | str) -> np.ndarray:
         if not 0 <= value < np.inf:
             raise ConfigError(f"the value of a kept customer must be a number from 0 up, found {value}")
         return np.full(n, float(value))
-    file = Path(campaign.about["cohort_folder"]) / "customers.parquet"
-    names = pq.read_schema(file).names if file.exists() else []
-    if value not in names:
+    folder = Path(campaign.about["cohort_folder"])
+    file = folder / "customers.parquet"
+    if value not in customer_columns(folder):
         raise ConfigError(f"the value of a kept customer: expected a number or a column of {file}, found {value!r}")
-    column = pq.read_table(file, columns=[value]).column(0).to_pandas()
+    column = customer_table(folder, [value])[value]
     if not pd.api.types.is_numeric_dtype(column):
         raise DataError(f"{file}: expected numbers in the column {value!r}, found {column.dtype}")
     worth = column.to_numpy(dtype=np.float64)

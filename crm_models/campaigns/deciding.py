@@ -17,16 +17,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from crm_models.campaigns.folder import Campaign, Part
 from crm_models.campaigns.judging import ALLOWED
 from crm_models.campaigns.ledger import state
 from crm_models.campaigns.split import ARMS, EXPLORE, HOLDOUT, NOT_TARGETED, PLAN, explored, propensity
-from crm_models.core.files import new_file
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import CUSTOMER_ID, N_STEPS, PLAN_SOURCES
+from crm_models.core.tables import TableWriter
 from crm_models.planning.plans import Plans, make_plans
 from crm_models.planning.policy import rounded
 from crm_models.planning.stability import Stability
@@ -94,13 +92,14 @@ def plans_of(campaign: Campaign, scores: CustomerScores, allowed: np.ndarray, re
 
 def write_decisions(
     campaign: Campaign,
+    file: Path,
     *,
     chosen: np.ndarray | None = None,
     value: np.ndarray | None = None,
     value_before: np.ndarray | None = None,
     confident: np.ndarray | None = None,
 ) -> None:
-    """Write decisions.parquet of a campaign, part by part.
+    """Write the decisions of a campaign to `file`, part by part.
 
     chosen, value (N,): the allocation's action and its expected value. value_before (N,): sum of the values of past
     events. confident (N,) of True, False or NA: whether several trainings agree on the plan, if the run does not know
@@ -114,9 +113,8 @@ def write_decisions(
     costs = np.zeros(len(campaign.actions) + 1)  # code -1, none, costs nothing
     for offer in campaign.offers:
         costs[campaign.catalogue.code(offer.action)] = offer.cost
-    writer, stability = None, _stability(campaign)
-    file = campaign.folder / "decisions.parquet"
-    with new_file(file) as written:
+    stability = _stability(campaign)
+    with TableWriter(file) as writer:
         for part in campaign.parts(decided=False):
             own = None if chosen is None else chosen[part.rows]
             assignment = assign(campaign, part.scores, part.allowed, own)
@@ -137,11 +135,7 @@ def write_decisions(
                 ),
                 not_before=pd.array(not_before, dtype="str"),
             )
-            arrow = pa.Table.from_pandas(table, preserve_index=False)
-            writer = writer or pq.ParquetWriter(written, arrow.schema, compression="zstd")
-            writer.write_table(arrow.cast(writer.schema))
-        assert writer is not None  # a campaign has customers: `write_scores` refuses none
-        writer.close()
+            writer.write(table)
 
 
 def _stability(campaign: Campaign) -> Stability | None:

@@ -16,7 +16,7 @@ from crm_models.campaigns.folder import Campaign
 from crm_models.campaigns.presets import PresetName, preset
 from crm_models.campaigns.systems import write_system
 from crm_models.core.errors import ConfigError
-from crm_models.core.files import new_file, write_json
+from crm_models.core.files import PartOf, json_text, new_files
 from crm_models.core.permissions import Actor, Who, doing
 from crm_models.core.provenance import now, versions
 from crm_models.planning.export import ExportSettings, manifest_path, neutralised, wide_table
@@ -60,20 +60,22 @@ def export(campaign: Campaign, out: Path | str, options: ExportOptions, *, who: 
                 f"{campaign.name} is not approved as it is now; where people sign in, only what is approved goes out"
             )
         out = Path(out)
-        made = _csv(campaign, out, options) if options.preset == "csv" else _system(campaign, out, options)
-        manifest = {
-            "campaign": campaign.name,
-            "preset": options.preset,
-            "options": asdict(options),
-            "run_id": campaign.about["run_id"],
-            "cohort_hash": campaign.about["cohort_hash"],
-            "decisions_sha256": campaign.decisions_mark(),
-            "approved_by": approved_by,
-            "written_at": now(),
-            "versions": versions(),
-            **made,
-        }
-        write_json(manifest_path(out), manifest)
+        with new_files() as part_of:
+            write = _csv if options.preset == "csv" else _system
+            made = write(campaign, out, options, part_of)
+            manifest = {
+                "campaign": campaign.name,
+                "preset": options.preset,
+                "options": asdict(options),
+                "run_id": campaign.about["run_id"],
+                "cohort_hash": campaign.about["cohort_hash"],
+                "decisions_sha256": campaign.decisions_mark(),
+                "approved_by": approved_by,
+                "written_at": now(),
+                "versions": versions(),
+                **made,
+            }
+            part_of(manifest_path(out)).write_text(json_text(manifest), encoding="utf-8")
         ledger.record(campaign, ledger.Entry(who=who, action="export", to=f"{options.preset}: {out.name}"))
         return manifest
 
@@ -94,13 +96,13 @@ def summary(manifest: dict[str, Any]) -> str:
 # ---- plans.csv -------------------------------------------------------------------------------------------------------
 
 
-def _csv(campaign: Campaign, out: Path, options: ExportOptions) -> dict[str, Any]:
+def _csv(campaign: Campaign, out: Path, options: ExportOptions, part_of: PartOf) -> dict[str, Any]:
     """plans.csv as the command `plan` writes it, with the columns of the campaign after its own."""
     settings = ExportSettings(
         run_id=campaign.about["run_id"], scored_at=campaign.about["created_at"], api_exact=options.api_exact
     )
     rows, changed = 0, 0
-    with new_file(out) as part, part.open("w", encoding="utf-8", newline="") as handle:
+    with part_of(out).open("w", encoding="utf-8", newline="") as handle:
         for k, (plans, decisions) in enumerate(edited_plans(campaign, targeted_only=options.targeted_only)):
             table = wide_table(plans, settings)
             changed += int((table["customer_id"].to_numpy() != plans.customer_id).sum())
@@ -133,11 +135,12 @@ def _campaign_columns(decisions: pd.DataFrame, exact: bool) -> dict[str, Any]:
 # ---- systems ---------------------------------------------------------------------------------------------------------
 
 
-def _system(campaign: Campaign, out: Path, options: ExportOptions) -> dict[str, Any]:
+def _system(campaign: Campaign, out: Path, options: ExportOptions, part_of: PartOf) -> dict[str, Any]:
     made_for = preset(options.preset)
     return write_system(
         campaign,
         out,
+        part_of,
         made_for.within(options.most_mb, options.most_rows),
         identifier=made_for.identifier(options.identifier),
         id_column=options.id_column,

@@ -22,22 +22,25 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from crm_models.campaigns.judging import ALLOWED
 from crm_models.campaigns.offers import Actions, Offer
 from crm_models.campaigns.rules import Rule
 from crm_models.campaigns.split import Split
 from crm_models.core.errors import ConfigError, DataError
-from crm_models.core.files import read_json, read_whole, sha256
+from crm_models.core.files import read_whole, sha256
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import CUSTOMER_ID
+from crm_models.core.sealed import Types, read_record
+from crm_models.core.tables import read_frame, read_table, table_errors
 from crm_models.inference.score_store import in_parts, read_scores, stream_scores
 from crm_models.planning.plans import Catalogue
 from crm_models.planning.policy import Policy
 
 FILE = "campaign.json"
+DECISIONS = "decisions.parquet"
+READING = "reading.json"
+OUTCOMES = "outcomes.parquet"
 ROW = "row"
 """Column of dropped.parquet: the customer's row in the cohort."""
 
@@ -65,6 +68,36 @@ class Part:
         return self.code == ALLOWED
 
 
+_REMEDY = "make it again with `campaign new`"
+_TYPES: Types = {
+    "name": str,
+    "created_at": str,
+    "run": str,
+    "run_id": str,
+    "cohort_folder": str,
+    "cohort_hash": str,
+    "policy": dict,
+    "rules": list,
+    "offers": list,
+    "candidates": list,
+    "split": dict,
+    "budget": (dict, type(None)),
+    "funnel": dict,
+    "actions": dict,
+    "catalogue": dict,
+}
+"""Entries of `campaign.json`."""
+_READING: Types = {
+    "metric": str,
+    "assigned": dict,
+    "observed": dict,
+    "sample_ratio_ok": bool,
+    "notes": list,
+    "looks": int,
+}
+"""Entries of `reading.json`."""
+
+
 @dataclass(frozen=True)
 class Campaign:
     """A campaign folder and the content of its `campaign.json`. Made by `load`."""
@@ -78,13 +111,11 @@ class Campaign:
         folder = Path(folder)
         if not (folder / FILE).exists():
             raise DataError(f"{folder}: expected a campaign folder, found none; make one with `campaign new RUN --out`")
-        about = read_json(folder / FILE)
+        about = read_record(folder / FILE, "a campaign", _TYPES, remedy=_REMEDY)
         campaign = cls(folder, about)
-        with read_whole(folder / FILE, "a campaign", "make it again with `campaign new`"):
-            if about["format"] != 1:
-                raise DataError(f"{folder / FILE}: expected format 1, found {about['format']!r}")
+        with read_whole(folder / FILE, "a campaign", _REMEDY):
             _ = campaign.rules, campaign.offers, campaign.split, campaign.policy, campaign.actions, campaign.catalogue
-            _ = (str(about["name"]), str(about["run"]), str(about["cohort_folder"]), about["funnel"]["customers"])
+            _ = about["funnel"]["customers"], campaign.candidates
         return campaign
 
     @property
@@ -148,14 +179,17 @@ class Campaign:
 
     def risks(self) -> tuple[np.ndarray, np.ndarray]:
         """(N,) ids of all customers, and (N,) their churn probabilities, NaN where unknown."""
-        table = _table(self.folder / "scores.parquet", [CUSTOMER_ID, "churn_p"])
+        columns = [CUSTOMER_ID, "churn_p"]
+        table = read_table(self.folder / "scores.parquet", "the scores of a campaign", columns, remedy=_REMEDY)
         return table.column(CUSTOMER_ID).to_numpy(), table.column("churn_p").to_numpy()
 
     def dropped(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows (M,) of the customers for whom an action was dropped, and (M, V) codes of the first rule."""
-        table = _table(self.folder / "dropped.parquet")
-        codes = [table.column(1 + v).to_numpy() for v in range(len(self.actions))]
-        return table.column(ROW).to_numpy(), np.column_stack(codes).astype(np.uint8)
+        file = self.folder / "dropped.parquet"
+        table = read_table(file, "what the rules dropped", remedy=_REMEDY)
+        with read_whole(file, "what the rules dropped", _REMEDY):
+            codes = [table.column(1 + v).to_numpy() for v in range(len(self.actions))]
+            return table.column(ROW).to_numpy(), np.column_stack(codes).astype(np.uint8)
 
     def offered(self) -> np.ndarray:
         """(N, C) bool: the retention actions on offer that the rules allow each customer."""
@@ -168,7 +202,7 @@ class Campaign:
         """The customers part by part, in cohort order. decided: with their decisions, which must exist already."""
         rows, codes = self.dropped()
         first = 0
-        tables = _in_parts(self.folder / "decisions.parquet") if decided else repeat(None)
+        tables = _in_parts(self.folder / DECISIONS) if decided else repeat(None)
         for scores, table in zip(stream_scores(self.folder / "scores.parquet", CHUNK), tables, strict=decided):
             code = np.zeros((len(scores.customer_id), len(self.actions)), np.uint8)
             begin, end = np.searchsorted(rows, [first, first + len(code)])
@@ -178,11 +212,25 @@ class Campaign:
 
     def decisions(self, columns: list[str] | None = None) -> pd.DataFrame:
         """One row per customer, in cohort order; see `deciding.decide` for the columns."""
-        return _table(self.folder / "decisions.parquet", columns).to_pandas()
+        return read_frame(self.folder / DECISIONS, "the decisions of a campaign", columns, remedy=_REMEDY)
+
+    def reading(self) -> dict[str, Any] | None:
+        """What came of the campaign (`reading.read`), or None if it was not read yet."""
+        file = self.folder / READING
+        if not file.exists():
+            return None
+        return read_record(file, "the reading of a campaign", _READING, remedy="read it again", versioned=False)
+
+    def outcomes(self) -> pd.DataFrame | None:
+        """The outcomes that the campaign was read with, or None."""
+        file = self.folder / OUTCOMES
+        if not file.exists():
+            return None
+        return read_frame(file, "the outcomes of a campaign", [CUSTOMER_ID, "outcome"], remedy="read it again")
 
     def decisions_mark(self) -> str:
         """SHA-256 of the decisions: what an approval refers to."""
-        return sha256(self.folder / "decisions.parquet")
+        return sha256(self.folder / DECISIONS)
 
     def reason(self, code: int) -> str:
         """Why an action is dropped, from its code; "" if it is allowed."""
@@ -219,14 +267,6 @@ def need_as_seen(now: Campaign, seen: Campaign, names: Sequence[str]) -> None:
 
 
 def _in_parts(file: Path) -> Iterator[pd.DataFrame]:
-    for table in in_parts(file, CHUNK):
-        yield table.to_pandas()
-
-
-def _table(file: Path, columns: list[str] | None = None) -> pa.Table:
-    try:
-        return pq.read_table(file, columns=columns)
-    except FileNotFoundError:
-        raise DataError(f"{file}: expected this table of the campaign, found none; make the campaign again") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{file}: expected a Parquet table, found an unreadable file ({error})") from None
+    with table_errors(file, "the decisions of a campaign", _REMEDY):
+        for table in in_parts(file, CHUNK):
+            yield table.to_pandas()

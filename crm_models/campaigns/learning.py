@@ -13,18 +13,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
-from crm_models.campaigns.folder import Campaign
+from crm_models.campaigns.folder import OUTCOMES, Campaign
 from crm_models.campaigns.offpolicy import Log, outcome_model, value_of
 from crm_models.campaigns.reading import OUTCOME
 from crm_models.campaigns.simulation import World, codes_of
 from crm_models.campaigns.split import propensity
 from crm_models.campaigns.uplift import LEAST_PER_ARM, Trial, arm_models, features_of, fitted, read_uplift
 from crm_models.core.errors import DataError
-from crm_models.core.files import write_json
+from crm_models.core.files import sha256
 from crm_models.core.permissions import Who, doing
 from crm_models.core.schema import CUSTOMER_ID
+from crm_models.core.sealed import read_record, write_record
+from crm_models.data.storage import customer_table
 
 FILE = "uplift.json"
 CONTROL_NAMES = ("control", "none", "holdout", "no e-mail", "no email", "no offer")
@@ -50,11 +51,11 @@ class Past:
     @classmethod
     def of(cls, campaign: Campaign) -> Past:
         """The log of a campaign. Raises `DataError` if it was not read, or if no action has enough customers."""
-        file = campaign.folder / "outcomes.parquet"
-        if not file.exists():
+        outcomes = campaign.outcomes()
+        if outcomes is None:
             raise DataError(f"{campaign.folder}: expected a campaign that was read, found no outcomes; read it first")
         decisions = campaign.decisions()
-        decisions[OUTCOME] = decisions[CUSTOMER_ID].map(pd.read_parquet(file).set_index(CUSTOMER_ID)[OUTCOME])
+        decisions[OUTCOME] = decisions[CUSTOMER_ID].map(outcomes.set_index(CUSTOMER_ID)[OUTCOME])
         rows = np.flatnonzero((decisions["arm"] != "none") & decisions[OUTCOME].notna())
         table = decisions.iloc[rows].reset_index(drop=True)
         candidates = np.array(campaign.candidates)
@@ -123,9 +124,22 @@ def learn(campaign: Campaign, *, seed: int = 0, who: Who = "local") -> dict[str,
             "uplift": read_uplift(past.trial(x), seed),
             "plans": _plans(campaign, past, past.log(x), seed),
             "features": int(x.shape[1]),
+            "outcomes_sha256": sha256(campaign.folder / OUTCOMES),
         }
-        write_json(campaign.folder / FILE, result)
+        write_record(campaign.folder / FILE, result)
         return result
+
+
+def learned(campaign: Campaign) -> dict[str, Any] | None:
+    """What `learn` kept of a campaign; None if nothing, or if the campaign was read anew since."""
+    file, outcomes = campaign.folder / FILE, campaign.folder / OUTCOMES
+    if not file.exists() or not outcomes.exists():
+        return None
+    types = {"customers": int, "uplift": list, "plans": list}
+    kept = read_record(file, "what a campaign taught", types, remedy="learn from it again", versioned=False)
+    if "outcomes_sha256" in kept:
+        return kept if kept["outcomes_sha256"] == sha256(outcomes) else None
+    return kept if file.stat().st_mtime_ns >= outcomes.stat().st_mtime_ns else None  # kept by an earlier version
 
 
 def effects_for(campaign: Campaign, taught_by: Campaign, *, seed: int = 0) -> dict[str, np.ndarray]:
@@ -182,11 +196,11 @@ def _plans(campaign: Campaign, past: Past, log: Log, seed: int) -> list[dict[str
 
 def _features(campaign: Campaign, table: pd.DataFrame) -> pd.DataFrame:
     """What is known of customers from before: profile, risk, length of history."""
-    file = Path(campaign.about["cohort_folder"]) / "customers.parquet"
+    folder = Path(campaign.about["cohort_folder"])
     known = table[["churn_probability", "n_events", "value_before"]]
-    if not file.exists():
+    if not folder.exists():
         return known
-    profile = pq.read_table(file).to_pandas()
+    profile = customer_table(folder)
     profile.index = pd.Index(profile.pop(CUSTOMER_ID).astype("str"))
     profile = profile.drop(columns="churned", errors="ignore").reindex(table[CUSTOMER_ID])
     return pd.concat([known, profile.reset_index(drop=True)], axis=1)

@@ -18,9 +18,10 @@ from crm_models.campaigns import ledger
 from crm_models.campaigns.folder import FILE, Campaign
 from crm_models.campaigns.presets import PresetName, preset
 from crm_models.core.errors import CrmError, DataError
-from crm_models.core.files import new_file, read_whole
+from crm_models.core.files import read_whole
 from crm_models.core.permissions import Who, doing
 from crm_models.core.provenance import now
+from crm_models.core.tables import read_frame, write_table
 
 SENT = "sent.parquet"
 COLUMNS = ("preset", "identifier_column", "identifier", "row_hash", "at")
@@ -67,10 +68,7 @@ def _sent(folder: Path) -> pd.DataFrame:
     if not file.exists():
         return pd.DataFrame({name: pd.array([], dtype="str") for name in COLUMNS})
     with read_whole(file, "the rows that were loaded", "delete it, and export everything again"):
-        try:
-            table = pd.read_parquet(file)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise ValueError(str(error)) from None
+        table = read_frame(file, "the rows that were loaded", remedy="delete it, and export everything again")
         if "at" not in table:  # before campaigns knew of each other
             usual = {name: preset(name).identifier(None) for name in set(table["preset"])}
             table = table.assign(identifier_column=table["preset"].map(usual), at="")
@@ -97,7 +95,7 @@ def _confirm(campaign: Campaign, system: PresetName, failed: Path | str | None, 
     file = pending_file(campaign, system)
     if not file.exists():
         raise DataError(f"{campaign.folder}: expected an export for {system} to confirm, found none")
-    pending = pd.read_parquet(file)
+    pending = read_frame(file, "the rows of the last export", remedy="export again")
     lost: set[str] = set()
     if failed is not None:
         try:
@@ -110,8 +108,7 @@ def _confirm(campaign: Campaign, system: PresetName, failed: Path | str | None, 
     before = _sent(campaign.folder)
     key = ["preset", "identifier_column", "identifier"]
     table = pd.concat([before, loaded], ignore_index=True).drop_duplicates(key, keep="last")
-    with new_file(campaign.folder / SENT) as part:
-        table[list(COLUMNS)].to_parquet(part, index=False)
+    write_table(campaign.folder / SENT, table[list(COLUMNS)])
     file.unlink()
     ledger.record(campaign, ledger.Entry(who=who, action="confirm", to=f"{system}: {len(loaded)} rows"))
     return {"loaded": len(loaded), "failed": len(lost)}

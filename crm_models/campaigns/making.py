@@ -16,22 +16,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from crm_models.campaigns.budgeting import spend
 from crm_models.campaigns.deciding import write_decisions
-from crm_models.campaigns.folder import FILE, ROW, Campaign, need_as_seen
+from crm_models.campaigns.folder import DECISIONS, FILE, ROW, Campaign, need_as_seen
 from crm_models.campaigns.judging import ALLOWED, Funnel, judge, need_valid
 from crm_models.campaigns.ledger import exclusive, is_fixed
 from crm_models.campaigns.offers import Actions, Offer
 from crm_models.campaigns.rules import Rule, checked
 from crm_models.campaigns.split import Split
 from crm_models.core.errors import ConfigError, DataError
-from crm_models.core.files import new_folder, write_json
+from crm_models.core.files import absolute, new_folder
 from crm_models.core.permissions import Who, doing
 from crm_models.core.provenance import now, versions
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import CUSTOMER_ID, VALUE
+from crm_models.core.sealed import FORMAT, write_record
+from crm_models.core.tables import TableWriter
 from crm_models.data.cohort import Cohort
 from crm_models.data.drift import conformed, refuse
 from crm_models.data.split import planning_moment
@@ -78,8 +79,8 @@ def new(
     without any, the policy's. split: by default a control group of a tenth, with a salt of its own. scores: of all
     customers of the cohort, if they are known already. plans: a plans.csv whose column `confident` says for whom
     several trainings agree. allow_drift: also for customers too different from the training customers. overwrite:
-    replace an existing campaign. before: the campaign that is made again; its ledger and `confident` stay. who: makes
-    it. Nothing is written before everything is known to be valid.
+    replace an existing campaign. before: the campaign that is made again; its ledger, budget and `confident` stay.
+    who: makes it. Nothing is written before everything is known to be valid.
     """
     folder, out = RunFolder(Path(run)), Path(out)
     if (out / FILE).exists() and not overwrite:
@@ -106,15 +107,18 @@ def new(
     scorer = _Scorer(folder, scores, last_days if moment is None else None, device, threads, schema)
     with doing(who, "campaign.make", out.name), new_folder(out, FILE) as made:
         extra = _Extra()
+        # Labels may repeat, so a column is named by its place as well.
+        names = [f"{k}:{label}" for k, label in enumerate(actions.labels)]
+        schema = pa.schema([(ROW, pa.int64()), *((name, pa.uint8()) for name in names)])
 
         def stream() -> Iterator[CustomerScores]:
             done = 0
-            with _DroppedWriter(made / "dropped.parquet", actions) as writer:
+            with TableWriter(made / "dropped.parquet") as writer:
                 for customers in parts(source):
                     scored, arrays = scorer.score(customers, done)
                     verdicts = judge(customers, rules, actions, moment, scored.churn_p, last_days)
                     funnel.add(verdicts)
-                    writer.write(customers, verdicts.code, done)
+                    writer.write(_dropped(verdicts.code, done, schema))
                     extra.add(customers, moment)
                     yield scorer.within_rules(customers, scored, arrays, verdicts.code != ALLOWED)
                     done += customers.n_customers
@@ -123,13 +127,13 @@ def new(
 
         write_scores(made / "scores.parquet", stream(), key="campaign")
         about: dict[str, Any] = {
-            "format": 1,
+            "format": FORMAT,
             "name": out.name,
             "created_at": now(),
-            "run": str(folder.folder.resolve()),
+            "run": str(absolute(folder.folder)),
             "run_id": folder.run_id,
             "cohort": about_cohort["name"],
-            "cohort_folder": str(source.resolve()),
+            "cohort_folder": str(absolute(source)),
             "cohort_hash": digest(source),
             "trained_on_cohort_hash": folder.about()["cohort_hash"],
             "moment": about_cohort["as_of"] if moment is not None else about_cohort["last_timestamp"],
@@ -159,15 +163,17 @@ def new(
             "drift": [difference.to_dict() for difference in drift],
             "versions": versions(),
         }
-        write_json(made / FILE, about)
         campaign, confident = Campaign(made, about), None
         if plans is not None:
             confident = confident_of(Path(plans), campaign.risks()[0])
         elif before is not None and before.about["cohort_hash"] == about["cohort_hash"]:
             confident = before.decisions(["confident"])["confident"].array
-        write_decisions(campaign, value_before=extra.values, confident=confident)
+        write_decisions(campaign, made / DECISIONS, value_before=extra.values, confident=confident)
         if before is not None and (ledger := before.folder / "ledger.jsonl").exists():
             shutil.copyfile(ledger, made / "ledger.jsonl")
+        write_record(made / FILE, about)
+        if before is not None and (budget := before.about["budget"]) is not None:
+            spend(Campaign.load(made), money=budget["money"], value=budget["value"])
     return Campaign.load(out)
 
 
@@ -211,7 +217,7 @@ def remake(seen: Campaign, scores: CustomerScores | None = None, *, who: Who = "
             )
         need_as_seen(campaign, seen, tuple(changes))
         kept = {name: getattr(campaign, name) for name in ("policy", "rules", "offers", "split")}
-        made = new(
+        return new(
             campaign.about["run"],
             campaign.folder,
             cohort=campaign.about["cohort_folder"],
@@ -221,8 +227,6 @@ def remake(seen: Campaign, scores: CustomerScores | None = None, *, who: Who = "
             overwrite=True,
             before=campaign,
         )
-        budget = campaign.about["budget"]
-        return made if budget is None else spend(made, money=budget["money"], value=budget["value"])
 
 
 def _with_offers(policy: Policy, offers: Sequence[Offer]) -> tuple[Policy, tuple[Offer, ...]]:
@@ -302,26 +306,11 @@ class _Scorer:
         return self.models.encoder.encode(customers, planning_moment(customers), self._now_days)
 
 
-class _DroppedWriter:
-    """Writes dropped.parquet part by part."""
-
-    def __init__(self, file: Path, actions: Actions) -> None:
-        # Labels may repeat, so a column is named by its place as well.
-        names = [f"{k}:{label}" for k, label in enumerate(actions.labels)]
-        self._schema = pa.schema([(ROW, pa.int64()), *((name, pa.uint8()) for name in names)])
-        self._writer = pq.ParquetWriter(file, self._schema, compression="zstd")
-
-    def __enter__(self) -> _DroppedWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._writer.close()
-
-    def write(self, customers: Cohort, code: np.ndarray, first: int) -> None:
-        """Append the customers of a part for whom something was dropped."""
-        rows = np.flatnonzero((code != ALLOWED).any(axis=1))
-        columns = [pa.array(rows + first), *(pa.array(np.ascontiguousarray(column)) for column in code[rows].T)]
-        self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+def _dropped(code: np.ndarray, first: int, schema: pa.Schema) -> pa.Table:
+    """The customers of a part for whom something was dropped; first: row in the cohort of the first of the part."""
+    rows = np.flatnonzero((code != ALLOWED).any(axis=1))
+    columns = [pa.array(rows + first), *(pa.array(np.ascontiguousarray(column)) for column in code[rows].T)]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 class _Extra:

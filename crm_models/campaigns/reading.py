@@ -28,14 +28,15 @@ from crm_models.campaigns.effects import (
     sample_ratio,
     verdict,
 )
-from crm_models.campaigns.folder import Campaign
+from crm_models.campaigns.folder import OUTCOMES, READING, Campaign
 from crm_models.campaigns.ledger import exclusive
 from crm_models.campaigns.split import Reading
 from crm_models.core.errors import DataError
-from crm_models.core.files import new_file, read_json, write_json
+from crm_models.core.files import DAMAGED, json_text, new_files
 from crm_models.core.permissions import Who, doing
 from crm_models.core.provenance import now
 from crm_models.core.schema import CUSTOMER_ID
+from crm_models.core.tables import TableWriter
 from crm_models.evaluation.intervals import Estimate, Z
 
 OUTCOME = "outcome"
@@ -63,7 +64,7 @@ def read_outcomes(file: Path | str) -> pd.DataFrame:
             table = pd.read_csv(file, dtype="str", keep_default_na=False, encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{file}: expected a table of outcomes, found no file") from None
-    except (ValueError, OSError) as error:
+    except (NotImplementedError, OSError, *DAMAGED) as error:
         raise DataError(f"{file}: expected a CSV or Parquet of outcomes, found an unreadable file ({error})") from None
     table.columns = [str(column).strip() for column in table.columns]
     for column in (CUSTOMER_ID, OUTCOME):
@@ -289,8 +290,7 @@ def keep(
     """Read the campaign, and keep outcomes.parquet and reading.json in its folder. truth: of a simulated campaign."""
     with doing(who, "campaign.read", campaign.name), exclusive(campaign.folder):
         result = read(campaign, outcomes) | ({"truth": truth} if truth is not None else {})
-        before = campaign.folder / "reading.json"
-        earlier = read_json(before) if before.exists() else {}
+        earlier = campaign.reading() or {}
         result["looks"] = 1 if truth is not None or "truth" in earlier else earlier.get("looks", 0) + 1
         if result["looks"] > 1 and campaign.split.reading == "at_end":
             result["notes"].insert(
@@ -298,9 +298,10 @@ def keep(
                 f"This is look number {result['looks']}, where a single one was agreed: who looks often enough finds "
                 "effects that are not there.",
             )
-        with new_file(campaign.folder / "outcomes.parquet") as part:
-            outcomes.to_parquet(part, index=False)
-        write_json(before, result)
+        with new_files() as part_of:
+            with TableWriter(part_of(campaign.folder / OUTCOMES)) as writer:
+                writer.write(outcomes)
+            part_of(campaign.folder / READING).write_text(json_text(result), encoding="utf-8")
         return result
 
 

@@ -14,7 +14,6 @@ from crm_models.campaigns.folder import Campaign
 from crm_models.campaigns.reading import summary
 from crm_models.core import html_page
 from crm_models.core.errors import CrmError
-from crm_models.core.files import read_json
 from crm_models.core.html_page import paragraph as _p
 from crm_models.core.html_page import section as _section
 from crm_models.core.html_page import table as _table
@@ -40,13 +39,13 @@ def write_report(campaign: Campaign, out: Path | str) -> Path:
 
 def page(campaign: Campaign) -> str:
     """The report as HTML."""
-    reading = campaign.folder / "reading.json"
+    reading = campaign.reading()
     sections = [
         _campaign(campaign),
         _rules(campaign),
         _budget(campaign),
         _groups(campaign),
-        _effect(read_json(reading)) if reading.exists() else _section("What it did", _p("Not read yet.")),
+        _section("What it did", _p("Not read yet.")) if reading is None else _effect(reading),
         _ledger(campaign),
         _model_card(campaign),
     ]

@@ -9,22 +9,22 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from crm_models.campaigns.deciding import edited_plans
 from crm_models.campaigns.folder import CHUNK, Campaign
 from crm_models.campaigns.loaded import Loaded, pending_file
 from crm_models.campaigns.presets import FIELDS, Preset, identifier_rules, label_rules
 from crm_models.core.errors import ConfigError, DataError
-from crm_models.core.files import new_file
+from crm_models.core.files import PartOf
 from crm_models.core.schema import CUSTOMER_ID, N_STEPS, PLAN_SOURCES
+from crm_models.core.tables import TableWriter
 from crm_models.planning.plans import STEP_RETENTION, Plans
 
 REJECTED_COLUMNS = ("row", "customer_id", "column", "value", "rule")
@@ -34,6 +34,7 @@ PENDING = pa.schema([(name, pa.string()) for name in ("identifier_column", "iden
 def write_system(
     campaign: Campaign,
     out: Path,
+    part_of: PartOf,
     made_for: Preset,
     *,
     identifier: str,
@@ -53,14 +54,12 @@ def write_system(
     counts = dict.fromkeys(("rows", "rejected", "insert", "update", "clear", "unchanged"), 0)
     written = hashlib.sha256()  # of the rows as meant, to compare with the files as read
     rejected_file = out.with_name(f"{out.stem}.rejected.csv")
-    with ExitStack() as files:
-        parts = _Parts(out, made_for, header, files)
-        pending = files.enter_context(
-            pq.ParquetWriter(files.enter_context(new_file(pending_file(campaign, made_for.key))), PENDING)
-        )
-        handle = files.enter_context(
-            files.enter_context(new_file(rejected_file)).open("w", encoding="utf-8", newline="")
-        )
+    with (
+        closing(_Parts(out, made_for, header, part_of)) as parts,
+        TableWriter(part_of(pending_file(campaign, made_for.key))) as pending,
+        part_of(rejected_file).open("w", encoding="utf-8", newline="") as handle,
+    ):
+        pending.write(PENDING.empty_table())
         rejected = csv.writer(handle)
         rejected.writerow(REJECTED_COLUMNS)
 
@@ -69,7 +68,7 @@ def write_system(
             written.update("".join(hashes).encode())
             counts["rows"] += len(table)
             columns = [np.full(len(table), identifier, dtype=object), table[identifier].to_numpy(), confirmed]
-            pending.write_table(pa.table([pa.array(c, pa.string()) for c in columns], schema=PENDING))
+            pending.write(pa.table([pa.array(c, pa.string()) for c in columns], schema=PENDING))
 
         first = 0
         for plans, decisions in edited_plans(campaign, targeted_only=targeted_only):
@@ -117,11 +116,10 @@ def _customer_ids(campaign: Campaign, targeted_only: bool) -> np.ndarray:
 
 def _identifiers(campaign: Campaign, column: str, ids: np.ndarray) -> np.ndarray:
     """(N,) text of a column of the customers, "" for blanks, in the order of `ids`."""
-    file = Path(campaign.about["cohort_folder"]) / "customers.parquet"
-    names = pq.read_schema(file).names if file.exists() else []
-    if column not in names:
-        raise ConfigError(f"expected a column of {file} with the identifiers, found {column!r}")
-    table = pq.read_table(file, columns=[CUSTOMER_ID, column]).to_pandas()
+    folder = Path(campaign.about["cohort_folder"])
+    if column not in customer_columns(folder):
+        raise ConfigError(f"expected a column of {folder / 'customers.parquet'} with the identifiers, found {column!r}")
+    table = customer_table(folder, [CUSTOMER_ID, column])
     values = table[column]
     if pd.api.types.is_float_dtype(values):
         values = values.astype("Int64")
@@ -174,14 +172,11 @@ def row_hashes(table: pd.DataFrame) -> np.ndarray:
 
 
 class _Parts:
-    """Writes rows to a file and, where it is full, to further ones: `files` are their temporary paths by name.
+    """Writes rows to a file and, where it is full, to further ones: `files` are their temporary paths by name."""
 
-    They are put in place as the stack is closed.
-    """
-
-    def __init__(self, out: Path, made_for: Preset, header: list[str], stack: ExitStack) -> None:
+    def __init__(self, out: Path, made_for: Preset, header: list[str], part_of: PartOf) -> None:
         self.files: dict[str, Path] = {}
-        self._out, self._made_for, self._stack = out, made_for, stack
+        self._out, self._made_for, self._part_of = out, made_for, part_of
         self._size, self._rows = 0, 0
         self._header = pd.DataFrame(columns=header).to_csv(index=False, lineterminator="\n").encode()
         self._open()
@@ -212,8 +207,8 @@ class _Parts:
             self.close()
         n = len(self.files)
         target = self._out if not n else self._out.with_name(f"{self._out.stem}.{n}{self._out.suffix}")
-        self.files[target.name] = self._stack.enter_context(new_file(target))
-        self._handle = self._stack.enter_context(self.files[target.name].open("wb"))
+        self.files[target.name] = self._part_of(target)
+        self._handle = self.files[target.name].open("wb")
         self._handle.write(self._header)
         self._size, self._rows = len(self._header), 0
 

@@ -29,8 +29,10 @@ from crm_models.cli.options import (
     whole,
 )
 from crm_models.cli.receipt import receipt_lines
-from crm_models.core.errors import CrmError
+from crm_models.cli.workspace import add_workspace
+from crm_models.core.errors import why
 from crm_models.core.places import place
+from crm_models.core.recovery import recover_path
 from crm_models.core.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD, PLAN_MODES, PRESET_NAMES, SCENARIOS
 from crm_models.data.sources import FORMS
 
@@ -41,32 +43,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     args = _parser().parse_args(arguments)
     try:
+        _recover(args)
         args.run(args)
         sys.stdout.flush()
-    except CrmError as error:
-        return _fail(str(error))
     except BrokenPipeError:  # the reader of a pipe has closed it, as `... | head` does
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # else the interpreter flushes into the closed pipe at exit
         return 0
-    except OSError as error:
-        path = str(error.filename or "")
-        if path.endswith(".part"):  # our temporary name, which the user does not know
-            path = os.path.dirname(path)
-        where = f"{path}: " if path else ""
-        return _fail(
-            f"{where}expected to read or write here, found: {error.strerror or error}; check disk space and permissions"
-        )
-    except MemoryError:
-        return _fail(
-            "expected enough memory for this cohort, found too little; use fewer customers or a larger machine"
-        )
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except Exception as error:
         if os.environ.get("CRM_DEBUG"):
             traceback.print_exc()
-        return _fail(f"unexpected {type(error).__name__}: {error}; CRM_DEBUG=1 shows where; please report it", 2)
+        text = why(error)
+        return _fail(f"{text}; CRM_DEBUG=1 shows where; please report it" if text.startswith("unexpected ") else text)
     return 0
+
+
+def _recover(args: argparse.Namespace) -> None:
+    """Clear what killed commands left beside the files and folders that this one names, and say so."""
+    if args.command == "workspace":
+        return  # its own subject: a check without --repair changes nothing
+    named = [value for given in vars(args).values() for value in (given if isinstance(given, list) else [given])]
+    for path in (value for value in named if isinstance(value, Path)):
+        for sentence in recover_path(path):
+            print(f"note: {sentence}", file=sys.stderr)
 
 
 def _fail(message: str, status: int = 2) -> int:
@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_stability,
         _add_paper,
         _add_benchmark,
+        add_workspace,
     ):
         add(commands)
     return parser

@@ -12,23 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from crm_models.core.errors import DataError
+from crm_models.core.files import DAMAGED
+from crm_models.core.lines import append_line, read_lines
 
 START = "0" * 64
 
 
 def lines(file: Path) -> list[dict[str, Any]]:
     """All lines of a chained file, [] if there is none. Raises `DataError` if one was changed, removed or cut off."""
-    if not file.exists():
-        return []
     found: list[dict[str, Any]] = []
     before = START
-    # Not `splitlines`, which also splits at U+2028 and the like, within what somebody has written.
-    texts = file.read_text(encoding="utf-8", errors="replace").removesuffix("\n").split("\n")
-    for number, text in enumerate(texts if texts != [""] else [], start=1):
+    for number, text in enumerate(read_lines(file), start=1):
         try:
             line = json.loads(text)
             intact = line["prev"] == before and line["sha256"] == _hash(line)
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except DAMAGED:
             intact = False
         if not intact:
             raise DataError(
@@ -44,8 +42,7 @@ def append(file: Path, content: dict[str, Any], before: str) -> dict[str, Any]:
     """Append a line after the one whose `sha256` is `before` (`START` for the first); returns it."""
     line = content | {"prev": before}
     line["sha256"] = _hash(line)
-    with file.open("a", encoding="utf-8") as handle:
-        handle.write(json.dumps(line, ensure_ascii=False) + "\n")
+    append_line(file, line)
     return line
 
 

@@ -16,6 +16,9 @@ Device = Literal["auto", "cpu", "cuda"]
 SplitKind = Literal["random", "time"]
 GapUnit = Literal["minute", "day"]
 
+WIDEST, MOST_PARTS, MOST_EVENTS, MOST_THREADS = 16_384, 512, 100_000, 4_096
+"""Upper limits of widths, of blocks, members and bins, of events in a history, and of threads: beyond, a slip."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceConfig:
@@ -40,7 +43,7 @@ class SequenceConfig:
 
     def __post_init__(self) -> None:
         _check_shape(self.d_model, self.n_heads, self.n_blocks, self.d_feedforward, self.dropout)
-        _at_least("max_events", self.max_events, 1)
+        _within("max_events", self.max_events, 1, MOST_EVENTS)
         one_of("gap_unit", self.gap_unit, ("minute", "day"))
 
 
@@ -62,9 +65,9 @@ class ChurnConfig:
 
     def __post_init__(self) -> None:
         _check_shape(self.d_model, self.n_heads, self.n_blocks, self.d_feedforward, self.dropout)
-        _at_least("n_members", self.n_members, 1)
-        _at_least("max_events", self.max_events, 0)
-        _at_least("n_bins", self.n_bins, 2)
+        _within("n_members", self.n_members, 1, MOST_PARTS)
+        _within("max_events", self.max_events, 0, MOST_EVENTS)
+        _within("n_bins", self.n_bins, 2, MOST_PARTS)
         one_of("numeric_embedding", self.numeric_embedding, ("linear", "piecewise"))
 
 
@@ -88,11 +91,11 @@ class TrainingConfig:
     final_refit: bool = False  # churn: at the end, repeat the best epochs on training + validation customers
 
     def __post_init__(self) -> None:
-        _at_least("n_epochs", self.n_epochs, 1)
-        _at_least("patience_epochs", self.patience_epochs, 1)
-        _at_least("min_updates_per_epoch", self.min_updates_per_epoch, 1)
+        _within("n_epochs", self.n_epochs, 1)
+        _within("patience_epochs", self.patience_epochs, 1)
+        _within("min_updates_per_epoch", self.min_updates_per_epoch, 1)
         if self.batch_size is not None:
-            _at_least("batch_size", self.batch_size, 1)
+            _within("batch_size", self.batch_size, 1)
         if not 0 < self.learning_rate < 10:
             raise ConfigError(f"learning_rate must lie between 0 and 10, found {self.learning_rate}")
         if not 0 <= self.weight_decay < 10:
@@ -158,7 +161,7 @@ class RunConfig:
                 f"test_share {self.test_share} and valid_share {self.valid_share} leave nothing to train on"
             )
         if self.threads is not None:
-            _at_least("threads", self.threads, 1)
+            _within("threads", self.threads, 1, MOST_THREADS)
         if self.sequence_training.final_refit:
             # The transition prior is counted on training customers, leaving out the predicted event.
             raise ConfigError("final_refit is for the churn model; expected sequence_training.final_refit to be false")
@@ -235,17 +238,23 @@ def _typed(text: str, old: Any, setting: str) -> Any:
 
 
 def _check_shape(d_model: int, n_heads: int, n_blocks: int, d_feedforward: int, dropout: float) -> None:
-    for name, value in (("n_heads", n_heads), ("n_blocks", n_blocks), ("d_feedforward", d_feedforward)):
-        _at_least(name, value, 1)
-    if d_model < 2 or d_model % n_heads:
+    _within("n_heads", n_heads, 1, WIDEST)
+    _within("n_blocks", n_blocks, 1, MOST_PARTS)
+    _within("d_feedforward", d_feedforward, 1, WIDEST)
+    _within("d_model", d_model, 2, WIDEST)
+    if d_model % n_heads:
         raise ConfigError(f"d_model={d_model} is not a multiple of n_heads={n_heads}")
     if not 0 <= dropout < 1:
         raise ConfigError(f"dropout must lie in [0, 1), found {dropout}")
 
 
-def _at_least(name: str, value: int, least: int) -> None:
+def _within(name: str, value: int, least: int, most: int = 2**31 - 1) -> None:
+    if not isinstance(value, int):
+        raise ConfigError(f"{name} must be a whole number, found {value!r}")
     if value < least:
         raise ConfigError(f"{name} must be at least {least}, found {value}")
+    if value > most:
+        raise ConfigError(f"{name} must be at most {most:,}, found {value:,}")
 
 
 def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -73,10 +73,10 @@ class Remote:
         assert mode == "rb", "object storage writes files whole: see `replaced`"
         return self._store.open_input_file(self.path)
 
-    def read_text(self, encoding: str = "utf-8") -> str:
-        """Content of a text file."""
+    def read_bytes(self) -> bytes:
+        """Content of the file."""
         with self.open() as handle:
-            return bytes(handle.read()).decode(encoding)
+            return bytes(handle.read())
 
     def copy_to(self, target: Path) -> None:
         """Copy a file, or all files below a folder, to this machine."""
@@ -86,19 +86,19 @@ class Remote:
             fs.copy_files(self.path, str(target), source_filesystem=self._store)
 
     @contextmanager
-    def replaced(self) -> Iterator[Path]:
-        """A temporary path on this machine, whose content becomes that of the file, unless there is an error.
-
-        Object storage shows a file once its last byte has arrived, not before.
-        """
-        from pyarrow import fs
-
+    def part(self) -> Iterator[Path]:
+        """A temporary path on this machine, for what `put` makes the content of the file."""
         with tempfile.TemporaryDirectory(prefix="crm-copy-") as temporary:
             part = Path(temporary) / self.name
             part.touch()
             yield part
-            with self._errors():
-                fs.copy_files(str(part), self.path, destination_filesystem=self._store)
+
+    def put(self, part: Path) -> None:
+        """Replace the file. Object storage shows a file once its last byte has arrived, not before."""
+        from pyarrow import fs
+
+        with self._errors():
+            fs.copy_files(str(part), self.path, destination_filesystem=self._store)
 
     def unlink(self) -> None:
         """Remove the file."""

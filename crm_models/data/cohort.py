@@ -215,6 +215,8 @@ def _canonical_interactions(table: pd.DataFrame | None) -> pd.DataFrame:
     for column in (CUSTOMER_ID, ACTION, TIMESTAMP):
         if column not in table:
             raise DataError(f"interactions need the column {column!r}; found {', '.join(map(str, table.columns))}")
+    for column in (CUSTOMER_ID, ACTION):
+        _refuse_blanks(table[column], "interactions", column)
     timestamp = table[TIMESTAMP]
     if pd.api.types.is_datetime64_any_dtype(timestamp):
         if timestamp.dt.tz is not None:
@@ -241,6 +243,7 @@ def _canonical_customers(table: pd.DataFrame | None, events: pd.DataFrame, notes
     customers = pd.DataFrame({CUSTOMER_ID: sorted(seen)}, dtype="str") if table is None else table.copy()
     if CUSTOMER_ID not in customers:
         raise DataError(f"customers need the column {CUSTOMER_ID!r}; found {', '.join(map(str, customers.columns))}")
+    _refuse_blanks(customers[CUSTOMER_ID], "customers", CUSTOMER_ID)
     customers[CUSTOMER_ID] = _names(customers[CUSTOMER_ID]).astype("str")
     _refuse_duplicates(customers[CUSTOMER_ID], "customers", CUSTOMER_ID)
     if table is not None:
@@ -260,6 +263,7 @@ def _canonical_actions(table: pd.DataFrame | None, events: pd.DataFrame, notes: 
     actions = pd.DataFrame({ACTION: sorted(seen)}, dtype="str") if table is None else table.copy()
     if ACTION not in actions:
         raise DataError(f"actions need the column {ACTION!r}; found {', '.join(map(str, actions.columns))}")
+    _refuse_blanks(actions[ACTION], "actions", ACTION)
     actions[ACTION] = _names(actions[ACTION]).astype("str")
     _refuse_duplicates(actions[ACTION], "actions", ACTION)
     new = sorted(set(seen).difference(actions[ACTION]))
@@ -320,6 +324,12 @@ def _as_category(column: pd.Series, order: pd.Series) -> pd.Categorical:
     else:
         codes = categories.get_indexer(pd.Index(column))
     return pd.Categorical.from_codes(codes, categories=categories)
+
+
+def _refuse_blanks(ids: pd.Series, table: str, column: str) -> None:
+    if ids.hasnans:
+        row = int(ids.isna().argmax())
+        raise DataError(f"{table} row {row + 1}: the {column} is missing")
 
 
 def _refuse_duplicates(ids: pd.Series, table: str, column: str) -> None:

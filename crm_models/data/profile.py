@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
-from crm_models.core.errors import DataError
+from crm_models.core.files import read_whole
 from crm_models.core.schema import ACTION, CHURNED, KIND, LABEL, VALUE
 from crm_models.data.cohort import Cohort, moment_days
 from crm_models.data.split import history
-from crm_models.data.storage import describe
+from crm_models.data.storage import customer_table, describe
 
 MAX_GROUPS = 8
 """Maximum number of groups shown per feature; rarer values are merged."""
@@ -66,12 +65,9 @@ class CohortProfile:
 def headline(folder: Path) -> Headline:
     """Key figures of a cohort folder, read from `cohort.json` and the label column only."""
     about = describe(folder)
-    file = Path(folder) / "customers.parquet"
-    try:
-        column = pq.read_table(file, columns=[CHURNED]).column(0)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: expected the table of customers, found an unreadable file ({error})") from None
-    churned = column.to_pandas().astype("boolean")
+    table, file = customer_table(folder, [CHURNED]), Path(folder) / "customers.parquet"
+    with read_whole(file, "the labels of the customers", "generate or import it again"):
+        churned = table[CHURNED].astype("boolean")
     labelled = int(churned.notna().sum())
     return Headline(
         customers=about["customers"],

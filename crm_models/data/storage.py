@@ -8,7 +8,8 @@ larger than memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from crm_models.core.errors import DataError
-from crm_models.core.files import new_folder, read_json, read_whole, sha256, write_json
+from crm_models.core.errors import CrmError, DataError
+from crm_models.core.files import DAMAGED, need_undamaged, new_folder, noted, read_whole, sha256, write_json
 from crm_models.core.places import Place, place
 from crm_models.core.schema import ACTION, CUSTOMER_ID, TIMESTAMP, VALUE
+from crm_models.core.sealed import Types, read_record, write_record
+from crm_models.core.tables import table_errors
 from crm_models.data.cohort import Cohort, Moment, moment_days, select
 
 PART_CUSTOMERS = 8_192
@@ -28,6 +31,20 @@ PART_CUSTOMERS = 8_192
 100,000 customers peaked at 747 MB instead of 683."""
 
 _TABLES = ("customers.parquet", "interactions.parquet", "actions.parquet")
+_REMEDY = "generate or import it again"
+_TYPES: Types = {
+    "name": str,
+    "source": str,
+    "customers": int,
+    "interactions": int,
+    "actions": int,
+    "as_of": (str, float, int, type(None)),
+    "last_timestamp": (str, float, int, type(None)),
+    "outcome": str,
+    "settings": dict,
+    "notes": list,
+}
+"""Entries of `cohort.json`."""
 
 
 def save_cohort(cohort: Cohort, folder: Path, *, extra: dict[str, Any] | None = None) -> Path:
@@ -43,7 +60,7 @@ def save_cohort(cohort: Cohort, folder: Path, *, extra: dict[str, Any] | None = 
             else:
                 write_json(part / name, content)
         last = cohort.interactions[TIMESTAMP].max() if cohort.has_events else None
-        write_json(
+        write_record(
             part / "cohort.json",
             {
                 "format": 1,
@@ -57,6 +74,7 @@ def save_cohort(cohort: Cohort, folder: Path, *, extra: dict[str, Any] | None = 
                 "outcome": cohort.outcome,
                 "settings": cohort.settings,
                 "notes": list(cohort.notes),
+                "files": noted(*sorted(part.iterdir())),
             },
         )
     return folder
@@ -65,10 +83,7 @@ def save_cohort(cohort: Cohort, folder: Path, *, extra: dict[str, Any] | None = 
 def load_cohort(folder: Place) -> Cohort:
     """The whole cohort in memory. `DataError` if it is no cohort folder, or a file is missing or damaged."""
     folder, about = _open(folder)
-    customers = _read(folder / "customers.parquet").to_pandas()
-    interactions = _read(folder / "interactions.parquet").to_pandas()
-    actions = _read(folder / "actions.parquet").to_pandas()
-    return _build(folder, about, customers, interactions, actions)
+    return _build(folder, about, *(_parquet(folder / name, about).read() for name in _TABLES))
 
 
 class Parts:
@@ -80,9 +95,8 @@ class Parts:
 
     def __init__(self, folder: Place) -> None:
         self.folder, self.about = _open(folder)
-        self._customers = _parquet(self.folder / "customers.parquet")
-        self._events = _parquet(self.folder / "interactions.parquet")
-        self._actions = _read(self.folder / "actions.parquet").to_pandas()
+        self._customers, self._events, actions = (_parquet(self.folder / name, self.about) for name in _TABLES)
+        self._actions = actions.read()
         self._whole: Cohort | None = None
         metadata = self._customers.metadata
         counts = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
@@ -102,9 +116,8 @@ class Parts:
         if not (self._may_stream and _aligned(self._customers, self._events, k)):
             self._whole = self._whole or load_cohort(self.folder)
             return select(self._whole, np.arange(self.starts[k], self.starts[k + 1]))
-        customers = self._customers.read_row_group(k).to_pandas()
-        events = self._events.read_row_group(k).to_pandas() if k < self._events.num_row_groups else None
-        return _build(self.folder, self.about, customers, events, self._actions)
+        events = self._events.frame(k) if k < self._events.num_row_groups else None
+        return _build(self.folder, self.about, self._customers.frame(k), events, self._actions)
 
 
 def parts(folder: Place) -> Iterator[Cohort]:
@@ -127,6 +140,18 @@ def describe(folder: Place) -> dict[str, Any]:
     return _open(folder)[1]
 
 
+def customer_columns(folder: Place) -> list[str]:
+    """Names of the columns of the customers, of a cohort folder; the table is not read."""
+    folder, about = _open(folder)
+    return list(_parquet(folder / "customers.parquet", about).schema_arrow.names)
+
+
+def customer_table(folder: Place, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """The customers of a cohort folder, or some columns of them, as stored."""
+    folder, about = _open(folder)
+    return _parquet(folder / "customers.parquet", about).read(columns)
+
+
 def last_moment_days(about: dict[str, Any]) -> float:
     """The time of the last event in days, from the content of `cohort.json`; 0 without events."""
     last = about["last_timestamp"]
@@ -147,10 +172,8 @@ def _open(folder: Place) -> tuple[Place, dict[str, Any]]:
             f"{folder}: expected a cohort folder with cohort.json, found none; "
             "make one with `generate` or `import` first"
         )
-    about = read_json(folder / "cohort.json")
-    if not isinstance(about, dict) or about.get("format") != 1:
-        raise DataError(f"{folder / 'cohort.json'}: expected a cohort of format 1; generate or import it again")
-    with read_whole(folder / "cohort.json", "the description of a cohort", "generate or import it again"):
+    about = read_record(folder / "cohort.json", "a cohort", _TYPES, remedy=_REMEDY)
+    with read_whole(folder / "cohort.json", "the description of a cohort", _REMEDY):
         last_moment_days(about)
         _build_arguments(about)
     return folder, about
@@ -168,20 +191,40 @@ def _build_arguments(about: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _parquet(file: Place) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(file) if isinstance(file, Path) else pq.ParquetFile(file.open(), pre_buffer=True)
-    except FileNotFoundError:
-        raise DataError(f"{file}: expected this table of the cohort, found none; generate or import it again") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{file}: expected a Parquet table, found an unreadable file ({error})") from None
+class _Table:
+    """A Parquet file of a cohort; whatever is wrong with it is a `DataError` that names it."""
+
+    def __init__(self, file: Place) -> None:
+        self._file = file
+        with self._errors():
+            source = file if isinstance(file, Path) else file.open()
+            self._source = pq.ParquetFile(source, pre_buffer=not isinstance(file, Path))
+            self.metadata, self.schema_arrow = self._source.metadata, self._source.schema_arrow
+        self.num_row_groups = self._source.num_row_groups
+
+    def read(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """The whole table, or some columns of it."""
+        with self._errors():
+            return self._source.read(columns=columns and list(columns)).to_pandas()
+
+    def read_row_group(self, k: int, columns: list[str] | None = None) -> pa.Table:
+        """A part of the table."""
+        with self._errors():
+            return self._source.read_row_group(k, columns=columns)
+
+    def frame(self, k: int) -> pd.DataFrame:
+        """A part of the table as a data frame."""
+        with self._errors():
+            return self._source.read_row_group(k).to_pandas()
+
+    def _errors(self) -> AbstractContextManager[None]:
+        return table_errors(self._file, "this table of the cohort", _REMEDY)
 
 
-def _read(file: Place) -> pa.Table:
-    try:
-        return _parquet(file).read()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{file}: expected a Parquet table, found an unreadable file ({error})") from None
+def _parquet(file: Place, about: dict[str, Any]) -> _Table:
+    if isinstance(file, Path):  # object storage checks what it sends
+        need_undamaged(file, about.get("files", {}), _REMEDY)
+    return _Table(file)
 
 
 def _build(
@@ -189,8 +232,8 @@ def _build(
 ) -> Cohort:
     try:
         return Cohort.build(customers=customers, interactions=events, actions=actions, **_build_arguments(about))
-    except DataError as error:
-        raise DataError(f"{folder}: {error}; generate or import it again") from None
+    except (CrmError, *DAMAGED) as error:
+        raise DataError(f"{folder}: expected tables of a cohort, found: {error}; {_REMEDY}") from None
 
 
 def _write_customers(cohort: Cohort, file: Path) -> None:
@@ -227,7 +270,7 @@ def _write_interactions(cohort: Cohort, file: Path) -> None:
             writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=max(1, len(codes)))
 
 
-def _aligned(customers: pq.ParquetFile, events: pq.ParquetFile, k: int) -> bool:
+def _aligned(customers: _Table, events: _Table, k: int) -> bool:
     """Whether row group k has the same customers, in the same order, in both tables."""
     if any(CUSTOMER_ID not in table.schema_arrow.names for table in (customers, events)):
         return False

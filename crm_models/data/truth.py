@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 
 from crm_models.core.errors import DataError
-from crm_models.core.files import read_json
+from crm_models.core.files import need_undamaged, read_json, read_whole
 from crm_models.core.schema import ACTION, N_STEPS, TIMESTAMP, VALUE
 from crm_models.data.choices import Choices, Outlook
 from crm_models.data.cohort import Cohort, moment_days, select
+from crm_models.data.storage import describe
 
 FILE = "truth.json"
 CHUNK = 65_536
@@ -142,10 +143,9 @@ def load_truth(folder: Path) -> Truth | None:
     file = Path(folder) / FILE
     if not file.exists():
         return None
-    try:
+    need_undamaged(file, describe(folder).get("files", {}), "generate the cohort again")
+    with read_whole(file, "the truth of a generated cohort", "generate the cohort again"):
         return Truth.from_json(read_json(file))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{file}: expected the truth of a generated cohort, found something else ({error})") from None
 
 
 # ---- inference from histories ----------------------------------------------------------------------------------------

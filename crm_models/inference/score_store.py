@@ -13,12 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from crm_models.core.errors import DataError
-from crm_models.core.files import new_file
+from crm_models.core.files import DAMAGED, new_file, read_whole
 from crm_models.core.records import CustomerScores, DecodedPlans
 from crm_models.core.schema import N_STEPS
+from crm_models.core.tables import TableWriter, read_table, table_errors
 
 _STEPS = ("action", "step_p", "runner_up", "runner_up_p")
 _KEY = b"crm_scores_of"
+_WHAT, _REMEDY = "saved scores", "delete it, and score the customers again"
 
 
 def write_scores(file: Path, stream: Iterable[CustomerScores], *, key: str) -> int:
@@ -26,19 +28,12 @@ def write_scores(file: Path, stream: Iterable[CustomerScores], *, key: str) -> i
 
     key: identifies run and cohort; `scores_key` reads it without reading the table. `DataError` for no customers.
     """
-    n_customers, writer = 0, None
-    with new_file(Path(file)) as part:
-        try:
-            for scores in stream:
-                table = _table(scores)
-                if writer is None:
-                    writer = pq.ParquetWriter(part, table.schema.with_metadata({_KEY: key.encode()}))
-                writer.write_table(table.cast(writer.schema))
-                n_customers += len(scores.customer_id)
-        finally:
-            if writer is not None:
-                writer.close()
-        if writer is None:
+    n_customers = 0
+    with new_file(Path(file)) as part, TableWriter(part, {_KEY: key.encode()}) as writer:
+        for scores in stream:
+            writer.write(_table(scores))
+            n_customers += len(scores.customer_id)
+        if writer.is_empty:
             raise DataError(f"{file}: expected customers to score, found none")
     return n_customers
 
@@ -47,26 +42,23 @@ def scores_key(file: Path) -> str | None:
     """The key that the scores of a file were written with; None if the file is missing or damaged."""
     try:
         metadata = pq.read_schema(file).metadata or {}
-    except (OSError, pa.ArrowInvalid):
+        return metadata[_KEY].decode() if _KEY in metadata else None
+    except (OSError, pa.ArrowException, *DAMAGED):
         return None
-    return metadata[_KEY].decode() if _KEY in metadata else None
 
 
 def read_scores(file: Path) -> CustomerScores:
     """The scores of all customers in a file written by `write_scores`; `DataError` if it is unreadable."""
-    try:
-        return _scores(pq.read_table(file))
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"{file}: expected saved scores, found an unreadable file ({error})") from None
+    table = read_table(Path(file), _WHAT, remedy=_REMEDY)
+    with read_whole(Path(file), _WHAT, _REMEDY):
+        return _scores(table)
 
 
 def stream_scores(file: Path, size: int) -> Iterator[CustomerScores]:
     """The same in parts of `size` customers, so that memory does not grow with their number."""
-    try:
+    with table_errors(file, _WHAT, _REMEDY):
         for table in in_parts(file, size):
             yield _scores(table)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"{file}: expected saved scores, found an unreadable file ({error})") from None
 
 
 def in_parts(file: Path, size: int, columns: list[str] | None = None) -> Iterator[pa.Table]:

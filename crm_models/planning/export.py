@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 
-from crm_models.core.files import new_file, write_json
+from crm_models.core.files import json_text, new_files
 from crm_models.core.places import Place
 from crm_models.core.provenance import versions
 from crm_models.core.schema import N_STEPS, PLAN_SOURCES, STEP_SOURCES, PlanLayout
@@ -74,8 +74,8 @@ class Written:
 def write_plans(stream: Iterable[Plans], out: Place, settings: ExportSettings, about: dict[str, Any]) -> dict[str, Any]:
     """Write a stream of plans to the CSV `out` and a manifest beside it; returns the manifest.
 
-    Memory does not grow with the number of customers. On any error neither file is created or changed. about: the
-    manifest's entries on run, cohort and policy.
+    Memory does not grow with the number of customers. On any error neither file is created or changed, and both are
+    replaced together, the manifest last. about: the manifest's entries on run, cohort and policy.
     """
 
     def write(handle: BinaryIO) -> Iterator[Written]:
@@ -103,7 +103,8 @@ def _published(
     write: Callable[[BinaryIO], Iterator[Written]], out: Place, settings: ExportSettings, about: dict[str, Any]
 ) -> dict[str, Any]:
     began = time.perf_counter()
-    with new_file(out) as file:
+    with new_files() as part_of:
+        file = part_of(out)
         with file.open("wb") as handle:
             written = sum(write(handle), Written.nothing())
         manifest = about | {
@@ -119,7 +120,7 @@ def _published(
         }
         if written.changed_ids:
             manifest["changed_ids"] = written.changed_ids
-        write_json(out.with_name(_manifest_name(out)), manifest)
+        part_of(out.with_name(_manifest_name(out))).write_text(json_text(manifest), encoding="utf-8")
     return manifest
 
 

@@ -44,7 +44,9 @@ class Estimate:
 def past_run(about: dict[str, Any], result: dict[str, Any], events_each: float) -> PastRun:
     """Time of a run from its `config.json` and `result.json`."""
     epoch_seconds = {
-        name: facts["seconds"] / facts["epochs"] for name, facts in result["models"].items() if facts["epochs"]
+        name: facts.get("seconds", 0.0) / facts["epochs"]
+        for name, facts in result["models"].items()
+        if facts.get("epochs")
     }
     config = RunConfig.from_dict(about["config"])
     return PastRun(

@@ -20,26 +20,53 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
+from types import NoneType
 from typing import IO, Any, Literal
 
 import pandas as pd
 
 from crm_models.core.config import RunConfig
 from crm_models.core.errors import DataError, RunError
-from crm_models.core.files import read_json, read_whole
+from crm_models.core.files import absolute, read_whole
+from crm_models.core.lines import append_line
 from crm_models.core.locks import is_locked, locked
 from crm_models.core.provenance import now
 from crm_models.core.records import EpochEnd
-from crm_models.core.schema import CUSTOMER_ID, ModelName
+from crm_models.core.schema import CUSTOMER_ID, MODEL_NAMES, ModelName
+from crm_models.core.sealed import Types, read_record
+from crm_models.core.tables import read_frame
 from crm_models.data.features import FeatureEncoder
 from crm_models.data.training_schema import TrainingSchema
 from crm_models.runs.earlier import current_epoch
+from crm_models.runs.tensors import load_arrays
 
 RunState = Literal["running", "finished", "stopped", "failed", "interrupted"]
-ABOUT: dict[str, type] = {"config": dict, "cohort": str, "cohort_hash": str, "popular": list, "notes": list}
-"""Keys of `config.json` that everything after training needs, and their types."""
+ABOUT: Types = {
+    "created_at": str,
+    "cohort": str,
+    "cohort_hash": str,
+    "customers": dict,
+    "config": dict,
+    "popular": list,
+    "notes": list,
+}
+"""Entries of `config.json`."""
+RESULT: Types = {"state": str, "reason": str, "models": dict, "seconds": (int, float)}
+"""Entries of `result.json`."""
+AGAIN = "train it again"
 
-_EPOCH_FACTS = {f.name for f in fields(EpochEnd)}
+ENDS = ("finished", "stopped", "failed")
+_EPOCH_FACTS: dict[str, tuple[type, ...]] = {
+    "model": (str,),
+    "epoch": (int,),
+    "n_epochs": (int,),
+    "train_loss": (float, int),
+    "valid_loss": (float, int, type(None)),
+    "best": (bool,),
+    "seconds": (float, int),
+    "final_refit": (bool,),
+}
+"""Types of the fields of an epoch event."""
 _NEEDED_FACTS = {f.name for f in fields(EpochEnd) if f.default is MISSING}
 """Fields of an epoch event without a default; earlier versions did not write the others."""
 
@@ -73,22 +100,14 @@ class RunFolder:
     @property
     def run_id(self) -> str:
         """Name of the run: the name of its folder."""
-        return self.folder.resolve().name
+        return absolute(self.folder).name
 
     def about(self) -> dict[str, Any]:
         """Content of `config.json`. `DataError` if the folder holds no run."""
         if not (self.folder / "config.json").exists():
             content = "a folder without config.json" if self.folder.is_dir() else "nothing"
             raise DataError(f"{self.folder}: expected a run folder, found {content}; make one with `train`")
-        about = read_json(self.folder / "config.json")
-        if not isinstance(about, dict) or about.get("format") != 1:
-            raise DataError(f"{self.folder / 'config.json'}: expected a run of format 1; train it again")
-        for name, kind in ABOUT.items():
-            if not isinstance(about.get(name), kind):
-                raise DataError(
-                    f"{self.folder / 'config.json'}: expected {name!r} of a run, found none; train it again"
-                )
-        return about
+        return read_record(self.folder / "config.json", "a run", ABOUT, remedy=AGAIN)
 
     def config(self) -> RunConfig:
         """Settings of the run."""
@@ -99,22 +118,25 @@ class RunFolder:
     def encoder(self) -> FeatureEncoder:
         """The fitted encoder of the run, from cohort to arrays."""
         file = self.folder / "encoder.json"
-        with read_whole(file, "how the run reads a cohort", "train it again"):
-            return FeatureEncoder.from_dict(read_json(file))
+        what = "how the run reads a cohort"
+        content = read_record(file, what, {}, remedy=AGAIN, versioned=False)
+        with read_whole(file, what, AGAIN):
+            return FeatureEncoder.from_dict(content)
 
     def schema(self) -> TrainingSchema:
         """What the run was trained on; of a run of an earlier version, what its encoder knows."""
         file = self.folder / "schema.json"
         if not file.exists():
             return TrainingSchema.of_encoder(self.encoder())
-        with read_whole(file, "what the run was trained on", "delete it, and the encoder's ranges are used"):
-            return TrainingSchema.from_dict(read_json(file))
+        what, remedy = "what the run was trained on", "delete it, and the encoder's ranges are used"
+        content = read_record(file, what, {}, remedy=remedy, versioned=False)
+        with read_whole(file, what, remedy):
+            return TrainingSchema.from_dict(content)
 
     def split(self) -> pd.DataFrame:
         """The split, one row per customer of the training cohort: `customer_id`, `part` (train, valid or test)."""
         file = self.folder / "split.parquet"
-        with read_whole(file, "which customers trained and tested", "train the run again"):
-            return pd.read_parquet(file, columns=[CUSTOMER_ID, "part"])
+        return read_frame(file, "which customers trained and tested", [CUSTOMER_ID, "part"], remedy=AGAIN)
 
     def events(self) -> list[dict[str, Any]]:
         """Events logged so far. Lines truncated or damaged by a crash are left out."""
@@ -133,16 +155,22 @@ class RunFolder:
     def report(self) -> dict[str, Any] | None:
         """Content of `report.json`, or None if the run has not been evaluated. `DataError` if it is damaged."""
         file = self.folder / "report.json"
-        return read_json(file) if file.exists() else None
+        if not file.exists():
+            return None
+        what, remedy = "the scores of a run", "delete it, and evaluate the run again"
+        report = read_record(file, what, dict.fromkeys(MODEL_NAMES, (dict, NoneType)), remedy=remedy, versioned=False)
+        if any(part is not None and "customers" not in part for part in (report[model] for model in MODEL_NAMES)):
+            raise DataError(f"{file}: expected {what}, found a damaged file; {remedy}")
+        return report
 
     def result(self) -> dict[str, Any] | None:
         """Content of `result.json`, or None if the run has not ended. `DataError` if it is damaged."""
         file = self.folder / "result.json"
         if not file.exists():
             return None
-        result = read_json(file)
-        if not isinstance(result, dict) or not {"state", "reason", "seconds", "models"} <= set(result):
-            raise DataError(f"{file}: expected the result of a run, found a damaged file; train the run again")
+        result = read_record(file, "the result of a run", RESULT, remedy=AGAIN, versioned=False)
+        if result["state"] not in ENDS or not all(_are_facts(facts) for facts in result["models"].values()):
+            raise DataError(f"{file}: expected the result of a run, found a damaged file; {AGAIN}")
         return result
 
     def status(self) -> RunStatus:
@@ -174,14 +202,7 @@ class RunFolder:
 
     def record(self, event: str, **facts: Any) -> None:
         """Append one line to `events.jsonl`."""
-        line = json.dumps({"event": event, "at": now()} | facts, allow_nan=False) + "\n"
-        with (self.folder / "events.jsonl").open("a+b") as handle:
-            # A crash may have truncated the last line; start a new one.
-            if handle.tell() > 0:
-                handle.seek(-1, 2)
-                if handle.read(1) != b"\n":
-                    line = "\n" + line
-            handle.write(line.encode())
+        append_line(self.folder / "events.jsonl", {"event": event, "at": now()} | facts)
 
     @contextmanager
     def locked(self) -> Iterator[IO[bytes]]:
@@ -190,6 +211,15 @@ class RunFolder:
             if handle is None:
                 raise RunError(f"{self.folder}: another process is training in this folder; stop it first")
             yield handle
+
+    def need_intact(self) -> None:
+        """Read everything that predictions need, without torch; an error names the first file that is damaged."""
+        self.about(), self.encoder(), self.schema()
+        if (self.folder / "split.parquet").exists():
+            self.split()
+        file = self.folder / "weights.safetensors"
+        if self.trained() and file.exists():
+            load_arrays(file, "the run's weights", AGAIN)
 
     def need_weights(self) -> Path:
         """The file of best weights; `RunError` with what to do if there is none."""
@@ -217,6 +247,17 @@ def _latest(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Epoch events, the latest of each model and epoch: a resumed run repeats epochs after its checkpoint."""
     metadata = {"event", "at"}
     epochs = [current_epoch(e) for e in events if e["event"] == "epoch"]
-    valid = [e for e in epochs if _NEEDED_FACTS <= set(e) - metadata <= _EPOCH_FACTS]
+    valid = [e for e in epochs if _NEEDED_FACTS <= set(e) - metadata <= set(_EPOCH_FACTS) and _has_types(e)]
     latest = {(e["model"], e["epoch"]): e for e in valid}
     return list(latest.values())
+
+
+def _has_types(event: dict[str, Any]) -> bool:
+    """Whether each field of an epoch event is of its type: an epoch counts from 1, a truth value is no number."""
+    types = all(type(event[name]) in kinds for name, kinds in _EPOCH_FACTS.items() if name in event)
+    return types and event["model"] in MODEL_NAMES and event["epoch"] >= 1
+
+
+def _are_facts(facts: Any) -> bool:
+    """Whether this may be what the result says of a model: numbers by name."""
+    return isinstance(facts, dict) and all(type(value) in (int, float) for value in facts.values())

@@ -6,9 +6,9 @@ Command line, app and notebooks all train by iterating over `fit`.
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +17,13 @@ import numpy as np
 import pandas as pd
 
 from crm_models.core.config import RunConfig
-from crm_models.core.errors import CrmError, DataError, RunError
-from crm_models.core.files import new_file, new_folder, write_json
+from crm_models.core.errors import DataError, RunError, why
+from crm_models.core.files import absolute, new_folder, read_whole
 from crm_models.core.provenance import now, versions
 from crm_models.core.records import EpochEnd
 from crm_models.core.schema import CUSTOMER_ID, ModelName
+from crm_models.core.sealed import FORMAT, write_record
+from crm_models.core.tables import write_table
 from crm_models.data.cohort import Cohort
 from crm_models.data.features import FeatureEncoder
 from crm_models.data.split import Split, outcomes, split_customers
@@ -30,6 +32,7 @@ from crm_models.data.time_split import split_date, views_of
 from crm_models.data.training_schema import TrainingSchema
 from crm_models.runs.earlier import current_weights
 from crm_models.runs.folder import RunFolder
+from crm_models.runs.tensors import load_tensors, save_tensors
 from crm_models.runs.trained import rows_of
 
 if TYPE_CHECKING:
@@ -80,15 +83,15 @@ def start_run(
     learned = views.learned
     encoder = FeatureEncoder.fit(learned, split.train, learned.as_of, config.churn.n_bins)
     with new_folder(run.folder, "config.json") as part:
-        write_json(part / "encoder.json", encoder.to_dict())
-        write_json(part / "schema.json", TrainingSchema.of(learned, split.train, encoder).to_dict())
-        _split_table(cohort, split).to_parquet(part / "split.parquet", index=False)
-        write_json(
+        write_record(part / "encoder.json", encoder.to_dict())
+        write_record(part / "schema.json", TrainingSchema.of(learned, split.train, encoder).to_dict())
+        write_table(part / "split.parquet", _split_table(cohort, split))
+        write_record(
             part / "config.json",
             {
-                "format": 1,
+                "format": FORMAT,
                 "created_at": now(),
-                "cohort": str(Path(folder).resolve()),
+                "cohort": str(absolute(folder)),
                 "cohort_name": cohort.name,
                 "cohort_source": cohort.source,
                 "cohort_hash": digest(folder),
@@ -173,7 +176,7 @@ def _popular(cohort: Cohort, split: Split) -> list[list[Any]]:
     return [[int(a) + 1, round(float(count[a] / max(count.sum(), 1)), 6)] for a in best]
 
 
-def fit(run: RunFolder, *, device: str | None = None, threads: int | None = None) -> Iterator[EpochEnd]:
+def fit(run: RunFolder, *, device: str | None = None, threads: int | None = None) -> Generator[EpochEnd, None, None]:
     """Train the models of a run, from the start or from its checkpoint; yields each epoch as it ends.
 
     Ends early after `run.request_stop()`. Raises `RunError` if another process is training the run, or its cohort has
@@ -186,8 +189,9 @@ def fit(run: RunFolder, *, device: str | None = None, threads: int | None = None
         (run.folder / "result.json").unlink(missing_ok=True)
         try:
             yield from _Fit(run, about, config).run()
-        except (CrmError, OSError, MemoryError) as error:
-            _end(run, "failed", {}, 0.0, str(error))
+        except Exception as error:
+            with suppress(OSError):  # a full disk: the run then counts as interrupted
+                _end(run, "failed", {}, 0.0, why(error))
             raise
 
 
@@ -264,51 +268,42 @@ class _Fit:
 
     def _checkpoint(self, states: dict[ModelName, TrainingState]) -> None:
         """Save all states in one file, renamed into place: a kill leaves either the old checkpoint or the new one."""
-        from safetensors.torch import save
-
-        tensors = {f"{m}.{k}": v.contiguous() for m, s in states.items() for k, v in s.tensors().items()}
+        tensors = {f"{m}.{k}": v for m, s in states.items() for k, v in s.tensors().items()}
         meta = {str(m): json.dumps(s.meta()) for m, s in states.items()}
-        with new_file(self.folder.folder / "checkpoint.safetensors") as part:
-            part.write_bytes(save(tensors, metadata=meta))  # `save_file` hides a full disk behind its own error
-            _sync(part)
+        save_tensors(self.folder.folder / "checkpoint.safetensors", tensors, meta)
         self.saved_at = time.monotonic()
 
     def _restored(self) -> dict[ModelName, TrainingState]:
-        from safetensors import safe_open
-
         from crm_models.training.state import TrainingState
 
         file = self.folder.folder / "checkpoint.safetensors"
         if not file.exists():
             return {}
         states: dict[ModelName, TrainingState] = {}
-        with safe_open(file, framework="pt") as handle:
-            meta = handle.metadata()
-            if any("facts" in value for value in meta.values()):
-                raise RunError(
-                    f"{self.folder.folder}: an earlier version began this training, by a schedule that this version "
-                    "does not have; train a new run with the same settings"
-                )
+        what, remedy = "the state of a training", "delete it, and the training begins anew"
+        tensors, meta = load_tensors(file, what, remedy)
+        if any("facts" in value for value in meta.values()):
+            raise RunError(
+                f"{self.folder.folder}: an earlier version began this training, by a schedule that this version "
+                "does not have; train a new run with the same settings"
+            )
+        with read_whole(file, what, remedy):
             for model in self.config.models:
                 if model in meta:
-                    names = [k for k in handle.keys() if k.startswith(f"{model}.")]  # noqa: SIM118  # not a dict
-                    tensors = {k.removeprefix(f"{model}."): handle.get_tensor(k) for k in names}
+                    own = {k.removeprefix(f"{model}."): v for k, v in tensors.items() if k.startswith(f"{model}.")}
                     states[model] = TrainingState.restore(
-                        model, self.config, self.encoder, current_weights(tensors), json.loads(meta[model])
+                        model, self.config, self.encoder, current_weights(own), json.loads(meta[model])
                     )
         return states
 
     def _save_weights(self, states: dict[ModelName, TrainingState]) -> None:
-        from safetensors.torch import save
-
         tensors = {
-            f"{model}.{name}": value.detach().cpu().contiguous()
+            f"{model}.{name}": value
             for model, state in states.items()
             if state.epoch > 0
             for name, value in state.best.items()
         }
-        with new_file(self.folder.folder / "weights.safetensors") as part:
-            part.write_bytes(save(tensors))
+        save_tensors(self.folder.folder / "weights.safetensors", tensors)
 
 
 def _facts(state: TrainingState) -> dict[str, Any]:
@@ -318,12 +313,7 @@ def _facts(state: TrainingState) -> dict[str, Any]:
 
 
 def _end(run: RunFolder, state: str, models: dict[str, Any], seconds: float, reason: str) -> None:
-    write_json(
+    write_record(
         run.folder / "result.json",
         {"state": state, "reason": reason, "models": models, "seconds": round(seconds, 3), "ended_at": now()},
     )
-
-
-def _sync(file: Path) -> None:
-    with file.open("rb") as handle:
-        os.fsync(handle.fileno())

@@ -25,17 +25,18 @@ import numpy as np
 
 from crm_models.core.config import RunConfig
 from crm_models.core.errors import ConfigError, DataError, RunError
-from crm_models.core.files import new_folder, write_json
+from crm_models.core.files import absolute, new_folder
 from crm_models.core.provenance import now
 from crm_models.core.records import EpochEnd
 from crm_models.core.schema import ModelName
+from crm_models.core.sealed import FORMAT, write_record
 from crm_models.data.cohort import Cohort
 from crm_models.data.split import Outcomes, Split, outcomes
 from crm_models.data.storage import digest, load_cohort
 from crm_models.runs.folder import RunFolder
 from crm_models.runs.pipeline import fit, reopen, start_run, trainable
 from crm_models.runs.search_space import Range, Space, differences
-from crm_models.runs.trials import FILE, SearchState, Trial, TrialState, best_of, found, read_search
+from crm_models.runs.trials import FILE, SEARCH_AGAIN, SearchState, Trial, TrialState, best_of, found, read_search
 
 if TYPE_CHECKING:
     import optuna
@@ -100,7 +101,7 @@ def search(
         task.need_same(out)
     else:
         with new_folder(out, FILE) as part:
-            write_json(part / FILE, task.about() | _state("searching", limits) | found((), ()))
+            write_record(part / FILE, task.about() | _state("searching", limits) | found((), ()))
             with _study(part) as study:
                 study.enqueue_trial({r.name: r.now for r in task.space.ranges})
     with RunFolder(out).locked(), _study(out) as study:
@@ -116,14 +117,20 @@ def _state(state: SearchState, limits: Limits) -> dict[str, Any]:
 def _study(folder: Path) -> Iterator[optuna.Study]:
     """The study in a search folder, created if there is none; its file is closed at the end."""
     import optuna
+    from sqlalchemy.exc import SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # the caller reports progress
-    storage = optuna.storages.RDBStorage(f"sqlite:///{(folder / 'study.db').resolve()}")
+    file, storage = absolute(folder / "study.db"), None
     try:
+        storage = optuna.storages.RDBStorage(f"sqlite:///{file}")
         yield optuna.create_study(study_name="tune", storage=storage, direction="minimize", load_if_exists=True)
+    except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise RunError(f"{file}: expected the study of a search, found it damaged ({reason}); {SEARCH_AGAIN}") from None
     finally:
-        storage.remove_session()
-        storage.engine.dispose()
+        if storage is not None:
+            storage.remove_session()
+            storage.engine.dispose()
 
 
 # ---- task ------------------------------------------------------------------------------------------------------------
@@ -154,14 +161,14 @@ class _Task:
         if why is not None:
             raise DataError(f"{folder}: {why}")
         longest = int(np.diff(cohort.starts).max(initial=0))
-        about = {"cohort": str(folder.resolve()), "cohort_name": cohort.name, "cohort_hash": digest(folder)}
+        about = {"cohort": str(absolute(folder)), "cohort_name": cohort.name, "cohort_hash": digest(folder)}
         space = Space.of(config, model, longest=longest, pinned=pinned)
         return cls(model=model, config=config, start=start, space=space, cohort=about)
 
     def about(self) -> dict[str, Any]:
         """The part of `tune.json` that does not change with the trials."""
         return {
-            "format": 1,
+            "format": FORMAT,
             "created_at": now(),
             "began_at": now(),  # of the latest call
             **self.cohort,
@@ -218,7 +225,7 @@ class _Session:
 
         self.task, self.cohort, self.runs, self.study, self.limits = task, cohort, runs, study, limits
         self.folder = RunFolder(out)  # a search uses the lock and the stop request of a run folder
-        self.name = out.resolve().name
+        self.name = absolute(out).name
         self.about = read_search(out).about | {"began_at": now()}
         # Measured from here, so that a slow start takes no time away from the trials.
         self.until = math.inf if limits.minutes is None else time.monotonic() + 60 * limits.minutes
@@ -327,7 +334,7 @@ class _Session:
     def _record_reason(self, run: RunFolder, why: str) -> str:
         """Write into the run folder of a trial why it was stopped."""
         reason = f"ended early by the search {self.name}: {why}"
-        write_json(run.folder / "result.json", (run.result() or {}) | {"reason": reason})
+        write_record(run.folder / "result.json", (run.result() or {}) | {"reason": reason})
         return reason
 
     @contextmanager
@@ -355,7 +362,7 @@ class _Session:
         trials = [self._read(frozen, running) for frozen in self._frozen()]
         best = best_of(trials)
         arguments = [] if best is None else self.task.arguments(self._config(self._frozen()[best.number - 1]))
-        write_json(self.folder.folder / FILE, self.about | _state(state, self.limits) | found(trials, arguments))
+        write_record(self.folder.folder / FILE, self.about | _state(state, self.limits) | found(trials, arguments))
 
     def _read(self, frozen: optuna.trial.FrozenTrial, running: int | None = None) -> Trial:
         """A trial from the study and, if it has not ended, from its run folder."""

@@ -11,7 +11,7 @@ import pandas as pd
 
 from crm_models.core.config import RunConfig
 from crm_models.core.errors import RunError
-from crm_models.core.files import read_whole
+from crm_models.core.files import DAMAGED, read_whole
 from crm_models.core.places import Place
 from crm_models.core.records import ChurnPredictions, CustomerScores, SequencePredictions
 from crm_models.core.schema import CUSTOMER_ID, ModelName, PlanFor
@@ -24,7 +24,8 @@ from crm_models.data.time_split import views_of
 from crm_models.planning.plans import Catalogue
 from crm_models.planning.policy import Policy
 from crm_models.runs.earlier import averaged, churn_members, current_weights
-from crm_models.runs.folder import RunFolder
+from crm_models.runs.folder import AGAIN, RunFolder
+from crm_models.runs.tensors import load_tensors
 
 if TYPE_CHECKING:
     from crm_models.models.churn import ChurnTransformer
@@ -67,9 +68,6 @@ class Models:
 
 def load_models(run: RunFolder, *, device: str | None = None, threads: int | None = None) -> Models:
     """Load the models of a run with their best weights. Raises `RunError` if there are no weights, or damaged ones."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     from crm_models.models.churn import ChurnTransformer
     from crm_models.models.runtime import prepare_torch
     from crm_models.models.sequence import SequenceTransformer
@@ -78,10 +76,7 @@ def load_models(run: RunFolder, *, device: str | None = None, threads: int | Non
     file, config, encoder = run.need_weights(), run.config(), run.encoder()
     prepare_torch(threads)
     place = resolve_device(device or config.device)
-    try:
-        tensors = current_weights(load_file(file))
-    except SafetensorError as error:
-        raise RunError(f"{file}: expected the run's weights, found a damaged file ({error}); train it again") from None
+    tensors = current_weights(load_tensors(file, "the run's weights", AGAIN)[0])
 
     def weights_of(name: ModelName) -> dict[str, Any]:
         return {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
@@ -89,8 +84,8 @@ def load_models(run: RunFolder, *, device: str | None = None, threads: int | Non
     def loaded(module: Any, weights: dict[str, Any]) -> Any:
         try:
             module.load_state_dict(weights)
-        except RuntimeError:
-            raise RunError(f"{file}: the weights do not fit config.json and encoder.json; train it again") from None
+        except (RuntimeError, *DAMAGED):
+            raise RunError(f"{file}: the weights do not fit config.json and encoder.json; {AGAIN}") from None
         return module.to(place).eval()
 
     # Without weights no model is initialised; without actions there could not be one.

@@ -9,12 +9,31 @@ from typing import Any, Literal
 
 from crm_models.core.config import RunConfig
 from crm_models.core.errors import DataError
-from crm_models.core.files import read_json, read_whole
+from crm_models.core.files import read_whole
 from crm_models.core.schema import ModelName
+from crm_models.core.sealed import Types, read_record
 from crm_models.runs.folder import RunFolder
 
 FILE = "tune.json"
 """The file that marks a folder as a search."""
+
+SEARCH_AGAIN = "start a new one with `tune`"
+_TYPES: Types = {
+    "cohort": str,
+    "cohort_hash": str,
+    "model": str,
+    "preset": str,
+    "seed": int,
+    "config": dict,
+    "state": str,
+    "limits": dict,
+    "began_at": str,
+    "best": (dict, type(None)),
+    "seconds": (int, float),
+    "space": list,
+    "trials": list,
+}
+"""Entries of `tune.json`."""
 
 TrialState = Literal["training", "open", "finished", "pruned", "failed"]
 SearchState = Literal["searching", "done", "time is up", "stopped", "interrupted"]
@@ -124,10 +143,8 @@ def read_search(folder: Path) -> Search:
         raise DataError(f"{folder}: expected a search, found no {FILE}; make one with `tune`")
     # The lock is checked before the file is read: a search that ends in between is then over, not interrupted.
     alive = RunFolder(folder).is_alive()
-    about = read_json(file)
-    with read_whole(file, "a search of format 1", "start a new one with `tune`"):
-        if about["format"] != 1 or not set(about) >= _NEEDED:
-            raise ValueError("another format")
+    about = read_record(file, "a search", _TYPES, remedy=SEARCH_AGAIN)
+    with read_whole(file, "a search", SEARCH_AGAIN):
         RunConfig.from_dict(about["config"])
         state: SearchState = about["state"]
         return Search(
@@ -136,9 +153,6 @@ def read_search(folder: Path) -> Search:
             trials=tuple(Trial(**trial) for trial in about["trials"]),
             about=about,
         )
-
-
-_NEEDED = {"cohort", "cohort_hash", "model", "preset", "seed", "limits", "began_at", "best", "seconds", "space"}
 
 
 def summary(folder: Path) -> str:

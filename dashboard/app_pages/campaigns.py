@@ -11,6 +11,7 @@ if not widgets.need_scores(run):
     st.stop()
 with widgets.guarded("The demo campaign cannot be made:"):
     campaign_store.prepare_demo(run)
+campaigns.damaged()
 chosen = campaigns.choose(run)
 campaigns.headline(chosen)
 campaigns.tabs(chosen)

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard.panels import home as home_panels
+from dashboard.panels import train as train_panels
 from dashboard.panels import widgets
 
 widgets.title("CRM Transformers", "Which three actions come next for each customer, and who is about to leave?")
@@ -13,7 +14,12 @@ st.markdown(
 cohort = widgets.need_cohort()
 home_panels.invented(cohort)
 home_panels.under_way()
-home_panels.next_step(cohort)
-home_panels.figures(cohort)
-home_panels.scores()
-home_panels.most_at_risk()
+train_panels.damaged()
+with widgets.guarded():
+    home_panels.next_step(cohort)
+with widgets.guarded():
+    home_panels.figures(cohort)
+with widgets.guarded():
+    home_panels.scores()
+with widgets.guarded():
+    home_panels.most_at_risk()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import shutil
 import subprocess
@@ -17,8 +16,9 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from crm_models.core.files import write_json
 from crm_models.core.locks import is_locked
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +30,8 @@ RESTART_SECONDS = 5.0
 """Minimum time between two starts of the worker, so that one that fails at once is not restarted by every page view."""
 
 JobState = Literal["waiting", "training", "scoring"]
+Task = Literal["train", "resume", "score", "score-others", "tune", "stability", "paper"]
+STATES, TASKS = get_args(JobState), get_args(Task)
 
 
 SINGLE_STEPS = "--single-steps"
@@ -49,7 +51,7 @@ class Job:
 
     run: str
     cohort: str
-    task: Literal["train", "resume", "score", "score-others", "tune", "stability", "paper"] = "train"
+    task: Task = "train"
     arguments: tuple[str, ...] = ()
     about: str = ""  # shown on screen: preset and changed settings
 
@@ -87,7 +89,9 @@ class JobFolder:
         """Append a job to the queue, and start the worker if none is running."""
         remove_file(self.folder / "failed" / f"{job.run}.json")
         remove_file(self.folder / "stop" / job.run)
-        _write(self.folder / "queue" / f"{time.time_ns():020d}-{job.run}.json", asdict(job))
+        # After the waiting ones, also if the clock was set back.
+        last = max((int(file.name[:20]) for file in self.waiting() if file.name[:20].isdecimal()), default=0)
+        _write(self.folder / "queue" / f"{max(time.time_ns(), last + 1):020d}-{job.run}.json", asdict(job))
         self.keep_going()
 
     def wait_until_taken(self, run: str) -> None:
@@ -143,9 +147,9 @@ class JobFolder:
     def jobs(self) -> list[JobAtWork]:
         """The current job, then the waiting ones in order."""
         jobs = []
-        now, job = _read(self.folder / "now.json"), self.under_way()
-        if now is not None and job is not None:
-            jobs.append(JobAtWork(job=job, state=now["state"], place=0, since=now["since"]))
+        job, now = self.under_way(), _read(self.folder / "now.json")
+        if now is not None and job is not None and _is_note(now):
+            jobs.append(JobAtWork(job=job, state=now["state"], place=0, since=float(now["since"])))
         for place, file in enumerate(self.waiting(), start=1):
             job = self.read(file)
             if job is not None:
@@ -157,7 +161,7 @@ class JobFolder:
         contents = [_read(file) for file in (self.folder / "failed").glob("*.json")]
         jobs = [(c, _job(c.get("job"))) for c in contents if c is not None]
         failed = [
-            FailedJob(job=job, reason=str(c.get("reason", "")), at=float(c.get("at", 0)))
+            FailedJob(job=job, reason=str(c.get("reason", "")), at=_number(c.get("at")))
             for c, job in jobs
             if job is not None
         ]
@@ -211,7 +215,7 @@ class JobFolder:
     def under_way(self) -> Job | None:
         """The job noted as current, by this worker or by one that was killed."""
         now = _read(self.folder / "now.json")
-        return _job(now.get("job")) if now is not None and {"state", "since"} <= set(now) else None
+        return _job(now.get("job")) if now is not None and _is_note(now) else None
 
     def is_wanted(self) -> bool:
         """Whether a training page was open recently, so that the worker should stay."""
@@ -249,9 +253,10 @@ def last_error(log: Path, begin: int = 0) -> str:
 def _age(file: Path) -> float:
     """Seconds since a file was last modified; infinite if there is none."""
     try:
-        return time.time() - file.stat().st_mtime
+        age = time.time() - file.stat().st_mtime
     except OSError:
         return math.inf
+    return age if age > -RESTART_SECONDS else math.inf  # from the future, because the clock was set back
 
 
 def remove_file(file: Path) -> None:
@@ -268,15 +273,32 @@ def _run_of(file: Path) -> str:
 
 def _job(content: Any) -> Job | None:
     """The job that was written; None if what is left of it is no job."""
-    try:
-        return Job(**content | {"arguments": tuple(str(argument) for argument in content["arguments"])})
-    except (TypeError, KeyError):
+    if not isinstance(content, dict) or set(content) != {"run", "cohort", "task", "arguments", "about"}:
         return None
+    arguments = content["arguments"]
+    texts = (content["run"], content["cohort"], content["about"])
+    if not isinstance(arguments, list) or not all(isinstance(text, str) for text in (*texts, *arguments)):
+        return None
+    places = (content["run"], content["cohort"])
+    if content["task"] not in TASKS or not content["run"] or any("/" in name or name[:1] == "." for name in places):
+        return None
+    return Job(**content | {"arguments": tuple(arguments)})
+
+
+def _number(value: Any) -> float:
+    return float(value) if type(value) in (int, float) else 0.0
+
+
+def _is_note(now: dict[str, Any]) -> bool:
+    """Whether this says what the worker does, and since when."""
+    return now.get("state") in STATES and type(now.get("since")) in (int, float)
 
 
 def _damaged(file: Path) -> bool:
     content = _read(file)
-    return content is None or _job(content.get("job", content)) is None
+    if content is None or (file.name == "now.json" and not _is_note(content)):
+        return True
+    return _job(content.get("job", content)) is None
 
 
 def _since(file: Path) -> float:
@@ -286,19 +308,16 @@ def _since(file: Path) -> float:
 
 
 def _write(file: Path, content: dict[str, object]) -> None:
-    """Write a job file atomically: to a temporary name, then rename it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    """Write a job file, also where a folder stands in its place."""
     if file.is_dir():
         remove_file(file)
-    part = file.parent / f".{file.name}.{os.getpid()}.part"
-    part.write_text(json.dumps(content), encoding="utf-8")
-    part.replace(file)
+    write_json(file, content)
 
 
 def _read(file: Path) -> dict[str, Any] | None:
     """The content of a job file; None if it is gone (already taken) or damaged."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None

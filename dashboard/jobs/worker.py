@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 from crm_models.core.locks import is_locked, locked
+from crm_models.core.recovery import recover_workspace
 from crm_models.core.schema import PlanFor
 from dashboard.jobs.queue import SINGLE_STEPS, Job, JobFolder, last_error, remove_file
 
@@ -44,6 +45,8 @@ class Runner:
         with locked(self.folder / "lock") as self._lock:
             if self._lock is None:
                 return
+            for sentence in recover_workspace(self.workspace):
+                print(sentence, file=sys.stderr)
             (self.folder / "runner.pid").write_text(str(os.getpid()), encoding="utf-8")
             if self.queue.waiting():
                 load_libraries()  # a job is waiting for them

@@ -69,6 +69,14 @@ def choose(run: store.RunCard) -> Campaign:
     return campaign_store.campaign(str(name))
 
 
+def damaged() -> None:
+    """Draw the campaigns that cannot be read, with a button to delete each."""
+    for name, trouble in campaign_store.damaged().items():
+        with st.container(horizontal=True, vertical_alignment="center"):
+            widgets.error_box(trouble, f"The campaign {widgets.plain(name)} cannot be read:")
+            st.button("Delete it", on_click=_delete, args=(name,), key=f"delete_damaged_{name}", type="tertiary")
+
+
 _NEXT = "campaign_from_the_next_run_on"
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from crm_models.core.errors import AccessError, CrmError
+from crm_models.core.errors import AccessError, CrmError, is_out_of_memory, why
 from crm_models.evaluation.scores import LOWER_IS_BETTER, best_baseline
 from crm_models.planning.export import neutralised
 from dashboard.charts import theme
@@ -211,13 +211,10 @@ def guarded(what: str = "") -> Iterator[None]:
         yield
     except AccessError as error:  # what a person may not do is no fault of the page
         st.warning(plain(error), icon=":material/lock:")
-    except CrmError as error:
-        error_box(error, what)
-    except MemoryError:
-        error_box("not enough memory; use fewer customers or a larger machine", what)
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        error_box(f"{where}{error.strerror or error}; check free disk space and permissions", what)
+    except (CrmError, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not isinstance(error, CrmError) and not is_out_of_memory(error):
+            raise
+        error_box(why(error), what)
 
 
 def _gone(gone: session.Gone) -> None:

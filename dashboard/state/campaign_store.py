@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 import streamlit as st
 
-from crm_models.campaigns import ledger, making
+from crm_models.campaigns import learning, ledger, making
 from crm_models.campaigns.budgeting import fund
 from crm_models.campaigns.checking import Facts, facts
-from crm_models.campaigns.folder import FILE, Campaign
+from crm_models.campaigns.folder import DECISIONS, FILE, OUTCOMES, READING, Campaign
 from crm_models.campaigns.learning import FILE as LEARNED
 from crm_models.campaigns.offers import Offer
 from crm_models.campaigns.rules import Condition, Rule
 from crm_models.campaigns.simulation import simulate
 from crm_models.campaigns.split import Split
-from crm_models.core.errors import ConfigError, CrmError
+from crm_models.core.errors import ConfigError, CrmError, why
+from crm_models.core.files import delete_folder
 from crm_models.core.schema import CHURNED, CUSTOMER_ID
+from crm_models.data.storage import customer_columns
 from crm_models.data.truth import load_truth
 from crm_models.planning.policy import Policy
 from dashboard.state import access, store
 from dashboard.state.workspace import (
     cohorts_folder,
     mark,
-    marked_json,
     new_name,
     newest_first,
-    remove,
     workspace_folder,
 )
 
@@ -46,15 +46,27 @@ def campaigns_folder() -> Path:
 
 
 def names(cohort: str) -> list[str]:
-    """Campaigns on a cohort, newest first; damaged ones are left out."""
-    found = []
-    for name in access.visible("campaigns", newest_first(campaigns_folder(), FILE)):
-        try:
-            if Path(campaign(name).about["cohort_folder"]).name == cohort:
-                found.append(name)
-        except CrmError:
-            continue
-    return found
+    """Campaigns on a cohort, newest first; without damaged ones (see `damaged`)."""
+    return [
+        name
+        for name in access.visible("campaigns", newest_first(campaigns_folder(), FILE))
+        if not trouble(name) and Path(campaign(name).about["cohort_folder"]).name == cohort
+    ]
+
+
+def trouble(name: str) -> str:
+    """Why a campaign cannot be read, naming the file; "" if it can."""
+    try:
+        campaign(name)
+    except (CrmError, OSError) as error:
+        return why(error)
+    return ""
+
+
+def damaged() -> dict[str, str]:
+    """Campaigns that cannot be read, with the reason."""
+    troubles = {name: trouble(name) for name in access.visible("campaigns", newest_first(campaigns_folder(), FILE))}
+    return {name: reason for name, reason in troubles.items() if reason}
 
 
 def campaign(name: str) -> Campaign:
@@ -66,33 +78,33 @@ def campaign(name: str) -> Campaign:
 
 def counts(chosen: Campaign) -> Facts:
     """Counts of a campaign."""
-    return _facts(str(chosen.folder), mark(chosen.folder / FILE), mark(chosen.folder / "decisions.parquet"))
+    return _facts(str(chosen.folder), mark(chosen.folder / FILE), mark(chosen.folder / DECISIONS))
 
 
 def decisions(chosen: Campaign) -> pd.DataFrame:
     """Decisions of a campaign, shared by all viewers: read them, never change them."""
-    return _decisions(str(chosen.folder), mark(chosen.folder / "decisions.parquet"))
+    return _decisions(str(chosen.folder), mark(chosen.folder / DECISIONS))
 
 
 def reading(chosen: Campaign) -> dict[str, Any] | None:
     """The last reading of a campaign, or None."""
-    file = chosen.folder / "reading.json"
-    version = mark(file)
-    return marked_json(str(file), version) if version else None
+    return _reading(str(chosen.folder), mark(chosen.folder / READING))
 
 
 def learned(chosen: Campaign) -> dict[str, Any] | None:
-    """What the campaign taught (`learning.learn`), or None; None too if it was read anew since."""
-    file, outcomes = chosen.folder / LEARNED, chosen.folder / "outcomes.parquet"
-    if not file.exists() or not outcomes.exists() or file.stat().st_mtime_ns < outcomes.stat().st_mtime_ns:
-        return None
-    return marked_json(str(file), mark(file))
+    """What the campaign taught (`learning.learned`), or None; None too if it was read anew since."""
+    marks = f"{mark(chosen.folder / LEARNED)}/{mark(chosen.folder / OUTCOMES)}"
+    return _learned(str(chosen.folder), marks)
 
 
 def teachers(chosen: Campaign) -> list[str]:
     """Other campaigns whose lessons were kept, newest first."""
-    found = newest_first(campaigns_folder(), LEARNED)
-    return [name for name in found if name != chosen.name and learned(campaign(name)) is not None]
+    found = []
+    for name in newest_first(campaigns_folder(), LEARNED):
+        with suppress(CrmError, OSError):  # a damaged one teaches nothing
+            if name != chosen.name and learned(campaign(name)) is not None:
+                found.append(name)
+    return found
 
 
 def has_world(chosen: Campaign) -> bool:
@@ -103,8 +115,8 @@ def has_world(chosen: Campaign) -> bool:
 
 def profile_columns(chosen: Campaign) -> list[str]:
     """Profile columns of the campaign's customers; the table itself is not read."""
-    file = cohorts_folder() / Path(chosen.about["cohort_folder"]).name / "customers.parquet"
-    names = pq.read_schema(file).names if file.exists() else []
+    folder = cohorts_folder() / Path(chosen.about["cohort_folder"]).name
+    names = customer_columns(folder) if folder.exists() else []
     return [name for name in names if name not in (CUSTOMER_ID, CHURNED, *access.personal())]
 
 
@@ -161,7 +173,7 @@ def change(chosen: Campaign, **changes: Any) -> None:
 def delete(name: str) -> None:
     """Delete a campaign folder."""
     with access.deleting("campaign.delete", f"campaigns/{name}"):
-        remove(campaigns_folder() / name)
+        delete_folder(campaigns_folder() / name)
 
 
 def prepare_demo(card: store.RunCard) -> None:
@@ -214,6 +226,16 @@ DEMO_RULES = (
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _campaign(folder: str, mark: str) -> Campaign:
     return Campaign.load(folder)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _reading(folder: str, mark: str) -> dict[str, Any] | None:
+    return Campaign.load(folder).reading()
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _learned(folder: str, mark: str) -> dict[str, Any] | None:
+    return learning.learned(Campaign.load(folder))
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

@@ -11,11 +11,14 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import streamlit as st
+
 from crm_models import workflow
 from crm_models.core.files import new_folder, read_json, write_json
 from crm_models.core.locks import locked
+from crm_models.core.recovery import recover_workspace
 from dashboard.jobs.queue import Job
-from dashboard.state import store
+from dashboard.state import session, store
 from dashboard.state.workspace import cohorts_folder, jobs, runs_folder, workspace_folder
 
 COHORT = "demo"
@@ -29,13 +32,24 @@ MADE = 1_767_225_600
 
 
 def prepare() -> None:
-    """Generate the demo cohort and install its run on the first start; on every start, resume waiting jobs."""
+    """Generate the demo cohort and install its run on the first start; on every start, resume waiting jobs.
+
+    What a killed process left in the workspace is cleared once, and said to the first viewer.
+    """
+    sentences = _recovered(str(workspace_folder()))
+    while sentences:
+        session.say(sentences.pop(0), ":material/healing:")
     if not (workspace_folder() / "prepared").exists():
         workspace_folder().mkdir(parents=True, exist_ok=True)
         with locked(workspace_folder() / "prepare.lock") as lock:
             if lock is not None and not (workspace_folder() / "prepared").exists():
                 _make()
     jobs().keep_going()
+
+
+@st.cache_resource(show_spinner=False)
+def _recovered(workspace: str) -> list[str]:
+    return recover_workspace(Path(workspace))
 
 
 def _make() -> None:

@@ -6,6 +6,7 @@ No other module knows them. A link reopens the same view. What the ids refer to 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -131,7 +132,7 @@ def _settle_cohort(names: list[str]) -> None:
     state = st.session_state
     wanted = state[COHORT] if COHORT in state else st.query_params.get(COHORT, _cohort_of_link())
     if wanted is None:
-        state[COHORT] = None if COHORT in state else names[0]
+        state[COHORT] = None if COHORT in state else _newest_readable(names)
     elif wanted not in names:
         state[COHORT] = None
         state[_GONE] = Gone(
@@ -141,6 +142,14 @@ def _settle_cohort(names: list[str]) -> None:
         state[COHORT] = wanted
     if state.get(COHORT) is not None and (gone := state.get(_GONE)) is not None and gone.kind == "cohort":
         del state[_GONE]  # another one was chosen
+
+
+def _newest_readable(names: list[str]) -> str:
+    """The newest cohort that can be read; the newest of all, which then says why it cannot, if there is none."""
+    for name in names:
+        with suppress(CrmError, OSError):
+            return store.cohort_card(name).name
+    return names[0]
 
 
 def _cohort_of_link() -> str | None:

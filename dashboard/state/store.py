@@ -19,7 +19,7 @@ import streamlit as st
 from crm_models import workflow
 from crm_models.core.config import RunConfig, SplitKind
 from crm_models.core.errors import CrmError
-from crm_models.core.files import read_whole
+from crm_models.core.files import delete_folder, read_whole
 from crm_models.core.records import CustomerScores, EpochEnd
 from crm_models.core.schema import MODEL_NAMES, ModelName, PlanFor
 from crm_models.data.checks import Finding, check_cohort
@@ -37,10 +37,8 @@ from dashboard.state.workspace import (
     cohorts_folder,
     jobs,
     mark,
-    marked_json,
     new_name,
     newest_first,
-    remove,
     runs_folder,
     stamp,
 )
@@ -112,7 +110,7 @@ def can_train(name: str, seed: int = 0) -> tuple[ModelName, ...]:
 def delete_cohort(name: str) -> None:
     """Delete a cohort folder. Runs trained on it are kept, but can no longer be evaluated."""
     with access.deleting("cohort.delete", f"cohorts/{name}"):
-        remove(cohorts_folder() / name)
+        delete_folder(cohorts_folder() / name)
 
 
 def generate_cohort(name: str, *, customers: int, **settings: Any) -> None:
@@ -243,6 +241,8 @@ def _read_card(run_id: str) -> RunCard:
         about = _about(str(folder.folder), mark(folder.folder / "config.json"))
         # A run that has ended no longer changes, unless it is resumed, which removes its result first.
         status = _ended(str(folder.folder), result_mark) if result_mark and not folder.is_alive() else folder.status()
+        if status.has_weights:
+            _need_intact(str(folder.folder), "/".join(mark(folder.folder / name) for name in _NEEDED))
         card = RunCard(
             run_id=run_id,
             folder=folder,
@@ -303,27 +303,22 @@ def delete_run(run_id: str) -> None:
     """Delete a run folder and its log."""
     with access.deleting("run.delete", f"runs/{run_id}"):
         jobs().stop(run_id)
-        remove(runs_folder() / run_id)
+        delete_folder(runs_folder() / run_id)
         jobs().log(run_id).unlink(missing_ok=True)
 
 
 def report(card: RunCard) -> dict[str, Any] | None:
     """The scores on the run's held-out customers (`report.json`), or None while there is none or a damaged one."""
-    file = card.folder.folder / "report.json"
-    version = mark(file)
+    version = mark(card.folder.folder / "report.json")
     try:
-        content = marked_json(str(file), version) if version else None
-    except CrmError:
+        return _report(str(card.folder.folder), version) if version else None
+    except (CrmError, OSError):
         return None
-    return content if _is_report(content) else None
 
 
-def _is_report(content: Any) -> bool:
-    """Whether this is what `evaluate` writes, and not what is left of a damaged file."""
-    if not isinstance(content, dict) or not set(MODEL_NAMES) <= set(content):
-        return False
-    parts = [content[model] for model in MODEL_NAMES]
-    return all(part is None or (isinstance(part, dict) and "customers" in part) for part in parts)
+@st.cache_data(max_entries=64, show_spinner=False)
+def _report(run: str, mark: str) -> dict[str, Any] | None:
+    return RunFolder(Path(run)).report()
 
 
 PLAN_FOR = "plan_for"
@@ -450,6 +445,14 @@ def _state(run_id: str, status: RunStatus) -> str:
 @st.cache_data(max_entries=256, show_spinner=False)
 def _about(folder: str, mark: str) -> dict[str, Any]:
     return RunFolder(Path(folder)).about()
+
+
+_NEEDED = ("config.json", "result.json", "encoder.json", "schema.json", "split.parquet", "weights.safetensors")
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _need_intact(run: str, marks: str) -> None:
+    RunFolder(Path(run)).need_intact()
 
 
 @st.cache_data(max_entries=256, show_spinner=False)

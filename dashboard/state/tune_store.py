@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from crm_models.core.errors import CrmError
+from crm_models.core.files import delete_folder
 from crm_models.runs.trials import FILE, Search, read_search
 from dashboard.jobs.queue import Job
 from dashboard.state import access, store
-from dashboard.state.workspace import jobs, new_name, newest_first, remove, runs_folder
+from dashboard.state.workspace import jobs, new_name, newest_first, runs_folder
 
 DEFAULT_MINUTES = 15
 MOST_MINUTES = 24 * 60
@@ -62,5 +63,5 @@ def delete(search: Search) -> None:
         for card in store.run_cards():
             if card.search == name:
                 store.delete_run(card.run_id)
-        remove(search.folder)
+        delete_folder(search.folder)
         jobs().log(name).unlink(missing_ok=True)

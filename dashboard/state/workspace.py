@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import time
 import unicodedata
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -62,17 +61,11 @@ def nearest(name: str, options: Sequence[str]) -> str | None:
 
 def newest_first(folder: Path, marker: str) -> list[str]:
     """Names of the subfolders that hold a file called `marker`, newest file first."""
-    files = [(child / marker) for child in folder.iterdir() if child.is_dir()] if folder.is_dir() else []
-    dated = [(file.stat().st_mtime_ns, file.parent.name) for file in files if file.exists()]
+    dated = []
+    for file in folder.glob(f"*/{marker}"):
+        with suppress(OSError):  # deleted by somebody else at this moment
+            dated.append((file.stat().st_mtime_ns, file.parent.name))
     return [name for _, name in sorted(dated, reverse=True) if not name.startswith(".")]
-
-
-def remove(folder: Path) -> None:
-    """Delete a folder. It is renamed first, so that a half-deleted folder is never taken for a complete one."""
-    if folder.exists():
-        renamed = folder.parent / f".{folder.name}.{time.time_ns()}.old"
-        folder.replace(renamed)
-        shutil.rmtree(renamed, ignore_errors=True)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from crm_models.core import files
 from crm_models.core.errors import DataError
 from crm_models.core.files import need_own_folder, new_file, new_folder, read_json, sha256, write_json
 
@@ -80,6 +81,7 @@ def test_a_folder_that_cannot_be_moved_away_leaves_no_rubbish(tmp_path, monkeypa
     def busy(self, target):
         raise OSError("device or resource busy")
 
+    monkeypatch.setattr(files, "_exchanged", lambda part, target: False)
     monkeypatch.setattr(Path, "replace", busy)
     with pytest.raises(OSError, match="busy"), new_folder(ours, "cohort.json"):
         pass

@@ -12,23 +12,49 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from crm_models import workflow
+from crm_models import campaigns, workflow
+from crm_models.campaigns import ledger
+from crm_models.campaigns.reading import read
 from crm_models.core.errors import ConfigError, RunError
 from crm_models.planning import Policy
 from crm_models.runs.folder import RunFolder
 from crm_models.runs.trained import held_out, load_models, predict_held_out
+from crm_models.runs.trials import read_search
+from crm_models.upkeep.checking import check_workspace
+from dashboard.jobs.queue import JobFolder
 
 WRITTEN = [folder for folder in sorted(Path(__file__).parent.iterdir()) if (folder / "runs").is_dir()]
 
 
+def copied(written: Path, target: Path) -> Path:
+    """A copy of what a version wrote, its runs, searches and campaigns pointing to what lies beside them."""
+    shutil.copytree(written, target, dirs_exist_ok=True)
+    cohort, run = str(target / "cohorts" / "lifelike"), str(target / "runs" / "finished")
+    for pattern in ("runs/*/config.json", "runs/*/tune.json"):
+        for file in target.glob(pattern):
+            about = json.loads(file.read_text(encoding="utf-8"))
+            file.write_text(json.dumps(about | {"cohort": cohort}), encoding="utf-8")
+    for file in target.glob("campaigns/*/campaign.json"):
+        about = json.loads(file.read_text(encoding="utf-8"))
+        file.write_text(json.dumps(about | {"cohort_folder": cohort, "run": run}), encoding="utf-8")
+    return target
+
+
 @pytest.fixture(params=WRITTEN, ids=lambda folder: folder.name)
 def workspace(request, tmp_path: Path) -> Path:
-    """A copy of what that version wrote, its runs pointing to the cohort beside them."""
-    shutil.copytree(request.param, tmp_path, dirs_exist_ok=True)
-    for file in tmp_path.glob("runs/*/config.json"):
-        about = json.loads(file.read_text(encoding="utf-8"))
-        file.write_text(json.dumps(about | {"cohort": str(tmp_path / "cohorts" / "lifelike")}), encoding="utf-8")
-    return tmp_path
+    return copied(request.param, tmp_path)
+
+
+@pytest.fixture
+def first_workspace(tmp_path: Path) -> Path:
+    """Of the version that averaged several churn models and had a temperature."""
+    return copied(WRITTEN[0], tmp_path)
+
+
+@pytest.fixture
+def workspace_with_campaign(tmp_path: Path) -> Path:
+    """Of the version before files had checksums."""
+    return copied(Path(__file__).parent / "2026-11-26", tmp_path)
 
 
 @pytest.mark.parametrize("mode", ["override", "graded"])
@@ -46,17 +72,17 @@ def test_a_finished_run_is_evaluated_as_it_was(workspace):
         assert now[model][score] == pytest.approx(then[model][score], rel=1e-4)
 
 
-def test_a_run_of_averaged_models_plans_as_it_did(workspace):
+def test_a_run_of_averaged_models_plans_as_it_did(first_workspace):
     """`strong` was three churn models; a run may still hold them."""
-    out = workspace / "now.csv"
-    workflow.plan(workspace / "runs" / "strong", out, Policy(), threads=1)
-    then, now = (pd.read_csv(file).drop(columns="scored_at") for file in (workspace / "plans-strong.csv", out))
+    out = first_workspace / "now.csv"
+    workflow.plan(first_workspace / "runs" / "strong", out, Policy(), threads=1)
+    then, now = (pd.read_csv(file).drop(columns="scored_at") for file in (first_workspace / "plans-strong.csv", out))
     pd.testing.assert_frame_equal(now, then, rtol=1e-4, atol=1e-5)
 
 
-def test_the_temperature_of_a_run_is_kept_in_its_output_layer(workspace):
+def test_the_temperature_of_a_run_is_kept_in_its_output_layer(first_workspace):
     """Log-odds are divided by it, as they were."""
-    file = workspace / "runs" / "finished" / "weights.safetensors"
+    file = first_workspace / "runs" / "finished" / "weights.safetensors"
     held = held_out(RunFolder(file.parent), RunFolder(file.parent).encoder())
     before = predict_held_out(load_models(RunFolder(file.parent)), held)[1].churn_p
     tensors = load_file(file)
@@ -66,10 +92,10 @@ def test_the_temperature_of_a_run_is_kept_in_its_output_layer(workspace):
     np.testing.assert_allclose(np.log(after / (1 - after)), np.log(before / (1 - before)) / 2, rtol=1e-4, atol=1e-6)
 
 
-def test_a_training_that_an_earlier_version_began_is_refused_with_what_to_do(workspace):
+def test_a_training_that_an_earlier_version_began_is_refused_with_what_to_do(first_workspace):
     """Its schedule is gone; to go on by another would give a model that neither version trains."""
     with pytest.raises(RunError, match=r"an earlier version began this training.*train a new run"):
-        list(workflow.resume(workspace / "runs" / "interrupted", threads=1))
+        list(workflow.resume(first_workspace / "runs" / "interrupted", threads=1))
 
 
 @pytest.mark.parametrize(
@@ -105,3 +131,44 @@ def test_a_removed_setting_may_be_switched_off_but_not_on(setting):
     on = "true" if value == "false" else "3" if value == "1" else "0.2"
     with pytest.raises(ConfigError, match="was removed"):
         workflow.run_config(settings=[f"{name}={on}"])
+
+
+# ---- 2026-11-26: with campaign, queue and search ---------------------------------------------------------------------
+
+
+def test_a_campaign_is_read_and_measured_as_it_was(workspace_with_campaign):
+    campaign = campaigns.Campaign.load(workspace_with_campaign / "campaigns" / "small")
+    then = campaign.reading()
+    assert then["assigned"]["plan"] + then["assigned"]["holdout"] > 0
+    now = read(campaign, campaign.outcomes())
+    assert now["assigned"] == then["assigned"]
+    assert now["difference"] == pytest.approx(then["difference"])
+    state = ledger.state(campaign)
+    assert state.approved_by == "ann"
+    assert ledger.is_fixed(campaign)
+    assert len(campaign.decisions()) == campaign.scores().customer_id.size == 120
+
+
+def test_a_stopped_training_goes_on(workspace_with_campaign):
+    run = RunFolder(workspace_with_campaign / "runs" / "stopped")
+    assert run.status().state == "interrupted"
+    first, *_ = workflow.resume(run.folder, threads=1)
+    assert (first.model, first.epoch) == ("sequence", 2)
+    assert run.status().state == "finished"
+
+
+def test_a_search_and_its_trials_are_read(workspace_with_campaign):
+    search = read_search(workspace_with_campaign / "runs" / "search")
+    assert (search.state, [trial.state for trial in search.trials]) == ("done", ["finished", "finished"])
+    assert search.best.loss == min(trial.loss for trial in search.trials)
+
+
+def test_the_queue_is_read(workspace_with_campaign):
+    jobs = JobFolder(workspace_with_campaign)
+    assert [(job.job.run, job.state) for job in jobs.jobs()] == [("waiting", "waiting")]
+    assert [(failed.job.run, failed.reason) for failed in jobs.failures()] == [("gone", "no labels")]
+    assert jobs.damaged() == []
+
+
+def test_everything_of_an_earlier_version_is_sound(workspace):
+    assert check_workspace(workspace).damaged == []
