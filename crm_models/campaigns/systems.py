@@ -25,6 +25,7 @@ from crm_models.core.errors import ConfigError, DataError
 from crm_models.core.files import PartOf
 from crm_models.core.schema import CUSTOMER_ID, N_STEPS, PLAN_SOURCES
 from crm_models.core.tables import TableWriter
+from crm_models.data.storage import customer_columns, customer_table
 from crm_models.planning.plans import STEP_RETENTION, Plans
 
 REJECTED_COLUMNS = ("row", "customer_id", "column", "value", "rule")

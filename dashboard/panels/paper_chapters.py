@@ -45,9 +45,9 @@ def claims(story: Story) -> None:
     printed = pd.DataFrame(paper["table_1"], columns=["Data set", "Users", "Features"])
     st.table(printed.join(pd.DataFrame(claims_about)), border="horizontal")
     st.caption(
-        "The paper does not say which data set a figure comes from; the last two columns are our reading. The re-run "
-        "uses the scenario **paper**, which holds all three at random. A scenario of its own name generates each data "
-        "set for any number of users, with a dial from nothing to something to learn."
+        "The paper does not say which data set a figure comes from: that is our reading of its text. The re-run uses "
+        "the scenario **paper**, which holds all three at random. Scenarios **movielens**, **amazon** and **churn** "
+        "generate each data set for any number of users, with a dial from nothing to something to learn."
     )
     st.page_link(widgets.PAGES["cohort"], label="Generate one on the Cohort page", icon=":material/casino:")
 
