@@ -32,7 +32,7 @@ def of_customer(card: store.RunCard, row: int) -> None:
     left, right = st.columns(2)
     columns = left.multiselect(
         "Columns that are yours to change",
-        [f.name for f in (*encoder.numeric, *encoder.categorical)],
+        [f.name for f in encoder.numeric] + [f.name for f in encoder.categorical],
         key=f"{COLUMNS}_{card.cohort}", persist_state="session", placeholder="None",
         help="Such as a tariff or a service; not the age of a customer.",
     )  # fmt: skip
