@@ -164,13 +164,13 @@ def _value(value: Any) -> str:
 
 
 def _happened(ago: np.ndarray) -> str:
-    """How often and when events happened: "never", "2 in 30 days of 5", "5, the last 120 days before"."""
+    """How often and when events happened: "never", "2 in 30 days of 5", "5, last 120 days ago"."""
     if not len(ago):
         return "never"
     recent = int((ago <= RECENT_DAYS).sum())
     if recent:
         return f"{recent} in {RECENT_DAYS} days" + (f" of {len(ago)}" if len(ago) > recent else "")
-    return f"{len(ago)}, the last {ago.min():.0f} days before"
+    return f"{len(ago)}, last {ago.min():.0f} days ago"
 
 
 # ---- mixtures of two customers ---------------------------------------------------------------------------------------

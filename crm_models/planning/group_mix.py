@@ -34,7 +34,8 @@ class GroupMix:
 
 def mix_by_group(stream: Iterable[Plans], group: np.ndarray, names: Sequence[str]) -> GroupMix:
     """Plans, given part by part, summed by the group (N,) of each customer, an index of `names`."""
-    done, labels = 0, ()
+    done = 0
+    labels: tuple[str, ...] = ()
     customers, at_risk, steps = np.zeros(len(names), np.int64), np.zeros(len(names), np.int64), None
     for plans in stream:
         own, done = group[done : done + len(plans)].astype(np.int64), done + len(plans)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -62,7 +62,7 @@ def roc(table: pd.DataFrame, auc: float) -> go.Figure:
 def calibration(table: pd.DataFrame) -> go.Figure:
     """Predicted beside observed churn. table: from `calibration_table`."""
     fig = _figure("Calibration", "predicted churn probability", "share who churned")
-    error = {"type": "data", "array": (table["high"] - table["observed"]).tolist()}
+    error: dict[str, Any] = {"type": "data", "array": (table["high"] - table["observed"]).tolist()}
     error |= {"arrayminus": (table["observed"] - table["low"]).tolist(), "symmetric": False}
     predicted, observed = table["predicted"].tolist(), table["observed"].tolist()
     fig.add_scatter(x=predicted, y=observed, error_y=error, mode="lines+markers", name="ours", line={"color": OURS})

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard.panels import customer_list, other_customers, widgets
+from dashboard.panels import customer_list, other_customers, plan_file, widgets
 from dashboard.panels import plans as plans_panels
 from dashboard.panels import policy as policy_panels
 
@@ -18,7 +18,7 @@ if "churn" not in trained:
 if "sequence" not in trained:
     fallback = "the most popular actions" if run.about["popular"] else "retention actions for customers at risk only"
     st.info(f"This run has no sequence model, so plans contain {fallback}.", icon=":material/info:")
-bound = plans_panels.Bound(policy=policy_panels.policy_row(), filter=customer_list.current_filter())
+bound = plan_file.Bound(policy=policy_panels.policy_row(), filter=customer_list.current_filter())
 plans_panels.decide(run, bound)
 plans_panels.download(run, bound)
 other_customers.section(run)

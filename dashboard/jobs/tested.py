@@ -68,7 +68,7 @@ def _write_tested(file: Path, key: str, tested: Tested) -> None:
     # Ids are saved as fixed-width text, because object arrays need pickle, which can run code when read.
     arrays = {k: v.astype(str) if v.dtype == object else v for k, v in parts.items()}
     with new_file(file) as part, part.open("wb") as handle:
-        np.savez(handle, key=np.array(key), n_actions=np.array(tested.n_actions), **arrays)
+        np.savez_compressed(handle, key=np.array(key), n_actions=np.array(tested.n_actions), **arrays)
 
 
 class _NoPredictions:

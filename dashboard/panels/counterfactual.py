@@ -32,7 +32,7 @@ def of_customer(card: store.RunCard, row: int) -> None:
     left, right = st.columns(2)
     columns = left.multiselect(
         "Columns that are yours to change",
-        [f.name for f in (*encoder.numeric, *encoder.categorical)],
+        [f.name for f in encoder.numeric] + [f.name for f in encoder.categorical],
         key=f"{COLUMNS}_{card.cohort}", persist_state="session", placeholder="None",
         help="Such as a tariff or a service; not the age of a customer.",
     )  # fmt: skip
@@ -95,16 +95,16 @@ def _words(changes: Sequence[Change]) -> str:
 
 def _alone(found: Counterfactual) -> None:
     """Draw the best change of each event and column by itself, those that do not help last."""
-    useless = [change for change, _ in found.did_not_help]
+    useless, is_above = [change for change, _ in found.did_not_help], found.churn_p > found.threshold
     st.markdown("**Each change by itself**")
     table = pd.DataFrame(
         {
             "change": [change.phrase() for change, _ in found.alone],
             "churn probability": [100 * p for _, p in found.alone],
-            "points": [100 * (p - found.churn_p) for _, p in found.alone],
+            "points": [round(100 * (p - found.churn_p), 1) + 0.0 for _, p in found.alone],  # never -0.0
             "result": [
-                "below the threshold" if p < found.threshold else "does not help" if change in useless else "helps"
-                for change, p in found.alone
+                "does not help" if change in useless else "below the threshold" if is_below and is_above else "helps"
+                for change, is_below in ((change, p < found.threshold) for change, p in found.alone)
             ],
         }
     )

@@ -204,7 +204,7 @@ def most_at_risk() -> None:
             "instead of": [", ".join(labels[a] for a in row if a >= 0) for row in plans.before],
         }
     )
-    empty = [name for name in table if not has_steps and name.startswith(("step", "instead"))]
+    empty = [name for name in table if not has_steps and str(name).startswith(("step", "instead"))]
     st.dataframe(
         table.drop(columns=empty if has_churn else [*empty, "churn probability"]),
         hide_index=True,

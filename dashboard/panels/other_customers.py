@@ -15,7 +15,7 @@ from crm_models.planning.plans import Plans, make_plans
 from crm_models.planning.policy import Policy
 from dashboard.charts import digits
 from dashboard.panels import customer_list, widgets
-from dashboard.panels.plans import Bound, Export
+from dashboard.panels.plan_file import Bound, Export
 from dashboard.state import predictions, session, store
 
 OTHER = "other_cohort"

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from crm_models import workflow
-from crm_models.core import permissions
 from crm_models.core.records import CustomerScores
-from crm_models.core.schema import PlanLayout
-from crm_models.data.drift import Difference
-from crm_models.planning.export import ExportSettings, manifest_path
 from crm_models.planning.policy import Policy
 from crm_models.planning.thresholds import Economics, RiskIndex
 from dashboard.charts import decision as decision_charts
 from dashboard.charts import digits
 from dashboard.panels import customer_list, stability, widgets
 from dashboard.panels import policy as policy_panels
-from dashboard.state import access, predictions, reasons, session, store, view, workspace
+from dashboard.panels.plan_file import LAYOUTS, SCOPES, TEXTS, Bound, Export
+from dashboard.state import predictions, session, store, view
 
 TABS = ("Who is at risk", "What changes", "Best threshold", "The plans")
 SHOWN = 200
@@ -35,16 +26,6 @@ SHOWN = 200
 PAINT_SECONDS = 0.04
 EXPLAINED_PER_SECOND = 50
 """Customers whose drivers are computed in a second, on a usual machine."""
-KEPT_EXPORTS = 24
-"""Plan files kept in the workspace; older ones are deleted."""
-
-
-@dataclass
-class Bound:
-    """Policy and filter for the download buttons, which are outside the slider's fragment and not redrawn with it."""
-
-    policy: Policy
-    filter: customer_list.Filter
 
 
 @st.fragment
@@ -272,10 +253,6 @@ def _list(card: store.RunCard, all_scores: CustomerScores, policy: Policy, bound
 
 # ---- download --------------------------------------------------------------------------------------------------------
 
-SCOPES = {"all": "All customers", "risk": "Customers at risk", "filter": "Filtered list"}
-TEXTS = {"safe": "For a spreadsheet", "exact": "Exact, for a system"}
-LAYOUTS: dict[PlanLayout, str] = {"wide": "One row per customer", "long": "One row per step"}
-
 
 def download(card: store.RunCard, bound: Bound) -> None:
     """Draw the download buttons; the file is made on click, in a thread of its own, with the policy of that moment."""
@@ -304,117 +281,3 @@ def download(card: store.RunCard, bound: Bound) -> None:
             card, all_scores, risk, bound, scope=scope, layout=layout, api_exact=text == "exact", drivers=with_drivers
         )
         export.buttons("Download plans (CSV)", key="download_plans", manifest_key="download_manifest", main=True)
-
-
-class Export:
-    """A plan file, written on demand and reused for the same request.
-
-    drivers: with those of the risk of customers at risk. cohort: whose scores these are, if not the run's own; drift:
-    how it differs from that one.
-    """
-
-    def __init__(
-        self,
-        card: store.RunCard,
-        all_scores: CustomerScores,
-        risk: RiskIndex,
-        bound: Bound,
-        *,
-        scope: str,
-        layout: PlanLayout,
-        api_exact: bool = False,
-        drivers: bool = False,
-        cohort: str | None = None,
-        drift: Sequence[Difference] = (),
-    ) -> None:
-        self.card, self.scores, self.risk, self.bound = card, all_scores, risk, bound
-        self.scope, self.layout, self.api_exact, self.drift = scope, layout, api_exact, drift
-        self.drivers = drivers
-        cohort = cohort or card.cohort
-        # Everything from the session and its caches is read here, because the download's thread has no session.
-        self.mark, self.scored_at = predictions.scores_mark(card, cohort), predictions.scored_at(card, cohort)
-        self.plan_for, self.who = store.plan_for(), access.who()
-        self.folder, self.cohort = workspace.exports_folder(), workspace.cohorts_folder() / cohort
-        self.name = f"plans-{cohort}" + {"all": "", "risk": "-at-risk", "filter": "-filtered"}[scope]
-        self.name += "-long" if layout == "long" else ""
-
-    def buttons(self, label: str, *, key: str, manifest_key: str, main: bool = False) -> None:
-        """Draw the download buttons of the plans and of the manifest."""
-        st.download_button(
-            label,
-            data=lambda: self.file().open("rb"),
-            file_name=f"{self.name}.csv",
-            mime="text/csv",
-            type="primary" if main else "secondary",
-            icon=":material/download:",
-            on_click="ignore",
-            key=key,
-        )
-        st.download_button(
-            "Manifest",
-            data=lambda: manifest_path(self.file()).open("rb"),
-            file_name=f"{self.name}.manifest.json",
-            mime="application/json",
-            icon=":material/description:",
-            on_click="ignore",
-            key=manifest_key,
-            help="How the plans were made: run, cohort, policy, counts, versions, checksum.",
-        )
-
-    def rows(self, policy: Policy) -> np.ndarray:
-        """Rows of the customers in the file, in cohort order."""
-        if self.scope == "risk":
-            return np.sort(self.risk.rows_at_risk(policy.threshold))
-        if self.scope == "filter":
-            return np.sort(customer_list.filtered(self.card, self.scores, policy, self.bound.filter))
-        return np.arange(len(self.scores.customer_id))
-
-    def file(self) -> Path:
-        """Path of the CSV, written with its manifest unless the same request was written before."""
-        about = f"cohorts/{self.cohort.name}, runs/{self.card.run_id}"
-        with access.acting(self.who), permissions.doing(self.who, "plans.export", about):
-            return self._file()
-
-    def _file(self) -> Path:
-        policy = self.bound.policy
-        selection: dict[str, Any] = {"selection": SCOPES[self.scope]}
-        if self.scope == "filter":
-            selection["filter"] = vars(self.bound.filter)
-        wanted = [self.mark, self.name, self.api_exact, self.drivers, policy.to_dict(), selection]
-        key = json.dumps(wanted, sort_keys=True)
-        out = self.folder / f"plans-{hashlib.sha256(key.encode()).hexdigest()[:16]}.csv"
-        if not (out.exists() and manifest_path(out).exists()):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            _make_room(self.folder)
-            settings = ExportSettings(
-                run_id=self.card.run_id,
-                scored_at=self.scored_at,
-                layout=self.layout,
-                api_exact=self.api_exact,
-                download_name=f"{self.name}.csv",
-            )
-            catalogue = predictions.catalogue(self.card, policy)
-            with store.as_chosen(self.plan_for):
-                rows = self.rows(policy)
-            plans = predictions.chunks(self.scores, rows, catalogue, policy)
-            if self.drivers:
-                plans = reasons.with_drivers(self.card, plans, rows)
-            workflow.export_plans(
-                plans,
-                out,
-                settings,
-                run=self.card.folder,
-                cohort=self.cohort,
-                policy=policy,
-                plan_for=self.plan_for,
-                selection=selection,
-                drift=self.drift,
-            )
-        return out
-
-
-def _make_room(folder: Path) -> None:
-    files = sorted(folder.glob("plans-*.csv"), key=lambda file: file.stat().st_mtime)
-    for old in files[: max(0, len(files) - KEPT_EXPORTS + 1)]:
-        old.unlink(missing_ok=True)
-        manifest_path(old).unlink(missing_ok=True)

@@ -128,10 +128,11 @@ def chart(
 
 def table_file(table: pd.DataFrame) -> bytes:
     """A table as CSV for spreadsheets: they know its encoding by the mark in front, and run none of its text."""
-    texts = {
-        c: table[c].map(lambda v: neutralised(v) if isinstance(v, str) else v) for c in table if not numeric(table[c])
-    }
-    return table.assign(**texts).to_csv(index=False, lineterminator="\r\n").encode("utf-8-sig")
+    safe = table.copy()
+    for name in safe:
+        if not numeric(safe[name]):
+            safe[name] = safe[name].map(lambda value: neutralised(value) if isinstance(value, str) else value)
+    return safe.to_csv(index=False, lineterminator="\r\n").encode("utf-8-sig")
 
 
 def numeric(column: pd.Series) -> bool:

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import streamlit as st
 
 from crm_models.core.records import CustomerScores
+from crm_models.core.schema import LABEL
 from crm_models.data.cohort import Cohort, moment_days, select
 from crm_models.data.profile import BEHAVIOUR, group_customers
 from crm_models.data.split import planning_moment
@@ -248,6 +249,17 @@ class Customer:
         features = self.cohort.customers.iloc[0][self.cohort.feature_columns].astype(object)
         features[features.index.isin(access.personal())] = access.MASK
         return features
+
+    @property
+    def seen(self) -> np.ndarray:
+        """(T,) whether the models see each event: those strictly before the moment of planning."""
+        return self.cohort.is_history(self.moment)
+
+    @property
+    def event_labels(self) -> np.ndarray:
+        """(T,) label of each event's action."""
+        labels: np.ndarray = self.cohort.actions[LABEL].to_numpy(dtype=object)
+        return labels[self.cohort.event_actions]
 
     @property
     def churned(self) -> bool | None:

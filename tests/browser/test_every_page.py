@@ -9,6 +9,14 @@ from tests.browser.conftest import at_rest, opened
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 PAGES = ("", "cohort", "train", "evaluate", "attention", "customers", "plans", "campaigns", "paper")
+STATES = (
+    *(f"evaluate?evaluate_tab={tab}" for tab in ("Next+actions", "Groups")),
+    *(f"customers?threshold=0.2&customer_tab={tab}" for tab in ("Why+these+steps", "What+would+help", "History")),
+    *(f"customers?threshold=0.2&customer_tab={tab}" for tab in ("Profile", "What+if", "All+customers")),
+    *(f"plans?threshold=0.2&plans_tab={tab}" for tab in ("What+changes", "Best+threshold", "The+plans")),
+    "attention?customer=C000003",
+)
+"""Tabs and choices of the pages that open on something else."""
 GROUND = {"light": "rgb(255, 255, 255)", "dark": "rgb(2, 3, 5)"}
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 SERIOUS = """
@@ -35,12 +43,22 @@ def each_page(request, app, browser):
     page.context.close()
 
 
-def test_axe_finds_nothing_serious_of_ours(each_page):
-    page, _ = each_page
+def violations(page) -> list[str]:
+    """What axe finds on a page, without what is Streamlit's own."""
     page.evaluate(AXE)
     found = page.evaluate(SERIOUS)
     assert any(map(is_streamlits_own, found)), "axe looked at nothing, or the exception is not needed any more"
-    assert [f"{f['rule']}: {f['html'][:200]} {f['told']}" for f in found if not is_streamlits_own(f)] == []
+    return [f"{f['rule']}: {f['html'][:200]} {f['told']}" for f in found if not is_streamlits_own(f)]
+
+
+def test_axe_finds_nothing_serious_of_ours(each_page):
+    page, _ = each_page
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_axe_finds_nothing_serious_behind_the_tabs(open_page, state):
+    assert violations(open_page(state)) == []
 
 
 def test_nothing_is_wider_than_a_narrow_window(each_page):

@@ -15,7 +15,7 @@ from crm_models.planning.plans import Catalogue, make_plans
 from crm_models.planning.policy import Policy
 from dashboard.charts import decision as decision_charts
 from dashboard.charts import digits
-from dashboard.panels import customer_list
+from dashboard.panels import customer_list, what_if
 from dashboard.panels import customers as customer_panels
 from dashboard.state import predictions, reasons, store
 from tests.dashboard.conftest import NASTY
@@ -176,7 +176,7 @@ def test_what_if_a_feature_changes_the_risk_moves_as_the_model_says(workspace, o
     assert not app.exception
     models, who = predictions.models(store.run_card("second")), predictions.customer("small", row)
     people = who.cohort.customers.assign(income=1.0)
-    changed = customer_panels._rebuilt(who.cohort, people, who.cohort.interactions)
+    changed = what_if._rebuilt(who.cohort, people, who.cohort.interactions)
     expected = models.score(changed, who.moment, who.now_days).churn_p[0]
     assert expected != pytest.approx(scores_of(workspace).churn_p[row], abs=1e-6)
     moved = next(m for m in app.metric if m.label == "New churn probability")
@@ -192,10 +192,10 @@ def test_what_if_events_are_taken_away_and_added_the_plan_is_made_anew(workspace
     models, who = predictions.models(store.run_card("second")), predictions.customer("small", row)
     latest = int(np.flatnonzero(who.cohort.event_days < moment_days(who.moment))[-1])
     events = who.cohort.interactions.drop(index=who.cohort.interactions.index[latest])
-    changed = customer_panels._rebuilt(who.cohort, who.cohort.customers, events)
+    changed = what_if._rebuilt(who.cohort, who.cohort.customers, events)
     expected = models.score(changed, who.moment, who.now_days).churn_p[0]
     assert metrics(app)["New churn probability"] == f"{expected:.1%}"
-    key = f"{customer_panels.ADDED}_{name}"
+    key = f"{what_if.ADDED}_{name}"
     app.selectbox(f"{key}_action").select("Answer a complaint")
     app.number_input(f"{key}_ago").set_value(2.0)
     app.button(f"{key}_add").click().run()

@@ -17,7 +17,7 @@ from crm_models.planning.thresholds import RiskIndex
 from dashboard.charts import decision as decision_charts
 from dashboard.jobs import scoring
 from dashboard.jobs.queue import SINGLE_STEPS
-from dashboard.panels import plans as plans_panels
+from dashboard.panels import plan_file
 from dashboard.state import predictions, store
 from tests.dashboard.conftest import NASTY
 
@@ -322,7 +322,7 @@ def test_the_filtered_download_holds_what_the_list_holds(workspace, open_page, d
 
 
 def test_old_files_make_room(workspace, monkeypatch, open_page, downloads):
-    monkeypatch.setattr(plans_panels, "KEPT_EXPORTS", 2)
+    monkeypatch.setattr(plan_file, "KEPT_EXPORTS", 2)
     for threshold in ("0.1", "0.2", "0.3", "0.4"):
         open_page("plans", threshold=threshold)
         content(downloads, "Download plans (CSV)")
