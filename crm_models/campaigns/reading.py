@@ -287,7 +287,7 @@ def keep(
     campaign: Campaign, outcomes: pd.DataFrame, truth: dict[str, Any] | None = None, *, who: Who = "local"
 ) -> dict[str, Any]:
     """Read the campaign, and keep outcomes.parquet and reading.json in its folder. truth: of a simulated campaign."""
-    with doing(who, "campaign.read", campaign.name), exclusive(campaign.folder):
+    with doing(who, "campaign.read", campaign.place), exclusive(campaign.folder):
         result = read(campaign, outcomes) | ({"truth": truth} if truth is not None else {})
         before = campaign.folder / "reading.json"
         earlier = read_json(before) if before.exists() else {}

@@ -169,6 +169,8 @@ class Actor:
         if not self.may(action, owner):
             self._log(action, on, "refused")
             raise AccessError(self._refusal(action, on, owner))
+        if self.log is not None and action not in QUIET:
+            chain.last_hash(self.log)  # nothing is done that could not be logged afterwards
         try:
             yield
         except Exception:

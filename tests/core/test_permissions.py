@@ -124,6 +124,11 @@ def test_what_is_done_refused_or_fails_is_logged_and_a_changed_log_is_noticed(tm
         log.write_text("\n".join(spoiled) + "\n")
         with pytest.raises(DataError, match="expected the line as it was written"):
             chain.lines(log)
+    # The end is cut off: nothing more is done before somebody has looked at it.
+    done = []
+    with pytest.raises(DataError, match="expected a last line as it was written"), doing(ann, "campaign.change"):
+        done.append("changed")
+    assert done == []
 
 
 @given(st.lists(st.text(max_size=3_000), min_size=1, max_size=4))
