@@ -167,7 +167,7 @@ def need_quota(quota: str, wanted: float, what: str) -> None:
     limits = quotas()
     if limits is not None and wanted > getattr(limits, quota):
         raise AccessError(
-            f"expected at most {getattr(limits, quota):,g} {what}, found {wanted:,.4g}; an admin can raise the quota "
+            f"expected at most {getattr(limits, quota):,} {what}, found {round(wanted, 3):,}; an admin can raise the quota "
             f"{quota} in {ROLES}"
         )
 
