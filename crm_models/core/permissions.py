@@ -125,6 +125,16 @@ class Rules:
         return None
 
 
+def name_in(claims: Mapping[str, Any]) -> str:
+    """Who a person is by what the provider says: the e-mail address if it is verified, else its own name for them."""
+    return str((_is_verified(claims) and claims.get("email")) or claims.get("sub") or "").lower()
+
+
+def _is_verified(claims: Mapping[str, Any]) -> bool:
+    """Whether the e-mail address is verified; a provider that says nothing about it is trusted."""
+    return claims.get("email_verified") not in (False, "false")
+
+
 def _texts(where: str, given: Any) -> tuple[str, ...]:
     if not isinstance(given, list) or not all(isinstance(text, str) for text in given):
         raise ConfigError(f"{where}: expected a list of texts, found {given!r}")
@@ -136,7 +146,7 @@ def _fits(pattern: str, claims: Mapping[str, Any]) -> bool:
     claim, colon, value = pattern.partition(":")
     if not colon:
         claim, value = "email", pattern
-    if claim == "email" and claims.get("email_verified") in (False, "false"):
+    if claim == "email" and not _is_verified(claims):
         return False
     found = claims.get(claim)
     texts = found if isinstance(found, list | tuple) else [found]

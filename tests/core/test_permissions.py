@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from crm_models.core import chain
 from crm_models.core.errors import AccessError, ConfigError, DataError
-from crm_models.core.permissions import ACTIONS, OWN, ROLES, Actor, Rules, doing
+from crm_models.core.permissions import ACTIONS, OWN, ROLES, Actor, Rules, doing, name_in
 
 RULES = """
 [roles]
@@ -48,6 +48,12 @@ def rules(tmp_path, text=RULES):
 )
 def test_the_role_is_the_highest_that_fits_what_the_provider_says(claims, role, tmp_path):
     assert rules(tmp_path).role_of(claims) == role
+
+
+def test_an_address_that_is_not_verified_is_nobodys_name():
+    assert name_in({"email": "Ann@x.org", "sub": "7"}) == "ann@x.org"
+    assert name_in({"email": "ann@x.org", "email_verified": False, "sub": "7"}) == "7"
+    assert name_in({}) == ""
 
 
 def test_without_the_file_nobody_has_a_role(tmp_path):
