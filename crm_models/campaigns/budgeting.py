@@ -47,7 +47,7 @@ def fund(
     `taught_by` (see `learning.effects_for`); such an action is worth effect * value - cost. Raises `ConfigError` once
     the campaign was exported or read. What else of the campaign was changed since it was loaded stays.
     """
-    with doing(who, "campaign.change", campaign.name), exclusive(campaign.folder):
+    with doing(who, "campaign.change", campaign.place), exclusive(campaign.folder):
         return spend(Campaign.load(campaign.folder), money=money, value=value, effects=effects, taught_by=taught_by)
 
 

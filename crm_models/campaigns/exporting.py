@@ -53,7 +53,7 @@ def export(campaign: Campaign, out: Path | str, options: ExportOptions, *, who: 
 
     The export is noted in the ledger, after which rules and groups of the campaign stay. On any error, no file changes.
     """
-    with doing(who, "campaign.export", campaign.name):
+    with doing(who, "campaign.export", campaign.place):
         approved_by = ledger.state(campaign).approved_by
         if approved_by is None and isinstance(who, Actor):
             raise ConfigError(

@@ -123,6 +123,11 @@ class Campaign:
         """Name of the campaign."""
         return str(self.about["name"])
 
+    @property
+    def place(self) -> str:
+        """What the audit log calls the campaign."""
+        return f"campaigns/{self.name}"
+
     @cached_property
     def rules(self) -> tuple[Rule, ...]:
         """The rules, in the order of their codes."""

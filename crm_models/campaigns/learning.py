@@ -116,7 +116,7 @@ def learn(campaign: Campaign, *, seed: int = 0, who: Who = "local") -> dict[str,
 
     Raises `DataError` if the campaign was not read, or if no action has enough customers.
     """
-    with doing(who, "campaign.read", campaign.name):
+    with doing(who, "campaign.read", campaign.place):
         past = Past.of(campaign)
         x = features_of(_features(campaign, past.table))
         result = {

@@ -63,7 +63,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 def append(campaign: Campaign, entry: Entry) -> dict[str, Any]:
     """Append a line to the ledger and return it. Raises `DataError` for a customer or an action that does not exist."""
-    with doing(entry.who, PERMISSION[entry.action], campaign.name):
+    with doing(entry.who, PERMISSION[entry.action], campaign.place):
         return record(campaign, entry)
 
 

@@ -87,7 +87,7 @@ def confirm(
 
     Failed rows go again with the next `changed_only` export. Raises `DataError` if nothing was exported.
     """
-    with doing(who, "campaign.confirm", campaign.name):
+    with doing(who, "campaign.confirm", campaign.place):
         return _confirm(campaign, system, failed, who)
 
 

@@ -105,7 +105,7 @@ def new(
     last_days = last_moment_days(about_cohort)
     schema = folder.schema() if allow_drift and drift else None
     scorer = _Scorer(folder, scores, last_days if moment is None else None, device, threads, schema)
-    with doing(who, "campaign.make", out.name), new_folder(out, FILE) as made:
+    with doing(who, "campaign.make", f"campaigns/{out.name}"), new_folder(out, FILE) as made:
         extra = _Extra()
         # Labels may repeat, so a column is named by its place as well.
         names = [f"{k}:{label}" for k, label in enumerate(actions.labels)]
@@ -209,7 +209,7 @@ def remake(seen: Campaign, scores: CustomerScores | None = None, *, who: Who = "
     the same meanwhile, nothing is done and `ConfigError` says so. A budget is spent again, by the stated success rates.
     `ConfigError` too once it was exported or read: what was sent is measured as decided.
     """
-    with doing(who, "campaign.change", seen.name), exclusive(seen.folder):
+    with doing(who, "campaign.change", seen.place), exclusive(seen.folder):
         campaign = Campaign.load(seen.folder)
         if is_fixed(campaign):
             raise ConfigError(

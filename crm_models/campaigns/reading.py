@@ -288,7 +288,7 @@ def keep(
     campaign: Campaign, outcomes: pd.DataFrame, truth: dict[str, Any] | None = None, *, who: Who = "local"
 ) -> dict[str, Any]:
     """Read the campaign, and keep outcomes.parquet and reading.json in its folder. truth: of a simulated campaign."""
-    with doing(who, "campaign.read", campaign.name), exclusive(campaign.folder):
+    with doing(who, "campaign.read", campaign.place), exclusive(campaign.folder):
         result = read(campaign, outcomes) | ({"truth": truth} if truth is not None else {})
         earlier = campaign.reading() or {}
         result["looks"] = 1 if truth is not None or "truth" in earlier else earlier.get("looks", 0) + 1

@@ -98,7 +98,7 @@ def simulate(campaign: Campaign, *, seed: int = 0, value: float | None = None, w
     """
     if not 0 <= seed < 2**32:
         raise ConfigError(f"seed must lie between 0 and {2**32 - 1}, found {seed}")
-    with doing(who, "campaign.read", campaign.name):
+    with doing(who, "campaign.read", campaign.place):
         world = World.of(campaign)
         decisions = campaign.decisions(
             [CUSTOMER_ID, "arm", "churn_probability", "risk_band", "action", "planned_action"]

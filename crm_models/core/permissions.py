@@ -34,30 +34,30 @@ ROLES = ("viewer", "analyst", "approver", "admin")
 """Each may do what those before it may."""
 
 ACTIONS = {
-    "look": "viewer",
-    "cohort.make": "analyst",
-    "cohort.delete": "analyst",
-    "run.train": "analyst",
-    "run.stop": "analyst",
-    "run.delete": "analyst",
-    "run.score": "viewer",  # what a page needs to be drawn
-    "paper.run": "analyst",
-    "plans.export": "analyst",
-    "campaign.make": "analyst",
-    "campaign.change": "analyst",
-    "campaign.approve": "approver",
-    "campaign.export": "analyst",
-    "campaign.confirm": "analyst",
-    "campaign.read": "analyst",
-    "campaign.delete": "analyst",
-    "audit.read": "admin",
+    "look": ("viewer", "look at pages"),
+    "cohort.make": ("analyst", "create cohorts"),
+    "cohort.delete": ("analyst", "delete this cohort"),
+    "run.train": ("analyst", "train models"),
+    "run.stop": ("analyst", "stop this training"),
+    "run.delete": ("analyst", "delete this run"),
+    "run.score": ("viewer", "score customers"),  # what a page needs to be drawn
+    "paper.run": ("analyst", "re-run the paper"),
+    "plans.export": ("analyst", "download plans"),
+    "campaign.make": ("analyst", "create campaigns"),
+    "campaign.change": ("analyst", "change campaigns"),
+    "campaign.approve": ("approver", "approve or reject campaigns"),
+    "campaign.export": ("analyst", "write files of campaigns"),
+    "campaign.confirm": ("analyst", "confirm what was loaded"),
+    "campaign.read": ("analyst", "read what campaigns did"),
+    "campaign.delete": ("analyst", "delete this campaign"),
+    "audit.read": ("admin", "read what people did"),
 }
-"""The least role for each action."""
+"""The least role for each action, and what it is in words."""
 
 OWN = ("cohort.delete", "run.stop", "run.delete", "campaign.delete")
 """Actions on what belongs to somebody: only the owner and admins may."""
 
-QUIET = ("look", "run.score")
+QUIET = ("look", "run.score", "audit.read")
 """Actions that are not logged: they change nothing."""
 
 
@@ -125,6 +125,16 @@ class Rules:
         return None
 
 
+def name_in(claims: Mapping[str, Any]) -> str:
+    """Who a person is by what the provider says: the e-mail address if it is verified, else its own name for them."""
+    return str((_is_verified(claims) and claims.get("email")) or claims.get("sub") or "").lower()
+
+
+def _is_verified(claims: Mapping[str, Any]) -> bool:
+    """Whether the e-mail address is verified; a provider that says nothing about it is trusted."""
+    return claims.get("email_verified") not in (False, "false")
+
+
 def _texts(where: str, given: Any) -> tuple[str, ...]:
     if not isinstance(given, list) or not all(isinstance(text, str) for text in given):
         raise ConfigError(f"{where}: expected a list of texts, found {given!r}")
@@ -136,7 +146,7 @@ def _fits(pattern: str, claims: Mapping[str, Any]) -> bool:
     claim, colon, value = pattern.partition(":")
     if not colon:
         claim, value = "email", pattern
-    if claim == "email" and claims.get("email_verified") in (False, "false"):
+    if claim == "email" and not _is_verified(claims):
         return False
     found = claims.get(claim)
     texts = found if isinstance(found, list | tuple) else [found]
@@ -155,7 +165,7 @@ class Actor:
 
     def may(self, action: str, owner: str | None = None) -> bool:
         """Whether the person may do this, to what belongs to `owner` (None: nobody)."""
-        if self.role is None or ROLES.index(self.role) < ROLES.index(ACTIONS[action]):
+        if self.role is None or ROLES.index(self.role) < ROLES.index(ACTIONS[action][0]):
             return False
         return action not in OWN or self.role == "admin" or owner == self.name
 
@@ -169,6 +179,8 @@ class Actor:
         if not self.may(action, owner):
             self._log(action, on, "refused")
             raise AccessError(self._refusal(action, on, owner))
+        if self.log is not None and action not in QUIET:
+            chain.last_hash(self.log)  # nothing is done that could not be logged afterwards
         try:
             yield
         except Exception:
@@ -177,12 +189,13 @@ class Actor:
         self._log(action, on, "done")
 
     def _refusal(self, action: str, on: str, owner: str | None) -> str:
-        what = f"{action}{f' on {on}' if on else ''}"
+        least, words = ACTIONS[action]
+        what = f"{self.name} may not {words}{f' ({on})' if on else ''}"
         if self.role is None:
-            return f"{what}: {self.name} has no role here; an admin gives roles in roles.toml"
-        if action in OWN and ROLES.index(self.role) >= ROLES.index(ACTIONS[action]):
-            return f"{what}: only its owner{f' ({owner})' if owner else ''} and admins may; you are {self.name}"
-        return f"{what}: expected the role {ACTIONS[action]} or higher; {self.name} has the role {self.role}"
+            return f"{what}: expected a role, found none; an admin gives roles in roles.toml"
+        if action in OWN and ROLES.index(self.role) >= ROLES.index(least):
+            return f"{what}: only its owner{f' {owner}' if owner else ''} and admins may"
+        return f"{what}: expected the role {least} or higher, found {self.role}"
 
     def _log(self, action: str, on: str, outcome: str) -> None:
         if self.log is None or (action in QUIET and outcome == "done"):

@@ -46,13 +46,13 @@ def roles() -> None:
         {
             "role": role,
             "who": ", ".join(now.rules.roles.get(role, ())) or "–",
-            "may also": ", ".join(action for action, least in ACTIONS.items() if least == role),
+            "may also": ", ".join(words for least, words in ACTIONS.values() if least == role),
         }
         for role in ROLES
     ]
     st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Roles, who has them, and what each may do")
     limits = now.rules.quotas
-    quotas = ", ".join(f"{quota.name} {getattr(limits, quota.name):,g}" for quota in fields(limits))
+    quotas = ", ".join(f"{quota.name} {getattr(limits, quota.name):,}" for quota in fields(limits))
     personal = ", ".join(now.rules.personal) or "none"
     st.caption(
         f"From {widgets.plain(access.ROLES)}. One person may take: {widgets.plain(quotas)}. Others' cohorts, runs and "

@@ -47,7 +47,7 @@ def who(typed: str = "local") -> Who:
     if "is_logged_in" not in claims:
         return typed
     rules = _rules(str(roles_file()), mark(roles_file()))
-    name = str(claims.get("email") or claims.get("sub") or "")
+    name = permissions.name_in(claims)
     role = rules.role_of(claims) if claims["is_logged_in"] and name else None
     return Actor(
         name=name or "nobody", role=role, place=str(st.context.ip_address or ""), log=audit_file(), rules=rules
@@ -167,8 +167,8 @@ def need_quota(quota: str, wanted: float, what: str) -> None:
     limits = quotas()
     if limits is not None and wanted > getattr(limits, quota):
         raise AccessError(
-            f"expected at most {getattr(limits, quota):,g} {what}, found {wanted:,.4g}; an admin can raise the quota "
-            f"{quota} in {ROLES}"
+            f"expected at most {getattr(limits, quota):,} {what}, found {round(wanted, 3):,}; an admin can raise the "
+            f"quota {quota} in {ROLES}"
         )
 
 

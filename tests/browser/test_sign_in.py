@@ -74,9 +74,9 @@ def test_people_sign_in_at_the_provider_and_do_what_their_role_allows(team, brow
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
     assert page.get_by_text("Train both models").count() == 0
     sign_in(page, "eve")
-    page.goto(f"{team}/train?cohort=demo")
-    page.get_by_role("button", name="Train both models").click()
-    expect(page.get_by_text("expected the role analyst or higher")).to_be_visible()
+    page.goto(f"{team}/cohort?cohort=demo")
+    page.get_by_role("button", name="Generate cohort").click()
+    expect(page.get_by_text("may not create cohorts")).to_be_visible()
     assert page.get_by_role("link", name="Admin").count() == 0
     page.get_by_role("button", name="Sign out").click()
     page.get_by_role("button", name="End session").click()  # at the provider
