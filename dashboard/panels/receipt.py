@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from crm_models.data.sources.receipt import Doubt, Receipt
+from crm_models.data.sources.receipt import Doubt, Receipt, counted
 from dashboard.panels import widgets
 from dashboard.panels.app_words import in_app_words
 
@@ -32,7 +32,7 @@ def draw(receipt: Receipt) -> None:
     for file in receipt.files:
         layout = ", ".join(filter(None, [file["encoding"], _separator(file["delimiter"])]))
         st.markdown(
-            f":material/description: **{widgets.plain(file['name'])}**: {file['rows']:,} rows of "
+            f":material/description: **{widgets.plain(file['name'])}**: {counted(file['rows'], 'row')} of "
             f"{KINDS[file['kind']]}{f' ({layout})' if layout else ''}"
         )
     left_out = rows["rejected"] + rows["explained"]
@@ -89,7 +89,7 @@ def _columns(receipt: Receipt) -> pd.DataFrame:
         {
             "file": column.file,
             "column": column.column,
-            "read as": column.type,
+            "read as": f"{column.type} ({column.unit})" if column.unit else column.type,
             "blanks": ", ".join(f"{n:,} {word or 'empty'}" for word, n in column.blanks.items()),
             "odd cells": f"{column.odd:,} (first: {column.first_odd[1]} in row {column.first_odd[0]})"
             if column.first_odd

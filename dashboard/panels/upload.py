@@ -14,7 +14,7 @@ from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, RE
 from crm_models.data.checks import Finding
 from crm_models.data.sources import FORMS, importer_of
 from crm_models.data.sources.frames import ENCODING
-from crm_models.data.sources.receipt import DoubtError
+from crm_models.data.sources.receipt import DoubtError, counted
 from crm_models.data.sources.text_encoding import OTHER_ENCODINGS
 from crm_models.data.storage import save_cohort
 from dashboard.charts import digits
@@ -117,8 +117,8 @@ def _one_file(k: int, file: Any) -> list[Mapped]:
 
 def _one_table(k: str, name: str, table: pd.DataFrame) -> Mapped | None:
     """Draw preview, kind and columns of a table; None if it is left out."""
-    st.markdown(f"**{widgets.plain(name)}**: {len(table):,} rows, {table.shape[1]} columns")
-    st.dataframe(table.head(5), hide_index=True, alt=f"First rows of {name}", height=212)
+    st.markdown(f"**{widgets.plain(name)}**: {counted(len(table), 'row')}, {counted(table.shape[1], 'column')}")
+    st.dataframe(table.head(5), hide_index=True, alt=f"First rows of {name}")
     guessed = uploads.guess_kind(name, table)
     kind = st.selectbox(
         "This file holds" if ", sheet " not in name else "This sheet holds",

@@ -197,7 +197,10 @@ def odd_number(e: Export, rng: np.random.Generator) -> str:
 def mixed_marks(e: Export, rng: np.random.Generator) -> str:
     column = "value" if e.kind == "interactions" else "income"
     half = rng.random(e.n) < _some(rng, (0.05, 0.5))
-    write = NUMBERS[_some(rng, ("german", "decimal comma", "french", "german whole"))]
+    form = _some(rng, ("german", "decimal comma", "french", "german whole"))
+    if form in WHOLE:
+        e.meant[column] = [float(round(v)) if h else v for v, h in zip(e.meant[column], half, strict=True)]
+    write = NUMBERS[form]
     e.cells[column] = [write(v) if h else c for v, c, h in zip(e.meant[column], e.cells[column], half, strict=True)]
     return ""
 

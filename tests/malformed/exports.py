@@ -69,8 +69,8 @@ class Export:
 
     def line(self, cells: list[str]) -> str:
         out = io.StringIO()
-        csv.writer(out, delimiter=self.delimiter, quoting=self.quote, lineterminator="").writerow(cells)
-        return out.getvalue()
+        csv.writer(out, delimiter=self.delimiter, quoting=self.quote, lineterminator="\n").writerow(cells)
+        return out.getvalue().removesuffix("\n")
 
     def raw(self) -> bytes:
         """The bytes of the file."""
@@ -97,7 +97,7 @@ class Export:
 
 
 def _typed(cell: str) -> str | float | None:
-    if re.fullmatch(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,6})?", cell):
+    if re.fullmatch(r"-?(?:0|[1-9][0-9]{0,14})(?:\.(?:[0-9]{1,2}|[0-9]{4,6}))?", cell):
         return float(cell) if "." in cell else int(cell)
     return re.sub(r"[\x00-\x08\x0b-\x1f]", "", cell) or None
 

@@ -45,7 +45,11 @@ def try_one(rng: np.random.Generator, folder: Path, only: str = "") -> Trial:
     folder.mkdir()
     carrier = str(rng.choice(["csv", "csv.gz", "xlsx"], p=[0.8, 0.05, 0.15]))
     source, out = folder / f"{export.kind}.{carrier}", folder / "cohort"
-    raw = export.workbook() if carrier == "xlsx" and export.encoding == "utf-8" else export.raw()
+    raw = (
+        export.workbook()
+        if carrier == "xlsx" and export.encoding == "utf-8" and not export.edit + export.finish
+        else export.raw()
+    )
     source.write_bytes(gzip.compress(raw) if carrier == "csv.gz" else raw)
     options = {"skip_bad_rows": bool(rng.random() < 0.3), "accept_doubts": bool(rng.random() < 0.1)}
     try:

@@ -24,7 +24,7 @@ SAMPLE = 500
 DAY_FIRST = r"^(?:1[3-9]|2[0-9]|3[01])[/.-](?:0?[1-9]|1[0-2])[/.-](?:[0-9]{2}|[0-9]{4})(?: .*)?$"
 MONTH_FIRST = r"^(?:0?[1-9]|1[0-2])[/.-](?:1[3-9]|2[0-9]|3[01])[/.-](?:[0-9]{2}|[0-9]{4})(?: .*)?$"
 """What a cell of another column looks like that proves the order of day and month in the file."""
-AM_PM = r"[0-9] ?[AaPp]\.?[Mm]\.?$"
+AM_PM = r"[0-9] ?[AaPp]\.?[Mm]\.?(?: ?[A-Z]{2,5}| ?[+-][0-9:]+)?$"
 
 MONTHS = {
     "jan": "january januar janv janvier enero ene gennaio gen januari",
@@ -76,7 +76,8 @@ _PLACE = r"\s?\[?([A-Z][A-Za-z]+/[A-Za-z_/+-]+)\]?$"
 
 @dataclass(frozen=True, kw_only=True)
 class Dates:
-    """Distinct cells as dates, NaT where a cell is none. other: the dates month-first, where both orders fit all.
+    """Distinct cells as dates, NaT where a cell is none. other: the dates month-first, where both orders fit the same
+    cells.
 
     zoned: whether each cell says its time zone.
     """
@@ -96,7 +97,7 @@ def look_dated(cells: pd.Series) -> bool:
 
 
 def dates_of(cells: pd.Series) -> Dates:
-    """Distinct cells as dates in the layout that fits most; of two that fit all, day-first. Zones become UTC."""
+    """Distinct cells as dates in the layout that fits most; of two that fit alike, day-first. Zones become UTC."""
     best = read_as(cells, "ISO8601")
     if best.notna().all() and not cells.str.contains(r":.*\D[0-9]{2}(?::?[0-9]{2})?$|[A-Za-z]$", regex=True).any():
         return Dates(values=best, zoned=pd.Series(False, index=cells.index))
@@ -120,22 +121,19 @@ def dates_of(cells: pd.Series) -> Dates:
 
 
 def _in_best_layout(cells: pd.Series) -> tuple[pd.Series, pd.Series | None]:
-    """The cells in the layout that fits most, and month-first where that fits all as well."""
-    best = read_as(cells, "ISO8601")
+    """The cells in the layout that fits most, and month-first where that fits the same cells and differs."""
+    best, other = read_as(cells, "ISO8601"), None
     if best.notna().all():
         return best, None
     sample = cells.iloc[:SAMPLE]
     n_fitting = {layout: int(read_as(sample, layout).notna().sum()) for layout in _likely_layouts(sample)}
-    fits_all: pd.Series | None = None
     for layout in (layout for layout, n in n_fitting.items() if n and n == max(n_fitting.values())):
         dates = read_as(cells, layout)
-        if dates.notna().all():
-            if fits_all is not None and not dates.equals(fits_all):
-                return fits_all, dates
-            fits_all = dates if fits_all is None else fits_all
-        elif dates.notna().sum() > best.notna().sum():
-            best = dates
-    return (best if fits_all is None else fits_all), None
+        if dates.notna().sum() > best.notna().sum():
+            best, other = dates, None
+        elif other is None and dates.notna().equals(best.notna()) and not dates.equals(best):
+            other = dates
+    return best, other
 
 
 def _normalised(cells: pd.Series) -> pd.Series:

@@ -244,7 +244,7 @@ def in_order(dates: Dates, written: pd.Series, cells: Column) -> pd.Series:
     if written.str.contains(AM_PM, regex=True).all():
         cells.note(f"dates in {cells.name!r} read as month-first, because the times have AM and PM.")
         return dates.other
-    differ = (dates.values != dates.other).to_numpy()
+    differ = ((dates.values != dates.other) & dates.values.notna()).to_numpy()
     first = str(written.iloc[int(differ.argmax())])
     both = [values[differ].iloc[0] for values in (dates.values, dates.other)]
     chosen = cells.ask(

@@ -165,9 +165,12 @@ def _decimal_mark(
         n_comma, n_point = int(clear_comma.sum()), int(clear_point.sum())
         mark: Mark = "comma" if n_comma > n_point or (n_comma == n_point and delimiter == ";") else "point"
         clear = marked[clear_comma if mark == "comma" else clear_point]
-        # Some 51.120 among amounts with two decimals are rather thousands than the only ones with three.
+        # Some 51.120 among amounts with two decimals are rather thousands than the only ones with three, and so are
+        # those that would be much smaller than all others.
         few = marked[is_open].str.contains("," if mark == "comma" else ".", regex=False)
-        doubt = 0 < few.sum() <= len(clear) and not clear.str.contains(_LONG_FRACTION, regex=True).any()
+        amounts = np.abs(_with_mark(clear, mark))
+        doubt = bool(few.any()) and (few.sum() <= len(clear) or np.median(amounts) >= 1000)
+        doubt = doubt and not clear.str.contains(_LONG_FRACTION, regex=True).any()
         return mark, bool(doubt), ""
     if not is_open.any():
         return "point", False, ""

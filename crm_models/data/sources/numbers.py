@@ -55,7 +55,7 @@ def plain_numbers(values: pd.Series) -> pd.Series | None:
     # 1.234 everywhere, or now and then among amounts with two decimals: the points may be thousands marks.
     if len(pointed) and pc.any(is_open).as_py():
         long = pc.match_substring_regex(pointed, r"\.[0-9]{3,}")
-        if pc.all(is_open).as_py() or (pc.all(pc.equal(is_open, long)).as_py() and pc.mean(is_open).as_py() <= 0.5):
+        if pc.all(pc.equal(is_open, long)).as_py():
             return None
     return pd.Series(plain, index=values.index)
 

@@ -63,6 +63,13 @@ def rows(cohort) -> tuple[int, ...]:
         (["k.A.", "7"], [None, 7]),
         (["0.125", "1.500"], [0.125, 1.5]),
         (["1.234.567", "1.234"], [1234567, 1234]),
+        (["5 kg", "7.5 kg"], [5, 7.5]),
+        (["1.2k", "3k"], [1200, 3000]),
+        (["84.-", "12.--"], [84, 12]),
+        (["'5.5", "7"], [5.5, 7]),
+        (['="5.50"', "7"], [5.5, 7]),
+        (["\uff15.\uff15", "7"], [5.5, 7]),
+        (["1 234.50 \u20bd", "7.00 \u20bd"], [1234.5, 7]),
     ],
 )
 def test_the_usual_spellings_of_numbers_are_numbers(read, cells, meant):
@@ -82,6 +89,31 @@ def test_points_before_three_digits_are_decided_by_the_file_or_asked_about(read)
     assert settled.customers["x"].tolist() == [1234, 2500]
     beside = {"customers.csv": "customer_id,x,y\na,1.234,0.5\nb,2.500,7\n"}
     assert read(beside).customers["x"].tolist() == [1.234, 2.5]
+
+
+def test_some_points_before_three_digits_among_amounts_with_two_decimals_are_asked_about(read):
+    cells = [f"{k}234.5" for k in range(1, 30)] + ["51.120", "27.911"]
+    with pytest.raises(DoubtError) as refusal:
+        read(customers(cells))
+    [doubt] = refusal.value.doubts
+    assert doubt.readings["thousands"] == "thousands mark, 51.120 is 51120"
+    assert read(customers(cells), answers={doubt.id: "thousands"}).customers["x"].iloc[-2:].tolist() == [51120, 27911]
+    assert read(customers(["0.5", "1.25", *(f"{k}.125" for k in range(1, 30))])).customers["x"].iloc[2] == 1.125
+
+
+def test_units_beside_numbers_and_behind_names_stand_in_the_receipt(read):
+    cells = {
+        "customers.csv": "customer_id,churned,share,spend (EUR)\n"
+        + "".join(f"c{k},{k % 2},{k}%,{k}.5\n" for k in range(9))
+    }
+    units = {column["column"]: column["unit"] for column in facts(read(cells))["columns"]}
+    assert (units["share"], units["spend (EUR)"]) == ("%", "EUR")
+
+
+def test_codes_with_zeros_in_front_are_text(read):
+    cohort = read(customers(["01067", "80331", "04109"]))
+    assert cohort.customers["x"].tolist() == ["01067", "80331", "04109"]
+    assert "customers.csv: the numbers in 'x' have zeros in front, as in codes; they are read as text." in cohort.notes
 
 
 def test_one_odd_cell_is_missing_and_named_and_some_are_asked_about(read):
@@ -156,6 +188,54 @@ def test_null_in_many_events_is_nobody_and_once_among_customers_somebody(read):
     assert "customers.csv: the id 'Null' (row 9) could mean no value; it is kept as written." in somebody.notes
 
 
+# ---- dates ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("odd", ["0000-00-00", "2025-02-30", "1900-01-00", "soon", "9999-12-31"])
+def test_one_odd_date_is_missing_and_named(read, odd):
+    days = [f"2025-{1 + k % 12:02d}-{1 + k % 28:02d}" for k in range(40)]
+    cohort = read(customers([*days, odd]))
+    assert cohort.customers["x"].isna().tolist() == [False] * 40 + [True]
+    assert any(f"the first {odd!r} in row 42" in note for note in cohort.notes)
+
+
+def test_an_odd_cell_does_not_hide_that_day_and_month_can_be_either(read):
+    days = [f"0{1 + k % 9}/0{1 + k % 8}/2025" for k in range(40)]
+    with pytest.raises(DoubtError, match=r"customers\.x\.order=day_first"):
+        read(customers([*days, "soon"]))
+
+
+def test_a_date_decades_from_all_others_is_pointed_out(read):
+    days = [f"2025-{1 + k % 12:02d}-{1 + k % 28:02d}" for k in range(40)]
+    assert any(
+        "more than 10 years from all others, the first '1970-01-01'" in n
+        for n in read(customers([*days, "1970-01-01"])).notes
+    )
+    events = {"interactions.csv": HEADER + EVENTS + EVENTS.replace("2026", "2025") + "k1,call,1970-01-01\n"}
+    with pytest.raises(DoubtError, match=r"interactions\.timestamp\.late=leave_out"):
+        read(events)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("2026-07-01 14:00:00 Europe/Berlin", "2026-07-01 12:00"),
+        ("2026-01-01T14:00:00+01:00[Europe/Berlin]", "2026-01-01 13:00"),
+        ("2026-01-01 14:00:00 CET", "2026-01-01 13:00"),
+        ("01/02/2026 02:00 PM EST", "2026-01-02 19:00"),
+        ("[31/Jan/2026:14:00:00 +0000]", "2026-01-31 14:00"),
+        ("Sat Jan 31 2026 14:00:00 GMT+0100 (CET)", "2026-01-31 13:00"),
+        ("Sa, 31. Januar 2026 14:00", "2026-01-31 14:00"),
+        ("31-JAN-26 02.00.00.000000 PM", "2026-01-31 14:00"),
+        ("/Date(1769868000000)/", "2026-01-31 14:00"),
+        ("2026\u5e741\u670831\u65e5 14:00", "2026-01-31 14:00"),
+    ],
+)
+def test_times_of_every_program_and_place_are_read(read, written, meant):
+    cohort = read({"interactions.csv": f'{HEADER}a,call,"{written}"\n'}, accept_doubts=True)
+    assert cohort.interactions["timestamp"][0] == pd.Timestamp(meant)
+
+
 # ---- rows ------------------------------------------------------------------------------------------------------------
 
 
@@ -164,6 +244,11 @@ def test_null_in_many_events_is_nobody_and_once_among_customers_somebody(read):
     [
         ("Total,,8\n", "a total"),
         ("Gesamt:,,8\n", "a total"),
+        (",Average,8\n", "a total"),
+        ("CUSTOMER_ID,CHURNED,X\n", "the header again"),
+        ("---,---,---\n", "a ruler"),
+        ("EOF,,\n", "a note below the table"),
+        ("30 rows,,\n", "a note below the table"),
         ("customer_id,churned,x\nz,1,2\n", "the header again"),
         (",,\n,,\nz,1,2\n", "nothing is filled"),
         (",,\nExported by Salesforce,,\n", "a note below the table"),
@@ -189,6 +274,39 @@ def test_title_lines_above_the_header_are_left_out_and_rows_counted_from_the_top
     assert cohort.n_customers == 30
     with pytest.raises(DataError, match=r"row 34: duplicate customer_id 'c0'"):
         read({"customers.csv": f"Customers of 2026\n\n{PEOPLE}c0,1,2\n"})
+
+
+@pytest.mark.parametrize(
+    ("above", "said"),
+    [
+        (",X1,X2\n", "1 line above the header left out, the first 'X1 X2'"),
+        ("Customer,,\n", "1 line above the header left out, the first 'Customer'"),
+    ],
+)
+def test_codes_and_groups_above_the_names_are_left_out(read, above, said):
+    cohort = read({"customers.csv": above + PEOPLE})
+    assert (cohort.n_customers, cohort.has_labels) == (30, True)
+    assert any(said in note for note in cohort.notes)
+
+
+def test_units_below_the_header_are_no_customer(read):
+    header, _, rows_below = PEOPLE.partition("\n")
+    assert read({"customers.csv": f"{header}\n,[flag],[EUR]\n{rows_below}"}).n_customers == 30
+
+
+def test_a_file_without_a_header_is_refused(read):
+    with pytest.raises(DataError, match=r"row 1: expected column names, found data \('2026-01-01'\)"):
+        read({"interactions.csv": EVENTS})
+
+
+def test_blank_lines_count_as_rows(read):
+    with pytest.raises(DataError, match=r"^customers.csv row 36: duplicate customer_id 'c0'"):
+        read({"customers.csv": PEOPLE.replace("c3,", "\n\nc3,", 1) + "\n\nc0,1,2\n"})
+
+
+def test_where_no_row_can_be_read_nothing_is_kept(read):
+    with pytest.raises(DataError, match="expected rows that can be read, found none"):
+        read({"customers.csv": "customer_id,churned\na,maybe\nb,perhaps\n"}, skip_bad_rows=True)
 
 
 def test_bad_rows_are_refused_with_a_way_on_or_left_out_and_listed(read):
@@ -301,6 +419,29 @@ def test_labels_in_other_languages_and_an_offered_label(read):
     assert not cohort.has_labels
     assert any("'y' has two values (no, yes)" in note for note in cohort.notes)
     assert labelled.labels.sum() == 15
+
+
+def test_a_label_of_one_word_asks_what_a_blank_means(read):
+    text = "customer_id,churned\n" + "".join(f"c{k},{'x' if k % 3 else ''}\n" for k in range(30))
+    with pytest.raises(DoubtError, match=r"customers\.churned\.blank_label=no"):
+        read({"customers.csv": text})
+    assert read({"customers.csv": text}, accept_doubts=True).labels.sum() == 20
+
+
+def test_a_second_label_is_left_out_unless_it_is_wanted(read):
+    text = "customer_id,churned,Churn Flag,x\n" + "".join(
+        f"c{k},{k % 2},{'yes' if k % 2 else 'no'},{k}.5\n" for k in range(30)
+    )
+    with pytest.raises(DoubtError, match=r"customers\.Churn_Flag\.label_again=leave_out"):
+        read({"customers.csv": text})
+    assert read({"customers.csv": text}, accept_doubts=True).feature_columns == ["x"]
+
+
+def test_text_that_was_encoded_twice_is_read_as_it_was_meant(read):
+    twice = "customer_id,city,churned\na,K\u00f6ln,1\nb,S\u00e3o,0\n".encode().decode("cp1252").encode()
+    cohort = read({"customers.csv": twice})
+    assert cohort.customers["city"].tolist() == ["K\u00f6ln", "S\u00e3o"]
+    assert any("encoded twice" in note for note in cohort.notes)
 
 
 def test_a_unique_prospect_id_is_the_customer(read):

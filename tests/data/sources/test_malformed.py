@@ -8,6 +8,7 @@ import zipfile
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +22,7 @@ from crm_models.data.sources import import_cohort
 from crm_models.data.sources.reading import read_table
 from crm_models.data.sources.tables import cohort_from_tables, guess_columns, kind_of
 from tests.data.sources.test_workbook import rows_of, workbook_parts
+from tests.malformed.trial import try_one
 
 QUICK, LONG = 60, 300
 QUICK_AND_LONG = [pytest.param(QUICK, id="quick"), pytest.param(LONG, id="long", marks=pytest.mark.slow)]
@@ -280,3 +282,10 @@ def test_damaged_workbooks_are_read_or_refused(max_examples):
         import_bytes("tables", {"customers.xlsx": target.getvalue()})
 
     check()
+
+
+@pytest.mark.parametrize("tries", [pytest.param(40, id="quick"), pytest.param(100, id="long", marks=pytest.mark.slow)])
+def test_damaged_exports_are_right_or_said_or_refused(tries, tmp_path):
+    found = [try_one(np.random.default_rng([tries, k]), tmp_path / str(k)) for k in range(tries)]
+    assert not [trial for trial in found if trial.ending in ("wrong", "broken")]
+    assert {trial.ending for trial in found} >= {"right", "said", "refused"}
