@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,6 +56,7 @@ class RayCluster:
         if self._address not in (None, "auto") and (unreached := _unreached(self._address)):
             raise _no_cluster(self._address, unreached)  # Ray would try for minutes
         package = str(Path(__file__).resolve().parents[1])
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports its use to its makers, unless told not to
         here = {"num_cpus": self._asked, "include_dashboard": False} if self._address is None else {}
         try:
             ray.init(
@@ -71,7 +73,7 @@ class RayCluster:
 def _no_cluster(address: str, reason: str) -> RunError:
     return RunError(
         f"{address}: expected a Ray cluster that can be reached, found none ({reason}); "
-        "`ray status` shows whether it runs"
+        "`ray status` shows whether it runs, and RAY_AUTH_MODE=token is needed where it wants the token of `ray start`"
     )
 
 
