@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import entr
 
 from crm_models.core.schema import N_STEPS
 
@@ -118,6 +117,8 @@ class Choices:
         """Probabilities of the next three items, summed over all plans; the arrays as `believe` returns them."""
         n, n_items = chosen.shape
         plan, single = np.zeros((n, N_STEPS), np.int64), np.zeros((n, N_STEPS), np.int64)
+        from scipy.special import entr  # not at import: the first page of the app needs no scipy
+
         plan_p, entropy, by_step = np.zeros(n), np.zeros(n), np.zeros((N_STEPS, n, n_items))
         for rows in _blocks(n, max(1, CELLS // n_items**N_STEPS)):
             p = self._joint(taste[rows], last[rows], chosen[rows])
