@@ -12,7 +12,7 @@ from crm_models.planning.plans import Plans
 from crm_models.planning.stability import Stability
 from crm_models.runs.folder import RunFolder
 from crm_models.runs.stability import FILE, read_stability
-from dashboard.jobs.queue import Job, JobAtWork
+from dashboard.jobs.queue import JobAtWork
 from dashboard.panels import widgets
 from dashboard.state import session, store, workspace
 
@@ -76,11 +76,7 @@ def _train(run: store.RunCard, *, is_known: bool) -> None:
             "shows which plans are chance."
         )
         if st.button(f"Train {SEEDS - 1} more seeds", icon=":material/casino:", key="train_seeds"):
-            arguments = ("--seeds", str(SEEDS))
-            about = f"{SEEDS - 1} more seeds"
-            workspace.jobs().add(
-                Job(run=run.run_id, cohort=run.cohort, task="stability", arguments=arguments, about=about)
-            )
+            store.train_seeds(run, SEEDS)
             st.rerun()
 
 

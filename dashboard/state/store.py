@@ -299,6 +299,14 @@ def resume_run(card: RunCard) -> None:
         jobs().add(Job(run=card.run_id, cohort=card.cohort, task="resume", about="resumed"))
 
 
+def train_seeds(card: RunCard, seeds: int) -> None:
+    """Queue the training of a run with more seeds, `seeds` in all."""
+    access.need_training_quota()
+    with access.doing("run.train", f"runs/{card.run_id}"):
+        arguments, about = ("--seeds", str(seeds)), f"{seeds - 1} more seeds"
+        jobs().add(Job(run=card.run_id, cohort=card.cohort, task="stability", arguments=arguments, about=about))
+
+
 def delete_run(run_id: str) -> None:
     """Delete a run folder and its log."""
     with access.deleting("run.delete", f"runs/{run_id}"):
