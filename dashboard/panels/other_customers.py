@@ -16,7 +16,7 @@ from crm_models.planning.policy import Policy
 from dashboard.charts import digits
 from dashboard.panels import customer_list, widgets
 from dashboard.panels.plan_file import Bound, Export
-from dashboard.state import predictions, session, store
+from dashboard.state import access, predictions, session, store
 
 OTHER = "other_cohort"
 SHOWN = 200
@@ -128,9 +128,13 @@ def _table(card: store.RunCard, name: str, scored: CustomerScores, changes: Chan
     if len(rows) > SHOWN:
         st.caption(f"The first {SHOWN} of {digits.count(len(rows), 'customer')}.")
     words = predictions.catalogue(card, policy)
+
+    def file() -> bytes:
+        return widgets.table_file(_as_text(_listed(make_plans(scores.take(rows), words, policy), before, rows)))
+
     st.download_button(
         f"These {digits.count(len(rows), 'customer')} (CSV)",
-        data=lambda: widgets.table_file(_as_text(_listed(make_plans(scores.take(rows), words, policy), before, rows))),
+        data=access.exported(f"cohorts/{name}, runs/{card.run_id}", file),
         file_name=f"{name}-{kind.replace(' ', '-')}.csv", mime="text/csv", icon=":material/download:",
         on_click="ignore", key="download_changes",
     )  # fmt: skip

@@ -7,12 +7,12 @@ Functions that act ask here, whatever a page shows: a visitor can press a button
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import streamlit as st
 from streamlit.auth_util import get_secrets_auth_section
@@ -25,6 +25,8 @@ from crm_models.core.locks import waited_for
 from crm_models.core.permissions import Actor, Quotas, Rules, Who
 from dashboard.state import workspace
 from dashboard.state.workspace import mark, workspace_folder
+
+File = TypeVar("File")
 
 OWNERS, ROLES, AUDIT = "owners.json", "roles.toml", "audit.jsonl"
 SIZE_SECONDS = 60.0
@@ -151,6 +153,17 @@ def deleting(action: str, place: str) -> Iterator[None]:
     with doing(action, place):
         yield
         _set_owner(place, None)
+
+
+def exported(about: str, make: Callable[[], File]) -> Callable[[], File]:
+    """The function that makes a file of customers for a download, which is checked and logged as done by this viewer."""
+    person = who()
+
+    def made() -> File:
+        with acting(person), permissions.doing(person, "plans.export", about):
+            return make()
+
+    return made
 
 
 # ---- quotas ----------------------------------------------------------------------------------------------------------
