@@ -156,7 +156,7 @@ def deleting(action: str, place: str) -> Iterator[None]:
 
 
 def exported(about: str, make: Callable[[], File]) -> Callable[[], File]:
-    """The function that makes a file of customers for a download, which is checked and logged as done by this viewer."""
+    """The function that makes a file of customers for a download, which is checked and logged as this viewer's."""
     person = who()
 
     def made() -> File:
