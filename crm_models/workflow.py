@@ -534,7 +534,7 @@ def export_plans(
     from crm_models.planning.export import write_plans
 
     about_cohort, about_run = describe(cohort), run.about()
-    plans = with_confidence(plans, run, cohort, as_of=as_of, plan_for=plan_for)
+    plans = _with_confidence(plans, run, cohort, as_of=as_of, plan_for=plan_for)
     about = {
         "cohort": about_cohort["name"],
         "cohort_hash": digest(cohort),
@@ -548,7 +548,7 @@ def export_plans(
     return write_plans(plans, Path(out), settings, about | (selection or {}))
 
 
-def with_confidence(
+def _with_confidence(
     plans: Iterable[Plans], run: RunFolder, cohort: Path, *, as_of: str | None = None, plan_for: PlanFor = "whole"
 ) -> Iterable[Plans]:
     """Plans that say where runs of other seeds disagree, if such runs have scored this cohort; see `stability`."""
