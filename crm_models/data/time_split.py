@@ -48,7 +48,8 @@ def views_of(cohort: Cohort, date: str | None) -> Views:
     moment = moment_of(date, cohort.is_dated)
     assert moment is not None  # `split_date` has checked it
     known = history(cohort, moment)
-    days, activity = cohort.settings.get("churn_days"), cohort.settings.get("churn_activity")
+    days: float = cohort.settings.get("churn_days", np.nan)
+    activity: list[str] | None = cohort.settings.get("churn_activity")
     no_churn = _no_churn(cohort, moment_days(moment), days)
     if no_churn is not None:
         unknown = pd.array([pd.NA] * cohort.n_customers, dtype="boolean")
@@ -87,9 +88,9 @@ def split_date(cohort: Cohort, wanted: str, test_share: float) -> str:
     return moment_text(moment)
 
 
-def _no_churn(cohort: Cohort, moment: float, churn_days: float | None) -> str | None:
-    """Why the churn labels on both sides of a moment cannot be known; None if they can."""
-    if churn_days is None:
+def _no_churn(cohort: Cohort, moment: float, churn_days: float) -> str | None:
+    """Why the churn labels on both sides of a moment cannot be known; None if they can. churn_days: NaN if unknown."""
+    if np.isnan(churn_days):
         return (
             "a split by time needs churn labels by inactivity, which can be made for any date (import with "
             "--churn-days); the labels of this cohort have no date"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,11 +60,12 @@ def train_members(run: RunFolder, seeds: tuple[int, ...], cohort: Path, threads:
                 continue
         else:
             start_run(cohort, of_seed.folder, replace(config, seed=seed, split_seed=split_seed), chosen=True)
-        with closing(fit(of_seed, threads=threads)) as epochs:
-            for epoch in epochs:
-                yield epoch
-                if run.stop_requested():
-                    return
+        for epoch in fit(of_seed, threads=threads):
+            yield epoch
+            if run.stop_requested():
+                of_seed.request_stop()
+        if run.stop_requested():
+            return
 
 
 def compared(

@@ -191,10 +191,10 @@ def check_by_simulation(scenario: str, customers: int, signal: float, seed: int)
         ("lifelike", 20_000, 0.5, 1),
         ("lifelike", 20_000, 0.0, 2),
         ("paper", 20_000, 1.0, 3),
-        ("movielens", 700, 1.0, 4),
-        ("amazon", 700, 0.5, 5),
-        ("churn", 700, 1.0, 6),
-        ("churn", 300, 0.0, 7),
+        ("movielens", 400, 1.0, 4),
+        ("amazon", 400, 0.5, 5),
+        ("churn", 400, 1.0, 6),
+        ("churn", 200, 0.0, 7),
     ],
 )
 def test_ceilings_agree_with_what_is_drawn(scenario, customers, signal, seed):
