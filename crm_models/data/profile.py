@@ -24,6 +24,9 @@ from crm_models.data.storage import describe
 MAX_GROUPS = 8
 """Maximum number of groups shown per feature; rarer values are merged."""
 
+CHUNK = 65_536
+"""Customers whose actions are counted at once."""
+
 MISSING = "(missing)"
 
 _LENGTHS = (0, 1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
@@ -152,10 +155,14 @@ def _now(as_of: Moment | None, last: np.ndarray) -> float:
 def _action_mix(past: Cohort) -> pd.DataFrame:
     n = len(past.actions)
     events = np.bincount(past.event_actions, minlength=n)
-    # Each (customer, action) pair once: pairs are numbered customer * A + action.
-    pairs = np.unique(past.event_customers.astype(np.int64) * n + past.event_actions)
+    customers, starts = np.zeros(n, np.int64), past.starts
+    for first in range(0, past.n_customers, CHUNK):  # or the pairs of a million customers would take a gigabyte
+        rows = slice(starts[first], starts[min(first + CHUNK, past.n_customers)])
+        # Each (customer, action) pair once: pairs are numbered customer * A + action.
+        pairs = np.unique(past.event_customers[rows].astype(np.int64) * n + past.event_actions[rows])
+        customers += np.bincount(pairs % n, minlength=n)
     table = past.actions[[ACTION, LABEL, KIND]].assign(
-        events=events, share=events / max(events.sum(), 1), customers=np.bincount(pairs % n, minlength=n)
+        events=events, share=events / max(events.sum(), 1), customers=customers
     )
     return table.sort_values("events", ascending=False, kind="stable").reset_index(drop=True)
 
