@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -205,6 +205,31 @@ def select(cohort: Cohort, rows: np.ndarray, ids: pd.Index | None = None) -> Coh
         np.repeat(np.arange(len(rows)), counts), categories=pd.Index(customers[CUSTOMER_ID], dtype="str").rename(None)
     )
     return replace(cohort, customers=customers, interactions=events)
+
+
+def joined(parts: Iterable[Cohort]) -> Cohort:
+    """One cohort of the customers of all parts, in their order; the parts have the same actions and columns.
+
+    A third of the memory that reading the tables as a whole takes, where they come as a stream.
+    """
+    first, n, customers = None, 0, []
+    columns: dict[str, list[Any]] = {CUSTOMER_ID: [], ACTION: [], TIMESTAMP: [], VALUE: []}
+    for part in parts:
+        first = first or part
+        customers.append(part.customers)
+        columns[CUSTOMER_ID].append(part.event_customers.astype(np.int32) + np.int32(n))
+        columns[ACTION].append(part.event_actions)
+        columns[TIMESTAMP].append(part.interactions[TIMESTAMP].to_numpy())
+        columns[VALUE].append(part.interactions[VALUE].to_numpy())
+        n += part.n_customers
+    assert first is not None  # a cohort has at least one part
+    everybody = pd.concat(customers, ignore_index=True)
+    # One column after the other, so that a column is in memory twice, but never the table.
+    events: dict[str, Any] = {name: np.concatenate(columns.pop(name)) for name in tuple(columns)}
+    ids, names = pd.Index(everybody[CUSTOMER_ID], dtype="str").rename(None), first.interactions[ACTION].cat.categories
+    events[CUSTOMER_ID] = pd.Categorical.from_codes(events[CUSTOMER_ID], categories=ids)
+    events[ACTION] = pd.Categorical.from_codes(events[ACTION], categories=names)
+    return replace(first, customers=everybody, interactions=pd.DataFrame(events, copy=False))
 
 
 def _canonical_interactions(table: pd.DataFrame | None) -> pd.DataFrame:

@@ -6,6 +6,7 @@ All are counted over the history before the cohort's `as_of`, as in training, ne
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ import pandas as pd
 
 from crm_models.core.files import read_whole
 from crm_models.core.schema import ACTION, CHURNED, KIND, LABEL, VALUE
-from crm_models.data.cohort import Cohort, moment_days
+from crm_models.data.cohort import Cohort, Moment, moment_days
 from crm_models.data.split import history
 from crm_models.data.storage import customer_table, describe
 
 MAX_GROUPS = 8
 """Maximum number of groups shown per feature; rarer values are merged."""
+
+CHUNK = 65_536
+"""Customers whose actions are counted at once."""
 
 MISSING = "(missing)"
 
@@ -82,7 +86,7 @@ def profile(cohort: Cohort) -> CohortProfile:
     """Compute the statistics of a cohort; takes about a second for a million events."""
     past = history(cohort, cohort.as_of)
     n_events = np.diff(past.starts)
-    since, unit = _since_last(cohort, past), "days" if not past.has_events or past.is_dated else "time units"
+    since, unit = _since_last(past), "days" if not past.has_events or past.is_dated else "time units"
     groups = _feature_groups(past)
     return CohortProfile(
         actions=_action_mix(past),
@@ -100,12 +104,24 @@ BEHAVIOUR = (SEGMENT, LENGTH, SINCE_LAST)
 """Ways to group customers by their history; the others are the profile columns."""
 
 
-def group_customers(cohort: Cohort, by: str) -> tuple[np.ndarray, list[str]]:
-    """(N,) group of each customer, and the names of the groups, as in `profile`; by: one of BEHAVIOUR or a column."""
-    past = history(cohort, cohort.as_of)
-    if by not in BEHAVIOUR:
-        return _groups(past.customers[by])
-    n_events, since = np.diff(past.starts), _since_last(cohort, past)
+def group_customers(cohort: Cohort | Iterable[Cohort], by: str) -> tuple[np.ndarray, list[str]]:
+    """(N,) group of each customer, and the names of the groups, as in `profile`; by: one of BEHAVIOUR or a column.
+
+    cohort: also as its parts, one after the other: then only a few numbers for each customer are held in memory.
+    """
+    columns, counts, lasts, as_of = [], [], [], None
+    for part in [cohort] if isinstance(cohort, Cohort) else cohort:
+        as_of = part.as_of
+        if by not in BEHAVIOUR:
+            columns.append(part.customers[by])
+            continue
+        past = history(part, as_of)
+        counts.append(np.diff(past.starts))
+        lasts.append(_last_days(past))
+    if columns:
+        return _groups(pd.concat(columns, ignore_index=True))
+    n_events, last = np.concatenate(counts), np.concatenate(lasts)
+    since = _now(as_of, last) - last
     if by == SEGMENT:
         return _segment_of(n_events, since), [name for name, _ in SEGMENTS]
     if by == LENGTH:
@@ -114,23 +130,35 @@ def group_customers(cohort: Cohort, by: str) -> tuple[np.ndarray, list[str]]:
     return np.where(n_events > 0, codes, len(names)), [*names, "no event"]
 
 
-def _since_last(cohort: Cohort, past: Cohort) -> np.ndarray:
+def _since_last(past: Cohort) -> np.ndarray:
     """(N,) time from each customer's last event to `as_of` (or the last event of the cohort); NaN without events."""
-    since = np.full(past.n_customers, np.nan)
-    if past.has_events:
-        now = moment_days(cohort.as_of) if cohort.as_of is not None else past.event_days.max()
-        has = np.diff(past.starts) > 0
-        since[has] = now - past.event_days[past.starts[1:][has] - 1]
-    return since
+    last = _last_days(past)
+    return _now(past.as_of, last) - last
+
+
+def _last_days(past: Cohort) -> np.ndarray:
+    """(N,) time of each customer's last event in days; NaN without events."""
+    last, has = np.full(past.n_customers, np.nan), np.diff(past.starts) > 0
+    last[has] = past.event_days[past.starts[1:][has] - 1]
+    return last
+
+
+def _now(as_of: Moment | None, last: np.ndarray) -> float:
+    """`as_of` in days, or the last event of all."""
+    return moment_days(as_of) if as_of is not None else float(np.max(last, initial=-np.inf, where=~np.isnan(last)))
 
 
 def _action_mix(past: Cohort) -> pd.DataFrame:
     n = len(past.actions)
     events = np.bincount(past.event_actions, minlength=n)
-    # Each (customer, action) pair once: pairs are numbered customer * A + action.
-    pairs = np.unique(past.event_customers.astype(np.int64) * n + past.event_actions)
+    customers, starts = np.zeros(n, np.int64), past.starts
+    for first in range(0, past.n_customers, CHUNK):  # or the pairs of a million customers would take a gigabyte
+        rows = slice(starts[first], starts[min(first + CHUNK, past.n_customers)])
+        # Each (customer, action) pair once: pairs are numbered customer * A + action.
+        pairs = np.unique(past.event_customers[rows].astype(np.int64) * n + past.event_actions[rows])
+        customers += np.bincount(pairs % n, minlength=n)
     table = past.actions[[ACTION, LABEL, KIND]].assign(
-        events=events, share=events / max(events.sum(), 1), customers=np.bincount(pairs % n, minlength=n)
+        events=events, share=events / max(events.sum(), 1), customers=customers
     )
     return table.sort_values("events", ascending=False, kind="stable").reset_index(drop=True)
 

@@ -22,7 +22,7 @@ from crm_models.core.schema import LABEL
 from crm_models.data.cohort import Cohort, moment_days, select
 from crm_models.data.profile import BEHAVIOUR, group_customers
 from crm_models.data.split import planning_moment
-from crm_models.data.storage import last_moment_days, load_cohort, part, part_starts
+from crm_models.data.storage import last_moment_days, part, part_starts, parts
 from crm_models.planning import action_mix, group_mix
 from crm_models.planning.changes import Changes, changes
 from crm_models.planning.group_mix import GroupMix
@@ -205,8 +205,8 @@ def groups(card: store.RunCard, by: str) -> tuple[np.ndarray, list[str]]:
 
 @st.cache_resource(max_entries=12, show_spinner="Grouping the customers")
 def _groups(folder: str, stamp: str, by: str) -> tuple[np.ndarray, list[str]]:
-    """Computed from the whole cohort, of which only a small number for each customer is kept."""
-    codes, names = group_customers(load_cohort(Path(folder)), by)
+    """Computed part by part; only a small number for each customer is kept."""
+    codes, names = group_customers(parts(Path(folder)), by)
     return codes.astype(np.int16), names
 
 

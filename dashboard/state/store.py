@@ -23,9 +23,10 @@ from crm_models.core.files import delete_folder, read_whole
 from crm_models.core.records import CustomerScores, EpochEnd
 from crm_models.core.schema import MODEL_NAMES, ModelName, PlanFor
 from crm_models.data.checks import Finding, check_cohort
+from crm_models.data.cohort import joined
 from crm_models.data.drift import Difference
 from crm_models.data.profile import CohortProfile, Headline, headline, profile
-from crm_models.data.storage import describe, load_cohort
+from crm_models.data.storage import describe, load_cohort, parts
 from crm_models.inference.score_store import read_scores
 from crm_models.planning.thresholds import RiskIndex
 from crm_models.runs.folder import RunFolder, RunStatus
@@ -148,7 +149,7 @@ def _cannot_train(folder: str, stamp: str, seed: int, split: SplitKind, split_da
 @st.cache_data(max_entries=8, show_spinner=False)
 def _described(folder: str, stamp: str) -> tuple[CohortProfile, list[Finding]]:
     """Profile and data check of a cohort, computed together so that the cohort itself need not stay in memory."""
-    cohort = load_cohort(Path(folder))
+    cohort = joined(parts(Path(folder)))
     return profile(cohort), check_cohort(cohort)
 
 

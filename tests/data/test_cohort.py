@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from crm_models.core.errors import DataError
-from crm_models.data.cohort import Cohort, select
+from crm_models.data.cohort import Cohort, joined, select
 
 
 def make(customers=None, events=(), **more) -> Cohort:
@@ -85,3 +85,11 @@ def test_a_customer_can_be_selected_twice_under_new_ids():
     assert twice.interactions["action"].tolist() == ["y", "x", "y", "x", "x"]
     nobody = select(cohort, [])
     assert (nobody.n_customers, len(nobody.interactions)) == (0, 0)
+
+
+def test_parts_joined_are_the_whole_again():
+    whole = random_cohort(50, seed=3)
+    again = joined(select(whole, np.arange(first, min(first + 20, 50))) for first in (0, 20, 40))
+    pd.testing.assert_frame_equal(again.customers, whole.customers)
+    pd.testing.assert_frame_equal(again.interactions, whole.interactions)
+    assert again.starts.tolist() == whole.starts.tolist()

@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 
 from crm_models.core.errors import DataError
-from crm_models.data.cohort import Cohort
-from crm_models.data.profile import MISSING, headline, profile
+from crm_models.data.cohort import Cohort, select
+from crm_models.data.profile import BEHAVIOUR, MISSING, group_customers, headline, profile
 from crm_models.data.storage import save_cohort
+from tests.small_cohorts import random_cohort
 
 LOG = [  # customer, action, day, value
     ("ann", "email", 1, 1.0),
@@ -141,3 +142,13 @@ def test_an_odd_column_breaks_nothing():
     assert groups[("endless", MISSING)] == 2
     assert groups[("mixed", "a")] == 4
     assert groups[("day", "2024")] == 4
+
+
+@pytest.mark.parametrize("as_of", [None, 60.0])
+@pytest.mark.parametrize("by", [*BEHAVIOUR, "age", "tier"])
+def test_the_groups_of_a_cohort_given_in_parts_are_those_of_the_whole(by, as_of):
+    everybody = random_cohort(90, seed=4, as_of=as_of)
+    whole, names = group_customers(everybody, by)
+    in_parts, same_names = group_customers((select(everybody, np.arange(k, k + 30)) for k in (0, 30, 60)), by)
+    assert names == same_names
+    assert in_parts.tolist() == whole.tolist()
