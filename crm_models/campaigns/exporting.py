@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from crm_models.campaigns.folder import Campaign
 from crm_models.campaigns.presets import PresetName, preset
 from crm_models.campaigns.systems import write_system
 from crm_models.core.errors import ConfigError
-from crm_models.core.files import new_file, write_json
+from crm_models.core.files import new_file, read_json, write_json
 from crm_models.core.permissions import Actor, Who, doing
 from crm_models.core.provenance import now, versions
 from crm_models.planning.export import ExportSettings, manifest_path, neutralised, wide_table
@@ -73,9 +74,18 @@ def export(campaign: Campaign, out: Path | str, options: ExportOptions, *, who: 
             "versions": versions(),
             **made,
         }
+        _remove_earlier_parts(out, made["files"])
         write_json(manifest_path(out), manifest)
         ledger.record(campaign, ledger.Entry(who=who, action="export", to=f"{options.preset}: {out.name}"))
         return manifest
+
+
+def _remove_earlier_parts(out: Path, files: list[str]) -> None:
+    """Remove further files that an earlier export wrote here, so that nobody loads them with the new ones."""
+    before = read_json(manifest_path(out)) if manifest_path(out).exists() else {}
+    for name in before.get("files", []):
+        if name not in files and re.fullmatch(rf"{re.escape(out.stem)}\.\d+{re.escape(out.suffix)}", name):
+            out.with_name(name).unlink(missing_ok=True)
 
 
 def summary(manifest: dict[str, Any]) -> str:
