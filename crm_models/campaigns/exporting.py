@@ -16,7 +16,7 @@ from crm_models.campaigns.deciding import edited_plans
 from crm_models.campaigns.folder import Campaign
 from crm_models.campaigns.presets import PresetName, preset
 from crm_models.campaigns.systems import write_system
-from crm_models.core.errors import ConfigError
+from crm_models.core.errors import ConfigError, CrmError
 from crm_models.core.files import new_file, read_json, write_json
 from crm_models.core.permissions import Actor, Who, doing
 from crm_models.core.provenance import now, versions
@@ -82,8 +82,11 @@ def export(campaign: Campaign, out: Path | str, options: ExportOptions, *, who: 
 
 def _remove_earlier_parts(out: Path, files: list[str]) -> None:
     """Remove further files that an earlier export wrote here, so that nobody loads them with the new ones."""
-    before = read_json(manifest_path(out)) if manifest_path(out).exists() else {}
-    for name in before.get("files", []):
+    try:
+        before = [str(name) for name in read_json(manifest_path(out))["files"]]
+    except (CrmError, KeyError, TypeError):
+        return  # none, or nothing that this package wrote
+    for name in before:
         if name not in files and re.fullmatch(rf"{re.escape(out.stem)}\.\d+{re.escape(out.suffix)}", name):
             out.with_name(name).unlink(missing_ok=True)
 
