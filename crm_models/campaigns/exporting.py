@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from crm_models.campaigns.deciding import edited_plans
 from crm_models.campaigns.folder import Campaign
 from crm_models.campaigns.presets import PresetName, preset
 from crm_models.campaigns.systems import write_system
-from crm_models.core.errors import ConfigError
-from crm_models.core.files import PartOf, json_text, new_files
+from crm_models.core.errors import ConfigError, CrmError
+from crm_models.core.files import PartOf, json_text, new_files, read_json
 from crm_models.core.permissions import Actor, Who, doing
 from crm_models.core.provenance import now, versions
 from crm_models.planning.export import ExportSettings, manifest_path, neutralised, wide_table
@@ -76,8 +77,20 @@ def export(campaign: Campaign, out: Path | str, options: ExportOptions, *, who: 
                 **made,
             }
             part_of(manifest_path(out)).write_text(json_text(manifest), encoding="utf-8")
+            _remove_earlier_parts(out, made["files"])
         ledger.record(campaign, ledger.Entry(who=who, action="export", to=f"{options.preset}: {out.name}"))
         return manifest
+
+
+def _remove_earlier_parts(out: Path, files: list[str]) -> None:
+    """Remove further files that an earlier export wrote here, so that nobody loads them with the new ones."""
+    try:
+        before = [str(name) for name in read_json(manifest_path(out))["files"]]
+    except (CrmError, KeyError, TypeError):
+        return  # none, or nothing that this package wrote
+    for name in before:
+        if name not in files and re.fullmatch(rf"{re.escape(out.stem)}\.\d+{re.escape(out.suffix)}", name):
+            out.with_name(name).unlink(missing_ok=True)
 
 
 def summary(manifest: dict[str, Any]) -> str:

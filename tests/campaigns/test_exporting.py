@@ -256,6 +256,12 @@ def test_a_file_that_would_be_too_large_is_split_and_every_part_has_the_header(c
     assert pd.concat(parts)["External_Id__c"].tolist() == campaign.decisions()["customer_id"].tolist()
     manifest, _ = written(campaign, tmp_path, preset="salesforce", most_rows=399)
     assert [len(pd.read_csv(tmp_path / name)) for name in manifest["files"]] == [399, 1]
+    # Those of the earlier export are gone, so that nobody loads them with the new ones; other files stay.
+    (tmp_path / "out.7.csv").write_text("mine")
+    written(campaign, tmp_path, preset="salesforce", most_rows=399)
+    assert sorted(file.name for file in tmp_path.glob("out*.csv") if "rejected" not in file.name) == [
+        "out.1.csv", "out.7.csv", "out.csv"
+    ]  # fmt: skip
     with pytest.raises(ConfigError, match="rows of a file must be above 0, found 0"):
         written(campaign, tmp_path, preset="salesforce", most_rows=0)
 
