@@ -533,7 +533,6 @@ def names(e: Export, rng: np.random.Generator) -> str:
         e.meant.pop(header[-1])
     elif what == "line break" and e.kind == "customers":
         e.header = [name.replace("income", "in\ncome") for name in header]
-        e.must_be_said = True
     elif what == "two labels" and e.kind == "customers":
         e.cells["Churn Flag"] = ["1" if v else "0" for v in e.meant["churned"]]
         e.must_be_said = True
