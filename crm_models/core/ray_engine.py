@@ -24,6 +24,13 @@ CHECK_SECONDS = 5
 CHECKS = 6
 """Looks in a row at a cluster that does not answer, or has no processor left, until the job fails."""
 
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # Ray reports its use to its makers, unless told not to
+    "RAY_worker_niceness": "0",  # its processes give way to all others, which makes it slower than local ones
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "600",  # after which it ends this process without an error; we are sooner
+}
+"""Settings of Ray where the user has none."""
+
 Result = TypeVar("Result", covariant=True)
 
 
@@ -56,7 +63,8 @@ class RayCluster:
         if self._address not in (None, "auto") and (unreached := _unreached(self._address)):
             raise _no_cluster(self._address, unreached)  # Ray would try for minutes
         package = str(Path(__file__).resolve().parents[1])
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports its use to its makers, unless told not to
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
         here = {"num_cpus": self._asked, "include_dashboard": False} if self._address is None else {}
         try:
             ray.init(

@@ -72,6 +72,17 @@ def test_a_node_that_goes_away_is_replaced_and_a_cluster_without_any_is_named(tm
         list(results)
 
 
+def test_a_cluster_whose_head_dies_is_named(tmp_path, cluster, monkeypatch):
+    from crm_models.core import ray_engine
+
+    monkeypatch.setattr(ray_engine, "CHECK_SECONDS", 1)
+    results = ray_engine.RayCluster(address=cluster.address).results(Squares(tmp_path, hangs=2), 12)
+    assert [next(results), next(results)] == [0, 1]
+    cluster.head_node.kill_gcs_server(check_alive=False)
+    with pytest.raises(RunError, match=r"expected the Ray cluster to finish its parts, but it went away"):
+        list(results)
+
+
 def test_a_cluster_that_is_not_there_is_named(made, capsys):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -24,6 +24,7 @@ class Squares:
     dies: int = -1
     for_ever: bool = False
     refuses: int = -1
+    hangs: int = -1
 
     def open(self, threads: int | None) -> Squares:
         (self.folder / f"opened-{os.getpid()}-{threads}").touch()
@@ -37,6 +38,8 @@ class Squares:
         (self.folder / f"tried-{k}").touch()
         if k == self.slow:
             time.sleep(0.3)
+        if k == self.hangs:
+            time.sleep(600)
         if k == self.dies and (first or self.for_ever):
             os.kill(os.getpid(), signal.SIGKILL)
         if k == self.refuses:
