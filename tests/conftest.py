@@ -18,3 +18,11 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the real data sets (../shared/data) are not beside this checkout")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def one_of_everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a cohort, runs, campaigns, plans and jobs, and a backup of it beside it; work on a copy."""
+    from tests.faults.place import make_workspace  # loads what starts processes, which few tests need
+
+    return make_workspace(tmp_path_factory.mktemp("everything"))
