@@ -37,7 +37,7 @@ def kills(workspace: Path, rng: random.Random, tally: Tally) -> Iterator[None]:
             for name in rng.sample(list(COMMANDS), len(COMMANDS)):
                 copy, number = fresh(workspace, root / "at"), rng.randint(1, operations(name))
                 ended = in_child(COMMANDS[name].on(copy), AtOperation(number, kill))
-                problems = [] if ended.status in (KILLED, 0) else ended.problems() or [f"exit status {ended.status}"]
+                problems = [] if ended.status in (KILLED, 0) else ended.problems() or [ended.said.strip()[-200:]]
                 problems += unsound(copy)
                 tally.count(f"{name} killed at operation {number}", problems or _again(name, copy))
                 yield
@@ -199,10 +199,9 @@ def _come_and_go(workspace: Path, ended: threading.Event) -> None:
 def malformed(workspace: Path, rng: random.Random, tally: Tally) -> Iterator[None]:
     """Files to import whose bytes were changed, cut, doubled or mixed: read, or refused in one line."""
     events, people = ((workspace / "mine" / f"{name}.csv").read_bytes() for name in ("interactions", "customers"))
-    packed, book = io.BytesIO(), io.BytesIO()
+    packed = io.BytesIO()
     pd.read_csv(io.BytesIO(people)).to_parquet(packed)
     samples = {"interactions.csv": events, "customers.csv": people, "customers.parquet": packed.getvalue()}
-    del book
     with tempfile.TemporaryDirectory() as folder:
         while True:
             name = rng.choice(list(samples))
