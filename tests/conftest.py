@@ -50,3 +50,11 @@ def postgres():
     yield f"postgresql+psycopg://crm@/postgres?host={folder}"
     subprocess.run([*start, "-m", "immediate", "stop"], check=False, capture_output=True, timeout=60)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def one_of_everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a cohort, runs, campaigns, plans and jobs, and a backup of it beside it; work on a copy."""
+    from tests.faults.place import make_workspace  # loads what starts processes, which few tests need
+
+    return make_workspace(tmp_path_factory.mktemp("everything"))

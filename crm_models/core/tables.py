@@ -60,7 +60,7 @@ class TableWriter:
         if self._writer is not None:
             if kind is None:
                 sums = {name: checksum.hexdigest() for name, checksum in self._sums.items()}
-                sums[_SCHEMA] = _schema_checksum(self._writer.schema)
+                sums[_SCHEMA] = _schema_checksum(self._writer.schema, self._writer.schema)
                 self._writer.add_key_value_metadata({_CHECKSUMS: json.dumps(sums).encode()})
             self._writer.close()
 
@@ -80,7 +80,7 @@ def read_table(file: Path, what: str, columns: Sequence[str] | None = None, *, r
             raise DataError(f"{file}: expected {what} with the column {missing[0]!r}, found none; {remedy}")
         table = source.read(columns=None if columns is None else list(columns))
         sums = json.loads((source.metadata.metadata or {}).get(_CHECKSUMS, b"{}"))
-        found = {_SCHEMA: _schema_checksum(source.schema_arrow)}
+        found = {_SCHEMA: _schema_checksum(source.schema_arrow, table.schema)}
         for name in table.column_names if sums else ():
             found[name] = _with(hashlib.sha256(), table.column(name)).hexdigest()
         changed = [name for name, checksum in found.items() if sums and sums.get(name) != checksum]
@@ -122,8 +122,8 @@ def _with(checksum: Any, column: pa.ChunkedArray) -> Any:
     return checksum
 
 
-def _schema_checksum(schema: pa.Schema) -> str:
-    """Checksum of the names and types of all columns, and of what pandas noted on them."""
+def _schema_checksum(schema: pa.Schema, read: pa.Schema) -> str:
+    """Checksum of the names and types of all columns, and of what pandas noted on them; read: of the columns read."""
     # Parquet does not keep whether the strings of a dictionary are large.
     text = "\n".join(f"{field.name}: {field.type}" for field in schema).replace("large_string", "string")
-    return hashlib.sha256(text.encode() + (schema.metadata or {}).get(b"pandas", b"")).hexdigest()
+    return hashlib.sha256(text.encode() + (read.metadata or {}).get(b"pandas", b"")).hexdigest()

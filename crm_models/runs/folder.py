@@ -38,7 +38,6 @@ from crm_models.core.tables import read_frame
 from crm_models.data.features import FeatureEncoder
 from crm_models.data.training_schema import TrainingSchema
 from crm_models.runs.earlier import current_epoch
-from crm_models.runs.tensors import load_arrays
 
 RunState = Literal["running", "finished", "stopped", "failed", "interrupted"]
 ABOUT: Types = {
@@ -213,13 +212,10 @@ class RunFolder:
             yield handle
 
     def need_intact(self) -> None:
-        """Read everything that predictions need, without torch; an error names the first file that is damaged."""
+        """Read all but the weights of what predictions need; an error names the first file that is damaged."""
         self.about(), self.encoder(), self.schema()
         if (self.folder / "split.parquet").exists():
             self.split()
-        file = self.folder / "weights.safetensors"
-        if self.trained() and file.exists():
-            load_arrays(file, "the run's weights", AGAIN)
 
     def need_weights(self) -> Path:
         """The file of best weights; `RunError` with what to do if there is none."""

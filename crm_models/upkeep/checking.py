@@ -21,7 +21,7 @@ from crm_models.core.recovery import leftovers, recover, workspace_folders
 from crm_models.data.storage import parts
 from crm_models.data.truth import load_truth
 from crm_models.inference.score_store import read_scores
-from crm_models.runs.folder import RunFolder
+from crm_models.runs.folder import AGAIN, RunFolder
 from crm_models.runs.tensors import load_arrays
 from crm_models.runs.trials import read_search
 
@@ -110,7 +110,10 @@ def _run(marker: Path) -> Iterator[Part]:
     result, checkpoint = run.folder / "result.json", run.folder / "checkpoint.safetensors"
     yield Part(marker, run.config)
     yield Part(result, run.status)
-    yield Part(run.folder / "weights.safetensors", run.need_intact)
+    yield Part(run.folder / "encoder.json", run.need_intact)
+    weights = run.folder / "weights.safetensors"
+    if result.exists():
+        yield Part(weights, lambda: load_arrays(weights, "the run's weights", AGAIN) if run.trained() else None)
     yield Part(run.folder / "events.jsonl", lambda: _need_events(run))
     if checkpoint.exists():
         yield Part(checkpoint, lambda: load_arrays(checkpoint, "the state of a training", "delete it"), result.exists())

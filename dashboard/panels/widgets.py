@@ -278,6 +278,8 @@ def need_run() -> store.RunCard:
             )
             wait_for_change()
         else:
+            for run_id, trouble in store.damaged_runs().items():
+                error_box(trouble, f"The run {plain(run_id)} cannot be read:")
             empty_state(
                 "model_training",
                 "No trained models for this cohort yet",

@@ -456,7 +456,7 @@ def _about(folder: str, mark: str) -> dict[str, Any]:
     return RunFolder(Path(folder)).about()
 
 
-_NEEDED = ("config.json", "result.json", "encoder.json", "schema.json", "split.parquet", "weights.safetensors")
+_NEEDED = ("config.json", "result.json", "encoder.json", "schema.json", "split.parquet")
 
 
 @st.cache_data(max_entries=256, show_spinner=False)

@@ -116,3 +116,16 @@ def test_too_little_data_is_refused():
         quality.sequence(cohort(), CONFIG, holdout=9)
     with pytest.raises(DataError, match="at least 30 churned"):
         quality.churn(cohort(), CONFIG, folds=30)
+
+
+def test_the_papers_preset_validates_on_nobody():
+    config = replace(preset("paper").with_epochs(1), threads=1)
+    assert config.valid_share == 0
+    assert quality.churn(cohort(30), config, folds=2)["customers"] == 30
+
+
+def test_too_few_churned_customers_to_train_and_validate_are_refused():
+    people = pd.DataFrame({"customer_id": range(40), "churned": [k < 2 for k in range(40)], "age": range(40)})
+    few = Cohort.build(name="t", source="t", customers=people, interactions=None)
+    with pytest.raises(DataError, match="both classes to train on and to validate on"):
+        quality.churn(few, CONFIG, folds=2)

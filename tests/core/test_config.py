@@ -36,6 +36,9 @@ def test_the_paper_preset_is_the_papers_methodology():
     [
         (lambda: SequenceConfig(d_model=30, n_heads=4), "d_model=30 is not a multiple of n_heads=4"),
         (lambda: SequenceConfig(max_events=0), "max_events must be at least 1"),
+        (lambda: SequenceConfig(d_model=1_000_000_000), "d_model must be at most 16,384, found 1,000,000,000"),
+        (lambda: ChurnConfig(n_blocks=10**6), "n_blocks must be at most 512"),
+        (lambda: ChurnConfig(n_bins=2.5), "n_bins must be a whole number, found 2.5"),
         (lambda: ChurnConfig(dropout=1.0), "dropout must lie in"),
         (lambda: TrainingConfig(n_epochs=0), "n_epochs must be at least 1"),
         (lambda: TrainingConfig(learning_rate=float("nan")), "learning_rate must lie between"),

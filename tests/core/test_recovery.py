@@ -7,7 +7,7 @@ import pytest
 from crm_models.core import files
 from crm_models.core.files import MOVES, OLD, delete_folder, new_file, new_files, new_folder
 from crm_models.core.recovery import leftovers, recover, recover_path, recover_workspace
-from tests.faults.interception import at_operation, counting, kill
+from tests.faults.interception import AtOperation, Counting, kill
 
 
 def in_fork(work, version, arm) -> int:
@@ -24,9 +24,9 @@ def in_fork(work, version, arm) -> int:
 
 def kills(work, tmp_path):
     """Kill the work, which writes a version, at each of its operations on files; versions count from 1."""
-    in_fork(work, 0, counting(tmp_path.parent / "count"))
+    in_fork(work, 0, Counting(tmp_path.parent / "count"))
     for number in range(1, (tmp_path.parent / "count").stat().st_size + 1):
-        in_fork(work, number, at_operation(number, kill))
+        in_fork(work, number, AtOperation(number, kill))
         yield number
 
 

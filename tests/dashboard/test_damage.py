@@ -12,8 +12,8 @@ from dashboard.jobs.queue import Job, JobFolder
 from dashboard.jobs.worker import Runner
 from dashboard.state import store
 
-NEEDED = ("config.json", "encoder.json", "result.json", "schema.json", "split.parquet", "weights.safetensors")
-"""Files of a run without which nobody can predict."""
+NEEDED = ("config.json", "encoder.json", "result.json", "schema.json", "split.parquet")
+"""Files of a run that every prediction needs, beside its weights."""
 
 
 def flip(file: Path) -> None:
@@ -39,7 +39,7 @@ def test_each_damaged_file_of_a_run_is_named_with_what_to_do(workspace, name, ki
 @pytest.fixture
 def damaged_workspace(workspace) -> Path:
     """The newest run, the newest cohort, a campaign, files of the queue and the paper's re-run are damaged at once."""
-    flip(workspace / "runs" / "second" / "weights.safetensors")
+    flip(workspace / "runs" / "second" / "encoder.json")
     for name, marker in (("cohorts/newest", "cohort.json"), ("campaigns/newest", "campaign.json")):
         (workspace / name).mkdir(parents=True)
         (workspace / name / marker).write_text('{"format": 1, "name": 3}')
@@ -64,13 +64,13 @@ def test_much_damage_breaks_no_page_and_the_others_work_with_what_is_sound(damag
 def test_a_damaged_newest_run_is_named_at_home_which_shows_the_next_one(damaged_workspace, open_page, texts):
     said = texts(open_page("home"))
     assert "The run second cannot be read:" in said
-    assert "weights.safetensors" in said
+    assert "encoder.json" in said
     assert "Highest churn risk" in said
 
 
 def test_a_link_to_a_damaged_run_says_why_it_cannot_be_opened(damaged_workspace, open_page, texts):
     said = texts(open_page("plans", run="second"))
-    assert "weights.safetensors" in said
+    assert "encoder.json" in said
 
 
 def test_a_damaged_campaign_is_named_and_can_be_deleted(damaged_workspace, open_page, texts):

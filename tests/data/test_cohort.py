@@ -93,3 +93,17 @@ def test_parts_joined_are_the_whole_again():
     pd.testing.assert_frame_equal(again.customers, whole.customers)
     pd.testing.assert_frame_equal(again.interactions, whole.interactions)
     assert again.starts.tolist() == whole.starts.tolist()
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"interactions": {"customer_id": ["a", None], "action": ["x", "y"], "timestamp": [1.0, 2.0]}}, "interactions"),
+        ({"customers": {"customer_id": ["a", None], "age": [1, 2]}}, "customers"),
+        ({"customers": {"customer_id": ["a"]}, "actions": {"action": ["x", None]}}, "actions"),
+    ],
+)
+def test_a_blank_id_in_any_table_is_refused_by_row(tables, said):
+    frames = {name: pd.DataFrame(columns) for name, columns in tables.items()}
+    with pytest.raises(DataError, match=rf"{said} row 2: the (customer_id|action) is missing"):
+        Cohort.build(**{"name": "t", "source": "t", "customers": None, "interactions": None, **frames})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import random
 import sys
 import tempfile
 import time
 import warnings
 from pathlib import Path
+
+import streamlit.logger
 
 from tests.faults.campaigns import CAMPAIGNS
 from tests.faults.place import Tally, make_workspace
@@ -34,7 +35,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", action="append", choices=list(CAMPAIGNS))
     args = parser.parse_args()
-    logging.disable(logging.WARNING)
+    streamlit.logger.set_log_level("ERROR")
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
         workspace = make_workspace(Path(folder))

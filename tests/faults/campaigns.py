@@ -6,6 +6,7 @@ import io
 import os
 import random
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -17,8 +18,8 @@ from streamlit.testing.v1 import AppTest
 from crm_models.core.errors import CrmError
 from crm_models.data.sources import import_cohort
 from dashboard.jobs.queue import Job, JobFolder
-from tests.faults.interception import at_operation, counting, kill, no_space, small_files
-from tests.faults.place import COMMANDS, KILLED, Tally, fresh, in_child, result, unsound
+from tests.faults.interception import AtOperation, Counting, SmallFiles, kill, no_space
+from tests.faults.place import COMMANDS, KILLED, Started, Tally, fresh, in_child, result, unsound
 
 ENTRY = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 PAGES = ("home", "cohort", "train", "evaluate", "attention", "customers", "plans", "campaigns", "paper")
@@ -35,8 +36,8 @@ def kills(workspace: Path, rng: random.Random, tally: Tally) -> Iterator[None]:
         while True:
             for name in rng.sample(list(COMMANDS), len(COMMANDS)):
                 copy, number = fresh(workspace, root / "at"), rng.randint(1, operations(name))
-                ended = in_child(COMMANDS[name].on(copy), at_operation(number, kill))
-                problems = [] if ended.status in (KILLED, 0) else ended.problems() or [f"exit status {ended.status}"]
+                ended = in_child(COMMANDS[name].on(copy), AtOperation(number, kill))
+                problems = [] if ended.status in (KILLED, 0) else ended.problems() or [ended.said.strip()[-200:]]
                 problems += unsound(copy)
                 tally.count(f"{name} killed at operation {number}", problems or _again(name, copy))
                 yield
@@ -44,7 +45,7 @@ def kills(workspace: Path, rng: random.Random, tally: Tally) -> Iterator[None]:
 
 def _operations(workspace: Path, root: Path, name: str) -> int:
     count, copy = root / "count", fresh(workspace, root / "at")
-    in_child(COMMANDS[name].on(copy), counting(count))
+    in_child(COMMANDS[name].on(copy), Counting(count))
     return max(1, count.stat().st_size)
 
 
@@ -68,7 +69,7 @@ def full_disk(workspace: Path, rng: random.Random, tally: Tally) -> Iterator[Non
                 number = rng.randint(1, operations(name))
                 limit = rng.choice([0, 1, 100, 1_000, 5_000, 20_000])
                 by_bytes = rng.random() < 0.5
-                arm = small_files(limit) if by_bytes else at_operation(number, no_space)
+                arm = SmallFiles(limit) if by_bytes else AtOperation(number, no_space)
                 what = f"{name}, files up to {limit} bytes" if by_bytes else f"{name}, full at operation {number}"
                 ended = in_child(COMMANDS[name].on(copy), arm)
                 tally.count(what, ended.problems() + unsound(copy))
@@ -164,13 +165,9 @@ def together(workspace: Path, rng: random.Random, tally: Tally) -> Iterator[None
         while True:
             copy = fresh(workspace, Path(folder) / "at")
             first, second = rng.choice(list(COMMANDS)), rng.choice(list(COMMANDS))
-            child = os.fork()
-            if child == 0:
-                os._exit(1 if in_child(COMMANDS[first].on(copy)).problems() else 0)
-            ended = in_child(COMMANDS[second].on(copy))
-            other = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            problems = ended.problems() + ["the other one failed"] * (other != 0) + unsound(copy)
-            tally.count(f"{first} beside {second}", problems)
+            both = [Started(COMMANDS[name].on(copy)) for name in (first, second)]
+            problems = [problem for started in both for problem in started.wait().problems()]
+            tally.count(f"{first} beside {second}", problems + unsound(copy))
             yield
 
 
@@ -180,27 +177,31 @@ def viewers(workspace: Path, rng: random.Random, tally: Tally) -> Iterator[None]
         copy = fresh(workspace, Path(folder) / "at")
         os.environ["CRM_WORKSPACE"] = str(copy)
         while True:
-            child = os.fork()
-            if child == 0:
-                for place in ("runs/other", "campaigns/small", "cohorts/mine"):
-                    (copy / place).rename(copy / f"{place}-away")
-                    time.sleep(0.05)
-                    (copy / f"{place}-away").rename(copy / place)
-                os._exit(0)
-            page = rng.choice(PAGES)
+            page, ended = rng.choice(PAGES), threading.Event()
+            others = threading.Thread(target=_come_and_go, args=(copy, ended))
+            others.start()
             problems = _page(page)
-            os.waitpid(child, 0)
+            ended.set()
+            others.join()
             tally.count(f"page {page} while others change the workspace", problems)
             yield
+
+
+def _come_and_go(workspace: Path, ended: threading.Event) -> None:
+    """Runs, campaigns and cohorts vanish and return, until the end."""
+    while not ended.is_set():
+        for place in ("runs/other", "campaigns/small", "cohorts/mine"):
+            (workspace / place).rename(workspace / f"{place}-away")
+            time.sleep(0.01)
+            (workspace / f"{place}-away").rename(workspace / place)
 
 
 def malformed(workspace: Path, rng: random.Random, tally: Tally) -> Iterator[None]:
     """Files to import whose bytes were changed, cut, doubled or mixed: read, or refused in one line."""
     events, people = ((workspace / "mine" / f"{name}.csv").read_bytes() for name in ("interactions", "customers"))
-    packed, book = io.BytesIO(), io.BytesIO()
+    packed = io.BytesIO()
     pd.read_csv(io.BytesIO(people)).to_parquet(packed)
     samples = {"interactions.csv": events, "customers.csv": people, "customers.parquet": packed.getvalue()}
-    del book
     with tempfile.TemporaryDirectory() as folder:
         while True:
             name = rng.choice(list(samples))

@@ -8,6 +8,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,32 +26,35 @@ def _changes_files(event: str, arguments: tuple[Any, ...]) -> bool:
     return bool(writes or (isinstance(mode, str) and set(mode) & set("wa+x")))
 
 
-def at_operation(number: int, fault: Callable[[], None]) -> Callable[[], None]:
-    """Arms the fault at the n-th operation, counted from 1, of the process that calls what is returned."""
+@dataclass(frozen=True)
+class AtOperation:
+    """Arms a fault at the n-th operation, counted from 1, of the process that calls it."""
 
-    def arm() -> None:
+    number: int
+    fault: Callable[[], None]
+
+    def __call__(self) -> None:
         count = 0
 
         def hook(event: str, arguments: tuple[Any, ...]) -> None:
             nonlocal count
             if _changes_files(event, arguments):
                 count += 1
-                if count == number:
-                    fault()
+                if count == self.number:
+                    self.fault()
 
         sys.addaudithook(hook)
 
-    return arm
 
+@dataclass(frozen=True)
+class Counting:
+    """Counts the operations of the process that calls it into a file, one byte each."""
 
-def counting(file: Path) -> Callable[[], None]:
-    """Counts the operations of the process into a file, one byte each."""
+    file: Path
 
-    def arm() -> None:
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    def __call__(self) -> None:
+        handle = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         sys.addaudithook(lambda event, arguments: (_changes_files(event, arguments) and os.write(handle, b".")) or None)
-
-    return arm
 
 
 def kill() -> None:
@@ -63,11 +67,12 @@ def no_space() -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def small_files(limit: int) -> Callable[[], None]:
+@dataclass(frozen=True)
+class SmallFiles:
     """No file may grow beyond the limit in bytes, whoever writes it: also libraries in C."""
 
-    def arm() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    limit: int
 
-    return arm
+    def __call__(self) -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self.limit, self.limit))

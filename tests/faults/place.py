@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pandas as pd
@@ -115,29 +117,50 @@ class Ended:
         return [f"{problem}: {self.said.strip()[-200:]}" for problem in found]
 
 
-def in_child(arguments: Sequence[str], before: Callable[[], None] = lambda: None) -> Ended:
-    """Run a command in a fork, which saves the imports; `before` is called there first, to arm a fault."""
-    reading, writing = os.pipe()  # not a file, whose size a campaign may limit
-    child = os.fork()
-    if child == 0:
-        status = 99
-        try:
-            os.dup2(writing, 1)
-            os.dup2(writing, 2)
-            os.close(writing)
+_FORKS = multiprocessing.get_context("forkserver")
+"""Children are forks of a process of its own, which has loaded the libraries and has no threads to lose."""
+_FORKS.set_forkserver_preload(["tests.faults.libraries"])
+
+
+class Started:
+    """A command at work in a child process; `before` is called there first, to arm a fault."""
+
+    def __init__(self, arguments: Sequence[str], before: Callable[[], None] | None = None) -> None:
+        self._said, writing = _FORKS.Pipe(duplex=False)  # not a file, whose size a campaign may limit
+        self._process = _FORKS.Process(target=_run, args=(list(arguments), before, writing))
+        self._process.start()
+        writing.close()
+
+    def wait(self) -> Ended:
+        """How it ended."""
+        with os.fdopen(os.dup(self._said.fileno()), encoding="utf-8", errors="replace") as printed:
+            said = printed.read()
+        self._said.close()
+        self._process.join()
+        return Ended(self._process.exitcode or 0, said)
+
+
+def in_child(arguments: Sequence[str], before: Callable[[], None] | None = None) -> Ended:
+    """Run a command in a child process to its end."""
+    return Started(arguments, before).wait()
+
+
+def _run(arguments: list[str], before: Callable[[], None] | None, writing: Connection) -> None:
+    status = 99
+    try:
+        os.dup2(writing.fileno(), 1)
+        os.dup2(writing.fileno(), 2)
+        writing.close()
+        if before is not None:
             before()
-            try:
-                status = main(list(arguments))
-            except SystemExit as stop:
-                status = int(stop.code or 0)
-            sys.stdout.flush()
-            sys.stderr.flush()
-        finally:
-            os._exit(status)
-    os.close(writing)
-    with open(reading, encoding="utf-8", errors="replace") as printed:
-        said = printed.read()
-    return Ended(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), said)
+        try:
+            status = main(arguments)
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
 
 
 def fresh(workspace: Path, root: Path) -> Path:

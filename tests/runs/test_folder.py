@@ -115,3 +115,29 @@ def test_asking_for_weights_that_are_not_there_says_why_and_what_to_do(run, stat
 def test_a_folder_that_holds_no_run_says_what_to_do(tmp_path):
     with pytest.raises(DataError, match="make one with `train`"):
         RunFolder(tmp_path / "none").about()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epoch": "2"},
+        {"train_loss": None},
+        {"best": 1},
+        {"seconds": "x"},
+        {"model": "both"},
+        {"model": []},
+        {"epoch": 0},
+    ],
+)
+def test_an_event_of_wrong_types_is_left_out(run, wrong):
+    run.record("epoch", **{"epoch": 1, "seconds": 0.5} | EPOCH)
+    run.record("epoch", **{"epoch": 2, "seconds": 0.5} | EPOCH | wrong)
+    assert [epoch.epoch for epoch in run.status().epochs] == [1]
+
+
+@pytest.mark.parametrize("wrong", [{"models": []}, {"models": {"churn": 3}}, {"state": "gone"}, {"seconds": "2"}])
+def test_a_result_of_wrong_types_is_named(run, wrong):
+    content = {"state": "finished", "reason": "", "models": {}, "seconds": 2.0} | wrong
+    write_json(run.folder / "result.json", content)
+    with pytest.raises(DataError, match=r"result.json: expected the result of a run.*train it again"):
+        run.status()

@@ -1,5 +1,6 @@
 """From a cohort folder to a run folder: refused early, stopped softly, resumed to the same numbers, loaded whole."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 
 from crm_models.core.config import ChurnConfig, RunConfig, SequenceConfig, TrainingConfig
-from crm_models.core.errors import DataError, RunError
+from crm_models.core.errors import CrmError, DataError, RunError
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources.synthetic import ScenarioSettings, generate
 from crm_models.data.storage import load_cohort, save_cohort
@@ -72,6 +73,29 @@ def test_a_stop_keeps_the_best_weights_and_a_resume_ends_at_the_same_numbers(fin
     assert losses(run) == losses(finished)
     weights = [(r.folder / "weights.safetensors").read_bytes() for r in (run, finished)]
     assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize("damage", [lambda raw: raw[: len(raw) // 2], lambda raw: raw[:-9] + b"\x01" + raw[-8:]])
+def test_a_damaged_checkpoint_is_named_and_without_it_the_training_begins_anew(finished, folder, tmp_path, damage):
+    run = start_run(folder, tmp_path / "run", CONFIG)
+    next(fit(run))
+    file = run.folder / "checkpoint.safetensors"
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(RunError, match=r"checkpoint.safetensors: expected the state of a training.*delete it"):
+        next(fit(reopen(run)))
+    file.unlink()
+    list(fit(reopen(run)))
+    assert losses(run) == losses(finished)
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "encoder.json"])
+def test_a_flipped_bit_of_what_the_models_are_made_of_is_found(finished, tmp_path, file):
+    run = RunFolder(shutil.copytree(finished.folder, tmp_path / "run"))
+    content = bytearray((run.folder / file).read_bytes())
+    content[-1000] ^= 1
+    (run.folder / file).write_bytes(content)
+    with pytest.raises(CrmError, match=rf"{file}: expected .*train it again"):
+        load_models(run)
 
 
 def test_a_finished_run_cannot_be_resumed(finished):

@@ -14,22 +14,18 @@ from crm_models.core.locks import locked
 from crm_models.runs.folder import RunFolder
 from crm_models.upkeep.backup import backup, restore
 from crm_models.upkeep.checking import check_workspace
-from tests.faults.place import fresh, make_workspace
+from tests.faults.place import fresh
 from tests.refusals import refused
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    return make_workspace(tmp_path_factory.mktemp("made"))
-
-
 @pytest.fixture
-def workspace(made, tmp_path) -> Path:
-    return fresh(made, tmp_path / "at")
+def workspace(one_of_everything, tmp_path) -> Path:
+    return fresh(one_of_everything, tmp_path / "at")
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file() and f.name != "lock"}
+    files = (f for f in folder.rglob("*") if f.is_file() and not f.name.endswith("lock"))
+    return {str(f.relative_to(folder)): f.read_bytes() for f in files}
 
 
 def test_a_sound_workspace_is_said_to_be_sound(workspace, capsys):

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from crm_models import workflow
 from crm_models.cli.commands import main
+from crm_models.core.errors import DataError
 from crm_models.data.sources import FORMS
 from tests.refusals import refused
 
@@ -173,6 +175,15 @@ def test_a_wrong_option_is_refused_and_leaves_nothing(capsys, tmp_path, people, 
 @pytest.mark.parametrize("form", ["telco", "movielens"])
 def test_an_option_of_another_form_is_refused_by_name(capsys, tmp_path, form):
     assert "has no option" in refused(capsys, "import", form, tmp_path, "--out", tmp_path / "out", "--positive", "x")
+
+
+def test_links_in_a_circle_are_a_path_that_leads_nowhere(capsys, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    for source, out in (("loop", "x"), ("loop/in/it", "x"), ("x", "loop")):
+        said = refused(capsys, "import", "tables", tmp_path / source, "--out", tmp_path / out)
+        assert "leads nowhere" in said
+    with pytest.raises(DataError, match="leads nowhere"):
+        workflow.import_files(tmp_path / "x", "tables", ["a\0b"])
 
 
 def test_a_failed_import_leaves_an_earlier_cohort_as_it_was(capsys, tmp_path, people):
