@@ -500,7 +500,7 @@ def stability(
     folder, wanted = Path(cohort or run.about()["cohort"]), seeds_of(run, seeds)
     with run.locked():
         (run.folder / "stop").unlink(missing_ok=True)
-        yield from train_members(run, wanted, folder, threads)
+        yield from train_members(run, wanted, folder, device=device, threads=threads)
         if not run.stop_requested():
             write_stability(run, compared(run, wanted, folder, score, device=device, threads=threads))
         (run.folder / "stop").unlink(missing_ok=True)

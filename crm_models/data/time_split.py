@@ -46,7 +46,11 @@ def views_of(cohort: Cohort, date: str | None) -> Views:
     if date is None:
         return Views(learned=cohort, tested=cohort)
     moment = moment_of(date, cohort.is_dated)
-    assert moment is not None  # `split_date` has checked it
+    if moment is None:
+        times = "dates" if cohort.is_dated else "numbers"
+        raise DataError(
+            f"the split of the run is at {date}, but the times of this cohort are {times}; use its own cohort"
+        )
     known = history(cohort, moment)
     days: float = cohort.settings.get("churn_days", np.nan)
     activity: list[str] | None = cohort.settings.get("churn_activity")

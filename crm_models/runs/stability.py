@@ -47,7 +47,9 @@ def seeds_of(run: RunFolder, n_seeds: int) -> tuple[int, ...]:
     return tuple((run.config().seed + k) % 2**32 for k in range(n_seeds))
 
 
-def train_members(run: RunFolder, seeds: tuple[int, ...], cohort: Path, threads: int | None) -> Iterator[EpochEnd]:
+def train_members(
+    run: RunFolder, seeds: tuple[int, ...], cohort: Path, *, device: str, threads: int | None
+) -> Iterator[EpochEnd]:
     """Train the runs of the seeds that are not finished yet; yields their epochs. Ends early on a stop request."""
     config, about = run.config(), run.about()
     if digest(cohort) != about["cohort_hash"]:
@@ -60,7 +62,7 @@ def train_members(run: RunFolder, seeds: tuple[int, ...], cohort: Path, threads:
                 continue
         else:
             start_run(cohort, of_seed.folder, replace(config, seed=seed, split_seed=split_seed), chosen=True)
-        for epoch in fit(of_seed, threads=threads):
+        for epoch in fit(of_seed, device=device, threads=threads):
             yield epoch
             if run.stop_requested():
                 of_seed.request_stop()

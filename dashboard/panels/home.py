@@ -43,7 +43,7 @@ def under_way() -> None:
 
 def _time_left(job: JobAtWork) -> str:
     """How far a training is and how long it takes at most, as part of a sentence; "" before its first epoch."""
-    run = store.run_card(job.job.run) if job.state == "training" and job.job.task != "tune" else None
+    run = store.run_card(job.job.run) if job.state == "training" and job.job.task in ("train", "resume") else None
     return f": {train_panels.position(run)[1]}" if run is not None and run.status.epochs else ""
 
 
