@@ -146,7 +146,7 @@ def _cannot_train(folder: str, stamp: str, seed: int, split: SplitKind, split_da
     return found
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
+@st.cache_data(max_entries=8, show_spinner="Describing these customers")
 def _described(folder: str, stamp: str) -> tuple[CohortProfile, list[Finding]]:
     """Profile and data check of a cohort, computed together so that the cohort itself need not stay in memory."""
     cohort = joined(parts(Path(folder)))
