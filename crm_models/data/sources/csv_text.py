@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from crm_models.core.errors import DataError
-from crm_models.data.sources.archives import Blocks
+from crm_models.data.sources.archives import MAPPED, Blocks
 from crm_models.data.sources.header import header_row
 from crm_models.data.sources.receipt import counted
 from crm_models.data.sources.rows import FOOTER_LINES, TOTAL
@@ -96,6 +96,13 @@ def _without_leading_blanks(text: Text) -> tuple[Text, int]:
     """The text without leading blank lines, and their number."""
     blank = re.match(rb"(?:[ \t]*(?:\r\n|\r|\n))+", text)
     return (text[blank.end() :], _n_lines(blank.group())) if blank else (text, 0)
+
+
+def _without_last_ends(text: Text) -> Text:
+    end = len(text)
+    while end and bytes(text[end - 1 : end]) in b"\r\n":
+        end -= 1
+    return text[:end]
 
 
 def _n_lines(text: Text) -> int:
@@ -218,9 +225,8 @@ def _parse(body: Text, layout: Layout) -> pa.Table:
         cells = _longer(body, layout) if ragged.rows[0].actual_columns == layout.width + 1 else None
         if cells is None:
             return _without_ragged(body, layout)
-    n_lines = _n_lines(body) + (bytes(body[-1:]) not in b"\r\n")
-    if len(cells) < n_lines:
-        return _without_ragged(body, layout)  # blank lines, or cells of several lines
+    if len(body) < MAPPED and len(cells) < _n_lines(_without_last_ends(body)) + 1:
+        return _without_ragged(body, layout)  # blank lines, or cells of several lines: the rows are numbered
     _check_quotes(body, cells, layout)
     return cells
 
@@ -302,7 +308,9 @@ def _without_ragged(body: Text, layout: Layout) -> pa.Table:
 
 
 def _row_numbers(body: Text, layout: Layout) -> np.ndarray:
-    """The number of each row that is not empty, counted from 0 with the empty ones."""
+    """The number of each row that is not empty, counted from 0 with the empty ones; none for a very large text."""
+    if len(body) >= MAPPED:
+        return np.zeros(0, dtype=np.int64)
     if not layout.has_quotes:
         lines = bytes(body).splitlines()
         return np.flatnonzero(np.fromiter((len(line) > 0 for line in lines), dtype=bool, count=len(lines)))

@@ -13,6 +13,7 @@ from crm_models.data.sources import epochs
 from crm_models.data.sources.blanks import ERRORS, PLACEHOLDERS, distinguishes_none, is_blank
 from crm_models.data.sources.column import Column
 from crm_models.data.sources.dates import AM_PM, DAY_FIRST, MONTH_FIRST, Dates, dates_of, look_dated
+from crm_models.data.sources.frames import is_text
 from crm_models.data.sources.numbers import (
     could_be_numbers,
     note_words,
@@ -112,7 +113,7 @@ def _in_spite_of(odd: pd.Series, blank: pd.Series, cells: Column, kind: str) -> 
 
 def _are_codes(cells: Column) -> bool:
     """Whether cells of digits are codes such as postcodes: all as long, some with a zero in front."""
-    if not isinstance(cells.values.dtype, pd.StringDtype):
+    if not is_text(cells.values):
         return False
     text = pa.chunked_array(pa.array(cells.values)).drop_null()
     lengths = pc.min_max(pc.utf8_length(text)).as_py()

@@ -11,7 +11,7 @@ import pandas as pd
 
 from crm_models.core.errors import DataError
 from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, TIMESTAMP, VALUE
-from crm_models.data.sources.frames import FOOTERS, RAGGED, REMARKS, together
+from crm_models.data.sources.frames import FOOTERS, RAGGED, REMARKS, is_text, together
 from crm_models.data.sources.reading import ReadOptions, read_files
 from crm_models.data.sources.receipt import Receipt, counted
 from crm_models.data.sources.roles import DOUBTFUL, FEW_ROWS, customer_of, dated_columns, guess_columns, kind_of, plain
@@ -88,16 +88,12 @@ def recognised(
 def _refuse_without_header(cells: pd.DataFrame, name: str) -> None:
     """`DataError` if the first row is no header: a name of a column is a date or time, as the cells below it are."""
     for column in cells:
-        if _DATE.match(str(column)) and _is_text(cells[column]):
+        if _DATE.match(str(column)) and is_text(cells[column]):
             sample = cells[column].dropna().iloc[:100]
             if len(sample) and sample.str.contains(_DATE).mean() > 0.9:
                 raise DataError(
                     f"{name} row 1: expected column names, found data ({str(column)[:40]!r}); add a header row above it"
                 )
-
-
-def _is_text(column: pd.Series) -> bool:
-    return isinstance(column.dtype, pd.StringDtype)
 
 
 def _read(sources: Sequence[Path], options: ReadOptions, receipt: Receipt) -> Iterator[tuple[pd.DataFrame, str, bool]]:

@@ -77,6 +77,11 @@ def trimmed(column: pa.ChunkedArray, words_are_blank: bool) -> pa.ChunkedArray:
     return column if pc.sum(pc.binary_length(trimmed)) == pc.sum(pc.binary_length(column)) else trimmed
 
 
+def is_text(column: pd.Series) -> bool:
+    """Whether a column holds text."""
+    return isinstance(column.dtype, pd.StringDtype)
+
+
 def refuse_duplicate_columns(table: pd.DataFrame, name: str) -> None:
     """`DataError` if two columns have one name."""
     duplicates = [str(c) for c in table.columns[table.columns.duplicated()]]

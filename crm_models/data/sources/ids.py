@@ -15,6 +15,7 @@ import pandas as pd
 from crm_models.core.schema import CUSTOMER_ID
 from crm_models.data.sources.blanks import BLANKS, NO_NUMBER
 from crm_models.data.sources.column import Column
+from crm_models.data.sources.frames import is_text
 from crm_models.data.sources.receipt import Receipt, row_of
 
 INVISIBLE = dict.fromkeys([0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0x00AD, 0x200E, 0x200F])
@@ -178,7 +179,7 @@ def _visible(text: pd.Series) -> pd.Series:
 
 def _text_of(distinct: pd.Series) -> pd.Series:
     """Distinct ids as text: integers without ".0", everything else as written."""
-    if isinstance(distinct.dtype, pd.StringDtype):
+    if is_text(distinct):
         distinct = distinct.str.strip()
         if len(distinct) and distinct.str.fullmatch(r"[0-9]+(?:[.,]00?)?").all():
             # Spreadsheets and pandas write 17850.0 for an integer in a column with missing values.

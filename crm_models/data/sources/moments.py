@@ -12,6 +12,7 @@ from crm_models.data.sources.blanks import is_blank
 from crm_models.data.sources.column import Column
 from crm_models.data.sources.dates import Dates, dates_of
 from crm_models.data.sources.features import FIRST_YEAR, LAST_YEAR, in_order
+from crm_models.data.sources.frames import is_text
 from crm_models.data.sources.number_forms import parse
 from crm_models.data.sources.receipt import Receipt
 
@@ -46,7 +47,7 @@ def _moments(cells: Column) -> pd.Series:
     iso = _iso(values)
     if iso is not None:
         return iso
-    if not isinstance(values.dtype, pd.StringDtype) and pd.api.types.is_numeric_dtype(values):
+    if not is_text(values) and pd.api.types.is_numeric_dtype(values):
         numbers = values.astype("Float64").astype("float64")
         cells.refuse(~np.isfinite(numbers), EXPECTED)
         return _from_numbers(cells, numbers)
@@ -76,7 +77,7 @@ def _moments(cells: Column) -> pd.Series:
 
 def _iso(values: pd.Series) -> pd.Series | None:
     """The column as dates if every cell is an ISO date without a zone: Arrow casts millions of them in a second."""
-    if not isinstance(values.dtype, pd.StringDtype) or values.isna().any():
+    if not is_text(values) or values.isna().any():
         return None
     text = pa.chunked_array(pa.array(values))
     for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC")):

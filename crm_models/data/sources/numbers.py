@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from crm_models.data.sources import number_forms
 from crm_models.data.sources.blanks import NO_NUMBER, is_blank
 from crm_models.data.sources.column import Column
-from crm_models.data.sources.frames import DELIMITER
+from crm_models.data.sources.frames import DELIMITER, is_text
 from crm_models.data.sources.receipt import Receipt
 
 _HEADER_UNIT = re.compile(r".*[\[(]\s*([^\d\s\[\]()][^\[\]()]{0,11})\s*[\])]$")
@@ -41,7 +41,7 @@ def plain_numbers(values: pd.Series) -> pd.Series | None:
     """The column as float64 if every filled cell is plainly one, as most columns are; Arrow casts them fast."""
     if pd.api.types.is_bool_dtype(values) or pd.api.types.is_numeric_dtype(values):
         return values.astype("Float64").astype("float64")
-    if not isinstance(values.dtype, pd.StringDtype):
+    if not is_text(values):
         return None
     text = pa.chunked_array(pa.array(values))
     if text.null_count == len(text):

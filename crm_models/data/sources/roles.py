@@ -14,6 +14,7 @@ import pandas as pd
 
 from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, TIMESTAMP, VALUE
 from crm_models.data.sources.dates import dates_of
+from crm_models.data.sources.frames import is_text
 from crm_models.data.sources.labels import LEFT, NO, STAYED, YES
 from crm_models.data.sources.receipt import Receipt
 
@@ -145,7 +146,7 @@ def action_candidates(table: pd.DataFrame, *used: str) -> list[str]:
     for column in (str(c) for c in table.columns if str(c) not in used):
         values = table[column]
         n, n_filled = values.nunique(), values.notna().sum()
-        words = isinstance(values.dtype, pd.StringDtype) and not _is_number(values) and not _is_dated(values)
+        words = is_text(values) and not _is_number(values) and not _is_dated(values)
         if words and n_filled > 0.5 * len(table) and 1 <= n <= max(50, 0.05 * len(table)) and n < n_filled:
             found.append(column)
     likely = [plain(name) for name in OTHER_ACTIONS]
@@ -216,7 +217,7 @@ def _unique_id(table: pd.DataFrame) -> str | None:
 def _is_dated(values: pd.Series) -> bool:
     if pd.api.types.is_datetime64_any_dtype(values):
         return True
-    if not isinstance(values.dtype, pd.StringDtype):
+    if not is_text(values):
         return False
     cells = pd.Series(values.dropna().unique()[:SAMPLE], dtype="str").str.strip()
     if not len(cells) or not cells.str.contains(r"[0-9][^0-9]+[0-9]", regex=True).all():

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from crm_models.data.sources.blanks import BLANKS, NO_NUMBER
+from crm_models.data.sources.frames import is_text
 from crm_models.data.sources.header import describes_columns
 from crm_models.data.sources.receipt import Receipt
 
@@ -41,10 +42,6 @@ def data_rows(table: pd.DataFrame, file: str, header: Sequence[str], receipt: Re
     return receipt.explain(table, file, _notes_below(table, after_blank=bool(blank.any())), "a note below the table")
 
 
-def _is_text(column: pd.Series) -> bool:
-    return isinstance(column.dtype, pd.StringDtype)
-
-
 def _blank(table: pd.DataFrame) -> np.ndarray:
     blank = np.ones(len(table), dtype=bool)
     for column in table.columns:
@@ -61,7 +58,7 @@ def _header_again(table: pd.DataFrame, header: Sequence[str]) -> np.ndarray:
             break
         if name.startswith("column "):  # it has no name in the file
             continue
-        if not _is_text(table[column]):
+        if not is_text(table[column]):
             return np.zeros(len(table), dtype=bool)
         values = table[column]
         spellings = [name, name.upper(), name.lower(), name.title(), name.capitalize()]
@@ -79,7 +76,7 @@ def _places(table: pd.DataFrame) -> np.ndarray:
 def _rulers(table: pd.DataFrame) -> np.ndarray:
     """Rows of nothing but signs such as --- or ===, in every cell."""
     ruler = np.zeros(len(table), dtype=bool)
-    if table.shape[1] < 2 or not len(table) or not all(_is_text(table[c]) for c in table):
+    if table.shape[1] < 2 or not len(table) or not all(is_text(table[c]) for c in table):
         return ruler
     places = _places(table)
     for column in table.columns:
@@ -93,7 +90,7 @@ def _rulers(table: pd.DataFrame) -> np.ndarray:
 def _units(table: pd.DataFrame) -> np.ndarray:
     """The first row, if it says units, types or descriptions of the columns."""
     units = np.zeros(len(table), dtype=bool)
-    if len(table) > 3 and all(_is_text(table[c]) for c in table):
+    if len(table) > 3 and all(is_text(table[c]) for c in table):
         first, *below = table.iloc[:200].astype(object).where(table.iloc[:200].notna(), None).to_numpy().tolist()
         units[0] = describes_columns(first, below, (*BLANKS, *NO_NUMBER))
     return units
@@ -103,7 +100,7 @@ def _totals(table: pd.DataFrame) -> np.ndarray:
     """Rows that begin with a word for a total: at the end of the table, or elsewhere if another cell is blank."""
     total = np.zeros(len(table), dtype=bool)
     columns = list(table.columns[:2])
-    if not len(table) or not all(_is_text(table[c]) for c in columns):
+    if not len(table) or not all(is_text(table[c]) for c in columns):
         return total
     places = _places(table)
     tail = table.iloc[places]
@@ -118,7 +115,7 @@ def _totals(table: pd.DataFrame) -> np.ndarray:
 def _notes_below(table: pd.DataFrame, *, after_blank: bool) -> np.ndarray:
     """The last rows, if only the first cell of each is filled: a sentence, or not written like the cells above it."""
     note = np.zeros(len(table), dtype=bool)
-    if table.shape[1] < 2 or not len(table) or not _is_text(table[table.columns[0]]):
+    if table.shape[1] < 2 or not len(table) or not is_text(table[table.columns[0]]):
         return note
     for k in range(len(table) - 1, max(0, len(table) - 1 - FOOTER_LINES), -1):
         if table.iloc[k, 1:].notna().any():
