@@ -18,7 +18,7 @@ from typing import Any
 from crm_models.cli.campaign import add_campaign
 from crm_models.cli.options import Parser, add_device, add_engine, command, pairs, positive, share, whole
 from crm_models.cli.receipt import receipt_lines
-from crm_models.core.errors import CrmError
+from crm_models.core.errors import ConfigError, CrmError
 from crm_models.core.places import place
 from crm_models.core.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD, PLAN_MODES, PRESET_NAMES
 from crm_models.data.sources import FORMS
@@ -446,6 +446,10 @@ def _explain(args: argparse.Namespace) -> None:
 
     if args.out is not None:
         need_file_target(args.out)
+    if (args.out is None or args.customer) and (args.engine != "local" or args.workers or args.address):
+        raise ConfigError(
+            "--engine, --workers and --address explain all customers into a file: give --out, not --customer"
+        )
     explainer = workflow.explain(
         args.run_folder,
         cohort=args.cohort,
