@@ -419,7 +419,7 @@ def plan(
     with here(place(run_folder)) as run_here:
         run = RunFolder(run_here)
         run.need_weights()
-        plan_catalogue(run, policy)
+        plan_catalogue(run, policy)  # before the work, not after it
         folder = place(cohort or run.about()["cohort"])
         found = differences(run, folder)
         if not allow_drift:

@@ -59,6 +59,11 @@ def _explain(args: argparse.Namespace) -> None:
         return
     if args.threshold is not None or args.change or args.event:
         raise ConfigError("--threshold, --change and --event belong to --counterfactual; add it, or leave them out")
+    if (args.out is None or args.customer or args.steps) and (args.engine != "local" or args.workers or args.address):
+        raise ConfigError(
+            "--engine, --workers and --address explain the risk of all customers into a file: give --out, and neither "
+            "--customer nor --steps"
+        )
     explain = workflow.explain_steps if args.steps else workflow.explain
     explainer: Any = explain(args.run_folder, customers=args.customer, **options)
     if args.out is not None:

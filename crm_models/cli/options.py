@@ -42,7 +42,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         type=whole(1),
-        help="processes at a time, of one thread and some 0.7 GB each (default: as they pay)",
+        help="processes at a time, of one thread and some 0.5 GB each (default: as they pay)",
     )
     parser.add_argument("--address", metavar="HOST:PORT", help="of the Ray cluster; without it, Ray is started here")
 

@@ -14,10 +14,8 @@ from crm_models.core.errors import ConfigError, RunError
 
 try:
     import ray
-except ImportError:
-    raise ConfigError(
-        "the engine ray needs the package ray; add it with `pip install -r requirements-ray.txt`"
-    ) from None
+except ImportError:  # an extra
+    ray = None
 
 CHECK_SECONDS = 5
 """While no part is done, the cluster is looked at so often."""
@@ -44,6 +42,8 @@ class RayCluster:
     name = "ray"
 
     def __init__(self, *, address: str | None = None, workers: int | None = None) -> None:
+        if ray is None:
+            raise ConfigError("the engine ray needs the package ray; add it with `pip install -r requirements-ray.txt`")
         self._address, self._asked = address, workers
         self.workers = workers or 1
 

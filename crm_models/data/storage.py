@@ -113,6 +113,8 @@ class Parts:
         return (self[k] for k in range(len(self)))
 
     def __getitem__(self, k: int) -> Cohort:
+        if not 0 <= k < len(self):
+            raise DataError(f"{self.folder}: expected a part from 0 to {len(self) - 1}, found {k}")
         if not (self._may_stream and _aligned(self._customers, self._events, k)):
             self._whole = self._whole or load_cohort(self.folder)
             return select(self._whole, np.arange(self.starts[k], self.starts[k + 1]))

@@ -51,10 +51,10 @@ Result = TypeVar("Result")
 def _in_parallel(work: Callable[[np.ndarray], Result], batches: list[np.ndarray], device: torch.device) -> list[Result]:
     """Results of `work` for each batch, in order; on the CPU, batches run in parallel with one thread each.
 
-    Batches that fit the cache are too small to be split between cores.
+    Batches that fit the cache are too small to be split between cores, and the number of threads changes no digit.
     """
     cores = torch.get_num_threads()
-    if device.type != "cpu" or min(cores, len(batches)) < 2:
+    if device.type != "cpu" or cores < 2:
         return [work(batch) for batch in batches]
     try:
         with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:

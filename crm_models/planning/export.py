@@ -20,7 +20,7 @@ import pandas as pd
 
 from crm_models.core.files import json_text, new_files
 from crm_models.core.places import Place
-from crm_models.core.provenance import versions
+from crm_models.core.provenance import peak_mib, versions
 from crm_models.core.schema import N_STEPS, PLAN_SOURCES, STEP_SOURCES, PlanLayout
 from crm_models.planning.plans import Plans, reasons
 
@@ -81,7 +81,12 @@ def write_plans(stream: Iterable[Plans], out: Place, settings: ExportSettings, a
     def write(handle: BinaryIO) -> Iterator[Written]:
         return (write_rows(plans, handle, settings, header=k == 0) for k, plans in enumerate(stream))
 
-    return _published(write, out, settings, about)
+    return _published(write, out, settings, about | {"computed": computed_by("local", 1, 1, peak_mib())})
+
+
+def computed_by(engine: str, workers: int, parts: int, peak: int) -> dict[str, Any]:
+    """What the manifest says of the processes that made the plans; peak: memory of the largest, in MiB."""
+    return {"engine": engine, "workers": workers, "parts": parts, "peak_mib": peak}
 
 
 def join_plans(

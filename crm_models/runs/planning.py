@@ -18,7 +18,7 @@ from crm_models.core.places import Place, address_of, here, place
 from crm_models.core.provenance import now, peak_mib, versions
 from crm_models.data.cohort import Cohort
 from crm_models.data.features import CohortArrays
-from crm_models.planning.export import ExportSettings, Written, join_plans, write_rows
+from crm_models.planning.export import ExportSettings, Written, computed_by, join_plans, write_rows
 from crm_models.planning.plans import make_plans
 from crm_models.planning.policy import Policy
 from crm_models.runs.explaining import CohortExplainer
@@ -148,22 +148,23 @@ def plan_parts(
     """
     with folder_beside(out) as into:
         results = engine.results(replace(job, into=address_of(into)), n_parts)
-        computed: dict[str, Any] = {"engine": engine.name, "workers": 0, "parts": n_parts, "peak_mib": 0}
+        computed = computed_by(engine.name, engine.workers, n_parts, 0)
 
-        def checked() -> Iterator[tuple[Written, Place]]:
-            for planned in _checked(results, into, progress):
-                computed["workers"] = engine.workers
-                computed["peak_mib"] = max(computed["peak_mib"], planned.peak_mib)
+        def files() -> Iterator[tuple[Written, Place]]:
+            done = 0
+            for planned in _checked(results, into):
                 yield planned.written, into / planned.name
+                done += planned.written.counts["customers"]
+                computed.update(workers=engine.workers, peak_mib=max(computed["peak_mib"], planned.peak_mib))
+                if progress is not None:
+                    progress(done)
 
-        return join_plans(checked(), out, job.settings, about | {"computed": computed})
+        return join_plans(files(), out, job.settings, about | {"computed": computed})
 
 
-def _checked(
-    results: Iterable[PlannedPart], into: Place, progress: Callable[[int], None] | None
-) -> Iterator[PlannedPart]:
+def _checked(results: Iterable[PlannedPart], into: Place) -> Iterator[PlannedPart]:
     """The parts, whose files are here. `RunError` for one whose file is not, or that other versions computed."""
-    done, ours = 0, versions()
+    ours = versions()
     for planned in results:
         for name, version in planned.versions.items():
             if version != ours[name]:
@@ -177,6 +178,3 @@ def _checked(
                 "write --out to storage that all machines share"
             )
         yield planned
-        done += planned.written.counts["customers"]
-        if progress is not None:
-            progress(done)

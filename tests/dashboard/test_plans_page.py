@@ -269,7 +269,8 @@ def test_the_manifest_says_what_that_of_the_command_line_says(workspace, open_pa
         workspace / "runs" / "second", tmp_path / "plans-small.csv", Policy(threshold=threshold), threads=1
     )
     assert here.pop("selection") == "All customers"
-    own = {"scored_at", "csv_sha256", "seconds"}  # the moment of scoring is in the file, and so in its checksum
+    # The moment of scoring is in the file, and so in its checksum.
+    own = {"scored_at", "csv_sha256", "seconds", "computed"}
     assert {k: v for k, v in here.items() if k not in own} == {k: v for k, v in there.items() if k not in own}
     assert here["as_of"] is not None
     assert set(here) == set(there)

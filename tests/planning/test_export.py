@@ -222,7 +222,7 @@ def test_the_manifest_says_what_the_file_is_and_sums_over_stretches(tmp_path):
         "empty": 0,
         "by_source": {"model": 1, "override": 2, "graded": 0, "fallback": 0},
     }
-    facts = {k: v for k, v in manifest.items() if k not in ("seconds", "versions", "counts")}
+    facts = {k: v for k, v in manifest.items() if k not in ("seconds", "versions", "counts", "computed")}
     assert facts == {
         "about": 1,
         "file": "mine.csv",
@@ -233,6 +233,11 @@ def test_the_manifest_says_what_the_file_is_and_sums_over_stretches(tmp_path):
         "csv_sha256": hashlib.sha256(out.read_bytes()).hexdigest(),
     }
     assert 0 <= manifest["seconds"] < 60
+    assert {k: v for k, v in manifest["computed"].items() if k != "peak_mib"} == {
+        "engine": "local",
+        "workers": 1,
+        "parts": 1,
+    }
     safe = write_plans([plans_of(["a"], [0.1])], out, SETTINGS, {})
     assert (safe["file"], safe["layout"], safe["text"]) == ("x.csv", "wide", "spreadsheet-safe")
 

@@ -12,7 +12,7 @@ import pytest
 from crm_models import workflow
 from crm_models.cli.commands import main
 from crm_models.core.engines import InProcess
-from crm_models.core.errors import RunError
+from crm_models.core.errors import DataError, RunError
 from crm_models.core.local_engine import LocalProcesses
 from crm_models.data import storage
 from crm_models.planning import Policy
@@ -94,10 +94,17 @@ def test_the_files_of_the_parts_are_the_plans(made, tmp_path):
     assert all(row.startswith(line) for row, line in zip(rows[1:], without_drivers[1:], strict=True))
 
 
-def test_the_command_says_what_an_engine_cannot_do(made, tmp_path, capsys):
+def test_what_an_engine_cannot_do_is_said(made, tmp_path, capsys, monkeypatch):
     plan = ["plan", str(made / "run"), "--quiet", "--out", str(tmp_path / "p.csv")]
     assert main([*plan, "--address", "head:6379"]) == 2
     assert capsys.readouterr().err.startswith("error: an address is that of a Ray cluster and needs the engine ray")
+    assert main(["explain", str(made / "run"), "--workers", "2"]) == 2
+    assert "explain all customers into a file: give --out, not --customer" in capsys.readouterr().err
+    with pytest.raises(DataError, match="expected a part from 0 to 3, found 4"):
+        plan_part(made / "run", made / "cohort", 4, POLICY, into=tmp_path / "parts")
+    monkeypatch.setattr("crm_models.core.ray_engine.ray", None)
+    assert main([*plan, "--engine", "ray"]) == 2
+    assert "pip install -r requirements-ray.txt" in capsys.readouterr().err
 
 
 def test_plans_of_a_machine_that_shares_no_storage_or_has_other_versions_are_refused(made, tmp_path, monkeypatch):
