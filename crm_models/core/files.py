@@ -238,10 +238,9 @@ def _exchanged(part: Path, target: Path) -> bool:
 
 def delete_folder(folder: Path) -> None:
     """Delete a folder. It is renamed first, so that a half-deleted folder is never taken for a complete one."""
-    with suppress(FileNotFoundError):  # somebody else deletes it, too
-        gone = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=PART, dir=folder.parent))
-        folder.replace(gone)
-        shutil.rmtree(gone, ignore_errors=True)
+    if folder.exists():
+        with temporary_folder(folder) as gone, suppress(FileNotFoundError):  # somebody else deletes it, too
+            folder.replace(gone)
 
 
 def sync(file: Path) -> None:
