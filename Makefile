@@ -8,13 +8,17 @@ STAMPS := .venv/.stamps
 # requirements*.txt name and pin what is imported, requirements.lock pins what that brings along.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 
-.PHONY: help run tune test cluster quick check coverage mutants faults lock demo screenshots benchmark clean
+.PHONY: help run serve tune test cluster quick check coverage mutants faults lock demo screenshots benchmark clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/'
 
 run: $(STAMPS)/app ## set up if need be, and start the app on http://localhost:8501 (or PORT)
 	$(BIN)/python -m streamlit run dashboard/app.py --server.port $(PORT)
+
+serve: $(STAMPS)/app ## start the app for a team: several processes behind nginx (SERVE: options, see --help)
+	@command -v nginx >/dev/null || ./.ci/apt nginx-light
+	$(BIN)/python -m dashboard.serve $(SERVE)
 
 tune: $(STAMPS)/tune ## add what the search for better settings needs, here and in the app
 	@echo "python -m crm_models tune --help says how to search; the app must be started anew"

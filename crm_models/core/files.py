@@ -158,13 +158,16 @@ def _locked(make: Callable[[], Path]) -> tuple[Path, int]:
     """A new file or folder and the open handle that locks it until it is closed, by us or by the end of the process."""
     while True:
         path = make()
-        handle = os.open(path, os.O_RDONLY)
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # `recovery` took it for a leftover before it was locked
         with suppress(OSError):  # a file system without locks: leftovers are then not told from what is being written
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(handle), path.stat()):
                 return path, handle
-        os.close(handle)  # `recovery` took it for a leftover before it was locked
+        os.close(handle)
 
 
 # ---- folders ---------------------------------------------------------------------------------------------------------
@@ -265,10 +268,9 @@ def _exchanged(part: Path, target: Path) -> bool:
 
 def delete_folder(folder: Path) -> None:
     """Delete a folder. It is renamed first, so that a half-deleted folder is never taken for a complete one."""
-    with suppress(FileNotFoundError):  # somebody else deletes it, too
-        gone = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=PART, dir=folder.parent))
-        folder.replace(gone)
-        shutil.rmtree(gone, ignore_errors=True)
+    if folder.exists():
+        with temporary_folder(folder) as gone, suppress(FileNotFoundError):  # somebody else deletes it, too
+            folder.replace(gone)
 
 
 def sync(file: Path) -> None:

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -273,10 +273,11 @@ def _run_of(file: Path) -> str:
 
 def _job(content: Any) -> Job | None:
     """The job that was written; None if what is left of it is no job."""
-    if not isinstance(content, dict) or set(content) != {"run", "cohort", "task", "arguments", "about"}:
+    known = {field.name for field in fields(Job)}
+    if not isinstance(content, dict) or not {"run", "cohort", "task", "arguments"} <= set(content) <= known:
         return None
     arguments = content["arguments"]
-    texts = (content["run"], content["cohort"], content["about"])
+    texts = [value for name, value in content.items() if name != "arguments"]
     if not isinstance(arguments, list) or not all(isinstance(text, str) for text in (*texts, *arguments)):
         return None
     places = (content["run"], content["cohort"])

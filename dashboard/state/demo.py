@@ -47,7 +47,7 @@ def prepare() -> None:
     jobs().keep_going()
 
 
-@st.cache_resource(show_spinner=False)
+@st.cache_resource(max_entries=8, show_spinner=False)
 def _recovered(workspace: str) -> list[str]:
     return recover_workspace(Path(workspace))
 
