@@ -37,6 +37,20 @@ def test_customers_with_too_few_events_are_left_out_and_the_first_held_out_event
     assert found["hr_at_10"] == 1.0
 
 
+def test_actions_that_training_saw_rarely_are_scored_by_themselves():
+    class Encoder:
+        action_counts = (9, 1, 8, 2)
+
+    class Predictions:
+        actual = np.array([[1, 0, 0], [2, 0, 0], [4, 0, 0], [2, 0, 0]])
+        actual_log_p = np.log([[0.9, 1, 1], [0.5, 1, 1], [0.25, 1, 1], [0.125, 1, 1]])
+        rank = np.array([0, 0, 12, 3])
+
+    # Actions 2 and 4 are the rarer half: probabilities 1/2, 1/4 and 1/8, ranks 0, 12 and 3.
+    found = quality._of_rare_actions(Predictions, Encoder)
+    assert found == {"rare_loss": round(2 * np.log(2), 6), "rare_hr_at_10": round(2 / 3, 6)}
+
+
 def test_the_held_out_event_is_never_trained_on():
     """An action that occurs only in held-out events is no better known than one that never occurs."""
     base = cohort()

@@ -118,6 +118,9 @@ def test_in_the_middle_of_the_re_run_the_tables_hold_what_is_there(workspace, op
     assert "7 of 10 printed losses of the Sequence Transformer" in texts(app)
     assert "lie inside the range of 3 re-runs" in texts(app)
     assert "5.0000–7.0000" in tables(app)
+    for scenario in ("movielens", "amazon", "churn"):
+        assert scenario in tables(app)
+    assert "Churn Transformer in Tables II, III and IV" in tables(app)
     assert "The models for this chapter are trained after the re-runs" in texts(app)
 
 

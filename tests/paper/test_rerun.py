@@ -80,7 +80,15 @@ def test_the_report_is_written_whole_and_tells_every_table(result, tmp_path):
     folder = write_report(result, tmp_path / "paper")
     assert {f.name for f in folder.iterdir()} == {"paper.json", "report.md", "report.html"}
     text = markdown(result)
-    for heading in ("Table I:", "Table II:", "Table III:", "Table IV:", "Sample plans", "contradicts itself"):
+    for heading in (
+        "Table I:",
+        "Table II:",
+        "Table III:",
+        "Table IV:",
+        "Sample plans",
+        "contradicts itself",
+        "Claims about it",
+    ):
         assert heading in text
     assert "4.0456" in text
     assert "0.4000" in text
