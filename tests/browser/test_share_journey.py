@@ -21,7 +21,7 @@ def test_a_click_on_a_bar_of_a_group_lists_its_customers(open_page):
     assert "customer_tab=All+customers" in page.url
     chosen = [field.input_value() for field in page.get_by_test_id("stSelectbox").locator("input").all()]
     assert chosen[-2] == "segment"
-    assert chosen[-1] in [name for name, _ in SEGMENTS] + ["No history"]
+    assert chosen[-1] in [name for name, _ in SEGMENTS]
 
 
 def test_a_shared_page_opens_without_the_app(open_page, browser, tmp_path):
