@@ -9,7 +9,7 @@ from crm_models.core.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD,
 from crm_models.planning.policy import Policy
 from crm_models.planning.thresholds import RiskIndex
 from dashboard.charts import digits
-from dashboard.state import session, store
+from dashboard.state import session, store, view
 
 ABOUT = (
     "**Override** replaces the whole plan of a customer at risk with the three retention actions. **Graded** starts "
@@ -21,7 +21,7 @@ ABOUT = (
 
 def threshold_slider() -> float:
     """Draw the threshold slider, shared by pages and kept in the address; returns the threshold."""
-    return st.slider(
+    view.current().threshold = chosen = st.slider(
         "Churn threshold",
         0.0,
         1.0,
@@ -31,6 +31,7 @@ def threshold_slider() -> float:
         bind="query-params",
         help="Customers with a higher churn probability are at risk, and their plans switch to retention actions.",
     )
+    return chosen
 
 
 def threshold(risk: RiskIndex | None, card: store.RunCard) -> float:

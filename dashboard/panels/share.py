@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from dashboard.state.view import View
 def popover(view: View) -> None:
     """Draw the buttons that make the files; the page itself is drawn after them, and read when one is clicked."""
     run, chosen = session.current_run(), Chosen.now()
+    view.threshold = session.threshold()  # a slider that is moved within a part of the page says so in the view
     with st.popover("Share", icon=":material/share:", width="stretch"):
         st.markdown("One file each, which opens in any browser without this app.")
         st.download_button(
@@ -33,7 +34,7 @@ def popover(view: View) -> None:
         policy, plan_for = session.policy(), store.plan_for()
         st.download_button(
             "The whole run (HTML)",
-            data=lambda: run_file(run, policy, plan_for),
+            data=lambda: run_file(run, replace(policy, threshold=view.threshold), plan_for),
             file_name=f"{run.run_id}.html", mime="text/html", icon=":material/lab_profile:", on_click="ignore",
             key="share_run", help="Scores, curves, plans at this threshold, model card and limits.",
         )  # fmt: skip
@@ -45,20 +46,21 @@ class Chosen:
 
     cohort: str
     run: str
-    threshold: float
 
     @classmethod
     def now(cls) -> Chosen:
         """The present choices."""
         state = st.session_state
-        return cls(
-            cohort=state.get(session.COHORT) or "", run=state.get(session.RUN) or "", threshold=session.threshold()
-        )
+        return cls(cohort=state.get(session.COHORT) or "", run=state.get(session.RUN) or "")
 
 
 def page_file(view: View, run: store.RunCard | None, chosen: Chosen) -> bytes:
     """The page as HTML: what it says, its charts with their numbers, and the model card of the run."""
-    rows = {"cohort": chosen.cohort, "run": chosen.run, "churn threshold": f"{chosen.threshold:.2f}"}
+    rows = {
+        "cohort": chosen.cohort,
+        "run": chosen.run,
+        "churn threshold": f"{view.threshold:.2f}",
+    }
     shown = {name: value for name, value in rows.items() if value}
     parts = [html_page.table(pd.DataFrame({"": list(shown), "value": list(shown.values())}))]
     parts += [html_page.paragraph(_plain(said)) for said in view.said.values()]

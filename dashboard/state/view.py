@@ -11,6 +11,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from crm_models.core.schema import DEFAULT_THRESHOLD
+
 _VIEW = "view_of_the_page"
 
 
@@ -26,9 +28,10 @@ class Shown:
 
 @dataclass(kw_only=True)
 class View:
-    """A page: its title, the sentences that say what it shows, and its charts, by their keys."""
+    """A page: its title, the churn threshold, the sentences that say what it shows, and its charts, by their keys."""
 
     title: str = ""
+    threshold: float = DEFAULT_THRESHOLD
     said: dict[str, str] = field(default_factory=dict)
     charts: dict[str, Shown] = field(default_factory=dict)
 

@@ -45,6 +45,8 @@ def test_the_page_as_it_is_shown_is_one_file_with_its_charts_numbers_and_model_c
         assert said in text
     app.slider("threshold").set_value(0.0).run()
     assert "120 of 120 customers are at risk" in files["share_page"]().decode()
+    current = app.session_state["view_of_the_page"]
+    assert current.threshold == 0.0, "the slider says so itself, because it is moved without a run of the whole page"
 
 
 def test_a_rerun_of_a_part_of_the_page_replaces_what_it_had_shown(workspace, open_page, files):
@@ -74,7 +76,7 @@ def test_without_a_run_there_is_still_the_page(parts, open_page, files):
 
 def test_names_from_data_are_text_in_the_file(workspace):
     view = View(title="<b>x</b>", said={"a": r"**bold** and \*star\* :red[<i>y</i>]"})
-    text = share.page_file(view, store.run_card("second"), share.Chosen(cohort="<u>", run="", threshold=0.5)).decode()
+    text = share.page_file(view, store.run_card("second"), share.Chosen(cohort="<u>", run="")).decode()
     assert not re.search(r"<(b|i|u)>", text)
     assert "bold and *star* &lt;i&gt;y&lt;/i&gt;" in text
 
