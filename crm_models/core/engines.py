@@ -90,11 +90,11 @@ def engine_of(name: EngineName, parts: int, *, workers: int | None, address: str
         raise ConfigError(f"an address is that of a Ray cluster and needs the engine ray; found {address!r}")
     if workers is None:
         workers = min(threads or cores(), parts // PARTS_PER_PROCESS)
-    if workers < 2:
+    if min(workers, parts) < 2:
         return InProcess(threads)
     from crm_models.core.local_engine import LocalProcesses
 
-    return LocalProcesses(workers)
+    return LocalProcesses(min(workers, parts))
 
 
 def cores() -> int:

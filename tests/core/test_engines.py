@@ -61,7 +61,7 @@ def test_a_part_whose_process_dies_is_done_by_another_one(tmp_path):
 
 def test_a_part_that_ends_every_process_is_named(tmp_path):
     with pytest.raises(RunError, match="part 1 of 2: expected a process to finish it, but 4 ended before"):
-        list(LocalProcesses(2).results(Squares(tmp_path, dies=1, for_ever=True), 2))
+        list(LocalProcesses(1).results(Squares(tmp_path, dies=1, for_ever=True), 2))
 
 
 def test_an_error_of_a_part_is_the_error_of_the_job(tmp_path):
@@ -86,6 +86,7 @@ def test_processes_are_started_only_where_they_pay():
     assert of(100, threads=8) == ("LocalProcesses", 8)
     assert of(6, threads=8) == ("LocalProcesses", 3)
     assert of(100, threads=1) == of(100, workers=1) == ("InProcess", 1)
-    assert of(2, workers=5) == ("LocalProcesses", 5)
+    assert of(3, workers=5) == ("LocalProcesses", 3)
+    assert of(1, workers=5) == ("InProcess", 1)
     with pytest.raises(ConfigError, match="needs the engine ray"):
         of(2, address="head:6379")
