@@ -35,7 +35,8 @@ def kills(workspace: Path, rng: random.Random, tally: Tally) -> Iterator[None]:
         operations = cache(lambda name: _operations(workspace, root, name))
         while True:
             for name in rng.sample(list(COMMANDS), len(COMMANDS)):
-                copy, number = fresh(workspace, root / "at"), rng.randint(1, operations(name))
+                number = rng.randint(1, operations(name))
+                copy = fresh(workspace, root / "at")
                 ended = in_child(COMMANDS[name].on(copy), AtOperation(number, kill))
                 problems = [] if ended.status in (KILLED, 0) else ended.problems() or [ended.said.strip()[-200:]]
                 problems += unsound(copy)
@@ -65,8 +66,8 @@ def full_disk(workspace: Path, rng: random.Random, tally: Tally) -> Iterator[Non
         operations = cache(lambda name: _operations(workspace, root, name))
         while True:
             for name in rng.sample(list(COMMANDS), len(COMMANDS)):
-                copy = fresh(workspace, root / "at")
                 number = rng.randint(1, operations(name))
+                copy = fresh(workspace, root / "at")
                 limit = rng.choice([0, 1, 100, 1_000, 5_000, 20_000])
                 by_bytes = rng.random() < 0.5
                 arm = SmallFiles(limit) if by_bytes else AtOperation(number, no_space)
