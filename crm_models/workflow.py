@@ -753,7 +753,8 @@ def _no_better_than_simple(run: RunFolder) -> list[str]:
     from crm_models.evaluation.verdict import no_better
 
     report = run.report()
-    return no_better({name: report.get(name) for name in ("sequence", "churn")}) if report else []
+    with read_whole(run.folder / "report.json", "the scores of a run", "delete it, and evaluate the run again"):
+        return no_better({name: report.get(name) for name in ("sequence", "churn")}) if report else []
 
 
 def score_stream(

@@ -57,7 +57,7 @@ def read_record(file: Place, what: str, types: Types, *, remedy: str, versioned:
     if versioned:
         _need_format(file, what, content.get("format"), remedy)
     for name, kind in types.items():
-        if not _is(content.get(name), kind):
+        if name not in content or not _is(content[name], kind):
             found = f"{content[name]!r:.60}" if name in content else "none"
             raise DataError(f"{file}: expected {what} with {name!r} of type {_said(kind)}, found {found}; {remedy}")
     checksum = content.pop(CHECKSUM, None)

@@ -141,3 +141,12 @@ def test_a_result_of_wrong_types_is_named(run, wrong):
     write_json(run.folder / "result.json", content)
     with pytest.raises(DataError, match=r"result.json: expected the result of a run.*train it again"):
         run.status()
+
+
+@pytest.mark.parametrize(
+    "content", [{}, {"sequence": None}, {"sequence": None, "churn": {}}, [], {"sequence": 1, "churn": 2}]
+)
+def test_a_report_that_is_none_is_named(run, content):
+    write_json(run.folder / "report.json", content)
+    with pytest.raises(DataError, match=r"report.json: expected the scores of a run.*evaluate the run again"):
+        run.report()
