@@ -109,7 +109,7 @@ def new(
         extra = _Extra()
         # Labels may repeat, so a column is named by its place as well.
         names = [f"{k}:{label}" for k, label in enumerate(actions.labels)]
-        schema = pa.schema([(ROW, pa.int64()), *((name, pa.uint8()) for name in names)])
+        layout = pa.schema([(ROW, pa.int64()), *((name, pa.uint8()) for name in names)])
 
         def stream() -> Iterator[CustomerScores]:
             done = 0
@@ -118,7 +118,7 @@ def new(
                     scored, arrays = scorer.score(customers, done)
                     verdicts = judge(customers, rules, actions, moment, scored.churn_p, last_days)
                     funnel.add(verdicts)
-                    writer.write(_dropped(verdicts.code, done, schema))
+                    writer.write(_dropped(verdicts.code, done, layout))
                     extra.add(customers, moment)
                     yield scorer.within_rules(customers, scored, arrays, verdicts.code != ALLOWED)
                     done += customers.n_customers

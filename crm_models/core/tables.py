@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -57,12 +57,16 @@ class TableWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._writer is not None:
-            if kind is None:
-                sums = {name: checksum.hexdigest() for name, checksum in self._sums.items()}
-                sums[_SCHEMA] = _schema_checksum(self._writer.schema, self._writer.schema)
-                self._writer.add_key_value_metadata({_CHECKSUMS: json.dumps(sums).encode()})
-            self._writer.close()
+        if self._writer is None:
+            return
+        if kind is not None:
+            with suppress(OSError, pa.ArrowException):  # the disk may be full, which the first error says already
+                self._writer.close()
+            return
+        sums = {name: checksum.hexdigest() for name, checksum in self._sums.items()}
+        sums[_SCHEMA] = _schema_checksum(self._writer.schema, self._writer.schema)
+        self._writer.add_key_value_metadata({_CHECKSUMS: json.dumps(sums).encode()})
+        self._writer.close()
 
 
 def write_table(file: Path, table: pa.Table | pd.DataFrame) -> None:

@@ -225,10 +225,10 @@ def test_without_sign_in_everybody_acts_as_the_owner_of_the_machine(workspace):
 
 def test_personal_columns_are_masked_for_viewers(roles):
     code = """
-from dashboard.state import campaign_store, predictions, store
+from dashboard.state import campaign_store, predictions, reasons, store
 card = store.run_card("first")
 customer = predictions.customer("small", 0)
-drivers = predictions.drivers(card, 0).drivers
+drivers = reasons.drivers(card, 0).drivers
 said = (
     customer.profile["tier"],
     "tier" in predictions.ways_to_group(card),
