@@ -27,15 +27,15 @@ tune: $(STAMPS)/tune ## add what the search for better settings needs, here and 
 export PYTHONDONTWRITEBYTECODE :=
 
 # Two processes of one computing thread each take two thirds of the time of one process of two. One that has nothing
-# left to do takes over tests of the other. Tests in the browser come after the others, and in one process: they wait
-# for trainings that yield to everything else, and look at a clock.
+# left to do takes over tests of the other. Tests in the browser come after the others, and a file stays
+# in one process: they mostly wait, for pages and for trainings that yield to everything else.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 SIDE_BY_SIDE := $(PYTEST) --numprocesses 2 --dist worksteal --ignore tests/browser --ignore tests/cluster
 
 test: $(STAMPS)/test ## set up if need be; lint, types, all tests
 	$(MAKE) --no-print-directory check
 	$(SIDE_BY_SIDE)
-	$(PYTEST) -m browser tests/browser
+	$(PYTEST) --numprocesses 2 --dist loadfile -m browser tests/browser
 
 quick: $(STAMPS)/test ## the tests that take less than a minute
 	$(SIDE_BY_SIDE) -m "not slow and not data and not pages"

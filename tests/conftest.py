@@ -16,6 +16,11 @@ settings.load_profile("any machine")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest test comes first, so that no process waits for it in the end."""
+    items.sort(key=lambda item: "test_the_shell_blocks_run" not in item.name)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data sets beside the checkout; the test is skipped, with the reason, where it is absent."""
