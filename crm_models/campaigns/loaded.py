@@ -27,6 +27,8 @@ SENT = "sent.parquet"
 COLUMNS = ("preset", "identifier_column", "identifier", "row_hash", "at")
 """Of sent.parquet. row_hash: SHA-256 of the mapped cells; "" for a row that cleared its customer."""
 
+_WHAT, _REMEDY = "the rows that were loaded", "delete it, and export everything again"
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -67,8 +69,8 @@ def _sent(folder: Path) -> pd.DataFrame:
     file = folder / SENT
     if not file.exists():
         return pd.DataFrame({name: pd.array([], dtype="str") for name in COLUMNS})
-    with read_whole(file, "the rows that were loaded", "delete it, and export everything again"):
-        table = read_frame(file, "the rows that were loaded", remedy="delete it, and export everything again")
+    table = read_frame(file, _WHAT, remedy=_REMEDY)
+    with read_whole(file, _WHAT, _REMEDY):
         if "at" not in table:  # before campaigns knew of each other
             usual = {name: preset(name).identifier(None) for name in set(table["preset"])}
             table = table.assign(identifier_column=table["preset"].map(usual), at="")

@@ -71,10 +71,7 @@ class CohortExplainer:
         """moment_of: from a part of the cohort to the moment of planning. `RunError` without a churn model."""
         if models.churn is None:
             raise RunError(f"{run.folder}: expected a churn model, whose probabilities have drivers; the run has none")
-        schema = run.schema() if allow_drift else None
-        first = _fitting(next(iter(parts(folder))), schema)
-        moment = moment_of(first)
-        last = last_moment_days(describe(folder)) if moment is None else None
+        schema, first, moment, last = _first_part(run, folder, moment_of, allow_drift)
         explainer = Explainer.of(models.churn, models.encoder, first, moment, last)
         background = explainer.background(first, PAIRS)
         return cls(
@@ -170,10 +167,7 @@ class CohortStepExplainer:
         """moment_of: from a part of the cohort to the moment of planning. `RunError` without a sequence model."""
         if models.sequence is None:
             raise RunError(f"{run.folder}: expected a sequence model, whose steps have drivers; the run has none")
-        schema = run.schema() if allow_drift else None
-        first = _fitting(next(iter(parts(folder))), schema)
-        moment = moment_of(first)
-        last = last_moment_days(describe(folder)) if moment is None else None
+        schema, first, moment, last = _first_part(run, folder, moment_of, allow_drift)
         explainer = StepExplainer.of(models.sequence, models.encoder, first, moment, last)
         n_background = step_drivers.PAIRS_IN_BULK if in_bulk else step_drivers.PAIRS
         background = explainer.background(first, n_background)
@@ -198,6 +192,16 @@ class CohortStepExplainer:
         arrays, model = self.explainer.encoded(cohort), self.explainer.model
         plans = decode_plans(model, arrays, self.explainer.encoder, plan_for=self.plan_for)
         return np.where(arrays.n_history[:, None] > 0, plans.actions, 0)
+
+
+def _first_part(
+    run: RunFolder, folder: Place, moment_of: Any, allow_drift: bool
+) -> tuple[TrainingSchema | None, Cohort, Moment | None, float | None]:
+    """How a cohort is read, its first part, the moment of planning, and, where that is None, the last event in days."""
+    schema = run.schema() if allow_drift else None
+    first = _fitting(next(iter(parts(folder))), schema)
+    moment = moment_of(first)
+    return schema, first, moment, last_moment_days(describe(folder)) if moment is None else None
 
 
 def fitting_parts(folder: Place, schema: TrainingSchema | None) -> Iterator[Cohort]:

@@ -201,7 +201,7 @@ def test_the_system_holds_what_any_campaign_loaded_last_and_each_clears_only_its
     assert written(campaign, tmp_path, **options)[0]["counts"]["insert"] == 0
     file.write_bytes(b"damaged")
     assert written(other, tmp_path, **options)[0]["counts"]["insert"] > 0  # sent again, which is safe
-    with pytest.raises(DataError, match=r"sent\.parquet: expected .*the rows that were loaded"):
+    with pytest.raises(DataError, match=r"sent\.parquet: expected a Parquet table \(the rows that were loaded\)"):
         written(campaign, tmp_path, **options)
 
 

@@ -31,18 +31,23 @@ Campaign = Callable[[Path, random.Random, Tally], Iterator[None]]
 
 def kills(workspace: Path, rng: random.Random, tally: Tally) -> Iterator[None]:
     """A process is killed at one of its operations on files: the old state or the new one, and the next goes on."""
+    for name, number, copy in _commands(workspace, rng):
+        ended = in_child(COMMANDS[name].on(copy), AtOperation(number, kill))
+        problems = [] if ended.status in (KILLED, 0) else ended.problems() or [ended.said.strip()[-200:]]
+        problems += unsound(copy)
+        tally.count(f"{name} killed at operation {number}", problems or _again(name, copy))
+        yield
+
+
+def _commands(workspace: Path, rng: random.Random) -> Iterator[tuple[str, int, Path]]:
+    """Every command in turn, one of its operations on files, and a fresh copy of the workspace, without end."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         operations = cache(lambda name: _operations(workspace, root, name))
         while True:
             for name in rng.sample(list(COMMANDS), len(COMMANDS)):
                 number = rng.randint(1, operations(name))
-                copy = fresh(workspace, root / "at")
-                ended = in_child(COMMANDS[name].on(copy), AtOperation(number, kill))
-                problems = [] if ended.status in (KILLED, 0) else ended.problems() or [ended.said.strip()[-200:]]
-                problems += unsound(copy)
-                tally.count(f"{name} killed at operation {number}", problems or _again(name, copy))
-                yield
+                yield name, number, fresh(workspace, root / "at")
 
 
 def _operations(workspace: Path, root: Path, name: str) -> int:
@@ -62,20 +67,14 @@ def _again(name: str, workspace: Path) -> list[str]:
 
 def full_disk(workspace: Path, rng: random.Random, tally: Tally) -> Iterator[None]:
     """The disk is full at one of the operations, or after some bytes of a file: one error line, and the old state."""
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        operations = cache(lambda name: _operations(workspace, root, name))
-        while True:
-            for name in rng.sample(list(COMMANDS), len(COMMANDS)):
-                number = rng.randint(1, operations(name))
-                copy = fresh(workspace, root / "at")
-                limit = rng.choice([0, 1, 100, 1_000, 5_000, 20_000])
-                by_bytes = rng.random() < 0.5
-                arm = SmallFiles(limit) if by_bytes else AtOperation(number, no_space)
-                what = f"{name}, files up to {limit} bytes" if by_bytes else f"{name}, full at operation {number}"
-                ended = in_child(COMMANDS[name].on(copy), arm)
-                tally.count(what, ended.problems() + unsound(copy))
-                yield
+    for name, number, copy in _commands(workspace, rng):
+        limit = rng.choice([0, 1, 100, 1_000, 5_000, 20_000])
+        by_bytes = rng.random() < 0.5
+        arm = SmallFiles(limit) if by_bytes else AtOperation(number, no_space)
+        what = f"{name}, files up to {limit} bytes" if by_bytes else f"{name}, full at operation {number}"
+        ended = in_child(COMMANDS[name].on(copy), arm)
+        tally.count(what, ended.problems() + unsound(copy))
+        yield
 
 
 def bits(workspace: Path, rng: random.Random, tally: Tally) -> Iterator[None]:

@@ -99,7 +99,10 @@ def test_what_an_engine_cannot_do_is_said(made, tmp_path, capsys, monkeypatch):
     assert main([*plan, "--address", "head:6379"]) == 2
     assert capsys.readouterr().err.startswith("error: an address is that of a Ray cluster and needs the engine ray")
     assert main(["explain", str(made / "run"), "--workers", "2"]) == 2
-    assert "the risk of all customers into a file: give --out" in capsys.readouterr().err
+    assert (
+        "explain the risk of all customers into a file: give --out, and neither --customer nor --steps"
+        in capsys.readouterr().err
+    )
     with pytest.raises(DataError, match="expected a part from 0 to 3, found 4"):
         plan_part(made / "run", made / "cohort", 4, POLICY, into=tmp_path / "parts")
     monkeypatch.setattr("crm_models.core.ray_engine.ray", None)
