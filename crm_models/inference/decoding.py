@@ -5,7 +5,7 @@ Letters: N customers, B batch, A actions, W beam width (candidate plans kept), P
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -36,14 +36,23 @@ NARROW, WIDE = 4, 16
 """Beam widths: narrow for all customers, then wide for those where a pruned plan might have been better.
 With up to sixteen actions, the wide search tries every first step and the sixteen best first pairs."""
 
+MANY_ACTIONS, WIDTH_FOR_MANY = 5_000, 8
+"""With more actions than that there is one search, of this width: sixteen take twice the time for 7 % other plans."""
+
+BLOCK = 128
+"""Actions whose largest logit is looked for first."""
+
 PAIRS = 64
 """First pairs of steps that the probabilities of the third step are summed over."""
 
 ROUNDING = 1e-4
 """Upper limit of the difference between the same log-probability computed in different batches."""
 
-SCORES_AT_ONCE = 8_000_000
-"""Most scores (customers x candidates x actions) in memory while decoding, 32 MB: many actions mean smaller batches."""
+SCORES_AT_ONCE = 500_000
+"""Logits (customers x candidates x actions) computed at once, 2 MB: with many actions they must stay in the cache."""
+
+OUTCOMES_AT_ONCE = 8_000_000
+"""Most log-probabilities (customers x steps x actions) of known outcomes in memory, 32 MB."""
 
 Result = TypeVar("Result")
 
@@ -77,7 +86,7 @@ def churn_probabilities(model: ChurnTransformer, arrays: CohortArrays, rows: np.
         logits, _ = model(churn_batch(arrays, rows[at], model).to(device))
         out[at] = torch.sigmoid(logits.double()).cpu().numpy()
 
-    batches = _by_length(arrays.n_history[rows], most=max(1, CHURN_ROWS // model.config.n_members))
+    batches = _by_length(arrays.n_history[rows], max(1, CHURN_ROWS // model.config.n_members))
     _in_parallel(score, batches, device)
     return out
 
@@ -100,7 +109,8 @@ def sequence_predictions(
     plans, single = np.zeros((n, N_STEPS), np.int64), np.zeros((n, N_STEPS), np.int64)
     plan_p = np.zeros(n)
     steps = true_steps(arrays.events, found)
-    for at in _by_length(found.n_history, model.n_actions):
+    size = max(1, min(SCORING_BATCH, OUTCOMES_AT_ONCE // (N_STEPS * model.n_actions)))
+    for at in _by_length(found.n_history, size):
         scores, true_ids = outcome_log_p(model, arrays, found, at)
         target = (true_ids - 1).clamp(min=0)[..., None]
         log_p[at] = torch.where(true_ids > 0, scores.gather(2, target).squeeze(-1), 0.0).double().cpu().numpy()
@@ -158,7 +168,7 @@ def decode_plans(
         history = _encoded(model, batch, stops, allowed)
         return _best_plans(model, history) if plan_for == "whole" else _single_steps(model, history)
 
-    batches = _by_length(arrays.n_history[rows], model.n_actions)
+    batches = _by_length(arrays.n_history[rows])
     decoded = _in_parallel(decode, batches, model.action.weight.device)
     return _in_order(list(zip(batches, decoded, strict=True)), len(rows))
 
@@ -175,7 +185,7 @@ def step_probabilities(model: SequenceTransformer, arrays: CohortArrays, steps: 
         given = torch.from_numpy(steps[at]).to(model.action.weight.device)
         out[at] = _step_log_p(model, history, given).double().exp().cpu().numpy()
 
-    _in_parallel(score, _by_length(arrays.n_history, model.n_actions), model.action.weight.device)
+    _in_parallel(score, _by_length(arrays.n_history), model.action.weight.device)
     return np.where(steps > 0, out, np.nan)
 
 
@@ -196,10 +206,9 @@ def score_customers(
     )
 
 
-def _by_length(lengths: np.ndarray, n_actions: int = 1, most: int = SCORING_BATCH) -> list[np.ndarray]:
+def _by_length(lengths: np.ndarray, size: int | None = None) -> list[np.ndarray]:
     """Batches of positions with similar lengths, so that there is little padding."""
-    order = np.argsort(lengths, kind="stable")
-    size = max(1, min(most, SCORES_AT_ONCE // (WIDE * n_actions)))
+    order, size = np.argsort(lengths, kind="stable"), size or SCORING_BATCH
     return [order[k : k + size] for k in range(0, len(order), size)]
 
 
@@ -225,7 +234,7 @@ def _in_order(decoded: list[tuple[np.ndarray, DecodedPlans]], n: int) -> Decoded
 
 @dataclass(frozen=True, kw_only=True)
 class _Allowed:
-    """Actions allowed in a plan. first: (B, A) bool; repeats: whether an action may occur twice."""
+    """Actions allowed in a plan. first: (B, A), 0, or -inf where one is not; repeats: whether one may occur twice."""
 
     first: Tensor
     repeats: bool
@@ -233,7 +242,7 @@ class _Allowed:
     @classmethod
     def everything(cls, n: int, model: SequenceTransformer) -> _Allowed:
         device = model.action.weight.device
-        return cls(first=torch.ones(n, model.n_actions, dtype=torch.bool, device=device), repeats=True)
+        return cls(first=torch.zeros(n, model.n_actions, device=device), repeats=True)
 
     @classmethod
     def for_use(
@@ -244,7 +253,9 @@ class _Allowed:
         rows: np.ndarray,
         dropped: np.ndarray | None = None,
     ) -> _Allowed:
-        allowed = np.tile(np.array([kind != "retention" for kind in encoder.kinds]), (len(rows), 1))
+        first = np.tile(
+            np.array([-np.inf if kind == "retention" else 0.0 for kind in encoder.kinds], np.float32), (len(rows), 1)
+        )
         once = ~np.array(encoder.repeatable)
         if once.any():
             # The full history counts, not only the window that the model sees.
@@ -256,10 +267,10 @@ class _Allowed:
             past_actions = arrays.events.action[at] - 1
             customer = np.repeat(np.arange(len(rows)), counts)
             excluded = once[past_actions]
-            allowed[customer[excluded], past_actions[excluded]] = False
+            first[customer[excluded], past_actions[excluded]] = -np.inf
         if dropped is not None:
-            allowed &= ~dropped
-        return cls(first=torch.from_numpy(allowed).to(model.action.weight.device), repeats=False)
+            first[dropped] = -np.inf
+        return cls(first=torch.from_numpy(first).to(model.action.weight.device), repeats=False)
 
 
 def _encoded(model: SequenceTransformer, batch: SequenceBatch, n_history: np.ndarray, allowed: _Allowed) -> _History:
@@ -276,8 +287,8 @@ def _encoded(model: SequenceTransformer, batch: SequenceBatch, n_history: np.nda
         length=length,
         seen=torch.arange(n_positions, device=device) <= last[:, None],
         past=encoded.past,
+        last=encoded.hidden[:, 0],
         recent=recent,
-        first_logits=model.logits(encoded.hidden[:, 0], recent),
         allowed=allowed,
     )
 
@@ -291,6 +302,8 @@ def _best_plans(model: SequenceTransformer, history: _History) -> DecodedPlans:
     DIFF from paper, Integration for CRM: the paper predicts "the next best action" step by step; beam search finds the
     most probable plan as a whole, which greedy steps can miss.
     """
+    if model.n_actions > MANY_ACTIONS:
+        return _search(model, history, (WIDTH_FOR_MANY, WIDTH_FOR_MANY, 1)).result()
     beam = _search(model, history, (NARROW, NARROW, 1))
     unsure = (beam.total[:, 0] < beam.cut).nonzero()[:, 0]
     plans = beam.result()
@@ -330,17 +343,27 @@ def _single_steps(model: SequenceTransformer, history: _History) -> DecodedPlans
 
 def _step_log_p(model: SequenceTransformer, history: _History, steps: Tensor) -> Tensor:
     """(B, 3) log-probability of each of the steps (B, 3) after the steps before it; 0 for a step that is none (0)."""
-    seen, past, logits = history.seen[:, None], history.past, history.first_logits[:, None]
+    seen, past = history.seen[:, None], history.past
+    recent, hidden = history.recent[:, None], history.last[:, None]
     by_step = []
     for step in range(N_STEPS):
-        action = steps[:, step, None]
-        log_p = logits[:, 0].log_softmax(dim=-1).gather(1, (action - 1).clamp(min=0))[:, 0]
-        by_step.append(log_p.masked_fill(action[:, 0] == 0, 0.0))
+        log_p = _log_p_of(model, hidden[:, 0], recent[:, 0], steps[:, step])
+        by_step.append(log_p)
         if step < N_STEPS - 1:
             seen = F.pad(seen, (0, 1), value=True)
             recent = history.recent_after(steps[:, None, : step + 1])
-            logits, past = _advance(model, recent, history.length + step, past, seen)
+            hidden, past = _advance(model, recent, history.length + step, past, seen)
     return torch.stack(by_step, dim=1)
+
+
+def _log_p_of(model: SequenceTransformer, hidden: Tensor, recent: Tensor, action: Tensor) -> Tensor:
+    """(B,) log-probability of the actions (B,) after hidden states (B, D) and recent (B, R); 0 where there is none."""
+    pieces = []
+    for piece in torch.arange(len(action)).split(max(1, SCORES_AT_ONCE // model.n_actions)):
+        log_p = model.logits(hidden[piece], recent[piece]).log_softmax(dim=-1)
+        at = action[piece]
+        pieces.append(log_p.gather(1, (at - 1).clamp(min=0)[:, None])[:, 0].masked_fill(at == 0, 0.0))
+    return torch.cat(pieces)
 
 
 def _search(
@@ -355,16 +378,17 @@ def _search(
     least (B,): lower limit of the best plan's log-probability; partial plans below it are pruned. by_step: takes the
     log-probabilities (B, A) of the actions at each step, summed over the candidates before it.
     """
-    logits, beam = history.first_logits[:, None], _Beam.empty(history.first_logits)
+    beam, hidden, recent = _Beam.empty(history.length), history.last[:, None], history.recent[:, None]
     seen, past, ancestors = history.seen, history.past, None
     for step, keep in enumerate(widths):
         if step:
             seen, ancestors = beam.visible(seen, ancestors)
             recent = history.recent_after(beam.actions)
-            logits, past = _advance(model, recent, history.length + step - 1, past, seen)
+            hidden, past = _advance(model, recent, history.length + step - 1, past, seen)
+        after = _Following(model, hidden, recent, history.allowed, beam.actions)
         if by_step is not None:
-            by_step.append(beam.log_p_of_next(logits, history.allowed))
-        beam = beam.extend(logits, history.allowed, keep).above(least)
+            by_step.append(after.log_p(beam.total))
+        beam = beam.extend(*after.best(keep + 1), keep).above(least)
     return beam
 
 
@@ -379,12 +403,12 @@ def _replaced(plans: DecodedPlans, at: Tensor, by: DecodedPlans) -> DecodedPlans
 def _advance(
     model: SequenceTransformer, recent: Tensor, position: Tensor, past: list[KeyValue], seen: Tensor
 ) -> tuple[Tensor, list[KeyValue]]:
-    """Logits (B, W, A) after recent (B, W, R), whose last actions are new; position (B,), seen (B, W, P + W)."""
+    """Hidden states (B, W, D) after recent (B, W, R), whose last actions are new; position (B,), seen (B, W, P + W)."""
     actions = recent[..., -1]
     unknown = torch.full(actions.shape, torch.nan, device=actions.device)
     position = position[:, None].expand_as(actions)
     out = model.run_blocks(model.embed(actions, unknown, unknown, position), position, seen[:, None], past)
-    return model.logits(out.hidden, recent), out.past
+    return out.hidden, out.past
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -392,14 +416,14 @@ class _History:
     """Encoded histories, from which a search starts.
 
     length (B,): number of events. seen (B, P): real positions. recent (B, R): latest actions. past: keys and values per
-    block. first_logits (B, A): logits of the first step. allowed: actions allowed in a plan.
+    block. last (B, D): hidden states that predict the first step. allowed: actions allowed in a plan.
     """
 
     length: Tensor
     seen: Tensor
     recent: Tensor
     past: list[KeyValue]
-    first_logits: Tensor
+    last: Tensor
     allowed: _Allowed
 
     def recent_after(self, steps: Tensor) -> Tensor:
@@ -415,9 +439,73 @@ class _History:
             seen=self.seen[rows],
             recent=self.recent[rows],
             past=[KeyValue(block.key[rows], block.value[rows]) for block in self.past],
-            first_logits=self.first_logits[rows],
+            last=self.last[rows],
             allowed=_Allowed(first=self.allowed.first[rows], repeats=self.allowed.repeats),
         )
+
+
+@dataclass(frozen=True)
+class _Following:
+    """What may follow the candidates: their hidden states (B, W, D), recent (B, W, R) and steps so far (B, W, s).
+
+    Logits are computed for a few customers at a time and never kept: with 20,000 actions they are 5 MB a customer.
+    """
+
+    model: SequenceTransformer
+    hidden: Tensor
+    recent: Tensor
+    allowed: _Allowed
+    steps: Tensor
+
+    def best(self, count: int) -> tuple[Tensor, Tensor]:
+        """Ids and log-probabilities (B, W, K) of each candidate's `count` best next actions, best first.
+
+        Id 0 and -inf follow the last allowed action. Others can neither enter the beam nor be a runner-up.
+        """
+        pieces = []
+        for _, usable, log_sum in self._pieces():
+            best, index = _largest(usable, min(count, usable.shape[2]))
+            # A last column of "none": with a single action, the runner-up index must still be valid.
+            action = F.pad(torch.where(torch.isfinite(best), index + 1, 0), (0, 1))
+            pieces.append((action, F.pad(best - log_sum, (0, 1), value=-torch.inf)))
+        actions, log_p = zip(*pieces, strict=True)
+        return torch.cat(actions), torch.cat(log_p)
+
+    def log_p(self, total: Tensor) -> Tensor:
+        """(B, A) log-probability of each next action, summed over the candidates; total (B, W): theirs."""
+        return torch.cat(
+            [(total[at, :, None] + usable - log_sum).logsumexp(dim=1) for at, usable, log_sum in self._pieces()]
+        )
+
+    def _pieces(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Customers, their logits (b, W, A), -inf for actions that may not follow, and logs (b, W, 1) of their sums."""
+        size = max(1, SCORES_AT_ONCE // (self.hidden.shape[1] * self.model.n_actions))
+        for start in range(0, len(self.hidden), size):
+            at = slice(start, start + size)
+            logits = self.model.logits(self.hidden[at], self.recent[at])
+            log_sum = logits.logsumexp(dim=-1, keepdim=True)
+            logits += self.allowed.first[at, None]
+            if not self.allowed.repeats and self.steps.shape[2]:
+                # After a step of 0 no action is left anyway, so excluding action 1 there is harmless.
+                logits.scatter_(2, (self.steps[at] - 1).clamp(min=0), -torch.inf)
+            yield at, logits, log_sum
+
+
+def _largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` largest of values (b, W, A) and their indices (b, W, count), as `topk` finds them, but sooner.
+
+    Those of the `count` blocks with the largest maxima are looked at, and what fills no block.
+    """
+    n_blocks = values.shape[2] // BLOCK
+    if n_blocks <= count:
+        return values.topk(count, dim=2)
+    blocks = values[..., : n_blocks * BLOCK].unflatten(2, (n_blocks, BLOCK))
+    best = blocks.amax(dim=3).topk(count, dim=2).indices[..., None] * BLOCK
+    inside = (best + torch.arange(BLOCK, device=values.device)).flatten(2)
+    rest = torch.arange(n_blocks * BLOCK, values.shape[2], device=values.device).expand(*values.shape[:2], -1)
+    index = torch.cat([inside, rest], dim=2)
+    largest, at = values.gather(2, index).topk(count, dim=2)
+    return largest, index.gather(2, at)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -439,28 +527,22 @@ class _Beam:
     cut: Tensor
 
     @classmethod
-    def empty(cls, logits: Tensor) -> _Beam:
-        """One plan without steps per customer, on the device of logits (B, A)."""
-        n = len(logits)
-        nothing = torch.zeros(n, 1, 0, device=logits.device)
+    def empty(cls, like: Tensor) -> _Beam:
+        """One plan without steps per customer, on the device of a tensor (B,)."""
+        n, device = len(like), like.device
+        nothing = torch.zeros(n, 1, 0, device=device)
         return cls(
             actions=nothing.long(),
             step_log_p=nothing,
-            total=torch.zeros(n, 1, device=logits.device),
-            parent=torch.zeros(n, 1, dtype=torch.long, device=logits.device),
+            total=torch.zeros(n, 1, device=device),
+            parent=torch.zeros(n, 1, dtype=torch.long, device=device),
             runner_up=nothing.long(),
             runner_up_log_p=nothing,
-            cut=torch.full((n,), -torch.inf, device=logits.device),
+            cut=torch.full((n,), -torch.inf, device=device),
         )
 
-    def log_p_of_next(self, logits: Tensor, allowed: _Allowed) -> Tensor:
-        """(B, A) log-probability of each next action, summed over the candidates, from logits (B, W, A) after each."""
-        log_p = self._usable(logits, allowed) - logits.logsumexp(dim=-1, keepdim=True)
-        return (self.total[..., None] + log_p).logsumexp(dim=1)
-
-    def extend(self, logits: Tensor, allowed: _Allowed, keep: int) -> _Beam:
-        """The `keep` best plans that are one step longer, from logits (B, W, A) after each candidate."""
-        action, log_p = self._best_next(logits, allowed, keep + 1)
+    def extend(self, action: Tensor, log_p: Tensor, keep: int) -> _Beam:
+        """The `keep` best plans that are one step longer, by the best next actions of each: see `_Following.best`."""
         n, width, n_next = log_p.shape
         # If no action is left, "none" (id 0) follows at no cost, so that a shorter plan stays in the beam.
         used_up = ~torch.isfinite(log_p[..., :1])
@@ -468,7 +550,7 @@ class _Beam:
         total, index = (self.total[..., None] + cost).flatten(1).topk(min(keep + 1, width * n_next), dim=1)
         cut = torch.maximum(self.cut, total[:, keep]) if keep < total.shape[1] else self.cut
         total, index = total[:, :keep], index[:, :keep]
-        rows = torch.arange(n, device=logits.device)[:, None]
+        rows = torch.arange(n, device=log_p.device)[:, None]
         parent, place = index // n_next, index % n_next
         # Runner-up: the second-best action if the best one was chosen, else the best.
         other = (place == 0).long()
@@ -492,26 +574,6 @@ class _Beam:
             return self
         width = max(1, int((self.total >= least[:, None]).sum(dim=1).max()))
         return _Beam(**{name: value if name == "cut" else value[:, :width] for name, value in vars(self).items()})
-
-    def _best_next(self, logits: Tensor, allowed: _Allowed, count: int) -> tuple[Tensor, Tensor]:
-        """Ids and log-probabilities (B, W, K) of each candidate's `count` best next actions, best first.
-
-        Id 0 and -inf follow the last allowed action. Others can neither enter the beam nor be a runner-up.
-        """
-        log_sum = logits.logsumexp(dim=-1, keepdim=True)
-        usable = self._usable(logits, allowed)
-        best, index = usable.topk(min(count, usable.shape[2]), dim=2)
-        action = torch.where(torch.isfinite(best), index + 1, 0)
-        # A last column of "none": with a single action, the runner-up index must still be valid.
-        return F.pad(action, (0, 1)), F.pad(best - log_sum, (0, 1), value=-torch.inf)
-
-    def _usable(self, logits: Tensor, allowed: _Allowed) -> Tensor:
-        """Logits (B, W, A), -inf for actions that may not follow."""
-        usable = logits.masked_fill(~allowed.first[:, None], -torch.inf)
-        if not allowed.repeats and self.actions.shape[2]:
-            # After a step of 0 no action is left anyway, so excluding action 1 there is harmless.
-            usable.scatter_(2, (self.actions - 1).clamp(min=0), -torch.inf)
-        return usable
 
     def visible(self, seen: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
         """Attention mask of each candidate, (B, W, P + W), twice: what its parent attends to, and itself."""

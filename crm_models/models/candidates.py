@@ -65,7 +65,7 @@ def sampled_cross_entropy(logits: Tensor, targets: Tensor, among: Candidates) ->
 
 
 def add_at(scores: Tensor, actions: Tensor, bonus: Tensor, among: Candidates | None) -> Tensor:
-    """Scores (..., C) plus bonus (..., K) in the columns of actions (..., K); those that are no candidates get none."""
+    """Add to scores (..., C), in place, bonus (..., K) in the columns of actions (..., K) that are candidates."""
     if among is not None:
         bonus, actions = torch.where(among.is_in[actions], bonus, 0.0), among.place[actions]
-    return scores.scatter_add(-1, actions, bonus)
+    return scores.scatter_add_(-1, actions, bonus)

@@ -212,7 +212,7 @@ class SequenceTransformer(nn.Module):
         weights = self.action.weight[PADDING + 1 :][ids]
         if self.use_action_features:
             weights = weights + self.from_features(self.action_features[PADDING + 1 :][ids])
-        return hidden @ weights.T + self.bias[ids]
+        return (hidden @ weights.T).add_(self.bias[ids])
 
     def recent_actions(self, action: Tensor) -> Tensor:
         """Ids (B, T', R) of the R = `max_events` latest actions at each position of actions (B, T), its own last.

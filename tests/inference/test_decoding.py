@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from itertools import product
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
 from crm_models.core.records import DecodedPlans
+from crm_models.core.schema import PlanFor
 from crm_models.data.split import Outcomes
 from crm_models.inference import decoding
 from crm_models.inference.decoding import churn_probabilities, decode_plans, score_customers, sequence_predictions
@@ -270,12 +272,38 @@ def test_the_size_of_a_batch_changes_nothing(scored, monkeypatch, size):
     np.testing.assert_array_equal(again.plan, outcome.plan)
 
 
-def test_many_actions_mean_smaller_batches_and_the_same_plans(scored, monkeypatch):
+def test_logits_of_a_few_customers_at_a_time_give_the_same_plans_and_steps(scored, monkeypatch):
     encoder, known, sequence, _ = scored
-    whole = decode_plans(sequence, known.arrays, encoder)
-    monkeypatch.setattr(decoding, "SCORES_AT_ONCE", 5 * decoding.WIDE * 7)
-    assert max(len(batch) for batch in decoding._by_length(known.arrays.n_history, 7)) == 5
-    assert_same_plans(decode_plans(sequence, known.arrays, encoder), whole)
+    whole = {
+        plan_for: decode_plans(sequence, known.arrays, encoder, plan_for=plan_for) for plan_for in get_args(PlanFor)
+    }
+    monkeypatch.setattr(decoding, "SCORES_AT_ONCE", 3 * decoding.WIDE * 7)
+    for plan_for, plans in whole.items():
+        assert_same_plans(decode_plans(sequence, known.arrays, encoder, plan_for=plan_for), plans)
+
+
+def test_with_many_actions_there_is_one_search_and_a_wider_one_finds_more_probable_plans(scored, monkeypatch):
+    encoder, known, sequence, _ = scored
+    best = decode_plans(sequence, known.arrays, encoder)
+    monkeypatch.setattr(decoding, "MANY_ACTIONS", 6)
+    found = {}
+    for width in (1, 3, 49):
+        monkeypatch.setattr(decoding, "WIDTH_FOR_MANY", width)
+        found[width] = decode_plans(sequence, known.arrays, encoder)
+        p = step_p_of(sequence, known.arrays, 8, found[width].actions[8:9])
+        np.testing.assert_allclose(found[width].step_p[8], p[0, range(3), found[width].actions[8] - 1], atol=1e-5)
+    assert found[1].plan_p.mean() < found[3].plan_p.mean() < best.plan_p.mean()
+    assert_same_plans(found[49], best)
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 17])
+@pytest.mark.parametrize("n_actions", [17, 128, 130, 1281, 4000])
+def test_the_largest_by_blocks_are_those_of_a_full_search(n_actions, count):
+    values = torch.from_numpy(np.random.default_rng(n_actions).normal(size=(3, 2, n_actions)))
+    values[0, :, 5:] = -torch.inf
+    found, at = decoding._largest(values, count)
+    torch.testing.assert_close(found, values.topk(count, dim=2).values, rtol=0, atol=0)
+    torch.testing.assert_close(values.gather(2, at), found, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("width", [1, 2, 4])
