@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crm_models.core.config import RunConfig, SplitKind
-from crm_models.core.engines import Engine, EngineName, engine_of
+from crm_models.core.engines import EngineName, InProcess, engine_of
 from crm_models.core.errors import ConfigError
 from crm_models.core.files import absolute, need_file_target, need_own_folder, read_whole
 from crm_models.core.places import Place, address_of, here, place
@@ -291,11 +291,14 @@ def evaluate(
     allow_drift: bool = False,
     device: str = "auto",
     threads: int | None = None,
+    engine: EngineName = "local",
+    workers: int | None = None,
+    address: str | None = None,
 ) -> dict[str, Any]:
     """The report on the run's held-out customers: the content of `report.json`.
 
     cohort: where the run's cohort is now, if it was moved. If it has changed, `drift` lists how; customers too
-    different to be scored are a `DataError` unless `allow_drift`.
+    different to be scored are a `DataError` unless `allow_drift`. engine, workers, address: as for `plan`.
 
     >>> from crm_models import workflow
     >>> report = workflow.evaluate("workspace/run")
@@ -304,31 +307,35 @@ def evaluate(
     """
     from crm_models.data.truth import load_truth
     from crm_models.evaluation.report import build_report
-    from crm_models.runs.trained import differences, held_out, load_models, predict_held_out
+    from crm_models.runs.held_out import held_out, predict_held_out
+    from crm_models.runs.scoring import engine_for
+    from crm_models.runs.trained import differences
 
     run = RunFolder(Path(run_folder))
-    models = load_models(run, device=device, threads=threads)
-    folder = Path(cohort or run.about()["cohort"])
+    run.need_weights()
+    folder, encoder, config = Path(cohort or run.about()["cohort"]), run.encoder(), run.config()
     found = differences(run, folder)
     if not allow_drift:
         refuse(found, folder)
-    held = held_out(run, models.encoder, folder, allow_drift=allow_drift)
-    sequence, churn = predict_held_out(models, held)
+    held = held_out(run, encoder, folder, allow_drift=allow_drift)
+    n_parts = len(Parts(folder))
+    chosen = engine_for(engine, n_parts, workers=workers, address=address, threads=threads, device=device)
+    sequence, churn = predict_held_out(run, held, folder, chosen, allow_drift=allow_drift, device=device)
     truth = load_truth(folder)
     report = build_report(
         held.cohort,
         held.arrays,
         held.split,
         held.outcomes,
-        models.encoder,
+        encoder,
         sequence,
         churn,
         truth,
         held.learned,
         held.learned_labels,
     )
-    if models.config.split == "time":
-        report["split"] = {"kind": "time", "date": models.config.split_date}
+    if config.split == "time":
+        report["split"] = {"kind": "time", "date": config.split_date}
     return report | ({"drift": [difference.to_dict() for difference in found]} if found else {})
 
 
@@ -413,6 +420,7 @@ def plan(
     """
     from crm_models.planning.export import ExportSettings
     from crm_models.runs.planning import PlanningJob, plan_parts
+    from crm_models.runs.scoring import engine_for
     from crm_models.runs.trained import differences, plan_catalogue
 
     need_file_target(place(out))
@@ -432,7 +440,7 @@ def plan(
             drivers=drivers,
         )
         n_parts = len(Parts(folder))
-        chosen = _engine(engine, n_parts, workers, address, threads, device)
+        chosen = engine_for(engine, n_parts, workers=workers, address=address, threads=threads, device=device)
         about = _about_plans(run, folder, policy, as_of, plan_for, found)
         return plan_parts(job, n_parts, chosen, place(out), about, _of_all(progress, folder))
 
@@ -450,17 +458,6 @@ def _scoring(
         allow_drift=allow_drift,
         device=device,
     )
-
-
-def _engine(
-    name: EngineName, n_parts: int, workers: int | None, address: str | None, threads: int | None, device: str
-) -> Engine:
-    """The engine asked for; a GPU is used by one process, which keeps it busy."""
-    from crm_models.training.state import resolve_device
-
-    if name == "local" and workers is None and resolve_device(device).type == "cuda":
-        workers = 1
-    return engine_of(name, n_parts, workers=workers, address=address, threads=threads)
 
 
 def _of_all(progress: Progress | None, cohort: Place) -> Callable[[int], None] | None:
@@ -633,12 +630,13 @@ def drivers(
     'C000001'
     """
     from crm_models.runs.explaining import ExplainingJob
+    from crm_models.runs.scoring import engine_for
 
     with here(place(run_folder)) as run_here:
         folder = place(cohort or RunFolder(run_here).about()["cohort"])
     scoring = _scoring(place(run_folder), folder, as_of, "whole", allow_drift, device)
     n_parts = len(Parts(folder))
-    chosen = _engine(engine, n_parts, workers, address, threads, device)
+    chosen = engine_for(engine, n_parts, workers=workers, address=address, threads=threads, device=device)
     for explained in chosen.results(ExplainingJob(scoring=scoring), n_parts):
         yield from explained
 
@@ -683,15 +681,15 @@ def report(
     'run.html'
     """
     from crm_models.core.html_page import write_page
+    from crm_models.runs.held_out import held_out, predict_held_out
     from crm_models.runs.report import report_page
-    from crm_models.runs.trained import held_out, load_models, predict_held_out
 
     run = RunFolder(Path(run_folder))
-    models = load_models(run, device=device, threads=threads)
+    run.need_weights()
     folder = Path(cohort or run.about()["cohort"])
     scores = run.report() or evaluate(run_folder, cohort=folder, device=device, threads=threads)
-    held = held_out(run, models.encoder, folder)
-    _, churn = predict_held_out(models, held)
+    held = held_out(run, run.encoder(), folder)
+    _, churn = predict_held_out(run, held, folder, InProcess(threads), device=device)
     stream = score_stream(run, folder, device=device, threads=threads)
     return write_page(report_page(run, scores, stream, policy, churn), out)
 

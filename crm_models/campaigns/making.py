@@ -1,17 +1,14 @@
-"""A campaign from a run: every customer scored, the rules applied, plans decoded again where a rule dropped a step.
-
-The cohort is read part by part. Removing an action that a plan does not use never changes the most probable plan, so
-only customers whose plan holds a dropped action are decoded again.
-"""
+"""A campaign from a run: every customer scored, the rules applied, a control group drawn, and the folder written."""
 
 from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,33 +17,31 @@ import pyarrow as pa
 from crm_models.campaigns.budgeting import spend
 from crm_models.campaigns.deciding import write_decisions
 from crm_models.campaigns.folder import DECISIONS, FILE, ROW, Campaign, need_as_seen
-from crm_models.campaigns.judging import ALLOWED, Funnel, judge, need_valid
+from crm_models.campaigns.judged_parts import JudgedPart, JudgingJob
+from crm_models.campaigns.judging import ALLOWED, Funnel, need_valid
 from crm_models.campaigns.ledger import exclusive, is_fixed
 from crm_models.campaigns.offers import Actions, Offer
 from crm_models.campaigns.rules import Rule, checked
 from crm_models.campaigns.split import Split
+from crm_models.core.engines import Engine, EngineName, InProcess
 from crm_models.core.errors import ConfigError, DataError
 from crm_models.core.files import absolute, new_folder
 from crm_models.core.permissions import Who, doing
+from crm_models.core.places import address_of
 from crm_models.core.provenance import now, versions
 from crm_models.core.records import CustomerScores
-from crm_models.core.schema import CUSTOMER_ID, VALUE
+from crm_models.core.schema import CUSTOMER_ID
 from crm_models.core.sealed import FORMAT, write_record
 from crm_models.core.tables import TableWriter
-from crm_models.data.cohort import Cohort
-from crm_models.data.drift import conformed, refuse
+from crm_models.data.drift import refuse
 from crm_models.data.split import planning_moment
-from crm_models.data.storage import describe, digest, last_moment_days, part, parts
+from crm_models.data.storage import Parts, describe, digest
 from crm_models.inference.score_store import write_scores
 from crm_models.planning.export import neutralised
 from crm_models.planning.policy import Policy
 from crm_models.runs.folder import RunFolder
+from crm_models.runs.scoring import ScoringJob, engine_for
 from crm_models.runs.trained import differences, plan_catalogue
-
-if TYPE_CHECKING:
-    from crm_models.data.features import CohortArrays
-    from crm_models.data.training_schema import TrainingSchema
-    from crm_models.runs.trained import Models
 
 Progress = Callable[[int, int], None]
 
@@ -69,6 +64,9 @@ def new(
     overwrite: bool = False,
     device: str = "auto",
     threads: int | None = None,
+    engine: EngineName = "local",
+    workers: int | None = None,
+    address: str | None = None,
     progress: Progress | None = None,
     before: Campaign | None = None,
     who: Who = "local",
@@ -79,8 +77,9 @@ def new(
     without any, the policy's. split: by default a control group of a tenth, with a salt of its own. scores: of all
     customers of the cohort, if they are known already. plans: a plans.csv whose column `confident` says for whom
     several trainings agree. allow_drift: also for customers too different from the training customers. overwrite:
-    replace an existing campaign. before: the campaign that is made again; its ledger, budget and `confident` stay.
-    who: makes it. Nothing is written before everything is known to be valid.
+    replace an existing campaign. engine, workers, address: as for `workflow.plan`. before: the campaign that is made
+    again; its ledger, budget and `confident` stay. who: makes it. Nothing is written before everything is known to be
+    valid.
     """
     folder, out = RunFolder(Path(run)), Path(out)
     if (out / FILE).exists() and not overwrite:
@@ -94,7 +93,8 @@ def new(
     policy, offers = _with_offers(policy or Policy(), offers)
     catalogue = plan_catalogue(folder, policy)
     actions = Actions.of(catalogue, folder.encoder(), offers)
-    first_part = part(source, 0)
+    cohort_parts = Parts(source)
+    first_part = cohort_parts[0]
     moment = planning_moment(first_part)
     mandatory = [offer.action for offer in offers if offer.mandatory]
     rules = checked(tuple(rules))
@@ -102,30 +102,21 @@ def new(
     wanted = [offer.action for offer in offers] or list(policy.retention_actions)
     ordered = sorted(wanted, key=lambda action: action not in mandatory)
     funnel = Funnel(rules, actions)
-    last_days = last_moment_days(about_cohort)
-    schema = folder.schema() if allow_drift and drift else None
-    scorer = _Scorer(folder, scores, last_days if moment is None else None, device, threads, schema)
+    job = JudgingJob(
+        scoring=ScoringJob(
+            run=address_of(folder.folder), cohort=address_of(source), allow_drift=allow_drift, device=device
+        ),
+        rules=rules,
+        actions=actions,
+        scores=scores,
+    )
+    n_parts = len(cohort_parts)
+    chosen: Engine = InProcess(threads)
+    if scores is None:
+        chosen = engine_for(engine, n_parts, workers=workers, address=address, threads=threads, device=device)
     with doing(who, "campaign.make", f"campaigns/{out.name}"), new_folder(out, FILE) as made:
-        extra = _Extra()
-        # Labels may repeat, so a column is named by its place as well.
-        names = [f"{k}:{label}" for k, label in enumerate(actions.labels)]
-        layout = pa.schema([(ROW, pa.int64()), *((name, pa.uint8()) for name in names)])
-
-        def stream() -> Iterator[CustomerScores]:
-            done = 0
-            with TableWriter(made / "dropped.parquet") as writer:
-                for customers in parts(source):
-                    scored, arrays = scorer.score(customers, done)
-                    verdicts = judge(customers, rules, actions, moment, scored.churn_p, last_days)
-                    funnel.add(verdicts)
-                    writer.write(_dropped(verdicts.code, done, layout))
-                    extra.add(customers, moment)
-                    yield scorer.within_rules(customers, scored, arrays, verdicts.code != ALLOWED)
-                    done += customers.n_customers
-                    if progress is not None:
-                        progress(done, about_cohort["customers"])
-
-        write_scores(made / "scores.parquet", stream(), key="campaign")
+        judged = _said(chosen.results(job, n_parts), about_cohort["customers"], progress)
+        value_before, has_values, decoded_again = _write_judged(made, judged, actions, funnel)
         about: dict[str, Any] = {
             "format": FORMAT,
             "name": out.name,
@@ -143,7 +134,7 @@ def new(
             "candidates": [catalogue.code(action) for action in ordered],
             "mandatory": [catalogue.code(action) for action in mandatory],
             "split": split.to_dict(),
-            "covariates": ["churn_probability", "n_events", *(["value_before"] if extra.has_values else [])],
+            "covariates": ["churn_probability", "n_events", *(["value_before"] if has_values else [])],
             "budget": None,
             "funnel": funnel.to_dict(),
             "actions": {
@@ -158,7 +149,7 @@ def new(
                 "fallback": list(catalogue.fallback),
                 "fallback_p": list(catalogue.fallback_p),
             },
-            "decoded_again": scorer.decoded_again,
+            "decoded_again": decoded_again,
             "notes": [*folder.about()["notes"], *(difference.text for difference in drift)],
             "drift": [difference.to_dict() for difference in drift],
             "versions": versions(),
@@ -168,7 +159,7 @@ def new(
             confident = confident_of(Path(plans), campaign.risks()[0])
         elif before is not None and before.about["cohort_hash"] == about["cohort_hash"]:
             confident = before.decisions(["confident"])["confident"].array
-        write_decisions(campaign, made / DECISIONS, value_before=extra.values, confident=confident)
+        write_decisions(campaign, made / DECISIONS, value_before=value_before, confident=confident)
         if before is not None and (ledger := before.folder / "ledger.jsonl").exists():
             shutil.copyfile(ledger, made / "ledger.jsonl")
         write_record(made / FILE, about)
@@ -241,69 +232,42 @@ def _with_offers(policy: Policy, offers: Sequence[Offer]) -> tuple[Policy, tuple
     return replace(policy, retention_actions=(*names, *others)), offers
 
 
-class _Scorer:
-    """Scores of the parts of a cohort, known already or from the models, which are loaded only if needed."""
+def _said(judged: Iterable[JudgedPart], n: int, progress: Progress | None) -> Iterator[JudgedPart]:
+    """The parts as they come; says how many of the n customers are done."""
+    done = 0
+    for part in judged:
+        yield part
+        done += len(part.scores.customer_id)
+        if progress is not None:
+            progress(done, n)
 
-    def __init__(
-        self,
-        run: RunFolder,
-        scores: CustomerScores | None,
-        now_days: float | None,
-        device: str,
-        threads: int | None,
-        schema: TrainingSchema | None,
-    ) -> None:
-        self._run, self._scores, self._now_days, self._schema = run, scores, now_days, schema
-        self._load: dict[str, Any] = {"device": device, "threads": threads}
-        self._models: Models | None = None
-        self.decoded_again = 0
 
-    @property
-    def models(self) -> Models:
-        """The models of the run."""
-        if self._models is None:
-            from crm_models.runs.trained import load_models
+def _write_judged(
+    folder: Path, judged: Iterable[JudgedPart], actions: Actions, funnel: Funnel
+) -> tuple[np.ndarray, bool, int]:
+    """Write the scores and what was dropped, part by part, and add it to the funnel.
 
-            self._models = load_models(self._run, **self._load)
-        return self._models
+    Returns the value of each customer's past events, whether any has one, and how many customers were decoded again.
+    """
+    # Labels may repeat, so a column is named by its place as well.
+    names = [f"{k}:{label}" for k, label in enumerate(actions.labels)]
+    layout = pa.schema([(ROW, pa.int64()), *((name, pa.uint8()) for name in names)])
+    values: list[np.ndarray] = []
+    counts = Counter[str]()
 
-    def score(self, customers: Cohort, first: int) -> tuple[CustomerScores, CohortArrays | None]:
-        """Scores of a part whose first customer is at row `first`, and its arrays if they were needed."""
-        if self._scores is None:
-            arrays = self._encode(customers)
-            return self.models.score_encoded(arrays), arrays
-        scored = self._scores.take(np.arange(first, first + customers.n_customers))
-        if list(scored.customer_id) != customers.customers[CUSTOMER_ID].tolist():
-            raise DataError("expected the scores of this cohort's customers in their order, found others; score again")
-        return scored, None
+    def stream() -> Iterator[CustomerScores]:
+        done = 0
+        with TableWriter(folder / "dropped.parquet") as writer:
+            for part in judged:
+                funnel.add(part.verdicts)
+                writer.write(_dropped(part.verdicts.code, done, layout))
+                values.append(part.value_before)
+                counts.update(has_values=part.has_values, decoded_again=part.decoded_again)
+                yield part.scores
+                done += len(part.scores.customer_id)
 
-    def within_rules(
-        self, customers: Cohort, scored: CustomerScores, arrays: CohortArrays | None, dropped: np.ndarray
-    ) -> CustomerScores:
-        """The scores with plans that hold no dropped action."""
-        if scored.plans is None:
-            return scored
-        planned = scored.plans.actions
-        hit = np.take_along_axis(dropped, (planned - 1).clip(min=0), axis=1) & (planned > 0)
-        rows = np.flatnonzero(hit.any(axis=1))
-        if not len(rows) or self.models.sequence is None:
-            return scored
-        from crm_models.inference.decoding import decode_plans
-
-        arrays = self._encode(customers) if arrays is None else arrays
-        encoder = self.models.encoder
-        again = decode_plans(self.models.sequence, arrays, encoder, rows, dropped=dropped[rows][:, : encoder.n_actions])
-        self.decoded_again += len(rows)
-        merged = {}
-        for name, values in vars(scored.plans).items():
-            merged[name] = values.copy()
-            merged[name][rows] = getattr(again, name)
-        return replace(scored, plans=replace(scored.plans, **merged))
-
-    def _encode(self, customers: Cohort) -> CohortArrays:
-        if self._schema is not None:
-            customers = conformed(self._schema, customers)
-        return self.models.encoder.encode(customers, planning_moment(customers), self._now_days)
+    write_scores(folder / "scores.parquet", stream(), key="campaign")
+    return np.concatenate(values), bool(counts["has_values"]), counts["decoded_again"]
 
 
 def _dropped(code: np.ndarray, first: int, schema: pa.Schema) -> pa.Table:
@@ -311,24 +275,3 @@ def _dropped(code: np.ndarray, first: int, schema: pa.Schema) -> pa.Table:
     rows = np.flatnonzero((code != ALLOWED).any(axis=1))
     columns = [pa.array(rows + first), *(pa.array(np.ascontiguousarray(column)) for column in code[rows].T)]
     return pa.Table.from_arrays(columns, schema=schema)
-
-
-class _Extra:
-    """What the reading adjusts for beside the scores: the value of each customer's past events, where there are any."""
-
-    def __init__(self) -> None:
-        self._sums: list[np.ndarray] = []
-        self.has_values = False
-
-    def add(self, customers: Cohort, moment: Any) -> None:
-        """Add the customers of a part."""
-        value = customers.interactions[VALUE].to_numpy()
-        counted = customers.is_history(moment) & np.isfinite(value)
-        self.has_values |= bool(counted.any())
-        weights = value[counted]
-        self._sums.append(np.bincount(customers.event_customers[counted], weights, minlength=customers.n_customers))
-
-    @property
-    def values(self) -> np.ndarray:
-        """(N,) sum of the values of each customer's past events."""
-        return np.concatenate(self._sums)

@@ -8,7 +8,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from crm_models.cli.options import Parser, add_allow_drift, add_device, command, number, positive, share, whole
+from crm_models.cli.options import (
+    Parser,
+    add_allow_drift,
+    add_device,
+    add_engine,
+    command,
+    number,
+    positive,
+    share,
+    whole,
+)
 from crm_models.core.errors import ConfigError
 from crm_models.core.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD, PLAN_MODES
 
@@ -66,6 +76,7 @@ def _add_new(steps: Any) -> None:
     parser.add_argument("--reading", choices=("at_end", "any_time"), default="at_end", help="one look, or many")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing campaign of this name")
     add_device(parser)
+    add_engine(parser)
 
 
 def _new(args: argparse.Namespace) -> None:
@@ -101,6 +112,9 @@ def _new(args: argparse.Namespace) -> None:
         overwrite=args.overwrite,
         device=args.device,
         threads=args.threads,
+        engine=args.engine,
+        workers=args.workers,
+        address=args.address,
         progress=None if args.quiet else lambda done, total: print(f"{done:,} of {total:,} customers", file=sys.stderr),
     )
     for note in (*campaign.about["notes"], *campaign.about["funnel"]["warnings"]):

@@ -367,6 +367,7 @@ def _add_evaluate(commands: Any) -> None:
     add_allow_drift(parser)
     parser.add_argument("--out", type=Path, metavar="report.json")
     add_device(parser)
+    add_engine(parser)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -376,7 +377,14 @@ def _evaluate(args: argparse.Namespace) -> None:
     if args.out is not None:
         need_file_target(args.out)
     report = workflow.evaluate(
-        args.run_folder, cohort=args.cohort, allow_drift=args.allow_drift, device=args.device, threads=args.threads
+        args.run_folder,
+        cohort=args.cohort,
+        allow_drift=args.allow_drift,
+        device=args.device,
+        threads=args.threads,
+        engine=args.engine,
+        workers=args.workers,
+        address=args.address,
     )
     _say_drift(report.get("drift", []), args)
     if args.out is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from crm_models.core.engines import Engine, EngineName, engine_of
 from crm_models.core.errors import ConfigError
 from crm_models.core.places import here, place
 from crm_models.core.records import CustomerScores
@@ -48,12 +49,19 @@ class Scorer:
         self.parts = Parts(place(job.cohort))
         self._job, self._schema = job, run.schema() if job.allow_drift else None
 
+    def fitting(self, part: Cohort) -> Cohort:
+        """A part as the models read it."""
+        return part if self._schema is None else conformed(self._schema, part)
+
+    def encoded(self, part: Cohort, moment: Moment | None) -> CohortArrays:
+        """A part as `fitting` returns it, encoded at a moment; None: after all events of the whole cohort."""
+        now_days = last_moment_days(self.parts.about) if moment is None else None
+        return self.models.encoder.encode(part, moment, now_days)
+
     def read(self, k: int) -> tuple[Cohort, CohortArrays]:
         """Part k as the models read it, and encoded."""
-        part = self.parts[k] if self._schema is None else conformed(self._schema, self.parts[k])
-        moment = moment_of(part, self._job.as_of)
-        now_days = last_moment_days(self.parts.about) if moment is None else None
-        return part, self.models.encoder.encode(part, moment, now_days)
+        part = self.fitting(self.parts[k])
+        return part, self.encoded(part, moment_of(part, self._job.as_of))
 
     def work(self, k: int, read: tuple[Cohort, CohortArrays]) -> CustomerScores:
         """Churn probability and best plan of every customer of part k."""
@@ -83,3 +91,14 @@ def moment_said(about: dict[str, Any], as_of: str | None) -> str | float | None:
     if as_of is None:
         return about["as_of"] if about["outcome"] == "simulated" else about["last_timestamp"]
     return {"latest": about["last_timestamp"], "cohort": about["as_of"]}.get(as_of, as_of)
+
+
+def engine_for(
+    name: EngineName, n_parts: int, *, workers: int | None, address: str | None, threads: int | None, device: str
+) -> Engine:
+    """The engine asked for; a GPU is used by one process, which keeps it busy."""
+    from crm_models.training.state import resolve_device
+
+    if name == "local" and workers is None and resolve_device(device).type == "cuda":
+        workers = 1
+    return engine_of(name, n_parts, workers=workers, address=address, threads=threads)

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from crm_models.core.engines import InProcess
 from crm_models.core.errors import ConfigError, DataError, RunError
 from crm_models.core.files import new_file, sha256
 from crm_models.core.places import Place
@@ -28,8 +29,9 @@ from crm_models.planning.plans import make_plans
 from crm_models.planning.policy import Policy
 from crm_models.planning.stability import Stability
 from crm_models.runs.folder import RunFolder
+from crm_models.runs.held_out import held_out, predict_held_out
 from crm_models.runs.pipeline import fit, start_run
-from crm_models.runs.trained import held_out, load_models, plan_catalogue, predict_held_out
+from crm_models.runs.trained import plan_catalogue
 
 FILE = "stability.parquet"
 _KEY = b"crm_stability"
@@ -89,10 +91,11 @@ def compared(
         ids = np.concatenate([part.customer_id for part in plans])
         churn_p.append(np.concatenate([part.churn_p for part in plans]))
         first.append(np.concatenate([part.before[:, 0] for part in plans]))
-        models = load_models(of_seed, device=device, threads=threads)
-        sequence, churn = predict_held_out(models, held_out(of_seed, models.encoder, cohort))
+        encoder = of_seed.encoder()
+        held = held_out(of_seed, encoder, cohort)
+        sequence, churn = predict_held_out(of_seed, held, cohort, InProcess(threads), device=device)
         if sequence is not None:
-            scores.setdefault("sequence", []).append(sequence_scores(sequence, models.encoder.n_actions))
+            scores.setdefault("sequence", []).append(sequence_scores(sequence, encoder.n_actions))
         if churn is not None:
             scores.setdefault("churn", []).append(churn_scores(churn))
     return Stability(

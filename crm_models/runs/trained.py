@@ -1,9 +1,8 @@
-"""Use of a finished run: its models, and predictions for its test customers."""
+"""Use of a finished run: its models, its split, its vocabulary, and how other customers differ from its own."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,14 +12,13 @@ from crm_models.core.config import RunConfig
 from crm_models.core.errors import RunError
 from crm_models.core.files import DAMAGED, read_whole
 from crm_models.core.places import Place
-from crm_models.core.records import ChurnPredictions, CustomerScores, SequencePredictions
+from crm_models.core.records import CustomerScores
 from crm_models.core.schema import CUSTOMER_ID, ModelName, PlanFor
 from crm_models.data.cohort import Cohort, Moment
-from crm_models.data.drift import Difference, conformed, drift
+from crm_models.data.drift import Difference, drift
 from crm_models.data.features import CohortArrays, FeatureEncoder
-from crm_models.data.split import Outcomes, Split, outcomes
-from crm_models.data.storage import digest, load_cohort, parts
-from crm_models.data.time_split import views_of
+from crm_models.data.split import Split
+from crm_models.data.storage import digest, parts
 from crm_models.planning.plans import Catalogue
 from crm_models.planning.policy import Policy
 from crm_models.runs.earlier import averaged, churn_members, current_weights
@@ -103,62 +101,3 @@ def differences(run: RunFolder, folder: Place) -> list[Difference]:
     """How the customers of a cohort folder differ from those the run was trained on; none for the run's own cohort."""
     own = digest(folder) == run.about()["cohort_hash"]
     return [] if own else drift(run.schema(), parts(folder))
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeldOut:
-    """A run's cohort with the run's split and the test outcomes: the input of evaluation and explanation.
-
-    learned, learned_labels: customers as the models learned from them; another view only if the split is by time.
-    """
-
-    cohort: Cohort
-    arrays: CohortArrays
-    split: Split
-    outcomes: Outcomes
-    learned: CohortArrays
-    learned_labels: np.ndarray
-
-
-def held_out(
-    run: RunFolder, encoder: FeatureEncoder, cohort: Path | None = None, *, allow_drift: bool = False
-) -> HeldOut:
-    """The run's cohort with the run's split. Raises `RunError` if the cohort has none of the run's test customers.
-
-    cohort: folder of the cohort, if it is no longer where the run was trained. allow_drift: read what does not fit the
-    training customers as missing, instead of raising `DataError`.
-    """
-    about = run.about()
-    loaded = load_cohort(cohort or Path(about["cohort"]))
-    if allow_drift:
-        loaded = conformed(run.schema(), loaded)
-    split = rows_of(loaded, run.split())
-    if not len(split.test):
-        raise RunError(
-            f"{run.folder}: none of the run's test customers is in the cohort; evaluate on the run's own cohort"
-        )
-    views = views_of(loaded, run.config().split_date or None)
-    tested, learned = views.tested, views.learned
-    arrays = encoder.encode(tested, tested.as_of)
-    return HeldOut(
-        cohort=tested,
-        arrays=arrays,
-        split=split,
-        outcomes=outcomes(tested).of_customers(split.test),
-        learned=arrays if learned is tested else encoder.encode(learned, learned.as_of),
-        learned_labels=learned.labels,
-    )
-
-
-def predict_held_out(models: Models, held: HeldOut) -> tuple[SequencePredictions | None, ChurnPredictions | None]:
-    """Predictions for the test customers, for evaluation; None without the model or without test cases."""
-    from crm_models.inference.decoding import churn_probabilities, sequence_predictions
-
-    sequence, churn, labels = None, None, held.cohort.labels
-    if models.sequence is not None and len(held.outcomes.rows):
-        sequence = sequence_predictions(models.sequence, held.arrays, held.outcomes)
-    test = held.split.test[~np.isnan(labels[held.split.test])]
-    if models.churn is not None and len(test):
-        p = churn_probabilities(models.churn, held.arrays, test)
-        churn = ChurnPredictions(customer_id=held.arrays.customer_id[test], churned=labels[test], churn_p=p)
-    return sequence, churn

@@ -8,6 +8,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from crm_models.core.engines import InProcess
 from crm_models.core.files import new_file
 from crm_models.core.records import ChurnPredictions, SequencePredictions
 from crm_models.core.schema import MODEL_NAMES
@@ -53,11 +54,10 @@ def keep_tested(run: RunFolder, cohort: Path) -> Tested:
 
 def _predict(run: RunFolder, cohort: Path) -> Tested:
     from crm_models.evaluation.scores import possible_actions
-    from crm_models.runs.trained import held_out, load_models, predict_held_out
+    from crm_models.runs.held_out import held_out, predict_held_out
 
-    models = load_models(run, device="cpu", threads=1)
-    held = held_out(run, models.encoder, cohort)
-    sequence, churn = predict_held_out(models, held)
+    held = held_out(run, run.encoder(), cohort)
+    sequence, churn = predict_held_out(run, held, cohort, InProcess(threads=1), device="cpu")
     return Tested(sequence=sequence, churn=churn, n_actions=possible_actions(held.cohort))
 
 

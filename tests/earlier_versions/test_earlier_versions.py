@@ -15,10 +15,11 @@ from safetensors.torch import load_file, save_file
 from crm_models import campaigns, workflow
 from crm_models.campaigns import ledger
 from crm_models.campaigns.reading import read
+from crm_models.core.engines import InProcess
 from crm_models.core.errors import ConfigError, RunError
 from crm_models.planning import Policy
 from crm_models.runs.folder import RunFolder
-from crm_models.runs.trained import held_out, load_models, predict_held_out
+from crm_models.runs.held_out import held_out, predict_held_out
 from crm_models.runs.trials import read_search
 from crm_models.upkeep.checking import check_workspace
 from dashboard.jobs.queue import JobFolder
@@ -80,15 +81,19 @@ def test_a_run_of_averaged_models_plans_as_it_did(first_workspace):
     pd.testing.assert_frame_equal(now, then, rtol=1e-4, atol=1e-5)
 
 
+def churn_p_of_test_customers(run: RunFolder) -> np.ndarray:
+    held = held_out(run, run.encoder())
+    return predict_held_out(run, held, Path(run.about()["cohort"]), InProcess(threads=1))[1].churn_p
+
+
 def test_the_temperature_of_a_run_is_kept_in_its_output_layer(first_workspace):
     """Log-odds are divided by it, as they were."""
     file = first_workspace / "runs" / "finished" / "weights.safetensors"
-    held = held_out(RunFolder(file.parent), RunFolder(file.parent).encoder())
-    before = predict_held_out(load_models(RunFolder(file.parent)), held)[1].churn_p
+    before = churn_p_of_test_customers(RunFolder(file.parent))
     tensors = load_file(file)
     assert tensors["churn.temperature"] == 1  # too few validation customers to fit it
     save_file(tensors | {"churn.temperature": torch.tensor(2.0)}, file)
-    after = predict_held_out(load_models(RunFolder(file.parent)), held)[1].churn_p
+    after = churn_p_of_test_customers(RunFolder(file.parent))
     np.testing.assert_allclose(np.log(after / (1 - after)), np.log(before / (1 - before)) / 2, rtol=1e-4, atol=1e-6)
 
 

@@ -7,9 +7,14 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from crm_models import workflow
+from crm_models.campaigns import making
+from crm_models.campaigns.folder import Campaign
+from crm_models.campaigns.rules import Rule
+from crm_models.campaigns.split import Split
 from crm_models.cli.commands import main
 from crm_models.core.engines import InProcess
 from crm_models.core.errors import DataError, RunError
@@ -123,3 +128,19 @@ def test_plans_of_a_machine_that_shares_no_storage_or_has_other_versions_are_ref
     with pytest.raises(RunError, match=r"part-000000.csv: .* found torch 1.0 on one and 2.13.0 here"):
         plan_parts(job(made), PARTS, InProcess(1), tmp_path / "plans.csv", {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_is_the_same_from_one_process_and_two(made):
+    alone, in_two = (workflow.evaluate(made / "run", workers=workers) for workers in (1, 2))
+    assert in_two == alone
+    assert alone["sequence"]["customers"] > 10
+
+
+def test_a_campaign_is_the_same_from_one_process_and_two(made, tmp_path):
+    block = Rule(name="no mails", kind="block", actions=("Send a newsletter", "Ask for a review"))
+    for workers in (1, 2):
+        making.new(made / "run", tmp_path / str(workers), rules=[block], split=Split(salt="a"), workers=workers)
+    alone, in_two = (Campaign.load(tmp_path / str(workers)) for workers in (1, 2))
+    pd.testing.assert_frame_equal(in_two.decisions(), alone.decisions())
+    assert in_two.about["funnel"] == alone.about["funnel"]
+    assert alone.about["decoded_again"] == in_two.about["decoded_again"] > 0

@@ -15,8 +15,8 @@ from crm_models.data.sources.inactivity import label_by_inactivity
 from crm_models.data.split import outcomes
 from crm_models.data.storage import save_cohort
 from crm_models.runs.folder import RunFolder
+from crm_models.runs.held_out import held_out
 from crm_models.runs.pipeline import start_run
-from crm_models.runs.trained import held_out
 from tests.runs.test_pipeline import CONFIG
 
 CONFIGS = {
