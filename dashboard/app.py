@@ -11,7 +11,7 @@ if str(ROOT) not in sys.path:  # `streamlit run` adds only this file's folder to
 
 from dashboard.panels import share, sign_in, widgets  # noqa: E402  # needs the path set above
 from dashboard.state import access, demo, session, view  # noqa: E402  # needs the path set above
-from dashboard.streamlit_patches import gc_freeze, navigation, uploads  # noqa: E402  # needs the path set above
+from dashboard.streamlit_patches import gc_freeze, messages, navigation, uploads  # noqa: E402  # needs the path set above
 
 st.set_page_config(page_title="CRM Transformers", page_icon=str(ROOT / "assets" / "icon.svg"), layout="wide")
 
@@ -76,6 +76,8 @@ def frame() -> None:
             share.popover(view.current())
 
 
+messages.refuse_others()
+uploads.limit(access.why_no_upload)
 if access.is_admin():
     about = "Who did what, and who may do what."
     PAGES["Run the app"] = [st.Page("app_pages/admin.py", title="Admin", icon=":material/shield_person:", help=about)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,12 @@ def write_report(campaign: Campaign, out: Path | str) -> Path:
     return html_page.write_page(page(campaign), out)
 
 
-def page(campaign: Campaign) -> str:
-    """The report as HTML."""
+def page(campaign: Campaign, hidden: Collection[str] = ()) -> str:
+    """The report as HTML. hidden: columns whose values do not stand in it."""
     reading = campaign.reading()
     sections = [
         _campaign(campaign),
-        _rules(campaign),
+        _rules(campaign, hidden),
         _budget(campaign),
         _groups(campaign),
         _section("What it did", _p("Not read yet.")) if reading is None else _effect(reading),
@@ -65,14 +66,14 @@ def _campaign(campaign: Campaign) -> str:
     )
 
 
-def _rules(campaign: Campaign) -> str:
+def _rules(campaign: Campaign, hidden: Collection[str]) -> str:
     if not campaign.rules:
         return _section("Rules", _p("None: every retention action is allowed for everybody at risk."))
     sentences = pd.DataFrame(
         {
             "rule": [rule.name for rule in campaign.rules],
             "kind": [rule.kind for rule in campaign.rules],
-            "in words": [rule.sentence() for rule in campaign.rules],
+            "in words": [rule.sentence(hidden) for rule in campaign.rules],
         }
     )
     drops = pd.DataFrame(campaign.about["funnel"]["drops"])

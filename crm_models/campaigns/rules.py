@@ -7,7 +7,7 @@ action), `quiet` (not in these days), `cap` (no more than so many contacts). Wha
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, Literal, cast, get_args
 from crm_models.campaigns.tables import Row, read_rows
 from crm_models.core.errors import DataError
 from crm_models.core.files import new_file
+from crm_models.core.permissions import MASK
 
 Op = Literal["is", "is not", "one of", ">=", "<=", "between", "missing"]
 Kind = Literal["block", "eligible", "suppress", "quiet", "cap"]
@@ -51,10 +52,12 @@ class Condition:
         elif self.op != "missing" and (self.value is None or self.value == ""):
             raise DataError(f"{self.column} {self.op}: expected a value, found none")
 
-    def sentence(self) -> str:
-        """The condition in words: "age is between 18 and 30"."""
+    def sentence(self, hidden: Collection[str] = ()) -> str:
+        """The condition in words: "age is between 18 and 30"; without the values of hidden columns."""
         if self.op == "missing":
             return f"{self.column} is missing"
+        if self.column in hidden:
+            return f"{self.column} {self.op} {MASK}"
         if self.op == "between":
             return f"{self.column} is between {self.value[0]} and {self.value[1]}"
         if self.op == "one of":
@@ -112,10 +115,10 @@ class Rule:
         if self.kind == "eligible":
             need(bool(self.where), "a condition that says who is eligible; found none")
 
-    def sentence(self) -> str:
-        """The rule in words, to read it back: what is dropped, and for whom."""
+    def sentence(self, hidden: Collection[str] = ()) -> str:
+        """The rule in words, to read it back: what is dropped, and for whom; without the values of hidden columns."""
         what = " or ".join(map(_named, self.actions))
-        who = " and ".join(condition.sentence() for condition in self.where)
+        who = " and ".join(condition.sentence(hidden) for condition in self.where)
         events = "event" if self.most == 1 else "events"
         counted = events if self.counts == ("*",) else f"of {' or '.join(map(_named, self.counts))}"
         if self.kind == "block":

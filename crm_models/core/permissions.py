@@ -30,6 +30,9 @@ from crm_models.core.errors import AccessError, ConfigError
 from crm_models.core.locks import waited_for
 from crm_models.core.provenance import now
 
+ROLES_FILE, AUDIT = "roles.toml", "audit.jsonl"
+"""Of a workspace."""
+
 ROLES = ("viewer", "analyst", "approver", "admin")
 """Each may do what those before it may."""
 
@@ -41,6 +44,8 @@ ACTIONS = {
     "run.stop": ("analyst", "stop this training"),
     "run.delete": ("analyst", "delete this run"),
     "run.score": ("viewer", "score customers"),  # what a page needs to be drawn
+    "run.compare": ("analyst", "score other customers"),
+    "upload": ("analyst", "upload files"),
     "paper.run": ("analyst", "re-run the paper"),
     "plans.export": ("analyst", "download plans"),
     "campaign.make": ("analyst", "create campaigns"),
@@ -50,6 +55,8 @@ ACTIONS = {
     "campaign.confirm": ("analyst", "confirm what was loaded"),
     "campaign.read": ("analyst", "read what campaigns did"),
     "campaign.delete": ("analyst", "delete this campaign"),
+    "workspace.backup": ("admin", "back up the workspace"),
+    "workspace.restore": ("admin", "restore the workspace"),
     "audit.read": ("admin", "read what people did"),
 }
 """The least role for each action, and what it is in words."""
@@ -57,8 +64,11 @@ ACTIONS = {
 OWN = ("cohort.delete", "run.stop", "run.delete", "campaign.delete")
 """Actions on what belongs to somebody: only the owner and admins may."""
 
-QUIET = ("look", "run.score", "audit.read")
+QUIET = ("look", "run.score", "upload", "audit.read")
 """Actions that are not logged: they change nothing."""
+
+MASK = "•••"
+"""Stands for a value of a column that is marked as personal."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import fields
 import pandas as pd
 import streamlit as st
 
-from crm_models.core.permissions import ACTIONS, ROLES, Actor
+from crm_models.core.permissions import ACTIONS, AUDIT, ROLES, ROLES_FILE, Actor
 from dashboard.panels import widgets
 from dashboard.state import access
 
@@ -32,7 +32,7 @@ def log() -> None:
         table = table[table[column].isin(chosen)] if chosen else table
     st.dataframe(table.head(SHOWN).rename(columns=NAMES), hide_index=True, alt="Actions of people, newest first")
     st.caption(
-        f"{len(table):,} lines of {access.AUDIT}. Each is chained to the one before by a checksum, so a later change "
+        f"{len(table):,} lines of {AUDIT}. Each is chained to the one before by a checksum, so a later change "
         "of the file is noticed."
     )
 
@@ -55,6 +55,6 @@ def roles() -> None:
     quotas = ", ".join(f"{quota.name} {getattr(limits, quota.name):,}" for quota in fields(limits))
     personal = ", ".join(now.rules.personal) or "none"
     st.caption(
-        f"From {widgets.plain(access.ROLES)}. One person may take: {widgets.plain(quotas)}. Others' cohorts, runs and "
+        f"From {widgets.plain(ROLES_FILE)}. One person may take: {widgets.plain(quotas)}. Others' cohorts, runs and "
         f"campaigns: {now.rules.others}. Personal columns: {widgets.plain(personal)}."
     )

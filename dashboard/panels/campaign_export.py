@@ -133,7 +133,7 @@ def _result(manifest: dict[str, Any], file: Path, rejected: pd.DataFrame) -> Non
         st.markdown(widgets.plain(exporting.summary(manifest)))
         st.download_button(
             "Download the files (ZIP)",
-            data=lambda: file.open("rb"),
+            data=access.exported(f"campaigns/{manifest['campaign']}", lambda: file.open("rb"), "campaign.export"),
             file_name=f"{manifest['campaign']}-{manifest['preset']}.zip",
             mime="application/zip",
             icon=":material/download:",

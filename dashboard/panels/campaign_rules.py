@@ -15,7 +15,7 @@ from crm_models.campaigns.rules import COMPUTED, KINDS, OPS, Condition, Kind, Op
 from crm_models.core.errors import CrmError
 from dashboard.charts import campaigns as charts
 from dashboard.panels import widgets
-from dashboard.state import campaign_store, session
+from dashboard.state import access, campaign_store, session
 
 NEW = "(a new rule)"
 ABOUT_KINDS = {
@@ -57,9 +57,10 @@ def draw(chosen: Campaign) -> None:
         st.warning(widgets.plain(warning), icon=":material/warning:")
     if not chosen.rules:
         st.markdown("This campaign has no rules yet: everybody at risk may get every retention action.")
+    hidden = access.personal()
     for rule in chosen.rules:
-        st.markdown(f"**{widgets.plain(rule.name)}** ({rule.kind}): {widgets.plain(rule.sentence())}")
-    if not fixed:
+        st.markdown(f"**{widgets.plain(rule.name)}** ({rule.kind}): {widgets.plain(rule.sentence(hidden))}")
+    if not fixed and access.may("campaign.change"):
         _edit(chosen)
     _files(chosen, fixed)
     _why_not(chosen)
@@ -202,14 +203,15 @@ def _files(chosen: Campaign, fixed: bool) -> None:
         st.caption("One row per condition; rows with the same name are one rule. Lists are separated by semicolons.")
         st.download_button(
             "Download rules.csv",
-            data=lambda: _csv(chosen),
+            data=access.exported(f"campaigns/{chosen.name}", lambda: _csv(chosen), "campaign.export"),
+            disabled=not access.may("campaign.export"),
             file_name="rules.csv",
             mime="text/csv",
             icon=":material/download:",
             on_click="ignore",
             key="download_rules",
         )
-        if fixed:
+        if fixed or not access.may("campaign.change"):
             return
         file = st.file_uploader("Replace all rules by a file", type="csv", key="rules_file", max_upload_size=2)
         if file is not None and st.button("Use this file", key="use_rules"):

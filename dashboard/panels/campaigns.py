@@ -19,7 +19,7 @@ from dashboard.panels import (
     campaign_rules,
     widgets,
 )
-from dashboard.state import campaign_store, session, store
+from dashboard.state import access, campaign_store, session, store
 
 FORM_OPEN = "campaign_form_open"
 """Session key: whether the form for a new campaign is open."""
@@ -41,9 +41,12 @@ def choose(run: store.RunCard) -> Campaign:
             )
             st.button("New campaign", icon=":material/add:", on_click=_open_form, key="new_campaign")
             chosen = campaign_store.campaign(str(name)) if name else None
+            hidden = access.marked_personal()
             st.download_button(
                 "Report (HTML)",
-                data=lambda: report.page(chosen).encode() if chosen else b"",
+                data=access.exported(
+                    f"campaigns/{name}", lambda: report.page(chosen, hidden).encode() if chosen else b"", "look"
+                ),
                 file_name=f"{name}.html",
                 mime="text/html",
                 icon=":material/description:",

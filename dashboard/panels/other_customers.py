@@ -136,7 +136,7 @@ def _table(card: store.RunCard, name: str, scored: CustomerScores, changes: Chan
         f"These {digits.count(len(rows), 'customer')} (CSV)",
         data=access.exported(f"cohorts/{name}, runs/{card.run_id}", file),
         file_name=f"{name}-{kind.replace(' ', '-')}.csv", mime="text/csv", icon=":material/download:",
-        on_click="ignore", key="download_changes",
+        on_click="ignore", key="download_changes", disabled=not access.may("plans.export"),
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from dashboard.charts import digits
 from dashboard.charts import paper as paper_charts
 from dashboard.panels import widgets
 from dashboard.panels.paper_story import MODELS, SCORE, Story, chapter
-from dashboard.state import paper_store
+from dashboard.state import access, paper_store
 
 FLOOR = {"sequence": 0.0, "churn": 0.5}
 """Start of the accuracy axis: a churn model that always predicts "stays" is right more than half the time."""
@@ -132,7 +132,7 @@ def take_away(story: Story) -> None:
     complete = story.result | {"lifelike": story.lifelike[1.0]}
     st.download_button(
         "Download the report (HTML)",
-        lambda: _report(complete),
+        access.shown(lambda: _report(complete)),
         file_name="paper.html",
         mime="text/html",
         icon=":material/download:",

@@ -12,12 +12,14 @@ from dashboard.charts import digits
 from dashboard.jobs import paper as paper_job
 from dashboard.panels import widgets
 from dashboard.panels.paper_story import CHAPTERS, SCORE, re_runs
-from dashboard.state import paper_store
+from dashboard.state import access, paper_store
 
 
 @st.fragment(run_every="60s")
 def be_ready() -> None:
     """Keep a worker ready while this page is open, and start the first re-run of the workspace."""
+    if not access.may("paper.run"):
+        return
     paper_store.queue().warm_up()
     if paper_store.state() is None and not paper_store.queue().failures() and not paper_store.queue().jobs():
         paper_store.start(paper_job.DEFAULT_SEEDS)

@@ -13,7 +13,6 @@ import numpy as np
 import streamlit as st
 
 from crm_models import workflow
-from crm_models.core import permissions
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import PlanLayout
 from crm_models.data.drift import Difference
@@ -65,10 +64,11 @@ class Export:
         cohort = cohort or card.cohort
         # Everything from the session and its caches is read here, because the download's thread has no session.
         self.mark, self.scored_at = predictions.scores_mark(card, cohort), predictions.scored_at(card, cohort)
-        self.plan_for, self.who = store.plan_for(), access.who()
+        self.plan_for = store.plan_for()
         self.folder, self.cohort = workspace.exports_folder(), workspace.cohorts_folder() / cohort
         self.name = f"plans-{cohort}" + {"all": "", "risk": "-at-risk", "filter": "-filtered"}[scope]
         self.name += "-long" if layout == "long" else ""
+        self._checked = access.exported(f"cohorts/{cohort}, runs/{card.run_id}", self._file)
 
     def buttons(self, label: str, *, key: str, manifest_key: str, main: bool = False) -> None:
         """Draw the download buttons of the plans and of the manifest."""
@@ -81,6 +81,7 @@ class Export:
             icon=":material/download:",
             on_click="ignore",
             key=key,
+            disabled=not access.may("plans.export"),
         )
         st.download_button(
             "Manifest",
@@ -90,6 +91,7 @@ class Export:
             icon=":material/description:",
             on_click="ignore",
             key=manifest_key,
+            disabled=not access.may("plans.export"),
             help="How the plans were made: run, cohort, policy, counts, versions, checksum.",
         )
 
@@ -103,9 +105,7 @@ class Export:
 
     def file(self) -> Path:
         """Path of the CSV, written with its manifest unless the same request was written before."""
-        about = f"cohorts/{self.cohort.name}, runs/{self.card.run_id}"
-        with access.acting(self.who), permissions.doing(self.who, "plans.export", about):
-            return self._file()
+        return self._checked()
 
     def _file(self) -> Path:
         policy = self.bound.policy

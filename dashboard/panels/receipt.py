@@ -10,6 +10,7 @@ import streamlit as st
 from crm_models.data.sources.receipt import Doubt, Receipt, counted
 from dashboard.panels import widgets
 from dashboard.panels.app_words import in_app_words
+from dashboard.state import access
 
 HEADING = "How your files were read"
 ANSWER = "answer_"
@@ -107,7 +108,7 @@ def rejected(receipt: Receipt) -> None:
     if receipt.rows["rejected"]:
         st.download_button(
             f"Rows left out ({receipt.rows['rejected']:,})",
-            receipt.rejected_csv(),
+            access.exported("own files", receipt.rejected_csv, "upload"),
             "rejected.csv",
             mime="text/csv",
             icon=":material/download:",

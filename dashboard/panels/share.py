@@ -13,7 +13,7 @@ from crm_models.core import html_page
 from crm_models.core.errors import RunError
 from crm_models.core.schema import PlanFor
 from crm_models.planning.policy import Policy
-from dashboard.state import predictions, session, store
+from dashboard.state import access, predictions, session, store
 from dashboard.state.view import View
 
 
@@ -25,7 +25,7 @@ def popover(view: View) -> None:
         st.markdown("One file each, which opens in any browser without this app.")
         st.download_button(
             "This page (HTML)",
-            data=lambda: page_file(view, run, chosen),
+            data=access.shown(lambda: page_file(view, run, chosen)),
             file_name="page.html", mime="text/html", icon=":material/web:", on_click="ignore", key="share_page",
             help="The charts of this page as they are now, with their numbers and the model card of the run.",
         )  # fmt: skip
@@ -34,7 +34,7 @@ def popover(view: View) -> None:
         policy, plan_for = session.policy(), store.plan_for()
         st.download_button(
             "The whole run (HTML)",
-            data=lambda: run_file(run, replace(policy, threshold=view.threshold), plan_for),
+            data=access.shown(lambda: run_file(run, replace(policy, threshold=view.threshold), plan_for)),
             file_name=f"{run.run_id}.html", mime="text/html", icon=":material/lab_profile:", on_click="ignore",
             key="share_run", help="Scores, curves, plans at this threshold, model card and limits.",
         )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from crm_models.core.errors import CrmError
-from crm_models.core.permissions import Actor
+from crm_models.core.permissions import ROLES_FILE, Actor
 from dashboard.panels import widgets
 from dashboard.state import access
 
@@ -25,7 +25,7 @@ def gate() -> None:
         st.button("Sign in", type="primary", icon=":material/login:", on_click=st.login, key="sign_in")
     else:
         st.warning(
-            f"**{widgets.plain(now.name)}** has no role here. Ask whoever runs this app to add you to {access.ROLES}.",
+            f"**{widgets.plain(now.name)}** has no role here. Ask whoever runs this app to add you to {ROLES_FILE}.",
             icon=":material/lock:",
         )
         st.button("Sign out", icon=":material/logout:", on_click=st.logout, key="sign_out")

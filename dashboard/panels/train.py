@@ -16,7 +16,7 @@ from dashboard.panels import stability as stability_panels
 from dashboard.panels import tune as tune_panels
 from dashboard.panels import widgets
 from dashboard.panels.train_form import Wanted
-from dashboard.state import session, store, tune_store, workspace
+from dashboard.state import access, session, store, tune_store, workspace
 
 AWAITED = "first_point_awaited"
 
@@ -24,7 +24,8 @@ AWAITED = "first_point_awaited"
 @st.fragment(run_every="60s")
 def be_ready() -> None:
     """Keep a worker ready while this page is open: the first point then appears about two seconds after the click."""
-    workspace.jobs().warm_up()
+    if access.may("run.train"):
+        workspace.jobs().warm_up()
 
 
 # ---- current training and queue --------------------------------------------------------------------------------------

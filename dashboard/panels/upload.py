@@ -52,8 +52,10 @@ NO_COLUMN = {ACTION: "(all rows are the same action)", CUSTOMER_ID: "(the row nu
 def bring_your_own() -> bool:
     """Draw the import of the user's own files in four steps; returns whether files are there, so the page is theirs."""
     step(1, "Files")
+    limits = access.quotas()
     st.caption(
         "Interactions (customer, action, time), customers (churned, features), or both, as CSV, Parquet or Excel."
+        + (f" At most {limits.upload_mb:,} MB at a time." if limits is not None else "")
     )
     files = st.file_uploader(
         "Files",

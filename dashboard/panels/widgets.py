@@ -17,7 +17,7 @@ from crm_models.evaluation.scores import LOWER_IS_BETTER, best_baseline
 from crm_models.planning.export import neutralised
 from dashboard.charts import theme
 from dashboard.charts.digits import share as share
-from dashboard.state import session, store, view
+from dashboard.state import access, session, store, view
 
 PAGES = {
     "home": "app_pages/home.py",
@@ -119,7 +119,7 @@ def chart(
                     )
                 st.download_button(
                     "CSV",
-                    data=lambda: table_file(table),
+                    data=access.shown(lambda: table_file(table)),
                     file_name=f"{key}.csv", mime="text/csv", icon=":material/download:", type="tertiary",
                     on_click="ignore", key=f"{key}_csv",
                 )  # fmt: skip

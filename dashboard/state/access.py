@@ -7,7 +7,7 @@ Functions that act ask here, whatever a page shows: a visitor can press a button
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import lru_cache
@@ -22,13 +22,13 @@ from crm_models.core import chain, permissions
 from crm_models.core.errors import AccessError, CrmError
 from crm_models.core.files import read_json, write_json
 from crm_models.core.locks import waited_for
-from crm_models.core.permissions import Actor, Quotas, Rules, Who
+from crm_models.core.permissions import AUDIT, ROLES_FILE, Actor, Quotas, Rules, Who
 from dashboard.state import workspace
 from dashboard.state.workspace import mark, workspace_folder
 
 File = TypeVar("File")
 
-OWNERS, ROLES, AUDIT = "owners.json", "roles.toml", "audit.jsonl"
+OWNERS = "owners.json"
 SIZE_SECONDS = 60.0
 """How long the size of the workspace is taken as known."""
 
@@ -45,15 +45,17 @@ def who(typed: str = "local") -> Who:
         return acting
     if get_script_run_ctx() is None:
         return Actor(name="nobody", role=None) if get_secrets_auth_section() else typed
-    claims = st.user.to_dict()
+    return person(st.user.to_dict(), str(st.context.ip_address or ""), typed)
+
+
+def person(claims: Mapping[str, Any], place: str = "", typed: str = "local") -> Who:
+    """Whoever acts, by what the provider says of them, with the role that the file of roles gives them now."""
     if "is_logged_in" not in claims:
         return typed
     rules = _rules(str(roles_file()), mark(roles_file()))
     name = permissions.name_in(claims)
     role = rules.role_of(claims) if claims["is_logged_in"] and name else None
-    return Actor(
-        name=name or "nobody", role=role, place=str(st.context.ip_address or ""), log=audit_file(), rules=rules
-    )
+    return Actor(name=name or "nobody", role=role, place=place, log=audit_file(), rules=rules)
 
 
 _ACTING: ContextVar[Who | None] = ContextVar("acting", default=None)
@@ -78,9 +80,15 @@ def is_admin() -> bool:
     return isinstance(now, Actor) and now.role == "admin"
 
 
+def may(action: str) -> bool:
+    """Whether this viewer's role allows the action, for buttons that would only be refused."""
+    now = who()
+    return not isinstance(now, Actor) or now.may(action)
+
+
 def roles_file() -> Path:
     """The file that says who has which role: `CRM_ROLES`, or roles.toml in the workspace."""
-    return Path(os.environ.get("CRM_ROLES") or workspace_folder() / ROLES)
+    return Path(os.environ.get("CRM_ROLES") or workspace_folder() / ROLES_FILE)
 
 
 def audit_file() -> Path:
@@ -155,15 +163,25 @@ def deleting(action: str, place: str) -> Iterator[None]:
         _set_owner(place, None)
 
 
-def exported(about: str, make: Callable[[], File]) -> Callable[[], File]:
-    """The function that makes a file of customers for a download, which is checked and logged as this viewer's."""
-    person = who()
+def exported(about: str, make: Callable[[], File], action: str = "plans.export") -> Callable[[], File]:
+    """The function that makes a file for a download, checked and logged as this viewer's.
+
+    It runs at the click, maybe long after the button was drawn: by the role that the viewer has then.
+    """
+    is_app = get_script_run_ctx() is not None
+    claims, place = (st.user.to_dict(), str(st.context.ip_address or "")) if is_app else ({}, "")
 
     def made() -> File:
-        with acting(person), permissions.doing(person, "plans.export", about):
+        asked = person(claims, place)
+        with acting(asked), permissions.doing(asked, action, about):
             return make()
 
     return made
+
+
+def shown(make: Callable[[], File]) -> Callable[[], File]:
+    """The same for what the page shows anyway: whoever may look may keep it."""
+    return exported("", make, "look")
 
 
 # ---- quotas ----------------------------------------------------------------------------------------------------------
@@ -181,8 +199,21 @@ def need_quota(quota: str, wanted: float, what: str) -> None:
     if limits is not None and wanted > getattr(limits, quota):
         raise AccessError(
             f"expected at most {getattr(limits, quota):,} {what}, found {round(wanted, 3):,}; an admin can raise the "
-            f"quota {quota} in {ROLES}"
+            f"quota {quota} in {ROLES_FILE}"
         )
+
+
+def why_no_upload(claims: Mapping[str, Any], size: int) -> str | None:
+    """Why a person may not hold so many bytes of uploads in a session, by what the provider says of them."""
+    if get_secrets_auth_section():
+        claims = {"is_logged_in": False} | dict(claims)
+    try:
+        now = person(claims)
+        with acting(now), permissions.doing(now, "upload"):
+            need_quota("upload_mb", size / 1e6, "MB of uploads at a time")
+    except CrmError as error:
+        return str(error)
+    return None
 
 
 def need_training_quota() -> None:
@@ -212,13 +243,17 @@ def _size(folder: str) -> int:
 
 # ---- personal columns ------------------------------------------------------------------------------------------------
 
-MASK = "•••"
-
 
 def personal() -> tuple[str, ...]:
     """Columns that this viewer must not see: those marked as personal, for the role viewer."""
     now = who()
     return now.rules.personal if isinstance(now, Actor) and now.role == "viewer" else ()
+
+
+def marked_personal() -> tuple[str, ...]:
+    """Columns marked as personal, which stay out of reports whoever makes them: a file goes from hand to hand."""
+    now = who()
+    return now.rules.personal if isinstance(now, Actor) else ()
 
 
 def audit() -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import streamlit as st
 
+from crm_models.core.permissions import MASK
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import LABEL
 from crm_models.data.cohort import Cohort, moment_days, select
@@ -247,7 +248,7 @@ class Customer:
     def profile(self) -> pd.Series:
         """Profile features of the customer; personal ones are masked for viewers."""
         features = self.cohort.customers.iloc[0][self.cohort.feature_columns].astype(object)
-        features[features.index.isin(access.personal())] = access.MASK
+        features[features.index.isin(access.personal())] = MASK
         return features
 
     @property

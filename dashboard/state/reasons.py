@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from crm_models.core.permissions import MASK
 from crm_models.core.schema import PlanFor
 from crm_models.data.cohort import select
 from crm_models.data.split import planning_moment
@@ -67,7 +68,7 @@ def _masked(found: Reasons) -> Reasons:
     hidden = access.personal()
     if not hidden:
         return found
-    masked = (replace(d, value=access.MASK) if d.name in hidden and not d.is_event else d for d in found.drivers)
+    masked = (replace(d, value=MASK) if d.name in hidden and not d.is_event else d for d in found.drivers)
     return replace(found, drivers=tuple(masked))
 
 

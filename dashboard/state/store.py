@@ -401,10 +401,10 @@ def ask_for_scores(card: RunCard) -> None:
 def ask_for_scores_of(card: RunCard, cohort_name: str, *, allow_drift: bool) -> None:
     """Queue the scores of another cohort than the run's own, instead of earlier ones."""
     access.need_visible("cohorts", cohort_name)
-    remove_file(scores_file(card, cohort_name))
     arguments = (*_scoring_options(), *(("--allow-drift",) if allow_drift else ()))
     about = f"scores of {cohort_name}"
-    with access.doing("run.score", f"runs/{card.run_id}"):
+    with access.doing("run.compare", f"runs/{card.run_id}"):
+        remove_file(scores_file(card, cohort_name))
         jobs().add(Job(run=card.run_id, cohort=cohort_name, task="score-others", arguments=arguments, about=about))
 
 

@@ -1,1 +1,1 @@
-"""Workarounds for two defects of Streamlit."""
+"""Workarounds for defects of Streamlit, and limits that it has no setting for."""
