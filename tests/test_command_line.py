@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from crm_models.cli.commands import main
+from crm_models.core import chain
 from crm_models.runs.folder import RunFolder
 from tests.refusals import refused
 
@@ -470,3 +471,32 @@ def test_a_killed_training_is_told_from_a_running_one_and_resumes_to_the_same_nu
     key = lambda e: (e.model, e.epoch, e.train_loss, e.valid_loss, e.best)  # noqa: E731
     assert sorted(map(key, one.epochs)) == sorted(map(key, two.epochs))
     assert (whole / "weights.safetensors").read_bytes() == (killed / "weights.safetensors").read_bytes()
+
+
+# ---- the audit log ---------------------------------------------------------------------------------------------------
+
+
+def test_commands_on_the_workspace_of_a_team_are_in_its_log_by_the_users_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("getpass.getuser", lambda: "ops")
+    generate = ["generate", "--scenario", "paper", "--customers", "20", "--out"]
+    assert main([*generate, str(tmp_path / "cohorts" / "before")]) == 0
+    assert not (tmp_path / "audit.jsonl").exists()
+    (tmp_path / "roles.toml").write_text("[roles]\n")
+    assert main([*generate, str(tmp_path / "cohorts" / "after")]) == 0
+    assert main(["import", "tables", str(tmp_path / "none.csv"), "--out", str(tmp_path / "cohorts" / "after")]) == 2
+    assert main(["check", str(tmp_path / "cohorts" / "after")]) == 0  # changes nothing
+    kept = [
+        (line["who"], line["action"], line["on"], line["outcome"], line["from"])
+        for line in chain.lines(tmp_path / "audit.jsonl")
+    ]
+    assert kept == [
+        ("ops", "cohort.make", "cohorts/after", outcome, "command line") for outcome in ("done", "failed")
+    ]  # fmt: skip
+
+
+def test_two_processes_at_once_keep_one_chain(tmp_path):
+    (tmp_path / "roles.toml").write_text("[roles]\n")
+    command = [sys.executable, "-m", "crm_models", "generate", "--scenario", "paper", "--customers", "20", "--out"]
+    both = [subprocess.Popen([*command, str(tmp_path / "cohorts" / name)], cwd=ROOT) for name in ("a", "b")]
+    assert [process.wait() for process in both] == [0, 0]
+    assert {line["on"] for line in chain.lines(tmp_path / "audit.jsonl")} == {"cohorts/a", "cohorts/b"}

@@ -12,9 +12,11 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from crm_models.cli.audit import logged
 from crm_models.cli.campaign import add_campaign
 from crm_models.cli.explain import add_explain
 from crm_models.cli.options import (
@@ -39,12 +41,13 @@ from crm_models.data.sources import FORMS
 INSTALLED_AS = "crm-transformers"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
+def main(arguments: Sequence[str] | None = None, *, is_logged: bool = True) -> int:
+    """Run one command; returns the exit status. is_logged: in the audit log of a team's workspace."""
     args = _parser().parse_args(arguments)
     try:
         _recover(args)
-        args.run(args)
+        with logged(args) if is_logged else nullcontext():
+            args.run(args)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of a pipe has closed it, as `... | head` does
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # else the interpreter flushes into the closed pipe at exit

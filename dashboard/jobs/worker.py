@@ -261,7 +261,7 @@ def _command_line(arguments: list[str]) -> int:
     from crm_models.cli.commands import main
 
     try:
-        return main(arguments)
+        return main(arguments, is_logged=False)  # the app has logged who asked for it
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1
 
