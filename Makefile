@@ -8,7 +8,7 @@ STAMPS := .venv/.stamps
 # requirements*.txt name and pin what is imported, requirements.lock pins what that brings along.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 
-.PHONY: help run serve tune test cluster quick check coverage mutants faults lock demo screenshots benchmark clean
+.PHONY: help run serve tune test cluster quick check coverage mutants faults audit lock demo screenshots benchmark clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -86,6 +86,12 @@ mutants: $(STAMPS)/test ## try whether the quick tests notice wrong code, in the
 # Not part of `test`, which runs a sample of it.
 faults: $(STAMPS)/test ## kill, damage and fill the disk under commands and pages for ten minutes (or MINUTES)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults --minutes $(or $(MINUTES),10)
+
+# In an environment of its own: pip-audit brings other versions of packages that are used here.
+audit: | $(STAMPS) ## known advisories of the packages in requirements.lock, where PyPI or OSV answers
+	@$(BIN)/python -m venv .venv/audit
+	@.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	@$(BIN)/python .ci/audit .venv/audit/bin/pip-audit requirements.lock
 
 # From a fresh environment, so that nothing stays in it that nobody needs. A local label such as torch's +cpu is left out.
 lock: ## write requirements.lock anew from the requirements

@@ -28,6 +28,7 @@ error_log stderr warn;
 events {{ worker_connections 4096; }}
 http {{
   access_log off;
+  server_tokens off;
   client_body_temp_path {folder}/body;
   proxy_temp_path {folder}/proxy;
   fastcgi_temp_path {folder}/fastcgi;
@@ -63,11 +64,16 @@ http {{
       proxy_set_header Connection $connection_upgrade;
       proxy_read_timeout 1d;
       proxy_buffering off;
+      proxy_hide_header Server;
       add_header Set-Cookie $new_cookie;
-      add_header X-Content-Type-Options nosniff;
-      add_header X-Frame-Options SAMEORIGIN;
-      add_header Referrer-Policy same-origin;
+      add_header X-Content-Type-Options nosniff always;
+      add_header X-Frame-Options SAMEORIGIN always;
+      add_header Content-Security-Policy "frame-ancestors 'self'" always;
+      add_header Referrer-Policy same-origin always;
+      add_header Permissions-Policy "camera=(), microphone=(), geolocation=()" always;
+{hsts}
     }}
+    location = /_stcore/metrics {{ return 404; }}
   }}
 }}
 """
@@ -84,24 +90,30 @@ def config(folder: Path, args: argparse.Namespace, ports: list[int]) -> str:
         names=" ".join(args.host),
         tls="\n".join(tls),
         secure="; Secure" if is_secure else "",
+        hsts='      add_header Strict-Transport-Security "max-age=31536000" always;' if is_secure else "",
     )
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    options = argparse.ArgumentParser(prog="python -m dashboard.serve", description=__doc__)
+    options.add_argument(
+        "--processes", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="default: cores but one"
+    )
+    options.add_argument("--address", default="0.0.0.0")
+    options.add_argument("--port", type=int, default=8080)
+    options.add_argument("--first-port", type=int, default=18501, help="of the processes, on this machine alone")
+    options.add_argument(
+        "--host", action="append", help="name that viewers call it by (default: localhost); no other name is answered"
+    )
+    options.add_argument("--certificate", type=Path, help="TLS certificate (PEM), with --key")
+    options.add_argument("--key", type=Path)
+    return options
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run until interrupted; if one process ends, all do, so that whoever watches this one starts it again."""
-    parser = argparse.ArgumentParser(prog="python -m dashboard.serve", description=__doc__)
-    parser.add_argument(
-        "--processes", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="default: cores but one"
-    )
-    parser.add_argument("--address", default="0.0.0.0")
-    parser.add_argument("--port", type=int, default=8080)
-    parser.add_argument("--first-port", type=int, default=18501, help="of the processes, on this machine alone")
-    parser.add_argument(
-        "--host", action="append", help="name that viewers call it by (default: localhost); no other name is answered"
-    )
-    parser.add_argument("--certificate", type=Path, help="TLS certificate (PEM), with --key")
-    parser.add_argument("--key", type=Path)
-    args = parser.parse_args(arguments)
+    args = parser().parse_args(arguments)
     args.host = args.host or ["localhost", "127.0.0.1"]
     if shutil.which("nginx") is None:
         return _fail("expected nginx, found none; install it, on Debian with `apt-get install nginx-light`")
@@ -132,7 +144,7 @@ def _run(folder: Path, ports: list[int], hosts: list[str]) -> int:
         for port, child in zip(ports, children, strict=True):
             if not _is_up(port, child):
                 return _fail(f"expected the app on port {port}, found none; its output says why")
-        nginx = ["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder), "-g", "daemon off;"]
+        nginx = ["nginx", "-e", "stderr", "-c", str(folder / "nginx.conf"), "-p", str(folder), "-g", "daemon off;"]
         children.append(subprocess.Popen(nginx))
         while all(child.poll() is None for child in children):
             time.sleep(0.5)
