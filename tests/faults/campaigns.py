@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import random
+import shutil
 import tempfile
 import threading
 import time
@@ -13,17 +15,23 @@ from functools import cache
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import pandas as pd
 from streamlit.testing.v1 import AppTest
 
 from crm_models.core.errors import CrmError
 from crm_models.data.sources import import_cohort
 from dashboard.jobs.queue import Job, JobFolder
+from tests.browser.conftest import served
+from tests.browser.visitor import Visitor
 from tests.faults.interception import AtOperation, Counting, SmallFiles, kill, no_space
 from tests.faults.place import COMMANDS, KILLED, Started, Tally, fresh, in_child, result, unsound
+from tests.malformed.trial import try_one
 
 ENTRY = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 PAGES = ("home", "cohort", "train", "evaluate", "attention", "customers", "plans", "campaigns", "paper")
+CROWD = 100
+"""Viewers at once."""
 EARLIER = sorted((Path(__file__).parents[1] / "earlier_versions").glob("*/runs"))
 
 Campaign = Callable[[Path, random.Random, Tally], Iterator[None]]
@@ -80,21 +88,22 @@ def full_disk(workspace: Path, rng: random.Random, tally: Tally) -> Iterator[Non
 def bits(workspace: Path, rng: random.Random, tally: Tally) -> Iterator[None]:
     """One bit of one file is flipped: the command names the damage, or its result is the right one."""
     with tempfile.TemporaryDirectory() as folder:
-        copy = fresh(workspace, Path(folder) / "at")
+        root = Path(folder) / "at"
         expected = {}
         for name in ("evaluate", "plan", "explain", "export"):
+            copy = fresh(workspace, root)
             in_child(COMMANDS[name].on(copy))
             expected[name] = result(copy, COMMANDS[name])
-        copy = fresh(workspace, Path(folder) / "at")
         while True:
-            name, file = rng.choice(list(expected)), rng.choice(_files(copy))
-            with _flipped(file, rng) as what:
-                ended = in_child(COMMANDS[name].on(copy))
-                problems = ended.problems()
-                if ended.status == 0 and result(copy, COMMANDS[name]) != expected[name]:
-                    problems.append("another result, and no word of the damage")
+            for name in rng.sample(list(COMMANDS), len(COMMANDS)):
+                copy = fresh(workspace, root)
+                with _flipped(rng.choice(_files(copy)), rng) as what:
+                    ended = in_child(COMMANDS[name].on(copy))
+                    problems = ended.problems()
+                    if name in expected and ended.status == 0 and result(copy, COMMANDS[name]) != expected[name]:
+                        problems.append("another result, and no word of the damage")
                 tally.count(f"{name} with {what}", problems)
-            yield
+                yield
 
 
 def damaged_pages(workspace: Path, rng: random.Random, tally: Tally) -> Iterator[None]:
@@ -188,6 +197,36 @@ def viewers(workspace: Path, rng: random.Random, tally: Tally) -> Iterator[None]
             yield
 
 
+def crowd(workspace: Path, rng: random.Random, tally: Tally) -> Iterator[None]:
+    """A hundred viewers of a server open pages at once, while others change the workspace: each page has its title."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy, ended = fresh(workspace, Path(folder) / "at"), threading.Event()
+        with served(copy) as address:
+            others = threading.Thread(target=_come_and_go, args=(copy, ended))
+            others.start()
+            try:
+                while True:
+                    pages = rng.choices([page for page in PAGES if page not in ("train", "paper")], k=CROWD)
+                    for page, problems in zip(pages, asyncio.run(_opened(address, pages)), strict=True):
+                        tally.count(f"page {page} in a crowd", problems)
+                        yield
+            finally:
+                ended.set()
+                others.join()
+
+
+async def _opened(address: str, pages: list[str]) -> list[list[str]]:
+    """What breaks when a viewer each opens these pages at the same time."""
+
+    async def problems(page: str) -> list[str]:
+        async with Visitor(address) as visitor:
+            seen = await visitor.open("" if page == "home" else page, "cohort=small")
+            broken = [error.message[:200] for error, _ in seen.of("exception")]
+            return broken + ["no title"] * (sum(heading.tag == "h1" for heading, _ in seen.of("heading")) != 1)
+
+    return await asyncio.gather(*map(problems, pages))
+
+
 def _come_and_go(workspace: Path, ended: threading.Event) -> None:
     """Runs, campaigns and cohorts vanish and return, until the end."""
     while not ended.is_set():
@@ -198,13 +237,18 @@ def _come_and_go(workspace: Path, ended: threading.Event) -> None:
 
 
 def malformed(workspace: Path, rng: random.Random, tally: Tally) -> Iterator[None]:
-    """Files to import whose bytes were changed, cut, doubled or mixed: read, or refused in one line."""
+    """Files to import, damaged as exports are or with bytes changed: read as meant, or refused in one line."""
     events, people = ((workspace / "mine" / f"{name}.csv").read_bytes() for name in ("interactions", "customers"))
     packed = io.BytesIO()
     pd.read_csv(io.BytesIO(people)).to_parquet(packed)
     samples = {"interactions.csv": events, "customers.csv": people, "customers.parquet": packed.getvalue()}
     with tempfile.TemporaryDirectory() as folder:
         while True:
+            trial = try_one(np.random.default_rng(rng.getrandbits(64)), Path(folder) / "export")
+            shutil.rmtree(Path(folder) / "export", ignore_errors=True)
+            problems = [trial.said] if trial.ending in ("wrong", "broken") else []
+            tally.count(f"import of {trial.kind} damaged by {' + '.join(trial.damages)}", problems)
+            yield
             name = rng.choice(list(samples))
             file = Path(folder) / name
             file.write_bytes(_mangled(samples[name], rng))
@@ -231,6 +275,7 @@ CAMPAIGNS: dict[str, Campaign] = {
     "clock": clock,
     "together": together,
     "viewers": viewers,
+    "crowd": crowd,
     "malformed": malformed,
 }
 """All campaigns by name; another one is a function like these and a line here."""
