@@ -36,6 +36,7 @@ from crm_models.core.files import DAMAGED, json_text, new_files
 from crm_models.core.permissions import Who, doing
 from crm_models.core.provenance import now
 from crm_models.core.schema import CUSTOMER_ID
+from crm_models.core.sealed import sealed
 from crm_models.core.tables import TableWriter
 from crm_models.evaluation.intervals import Estimate, Z
 
@@ -301,7 +302,7 @@ def keep(
         with new_files() as part_of:
             with TableWriter(part_of(campaign.folder / OUTCOMES)) as writer:
                 writer.write(outcomes)
-            part_of(campaign.folder / READING).write_text(json_text(result), encoding="utf-8")
+            part_of(campaign.folder / READING).write_text(json_text(sealed(result)), encoding="utf-8")
         return result
 
 

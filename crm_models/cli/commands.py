@@ -375,7 +375,8 @@ def _add_evaluate(commands: Any) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     from crm_models import workflow
-    from crm_models.core.files import need_file_target, write_json
+    from crm_models.core.files import need_file_target
+    from crm_models.core.sealed import write_record
 
     if args.out is not None:
         need_file_target(args.out)
@@ -393,7 +394,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     if args.out is None:
         print(json.dumps(report, indent=2, ensure_ascii=False))
         return
-    write_json(args.out, report)
+    write_record(args.out, report)
     print(f"{args.out}: {workflow.report_summary(report)}")
 
 

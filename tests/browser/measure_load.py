@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import os
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -26,8 +27,7 @@ from crm_models import workflow
 from crm_models.core.files import write_json
 from crm_models.runs.folder import RunFolder
 from dashboard.jobs import scoring
-from dashboard.jobs.queue import Job, JobFolder
-from tests.browser.conftest import end_jobs, served
+from tests.browser.conftest import served
 from tests.browser.visitor import Visitor
 
 EMPTY = """
@@ -88,19 +88,19 @@ def say(what: str, took: list[float], seconds: float) -> None:
 
 
 @contextmanager
-def training(workspace: Path) -> Iterator[None]:
-    """A training as the app starts it runs meanwhile."""
-    queue, run = JobFolder(workspace), f"busy-{time.time_ns()}"
-    queue.add(Job(run=run, cohort="demo", arguments=("--preset", "standard"), about="load"))
-    progress = workspace / "runs" / run / "events.jsonl"
-    while not progress.exists():
+def training(cohort: Path, out: Path) -> Iterator[None]:
+    """A training runs meanwhile, with the priority and the threads that the app's trainings have."""
+    command = [sys.executable, "-m", "crm_models", "train", str(cohort), "--out", str(out), "--threads", "1"]
+    process = subprocess.Popen([*command, "--quiet"])
+    while not (out / "events.jsonl").exists():
         time.sleep(0.2)
-        assert not queue.failures(), queue.failures()
+        assert process.poll() is None, "the training did not start"
     try:
         yield
-        assert any(job.job.run == run for job in queue.jobs()), "the training ended too early: take more customers"
+        assert process.poll() is None, "the training ended too early: take more customers"
     finally:
-        end_jobs(queue)
+        process.kill()
+        process.wait()
 
 
 def main() -> None:
@@ -124,7 +124,8 @@ def main() -> None:
         (workspace / "prepared").touch()
         if args.seconds:
             for what, script, page in (("empty app", empty, ""), ("Plans", None, "plans")):
-                with served(workspace, script) if script else served(workspace) as address, training(workspace):
+                busy = training(cohort, workspace / "runs" / f"busy-{page}")
+                with served(workspace, script) if script else served(workspace) as address, busy:
                     took = asyncio.run(crowd(address, page, args.viewers, args.seconds, args.every))
                 say(
                     f"{what}, {args.viewers} viewers, a move every {args.every:g} s, a training beside",

@@ -1,6 +1,5 @@
 """Reading and simulating campaigns: intention to treat, what hides a lift, and the truth beside the estimate."""
 
-import json
 
 import numpy as np
 import pandas as pd
@@ -36,7 +35,7 @@ def test_everybody_assigned_counts_and_the_difference_is_that_of_the_groups(camp
     assert result["sample_ratio_ok"]
     assert summary(result).startswith("Retained: +")
     assert summary(result).endswith("the campaign helped")
-    assert json.loads((campaign.folder / "reading.json").read_text()) == result
+    assert campaign.reading() == result
 
 
 def test_customers_who_are_missing_are_counted_by_group_and_never_taken_for_lost(campaign):
@@ -220,3 +219,13 @@ def test_real_customers_have_no_known_truth(campaign, tmp_path):
     (tmp_path / "paper" / "truth.json").unlink()
     with pytest.raises(DataError, match="found no truth"):
         simulate(elsewhere)
+
+
+def test_a_changed_digit_of_the_kept_reading_is_named(campaign):
+    keep(campaign, outcomes_of(campaign, 0.8, 0.6))
+    file = campaign.folder / "reading.json"
+    text = file.read_text()
+    digit = text.index('"value": 0.') + len('"value": 0.')
+    file.write_text(text[:digit] + str(9 - int(text[digit])) + text[digit + 1 :])
+    with pytest.raises(DataError, match=r"reading.json: expected .* as it was written, found it changed or damaged"):
+        campaign.reading()
