@@ -1,6 +1,5 @@
 """Reading and simulating campaigns: intention to treat, what hides a lift, and the truth beside the estimate."""
 
-
 import numpy as np
 import pandas as pd
 import pytest

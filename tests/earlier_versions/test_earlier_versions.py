@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from streamlit.testing.v1 import AppTest
 
 from crm_models import campaigns, workflow
 from crm_models.campaigns import ledger
@@ -23,6 +24,8 @@ from crm_models.runs.held_out import held_out, predict_held_out
 from crm_models.runs.trials import read_search
 from crm_models.upkeep.checking import check_workspace
 from dashboard.jobs.queue import JobFolder
+from dashboard.panels.widgets import PAGES
+from tests.dashboard.conftest import ENTRY
 
 WRITTEN = [folder for folder in sorted(Path(__file__).parent.iterdir()) if (folder / "runs").is_dir()]
 
@@ -177,3 +180,18 @@ def test_the_queue_is_read(workspace_with_campaign):
 
 def test_everything_of_an_earlier_version_is_sound(workspace):
     assert check_workspace(workspace).damaged == []
+
+
+@pytest.mark.pages
+def test_every_page_opens_on_the_workspace(workspace, monkeypatch):
+    monkeypatch.setenv("CRM_WORKSPACE", str(workspace))
+    monkeypatch.setattr(JobFolder, "_start_runner", lambda jobs: None)
+    (workspace / "prepared").touch()
+    for name in PAGES:
+        app = AppTest.from_file(str(ENTRY), default_timeout=120)
+        app.query_params["cohort"] = "lifelike"
+        app = app.run() if name == "home" else app.switch_page(f"app_pages/{name}.py").run()
+        assert [error.message for error in app.exception] == []
+        assert {error.value for error in app.error} <= {"**gone** did not start: no labels"}  # a job that had failed
+        assert len(app.title) == 1
+        assert app.sidebar.selectbox[0].value == "lifelike"
