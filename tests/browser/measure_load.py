@@ -27,6 +27,7 @@ from crm_models import workflow
 from crm_models.core.files import write_json
 from crm_models.runs.folder import RunFolder
 from dashboard.jobs import scoring
+from dashboard.jobs.worker import NICENESS
 from tests.browser.conftest import served
 from tests.browser.visitor import Visitor
 
@@ -90,8 +91,8 @@ def say(what: str, took: list[float], seconds: float) -> None:
 @contextmanager
 def training(cohort: Path, out: Path) -> Iterator[None]:
     """A training runs meanwhile, with the priority and the threads that the app's trainings have."""
-    command = [sys.executable, "-m", "crm_models", "train", str(cohort), "--out", str(out), "--threads", "1"]
-    process = subprocess.Popen([*command, "--quiet"])
+    command = [sys.executable, "-m", "crm_models", "train", str(cohort), "--out", str(out), "--threads", "1", "--quiet"]
+    process = subprocess.Popen(["nice", "-n", str(NICENESS), *command])
     while not (out / "events.jsonl").exists():
         time.sleep(0.2)
         assert process.poll() is None, "the training did not start"

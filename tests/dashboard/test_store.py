@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -89,3 +90,11 @@ def test_a_change_on_disk_is_seen_at_once(workspace):
 
     workflow.generate(workspace / "cohorts" / "small", scenario="lifelike", customers=77)
     assert (before, store.cohort_card("small").facts.customers) == (120, 77)
+
+
+def test_what_is_deleted_while_folders_are_listed_is_left_out(tmp_path, monkeypatch):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "run.json").touch()
+    listed = [tmp_path / name / "run.json" for name in ("gone", "kept")]
+    monkeypatch.setattr(Path, "glob", lambda folder, pattern: iter(listed))
+    assert workspace.newest_first(tmp_path, "run.json") == ["kept"]
