@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import re
 import shutil
@@ -95,3 +96,29 @@ VERBS = [
 def test_every_verb_has_an_example_that_calls_it(verb):
     """`pytest` runs the examples; `export_plans` is shown by `plan`, which calls it."""
     assert re.search(rf">>> .*workflow\.{verb.__name__}\(", verb.__doc__ or "")
+
+
+VULNERABLE = {"name": "x", "version": "1", "vulns": [{"id": "CVE-1", "fix_versions": ["2"]}]}
+
+
+@pytest.mark.parametrize(
+    ("packages", "status", "said"),
+    [
+        ([VULNERABLE], 1, "x 1: CVE-1, mended in 2"),
+        (
+            [VULNERABLE | {"vulns": []}, {"name": "y", "skip_reason": "unknown"}],
+            0,
+            "1 of 2 packages audited, 0 advisories",
+        ),
+        ([{"name": "y", "skip_reason": "no network"}], 0, "osv: audited none of requirements.lock: no network"),
+    ],
+)
+def test_advisories_fail_the_audit_and_silence_is_said(tmp_path, packages, status, said):
+    tool = tmp_path / "pip-audit"
+    tool.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps({'dependencies': packages})}\nEND\n")
+    tool.chmod(0o755)
+    ran = subprocess.run(
+        [sys.executable, ".ci/audit", tool, "requirements.lock"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert ran.returncode == status, ran.stderr
+    assert said in ran.stdout
