@@ -11,7 +11,7 @@ if str(ROOT) not in sys.path:  # `streamlit run` adds only this file's folder to
 
 from dashboard.panels import share, sign_in, widgets  # noqa: E402  # needs the path set above
 from dashboard.state import access, demo, session, view  # noqa: E402  # needs the path set above
-from dashboard.streamlit_patches import gc_freeze, messages, navigation, uploads  # noqa: E402  # needs the path set above
+from dashboard.streamlit_patches import gc_freeze, messages, navigation, sessions, uploads  # noqa: E402  # needs the path set above
 
 st.set_page_config(page_title="CRM Transformers", page_icon=str(ROOT / "assets" / "icon.svg"), layout="wide")
 
@@ -77,6 +77,7 @@ def frame() -> None:
 
 
 messages.refuse_others()
+sessions.free_in_time()
 uploads.limit(access.why_no_upload)
 if access.is_admin():
     about = "Who did what, and who may do what."

@@ -168,11 +168,11 @@ def exported(about: str, make: Callable[[], File], action: str = "plans.export")
 
     It runs at the click, maybe long after the button was drawn: by the role that the viewer has then.
     """
-    is_app = get_script_run_ctx() is not None
-    claims, place = (st.user.to_dict(), str(st.context.ip_address or "")) if is_app else ({}, "")
+    has_session = get_script_run_ctx() is not None
+    claims, place = (st.user.to_dict(), str(st.context.ip_address or "")) if has_session else ({}, "")
 
     def made() -> File:
-        asked = person(claims, place)
+        asked = person(claims, place) if has_session else who()
         with acting(asked), permissions.doing(asked, action, about):
             return make()
 

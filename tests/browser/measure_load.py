@@ -74,6 +74,12 @@ def held(pid: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def worked(pid: int) -> float:
+    """Seconds of processor time that a process has used, which a busy machine does not change much."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def server_pid() -> int:
     """The process of `served`: the child of this one that runs Streamlit."""
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
@@ -127,12 +133,11 @@ def main() -> None:
             for what, script, page in (("empty app", empty, ""), ("Plans", None, "plans")):
                 busy = training(cohort, workspace / "runs" / f"busy-{page}")
                 with served(workspace, script) if script else served(workspace) as address, busy:
+                    before = worked(pid := server_pid())
                     took = asyncio.run(crowd(address, page, args.viewers, args.seconds, args.every))
-                say(
-                    f"{what}, {args.viewers} viewers, a move every {args.every:g} s, a training beside",
-                    took,
-                    args.seconds,
-                )
+                    each = 1000 * (worked(pid) - before) / len(took)
+                about = f"{args.viewers} viewers, a move every {args.every:g} s, a training beside"
+                say(f"{what}, {about}, {each:.0f} ms of processor time a move", took, args.seconds)
         with served(workspace) as address:
             pid = server_pid()
             asyncio.run(crowd(address, "plans", 1, 2.0, 0.5))
