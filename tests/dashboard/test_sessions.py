@@ -1,7 +1,6 @@
-"""Memory of closed tabs: their sessions go in time, although nobody else comes."""
+"""Memory of closed tabs: their sessions are shut down in time, although nobody else comes."""
 
 import asyncio
-import weakref
 from types import SimpleNamespace
 
 from streamlit.runtime.memory_session_storage import MemorySessionStorage
@@ -10,24 +9,30 @@ from streamlit.runtime.session_manager import SessionInfo
 from dashboard.streamlit_patches import sessions
 
 
-class Session(SimpleNamespace):
-    """Stands for the session of a tab."""
-
-
-def test_the_session_of_a_closed_tab_is_gone_after_the_time_to_come_back(monkeypatch):
+def test_a_closed_tab_is_shut_down_after_the_time_to_come_back(monkeypatch):
     monkeypatch.setattr(MemorySessionStorage, "save", MemorySessionStorage.save)  # put back at the end
     monkeypatch.setattr(sessions, "MARGIN_SECONDS", 0.01)
+    monkeypatch.setattr(sessions.runtime, "exists", lambda: True)
+    there = {"back"}  # this viewer came back
+    manager = SimpleNamespace(get_active_session_info=lambda name: name if name in there else None)
+    monkeypatch.setattr(sessions.runtime, "get_instance", lambda: SimpleNamespace(_session_mgr=manager))
     sessions.free_in_time()
+    ended = []
 
-    async def closed() -> list[bool]:
-        storage = MemorySessionStorage(ttl_seconds=0.1)
-        session = Session(id="tab")
-        session.itself = session  # as those of Streamlit do, it holds itself
-        is_there = weakref.ref(session)
-        storage.save(SessionInfo(client=None, session=session))
-        del session
-        kept = [storage.get("tab") is not None]
-        await asyncio.sleep(0.3)
-        return [*kept, is_there() is not None]
+    async def closed() -> None:
+        storage = MemorySessionStorage(ttl_seconds=0.2)
+        tabs = {
+            name: SimpleNamespace(id=name, shutdown=lambda name=name: ended.append(name)) for name in ("gone", "back")
+        }
+        for tab in tabs.values():
+            storage.save(SessionInfo(client=None, session=tab))
+        storage.delete("back")
+        await asyncio.sleep(0.1)
+        assert ended == []
+        storage.save(SessionInfo(client=None, session=tabs["gone"]))  # was back, and has left again
+        await asyncio.sleep(0.15)
+        assert ended == []
+        await asyncio.sleep(0.15)
 
-    assert asyncio.run(closed()) == [True, False]
+    asyncio.run(closed())
+    assert ended == ["gone"]

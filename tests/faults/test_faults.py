@@ -4,7 +4,6 @@ import logging
 
 import pytest
 
-from tests.faults import campaigns
 from tests.faults.__main__ import tried
 from tests.faults.campaigns import CAMPAIGNS
 
@@ -13,11 +12,10 @@ LEAST = {"malformed": 40, "kills": 3, "full disk": 3, "bits": 3, "earlier files"
 
 @pytest.mark.pages
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("name", CAMPAIGNS)
+@pytest.mark.parametrize("name", [name for name in CAMPAIGNS if name != "crowd"])  # it starts a server, as journeys do
 def test_a_sample_of_the_campaign_finds_no_failure(one_of_everything, name, monkeypatch):
     monkeypatch.setenv("CRM_WORKSPACE", str(one_of_everything))  # put back at the end, because campaigns set it
     monkeypatch.setattr(logging.root, "level", logging.ERROR)
-    monkeypatch.setattr(campaigns, "CROWD", 3)
     tally = tried(0.0, 7, [name], one_of_everything, LEAST.get(name, 1))[name]
     assert tally.failed == []
     assert tally.tried >= LEAST.get(name, 1)
