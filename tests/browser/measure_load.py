@@ -38,10 +38,10 @@ st.metric("Customers at risk", round((1 - t) * 1000))
 """
 
 
-async def moves(visitor: Visitor, page: str, every: float, end: float) -> list[float]:
-    """The seconds of each move of a viewer's slider until `end`; every: from one move to the next, 0 without pause."""
-    seen = await visitor.open(page, "cohort=demo" if page else "")
-    slider, fragment = next((s, f) for s, f in seen.of("slider") if "hreshold" in s.label)
+async def moves(visitor: Visitor, seconds: float, every: float) -> list[float]:
+    """The seconds of each move of a viewer's slider; every: from one move to the next, 0 without pause."""
+    slider, fragment = next((s, f) for s, f in visitor.seen.of("slider") if "hreshold" in s.label)
+    end = time.monotonic() + seconds
     await asyncio.sleep(random.uniform(0, every))
     took = []
     while (start := time.monotonic()) < end:
@@ -51,12 +51,17 @@ async def moves(visitor: Visitor, page: str, every: float, end: float) -> list[f
     return took
 
 
-async def crowd(address: str, page: str, viewers: int, seconds: float, every: float) -> list[float]:
-    """The seconds of all moves of so many viewers at once."""
+async def crowd(
+    address: str, page: str, viewers: int, seconds: float, every: float, pid: int
+) -> tuple[list[float], float]:
+    """The seconds of all moves of so many viewers, once each has the page, and the server's processor time of one."""
     async with AsyncExitStack() as stack:
         here = [await stack.enter_async_context(Visitor(address)) for _ in range(viewers)]
-        end = time.monotonic() + seconds
-        return [took for each in await asyncio.gather(*(moves(v, page, every, end) for v in here)) for took in each]
+        for visitor in here:
+            await visitor.open(page, "cohort=demo" if page else "")
+        before = worked(pid)
+        took = [each for moved in await asyncio.gather(*(moves(v, seconds, every) for v in here)) for each in moved]
+        return took, (worked(pid) - before) / len(took)
 
 
 async def idle(address: str, page: str, sessions: int, pid: int) -> int:
@@ -133,20 +138,18 @@ def main() -> None:
             for what, script, page in (("empty app", empty, ""), ("Plans", None, "plans")):
                 busy = training(cohort, workspace / "runs" / f"busy-{page}")
                 with served(workspace, script) if script else served(workspace) as address, busy:
-                    before = worked(pid := server_pid())
-                    took = asyncio.run(crowd(address, page, args.viewers, args.seconds, args.every))
-                    each = 1000 * (worked(pid) - before) / len(took)
+                    took, each = asyncio.run(crowd(address, page, args.viewers, args.seconds, args.every, server_pid()))
                 about = f"{args.viewers} viewers, a move every {args.every:g} s, a training beside"
-                say(f"{what}, {about}, {each:.0f} ms of processor time a move", took, args.seconds)
+                say(f"{what}, {about}, {1000 * each:.0f} ms of processor time a move", took, args.seconds)
         with served(workspace) as address:
             pid = server_pid()
-            asyncio.run(crowd(address, "plans", 1, 2.0, 0.5))
+            asyncio.run(crowd(address, "plans", 1, 2.0, 0.5, pid))
             before = held(pid)
             if args.idle:
                 during = asyncio.run(idle(address, "plans", args.idle, pid))
                 print(f"{args.idle} idle sessions: {before / 1e6:,.0f} MB before, {during / 1e6:,.0f} MB with them")
             for minute in range(round(args.soak)):
-                took = asyncio.run(crowd(address, "plans", args.viewers, 60.0, 0.0))
+                took, _ = asyncio.run(crowd(address, "plans", args.viewers, 60.0, 0.0, pid))
                 say(f"soak minute {minute + 1}, {held(pid) / 1e6:,.0f} MB", took, 60.0)
 
 
