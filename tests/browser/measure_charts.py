@@ -61,8 +61,10 @@ FOUND = """
         o.left < b.right - x && o.right > b.left + x && o.top < b.bottom - y && o.bottom > b.top + y;
       if (bar && bar.width > 0 && over(bar, 0, 3)) found.push(['under the toolbar', title, one.what]);
       if (Math.abs(one.turn.a * one.turn.b) > 0.01) continue; // the box of a tilted label is larger than the label
+      const [x, y] = upright ? [1, 4] : [4, 1];
       for (const other of texts.slice(k + 1))
-        if (Math.abs(other.turn.a * other.turn.b) < 0.01 && over(other.box, upright ? 1 : 4, upright ? 4 : 1)) found.push(['overlap', title, `${one.what} / ${other.what}`]);
+        if (Math.abs(other.turn.a * other.turn.b) < 0.01 && over(other.box, x, y))
+          found.push(['overlap', title, `${one.what} / ${other.what}`]);
     }
   }
   return found;
