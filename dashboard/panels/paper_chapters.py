@@ -116,7 +116,8 @@ def accuracies(story: Story) -> None:
         hits = int((np.abs(story.ours("sequence", "accuracy") - 1 / 60) < 1e-6).sum())
         st.markdown(
             f"**{hits} of {re_runs(story.seeds)}** {'gives' if hits == 1 else 'give'} exactly the 0.0167 of Table IV. "
-            f"The best of them gets {digits.share(story.ours('sequence', 'accuracy').max())} of the next actions right; Table II says "
+            f"The best of them gets {digits.share(story.ours('sequence', 'accuracy').max())} of the next "
+            "actions right; Table II says "
             f"{story.paper['table_2']['sequence']['accuracy']:.0%}."
         )
     rows, table = [], _table_4(story)
