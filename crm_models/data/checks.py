@@ -151,12 +151,13 @@ def _events(cohort: Cohort) -> Iterator[Finding]:
                 count=ties,
             )
     lengths = np.diff(cohort.starts)
-    short = int(((lengths > 0) & (lengths <= N_STEPS)).sum())
+    short, single = int(((lengths > 0) & (lengths <= N_STEPS)).sum()), int((lengths == 1).sum())
     if short:
+        of_them = f", {single:,} of them only one" if single else ""
         yield Finding(
             level="warning" if short > 0.2 * cohort.n_customers else "note",
             title="Short histories",
-            detail=f"{short:,} customers have three events or fewer, {int((lengths == 1).sum()):,} of them only one.",
+            detail=f"{short:,} customers have three events or fewer{of_them}.",
             advice="Their plans depend mostly on the profile and on what other customers do.",
             count=short,
         )

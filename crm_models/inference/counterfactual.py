@@ -112,15 +112,16 @@ class Counterfactual:
             return f"already below {self.threshold:.2f}: {self.churn_p:.1%}"
         if not self.best:
             return f"no plausible change lowers the risk of {self.churn_p:.1%}"
-        return f"no plausible change suffices; {in_words(self.best)} comes closest: {ends}"
+        return f"no plausible change suffices; the closest is: {in_words(self.best)}; {ends}"
 
 
 def in_words(changes: Sequence[Change]) -> str:
-    """Changes in one phrase: "add “Call the customer” twice, set plan to gold"."""
+    """Changes in one phrase: "add “Call the customer” twice and set plan to gold"."""
     times = {1: "", 2: " twice"}
     texts = list(dict.fromkeys(change.phrase() for change in changes))
     counts = [sum(change.phrase() == text for change in changes) for text in texts]
-    return ", ".join(text + times.get(n, f" {n} times") for text, n in zip(texts, counts, strict=True))
+    *first, last = [text + times.get(n, f" {n} times") for text, n in zip(texts, counts, strict=True)] or [""]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 @dataclass(frozen=True, kw_only=True)

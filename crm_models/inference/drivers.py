@@ -188,8 +188,9 @@ class Faithfulness:
     def said(self) -> str:
         """In one sentence."""
         return (
-            f"Taking over the top three drivers from other customers moves the {self.of} by {self.top:.1f} "
-            f"points on average, three drivers at random by {self.random:.1f} ({self.n_customers:,} customers)."
+            f"Replacing the three strongest drivers with those of other customers moves the {self.of} by "
+            f"{self.top:.1f} points on average; replacing three at random, by {self.random:.1f} "
+            f"({self.n_customers:,} customers)."
         )
 
 

@@ -56,19 +56,21 @@ class Stability:
         agree = self.same_side(plans.policy.threshold)[at] & (is_retention | self.same_first[at])
         return pd.Series(agree, dtype="boolean").mask(at < 0)
 
+    def agree(self, threshold: float) -> np.ndarray:
+        """(N,) whether all seeds agree on the side of the threshold and, below it, on the first action."""
+        return self.same_side(threshold) & (is_at_risk(self.churn_p[:, 0], threshold) | self.same_first)
+
     def judged(self, plans: Plans) -> Plans:
         """The plans that say whether all seeds agree."""
         return replace(plans, confident=self.confident(plans))
 
     def counts(self, threshold: float) -> dict[str, int]:
         """Number of customers, and of those where seeds disagree: on the side, on the first action, on either."""
-        same_side, same_first = self.same_side(threshold), self.same_first
-        at_risk = is_at_risk(self.churn_p[:, 0], threshold)
         return {
             "customers": len(self.customer_id),
-            "change_side": int((~same_side).sum()),
-            "change_first_action": int((~same_first).sum()),
-            "not_confident": int((~(same_side & (at_risk | same_first))).sum()),
+            "change_side": int((~self.same_side(threshold)).sum()),
+            "change_first_action": int((~self.same_first).sum()),
+            "not_confident": int((~self.agree(threshold)).sum()),
         }
 
     def spread(self, model: str, score: str) -> tuple[float, float] | None:

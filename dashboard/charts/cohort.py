@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.theme import AT_RISK, CHANCE, DATA, figure, plain, width_of, with_room
+from dashboard.charts.theme import AT_RISK, CHANCE, DATA, TEXT, figure, plain, width_of, with_room
 
 
 def bars(
@@ -90,7 +90,12 @@ def columns(
             "tickformat": ".0%",
             "showgrid": False,
         }
-        fig.update_layout(yaxis2=right | {"title": {"text": rate_name}, "automargin": True, "zeroline": False})
+        ink = {"color": TEXT}
+        fig.update_layout(
+            yaxis2=right
+            | {"title": {"text": rate_name, "font": ink}, "tickfont": ink}
+            | {"automargin": True, "zeroline": False}
+        )
     ticks = [plain(label) for label in labels]
     longest = max(map(width_of, ticks), default=0)
     slanted = n * longest > _ROOM_FOR_TICKS

@@ -262,7 +262,8 @@ def waterfall(
     )
     ends = np.cumsum([100 * base, *points])
     low, high = min(0.0, float(ends.min())), max(float(ends.max()), 100 * p)
-    fig.update_xaxes(range=[low, high + 0.18 * max(high - low, 1)])
+    fig.update_xaxes(range=[low, high + 0.02 * max(high - low, 1)])
+    fig.layout.margin.r = 52  # for the number outside of the longest bar
     ticks = {"tickvals": list(range(len(names))), "ticktext": names}
     return fig.update_yaxes(tickmode="array", range=[len(names) - 0.4, -0.6], showgrid=False, **ticks)
 
@@ -313,7 +314,6 @@ def attention_map(weights: np.ndarray, tokens: Sequence[str], title: str, reader
             xgap=1,
             ygap=1,
             colorbar={
-                "title": {"text": "attention", "font": {"color": TEXT}},
                 "tickfont": {"color": TEXT},
                 "tickformat": ".0%" if top >= 0.05 else ".1%",
                 "thickness": 12,
@@ -327,8 +327,13 @@ def attention_map(weights: np.ndarray, tokens: Sequence[str], title: str, reader
         frame = {"color": BASELINE, "width": 2}
         fig.add_shape(type="rect", x0=-0.5, x1=n - 0.5, y0=reader - 0.5, y1=reader + 0.5, line=frame)
     ticks = {"tickmode": "array", "tickvals": list(range(n)), "ticktext": names, "showgrid": False, "ticks": ""}
-    fig.update_xaxes(tickangle=-90 if n > 14 else -45, **ticks)
-    return fig.update_yaxes(autorange="reversed", **ticks)
+    fig.update_yaxes(autorange="reversed", **ticks)
+    if n > _MOST_SLANTED:  # in a narrow window the labels would lie on each other; they are those of the rows
+        return fig.update_xaxes(showticklabels=False, title_text="looks at (inputs in order)")
+    return fig.update_xaxes(tickangle=-45, **ticks)
+
+
+_MOST_SLANTED = 14
 
 
 def effects(table: pd.DataFrame, title: str, x: str, top: int = 20) -> go.Figure:
@@ -359,8 +364,8 @@ def effects(table: pd.DataFrame, title: str, x: str, top: int = 20) -> go.Figure
     ticks = {"tickvals": list(range(n)), "ticktext": [plain(name, 26) for name in shown["name"]]}
     fig.update_yaxes(tickmode="array", range=[n - 0.4, -0.6], showgrid=False, **ticks)
     ink = {"color": TEXT}
-    right = {"domain": [0.64, 1], "anchor": "y", "rangemode": "tozero", "nticks": 4, "tickfont": ink}
-    right["title"] = {"text": "attention (%)", "standoff": 8, "font": ink}
+    right = {"domain": [0.66, 1], "anchor": "y", "rangemode": "tozero", "nticks": 3, "tickfont": ink}
+    right["title"] = {"text": "attention, %", "standoff": 8, "font": ink}
     left = {"domain": [0, 0.58], "title": {"text": x, "standoff": 8, "font": ink}, "zeroline": True, "nticks": 6}
     left["tickfont"] = ink
     return fig.update_layout(xaxis=left, xaxis2=right)

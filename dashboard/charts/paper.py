@@ -5,17 +5,19 @@ Printed values have one colour, the same as on the training page.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
-from dashboard.charts.theme import BASELINE, CEILING, CHANCE, FAINT, MODEL, figure, with_room
+from dashboard.charts.theme import BASELINE, CEILING, CHANCE, FAINT, MODEL, TEXT, figure, with_room
 
 PRINTED = BASELINE
 SQUARE = 380
 _DOT_HEIGHT = 0.072
+_BESIDE_TOOLBAR = 40  # room on the right, so that the legend does not reach under the toolbar
 """Height of one dot in a stack of equal values; rows are 1 apart."""
 
 
@@ -55,7 +57,7 @@ def losses(ours: np.ndarray, printed: Sequence[float], chance: float, title: str
         )
     )
     _level(fig, [1, len(epochs)], chance, "Chance", CHANCE, "dot")
-    return with_room(fig.update_xaxes(dtick=1, range=[0.6, len(epochs) + 0.4]))
+    return with_room(fig.update_xaxes(dtick=1, range=[0.6, len(epochs) + 0.4]), right=_BESIDE_TOOLBAR)
 
 
 def accuracies(rows: Sequence[tuple[str, Sequence[float], dict[str, float]]]) -> go.Figure:
@@ -99,7 +101,8 @@ def accuracies(rows: Sequence[tuple[str, Sequence[float], dict[str, float]]]) ->
                 _mark(fig, (marks[name], base), name, {"color": color, "symbol": symbol, "size": size}, k == 0)
         fig.add_annotation(x=1, y=base + 0.5, text=f"<b>{model}</b>", xanchor="right", showarrow=False)
     fig.update_yaxes(visible=False, range=[-0.5, len(rows) - 0.1], fixedrange=True)
-    return with_room(fig.update_xaxes(range=[-0.02, 1.02], tickformat=".0%", dtick=0.1, fixedrange=True), left=8)
+    return with_room(fig.update_xaxes(range=[-0.02, 1.02], tickformat=".0%", dtick=0.1, fixedrange=True), left=8,
+                     right=_BESIDE_TOOLBAR)  # fmt: skip
 
 
 def _mark(fig: go.Figure, at: tuple[float, float], name: str, style: dict[str, Any], first: bool) -> None:
@@ -134,18 +137,18 @@ def step_attention(weights: Sequence[Sequence[float]], rows: Sequence[str], colu
     fig.add_trace(
         go.Heatmap(
             z=visible,
-            x=[column.replace(" ", "<br>") for column in columns],
+            x=[re.sub(r" |(?<=[a-z])(?=[0-9])", "<br>", column) for column in columns],
             y=list(rows),
             zmin=0,
             xgap=2,
             ygap=2,
             texttemplate="%{z:.0%}",
             hoverongaps=False,
-            colorbar={"title": {"text": "attention"}, "tickformat": ".0%", "thickness": 12, "len": 0.8, "nticks": 5},
+            colorbar={"tickfont": {"color": TEXT}, "tickformat": ".0%", "thickness": 12, "len": 0.8, "nticks": 5},
             hovertemplate="predicting %{y}<br>looks at %{x}<br>attention %{z:.1%}<extra></extra>",
         )
     )
-    fig.update_yaxes(autorange="reversed", showgrid=False).update_xaxes(showgrid=False)
+    fig.update_yaxes(autorange="reversed", showgrid=False).update_xaxes(showgrid=False, tickangle=0)
     return with_room(fig, bottom=64)
 
 
@@ -192,7 +195,7 @@ def signal_curve(
     _level(fig, [0, 1], claim, "Table II", PRINTED, "longdash")
     fig.add_vline(x=chosen, line={"color": MODEL, "width": 1, "dash": "dot"})
     fig.update_yaxes(range=[floor, 1.0], tickformat=".0%")
-    return with_room(fig.update_xaxes(range=[-0.03, 1.03], dtick=0.2))
+    return with_room(fig.update_xaxes(range=[-0.03, 1.03], dtick=0.2), right=_BESIDE_TOOLBAR)
 
 
 def _level(fig: go.Figure, x: Sequence[float], y: float | Sequence[float], name: str, color: str, dash: str) -> None:

@@ -158,13 +158,14 @@ def rulers(scores: Sequence[Score], title: str = "From chance to ceiling") -> go
         label = f"<b>{plain(score.label, 60)}</b>"
         fig.add_annotation(x=0, y=row, yshift=40, xanchor="left", showarrow=False, text=label, align="left")
     fig.add_traces([_marked(name, same_name) for name, same_name in marks.items() if same_name])
-    fig.update_xaxes(visible=False, range=[-0.12, 1.14], fixedrange=True)
+    fig.update_xaxes(visible=False, range=[-0.07, 1.07], fixedrange=True)
     fig.update_yaxes(visible=False, range=[-0.5, len(scores) - 0.4], fixedrange=True)
-    top, bottom = 72, 4
-    return fig.update_layout(hovermode="closest", margin={"l": 8, "r": 8, "t": top, "b": bottom})
+    # In pixels, for the numbers beside marks at both ends, which need as much in a narrow window as in a wide one.
+    return fig.update_layout(hovermode="closest", margin={"l": _ROOM, "r": _ROOM, "t": 72, "b": 4})
 
 
 _ROW = 94  # height of one ruler in pixels
+_ROOM = 46  # for a number beside a ruler
 
 
 def _sides(places: Sequence[float], near: float = 0.12) -> list[str]:
@@ -237,6 +238,7 @@ def _marked(name: str, marks: Sequence[_Mark]) -> go.Scatter:
         x=[mark.at[0] for mark in marks],
         y=[mark.at[1] for mark in marks],
         mode="markers+text",
+        cliponaxis=False,
         name=name,
         marker={"symbol": symbol, "size": 17 if ours else 14, "color": color, "line": line},
         text=[mark.number for mark in marks],

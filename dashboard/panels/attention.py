@@ -237,7 +237,7 @@ def _unique(names: list[str]) -> list[str]:
 def _effects(explanation: Explanation) -> None:
     effects, is_one = explanation.effects, explanation.attention.n_customers == 1
     table = effects.table().sort_values("effect_rank", kind="stable")
-    x = "change (points)" if is_one else "mean change (points)"
+    x = "change, points" if is_one else "mean change, points"
     widgets.chart(
         decision_charts.effects(table, "Effect on the prediction", x),
         key="effects",

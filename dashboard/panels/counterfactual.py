@@ -59,7 +59,7 @@ def _answer(found: Counterfactual) -> None:
     at = f"the threshold of {digits.threshold(found.threshold)}"
     if found.changes:
         st.markdown(
-            f":material/trending_down: **{_words(found.changes)}** brings the churn probability from "
+            f":material/trending_down: **{_words(found.changes)}**: the churn probability falls from "
             f"{digits.share(found.churn_p)} to **{digits.share(found.new_p)}**, below {at}."
         )
         others = [f"{_words(changes)} ({digits.share(p)})" for changes, p in found.others]
@@ -79,8 +79,8 @@ def _answer(found: Counterfactual) -> None:
         )
     elif found.best:
         st.markdown(
-            f":material/block: No plausible change brings this customer below {at}. **{_words(found.best)}** comes "
-            f"closest, with {digits.share(found.new_p)}."
+            f":material/block: No plausible change brings this customer below {at}. The closest is "
+            f"{digits.share(found.new_p)}: **{_words(found.best)}**."
         )
     else:
         st.markdown(f":material/block: No plausible change lowers the risk of {digits.share(found.churn_p)}.")

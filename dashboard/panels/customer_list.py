@@ -15,13 +15,14 @@ from crm_models.core.schema import N_STEPS, PLAN_SOURCES
 from crm_models.planning.plans import Plans
 from crm_models.planning.policy import Policy
 from dashboard.charts import theme
-from dashboard.panels import widgets
+from dashboard.panels import stability, widgets
 from dashboard.state import predictions, session, store
 
 SEARCH = "search"
 WHO = "who"
 SOURCE = "source"
 SORT = "sort"
+CONFIDENCE = "confidence"
 BY = "group_by"
 GROUP = "group"
 PAGE = "list_page"
@@ -30,6 +31,7 @@ ROWS = 100
 """Customers on one page of the list."""
 
 WHO_OPTIONS = ("everybody", "at risk", "not at risk")
+CONFIDENCES = ("confident", "not confident")
 SORTS = ("highest risk first", "lowest risk first", "longest history first", "in the order of the cohort")
 SOURCES = {
     "model": "the model's plan",
@@ -46,6 +48,7 @@ class Filter:
     search: str = ""
     who: str = "everybody"
     source: str | None = None
+    confidence: str | None = None
     sort: str = SORTS[0]
     by: str | None = None
     group: str | None = None
@@ -58,6 +61,7 @@ def current_filter() -> Filter:
         search=(state.get(SEARCH) or "").strip(),
         who=state.get(WHO) or "everybody",
         source=state.get(SOURCE),
+        confidence=state.get(CONFIDENCE),
         sort=state.get(SORT) or SORTS[0],
         by=state.get(BY),
         group=state.get(GROUP),
@@ -81,6 +85,11 @@ def filter_row(card: store.RunCard, *, search: bool = True) -> Filter:
             placeholder="any plan",
             width=210,
         )
+        if stability.of_run(card) is not None:
+            st.selectbox(
+                "Seeds", CONFIDENCES, index=None, key=CONFIDENCE, persist_state="session", placeholder="any", width=160,
+                help="Whether trainings with other seeds give the same plan.",
+            )  # fmt: skip
         st.selectbox("Order", SORTS, key=SORT, persist_state="session", width=230)
         by = st.selectbox(
             "Group by", predictions.ways_to_group(card), index=None, key=BY, persist_state="session",
@@ -121,6 +130,9 @@ def filtered(card: store.RunCard, everybody: CustomerScores, policy: Policy, wan
         passes &= at_risk if wanted.who == "at risk" else ~at_risk
     if wanted.source is not None:
         passes &= _source(everybody, policy) == PLAN_SOURCES.index(wanted.source)
+    if wanted.confidence is not None and (seeds := stability.of_run(card)) is not None:
+        agree = pd.Series(seeds.agree(policy.threshold), index=seeds.customer_id).reindex(everybody.customer_id)
+        passes &= (agree == (wanted.confidence == CONFIDENCES[0])).to_numpy()
     if wanted.by is not None and wanted.group is not None and wanted.by in predictions.ways_to_group(card):
         codes, names = predictions.groups(card, wanted.by)
         if wanted.group in names and len(codes) == n:

@@ -114,8 +114,8 @@ def _lines(explained: Reasons, sign: int) -> list[str]:
 
 def _phrase(driver: Driver) -> str:
     name = widgets.plain(driver.name, 60)
-    separator = ", " if driver.is_event else ": "
-    return f"{name}{separator}{widgets.plain(driver.value, 40)} **{driver.points:+.1f} points**"
+    separator = ", " if driver.is_event else " "
+    return f"{name}{separator}{widgets.plain(driver.value, 40)}: **{driver.points:+.1f} points**"
 
 
 def of_many(card: store.RunCard, who: str, rows: np.ndarray) -> None:

@@ -53,8 +53,8 @@ def invented(cohort: store.CohortCard) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         if is_generated:
             st.markdown(
-                f":material/science: **{widgets.plain(cohort.name)}** is invented: these customers are generated, "
-                "to try everything.",
+                f":material/science: **{widgets.plain(cohort.name)}** is invented: its customers are generated, so "
+                "that you can try everything.",
                 width="content",
             )
         if st.button("Bring your own data", icon=":material/upload_file:", key="bring_your_own"):

@@ -115,8 +115,9 @@ def accuracies(story: Story) -> None:
     if story.result:
         hits = int((np.abs(story.ours("sequence", "accuracy") - 1 / 60) < 1e-6).sum())
         st.markdown(
-            f"**{hits} of {re_runs(story.seeds)}** give exactly the 0.0167 of Table IV. The best of them gets "
-            f"{digits.share(story.ours('sequence', 'accuracy').max())} of the next actions right; Table II says "
+            f"**{hits} of {re_runs(story.seeds)}** {'gives' if hits == 1 else 'give'} exactly the 0.0167 of Table IV. "
+            f"The best of them gets {digits.share(story.ours('sequence', 'accuracy').max())} of the next "
+            "actions right; Table II says "
             f"{story.paper['table_2']['sequence']['accuracy']:.0%}."
         )
     rows, table = [], _table_4(story)
@@ -242,6 +243,6 @@ def contradictions(story: Story) -> None:
         below = int((story.ours("churn", "loss") < CHANCE_LOSS["churn"]).sum())
         median = np.median(story.ours("churn", "accuracy"))
         st.caption(
-            f"Of our {re_runs(story.seeds)}, {below} end{'s' if below == 1 else ''} with a churn training loss below "
-            f"ln 2. The median accuracy of all re-runs on held-out customers is {median:.2f}."
+            f"{below} of {re_runs(story.seeds)} end{'s' if below == 1 else ''} with a churn training loss below ln 2. "
+            f"The median accuracy of all re-runs on held-out customers is {median:.2f}."
         )

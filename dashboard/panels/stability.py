@@ -73,7 +73,7 @@ def _train(run: store.RunCard, *, is_known: bool) -> None:
     elif not is_known:
         st.caption(
             "A model depends on its seed: initial weights and order of the customers. Training again with other seeds "
-            "shows which plans are chance."
+            "shows which plans are down to chance."
         )
         if st.button(f"Train {SEEDS - 1} more seeds", icon=":material/casino:", key="train_seeds"):
             store.train_seeds(run, SEEDS)

@@ -104,8 +104,12 @@ def _wait(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace as after some use: cohort `demo`, a run on it with report and scores, a short re-run of the paper."""
-    workspace = tmp_path_factory.mktemp("made") / "workspace"
+    """A workspace as after some use."""
+    return make_workspace(tmp_path_factory.mktemp("made") / "workspace")
+
+
+def make_workspace(workspace: Path) -> Path:
+    """Make one: cohort `demo`, a run on it with report and scores, a short re-run of the paper."""
     cohort, run = workspace / "cohorts" / "demo", workspace / "runs" / "demo-run"
     workflow.generate(cohort, scenario="lifelike", customers=600)
     list(workflow.train(cohort, run, workflow.run_config(preset="standard", epochs=2)))

@@ -48,7 +48,9 @@ def prepare(workspace: Path, customers: int) -> None:
         return
     cohort = workspace / "cohorts" / "measured"
     workflow.generate(cohort, scenario="lifelike", customers=customers)
-    config = workflow.run_config(preset="paper", epochs=1)
+    # In batches, because the paper's single batch of a million customers would not fit into memory.
+    batches = [f"{model}_training.batch_size=4096" for model in ("sequence", "churn")]
+    config = workflow.run_config(preset="paper", epochs=1, settings=batches)
     list(workflow.train(cohort, workspace / "runs" / "quick", config))
     write_json(workspace / "runs" / "quick" / "report.json", workflow.evaluate(workspace / "runs" / "quick"))
     scoring.keep(RunFolder(workspace / "runs" / "quick"), cohort)

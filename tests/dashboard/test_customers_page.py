@@ -333,7 +333,7 @@ def test_what_would_help_is_below_the_threshold_or_says_that_nothing_is(workspac
     assert not app.exception
     found = reasons.counterfactual(store.run_card("second"), row, threshold, columns, None)
     assert found.changes
-    assert f"brings the churn probability from {found.churn_p:.1%} to {found.new_p:.1%}" in texts(app)
+    assert f"the churn probability falls from {found.churn_p:.1%} to {found.new_p:.1%}" in texts(app)
     table = app.dataframe[0].value
     assert table["churn probability"].tolist() == pytest.approx([100 * p for _, p in found.alone])
     assert any(change.startswith("set tier to ") for change in table["change"])
@@ -349,7 +349,7 @@ def test_the_drivers_of_a_filtered_list_are_shown_with_their_faithfulness(worksp
     assert not app.exception
     spec = json.loads(app.get("plotly_chart")[0].proto.spec)
     assert spec["layout"]["title"]["text"] == "What drives the risk of all customers"
-    assert "three drivers at random by" in texts(app)
+    assert "replacing three at random, by" in texts(app)
 
 
 def test_a_run_without_a_churn_model_opens_on_why_the_steps(parts, open_page):

@@ -61,6 +61,12 @@ def test_pages_show_where_the_seeds_disagree(workspace, open_page, texts):
     assert "Over the seeds: churn AUC 0.400 to 0.700." in texts(app)
     app = open_page("plans", run="first")
     assert {metric.label: metric.value for metric in app.metric}["Not confident"] == "1"
+    app = open_page("plans", run="first", plans_tab="The plans")
+    app.selectbox("confidence").select("not confident").run()
+    (listed,) = app.dataframe
+    assert listed.value["customer"].tolist() == [found.customer_id[0]]
+    app.selectbox("confidence").select("confident").run()
+    assert "119 customers" in texts(app)
     app = open_page("customers", run="first", customer=found.customer_id[0])
     assert "3 seeds of this run disagree on this plan. Churn probability 0.20 to 0.90." in texts(app)
     app = open_page("customers", run="first", customer=found.customer_id[1])

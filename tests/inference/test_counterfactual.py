@@ -163,7 +163,7 @@ def test_dates_are_dates_and_whole_numbers_stay_whole():
 def test_phrases_and_unknown_levers(explainer):
     call = Change(lever="a002", value=np.nan, is_event=True, label="Call", code=1)
     plan = Change(lever="tier", value="gold", is_event=False, label="tier")
-    assert in_words([call, call, plan]) == "add “Call” twice, set tier to gold"
+    assert in_words([call, call, plan]) == "add “Call” twice and set tier to gold"
     with pytest.raises(ConfigError, match=r"that the model sees \(age, income, tier\), found 'plan'"):
         Levers.of(explainer, COHORT, columns=("plan",))
     with pytest.raises(ConfigError, match="expected an action of the cohort, such as 'a001', found 'Call'"):

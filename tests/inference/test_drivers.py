@@ -126,7 +126,7 @@ def test_the_drivers_are_those_that_matter_more_than_three_at_random(explainer, 
     tried = faithfulness(explainer, sample, background, list(explainer.explain(sample, background)))
     assert tried.top > 1.3 * tried.random > 0
     assert tried.n_customers == 30
-    assert f"by {tried.top:.1f} points on average, three drivers at random by {tried.random:.1f}" in tried.said()
+    assert f"by {tried.top:.1f} points on average; replacing three at random, by {tried.random:.1f}" in tried.said()
 
 
 def test_over_many_customers_drivers_are_averaged_by_name(explainer, background):

@@ -36,7 +36,7 @@ def test_the_file_of_drivers_adds_up_for_every_customer(made, tmp_path, capsys):
     workflow.plan(made / "run", plans, Policy(), threads=1)
     planned = pd.read_csv(plans).set_index("customer_id")["churn_probability"]
     assert (100 * planned - sums["churn_probability"]).abs().max() < 0.1
-    assert "drivers of 90 customers. Taking over the top three drivers" in capsys.readouterr().out
+    assert "drivers of 90 customers. Replacing the three strongest drivers" in capsys.readouterr().out
 
 
 def test_one_customer_is_explained_in_words_or_as_json(made, tmp_path, capsys):
@@ -44,7 +44,7 @@ def test_one_customer_is_explained_in_words_or_as_json(made, tmp_path, capsys):
     said = capsys.readouterr()
     assert said.out.startswith("C000003: churn probability ")
     assert "  tier " in said.out
-    assert "three drivers at random by" in said.err
+    assert "replacing three at random, by" in said.err
     assert explain(made, "--customer", "C000003", "--out", str(tmp_path / "d.json")) == 0
     content = json.loads((tmp_path / "d.json").read_text())
     (one,) = content["customers"]
@@ -91,7 +91,7 @@ def test_the_file_of_step_drivers_adds_up_to_the_probabilities_of_the_plans(made
     assert (100 * planned["probability"].loc[by_step.index] - by_step["probability"]).abs().max() < 0.1
     actions = table.groupby(["customer_id", "step"])["action"].first()
     assert (planned["action"].loc[actions.index] == actions).all()
-    assert "drivers of 2 customers. Taking over the top three drivers" in capsys.readouterr().out
+    assert "drivers of 2 customers. Replacing the three strongest drivers" in capsys.readouterr().out
 
 
 def test_steps_are_explained_in_words_or_as_json(made, tmp_path, capsys):
