@@ -408,7 +408,7 @@ def plan(
     allow_drift: plan also for customers too different from the training customers, whose plans would be nonsense; what
     does not fit is then read as missing. The manifest lists all differences under `drift`. drivers: with the long
     layout, three columns more that say why each customer at risk is (some 50 customers a second). step_drivers:
-    likewise why the model plans each of its steps (some 6 customers a second).
+    likewise why the model plans each of its steps (some 9 customers a second).
 
     engine: `local` for processes on this machine, `ray` for a Ray cluster at `address`. workers: processes; by default
     as many as `threads` or cores, as far as they pay. The plans are the same, byte for byte. run_folder, out and cohort

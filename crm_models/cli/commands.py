@@ -422,7 +422,7 @@ def _add_plan(commands: Any) -> None:
     parser.add_argument(
         "--step-drivers",
         action="store_true",
-        help="long layout: also why each of the model's steps is planned (some 6 customers a second)",
+        help="long layout: also why each of the model's steps is planned (some 9 customers a second)",
     )
     add_allow_drift(parser)
     parser.add_argument("--out", type=place, required=True, metavar="plans.csv")

@@ -26,7 +26,7 @@ SHOWN = 200
 PAINT_SECONDS = 0.04
 EXPLAINED_PER_SECOND = 50
 """Customers whose drivers are computed in a second, on a usual machine."""
-STEPS_EXPLAINED_PER_SECOND = 6
+STEPS_EXPLAINED_PER_SECOND = 9
 """The same for customers whose steps are explained."""
 
 
