@@ -392,6 +392,7 @@ def plan(
     api_exact: bool = False,
     allow_drift: bool = False,
     drivers: bool = False,
+    step_drivers: bool = False,
     device: str = "auto",
     threads: int | None = None,
     engine: EngineName = "local",
@@ -406,7 +407,8 @@ def plan(
     `whole` for the plan that is most probable as a whole, `steps` for the most probable action of each step by itself.
     allow_drift: plan also for customers too different from the training customers, whose plans would be nonsense; what
     does not fit is then read as missing. The manifest lists all differences under `drift`. drivers: with the long
-    layout, three columns more that say why each customer at risk is (some 50 customers a second).
+    layout, three columns more that say why each customer at risk is (some 50 customers a second). step_drivers:
+    likewise why the model plans each of its steps (some 9 customers a second).
 
     engine: `local` for processes on this machine, `ray` for a Ray cluster at `address`. workers: processes; by default
     as many as `threads` or cores, as far as they pay. The plans are the same, byte for byte. run_folder, out and cohort
@@ -438,6 +440,7 @@ def plan(
             settings=ExportSettings(run_id=run.run_id, scored_at=now(), layout=layout, api_exact=api_exact),
             into="",
             drivers=drivers,
+            step_drivers=step_drivers,
         )
         n_parts = len(Parts(folder))
         chosen = engine_for(engine, n_parts, workers=workers, address=address, threads=threads, device=device)

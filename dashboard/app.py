@@ -35,7 +35,7 @@ PAGES = {
     "Act": [
         page("customers", "Customers", "person_search", "One customer: history, churn risk, plan and what-if."),
         page("plans", "Plans", "checklist", "Customers at risk at a chosen threshold, and plans to download."),
-        page("campaigns", "Campaigns", "campaign", "Rules, control group, approval, hand-over, and what came of it."),
+        page("campaigns", "Campaigns", "campaign", "Rules, control group, approval, hand-over and effect."),
     ],
     "Demonstrate": [page("paper", "Paper", "article", "The paper's experiment, re-run live.")],
 }

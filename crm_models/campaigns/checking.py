@@ -45,7 +45,7 @@ class Facts:
     def power_sentence(self) -> str:
         """What the reading will be able to tell, in one sentence."""
         if self.by_arm["holdout"] == 0:
-            return "Without a control group, nothing will tell what the campaign brought about."
+            return "Without a control group, the effect of the campaign cannot be measured."
         if not np.isfinite(self.detectable):
             return "With so few customers, no effect of any size is likely to be proven."
         return (

@@ -13,6 +13,7 @@ from crm_models.cli.options import (
     add_allow_drift,
     add_device,
     add_engine,
+    add_policy,
     command,
     number,
     positive,
@@ -20,12 +21,12 @@ from crm_models.cli.options import (
     whole,
 )
 from crm_models.core.errors import ConfigError
-from crm_models.core.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD, PLAN_MODES
+from crm_models.core.schema import DEFAULT_RETENTION_ACTIONS
 
 
 def add_campaign(commands: Any) -> None:
     """Add the command `campaign` with its own commands."""
-    about = "Campaigns: rules, control group, budget, approval, hand-over, and what came of it."
+    about = "Campaigns: rules, control group, budget, approval, hand-over and effect."
     parser: Parser = commands.add_parser("campaign", help=about, description=about)
     steps = parser.add_subparsers(dest="step", required=True, parser_class=Parser, metavar="STEP")
     for add in (
@@ -62,12 +63,7 @@ def _add_new(steps: Any) -> None:
         "--plans", type=Path, metavar="plans.csv", help="plans with the column `confident`, to take over"
     )
     add_allow_drift(parser)
-    parser.add_argument("--threshold", type=share, default=DEFAULT_THRESHOLD)
-    parser.add_argument("--mode", choices=PLAN_MODES, default="override")
-    parser.add_argument("--intensity", type=float, default=1.0, help="the paper's alpha, for --mode graded")
-    parser.add_argument(
-        "--retention", action="append", metavar="ACTION", help="a retention action; give three to replace the defaults"
-    )
+    add_policy(parser)
     parser.add_argument("--holdout", type=share, default=0.1, help="share of the control group (default: 0.1)")
     parser.add_argument("--explore", type=share, default=0.0, help="share who get a random allowed action, or none")
     parser.add_argument("--salt", help="text that decides who is in the control group (default: the campaign's name)")

@@ -24,6 +24,8 @@ from crm_models.cli.options import (
     add_allow_drift,
     add_device,
     add_engine,
+    add_policy,
+    add_threshold,
     command,
     pairs,
     positive,
@@ -35,7 +37,7 @@ from crm_models.cli.workspace import add_workspace
 from crm_models.core.errors import why
 from crm_models.core.places import place
 from crm_models.core.recovery import recover_path
-from crm_models.core.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD, PLAN_MODES, PRESET_NAMES, SCENARIOS
+from crm_models.core.schema import DEFAULT_RETENTION_ACTIONS, PRESET_NAMES, SCENARIOS
 from crm_models.data.sources import FORMS
 
 INSTALLED_AS = "crm-transformers"
@@ -402,13 +404,10 @@ def _add_plan(commands: Any) -> None:
     parser = command(commands, "plan", "Write a plan of three actions for every customer as CSV.", _plan)
     parser.add_argument("run_folder", type=place, metavar="RUN")
     parser.add_argument("--cohort", type=place, help="a cohort other than the one the run was trained on")
-    parser.add_argument("--threshold", type=share, default=DEFAULT_THRESHOLD)
-    parser.add_argument("--mode", choices=PLAN_MODES, default="override")
-    parser.add_argument("--intensity", type=float, default=1.0, help="the paper's alpha, for --mode graded")
+    add_policy(parser)
     parser.add_argument(
-        "--retention", action="append", metavar="ACTION", help="a retention action; give three to replace the defaults"
+        "--layout", choices=("wide", "long"), default="wide", help="wide: a row per customer; long: a row per step"
     )
-    parser.add_argument("--layout", choices=("wide", "long"), default="wide")
     parser.add_argument("--as-of", help="cohort, latest, or a date: when the plans are made")
     parser.add_argument(
         "--plan-for",
@@ -423,6 +422,11 @@ def _add_plan(commands: Any) -> None:
     )
     parser.add_argument(
         "--no-drivers", action="store_true", help="long layout: leave out why each customer at risk is (faster)"
+    )
+    parser.add_argument(
+        "--step-drivers",
+        action="store_true",
+        help="long layout: also why each of the model's steps is planned (some 9 customers a second)",
     )
     add_allow_drift(parser)
     parser.add_argument("--out", type=place, required=True, metavar="plans.csv")
@@ -451,6 +455,7 @@ def _plan(args: argparse.Namespace) -> None:
         api_exact=args.api_exact,
         allow_drift=args.allow_drift,
         drivers=not args.no_drivers,
+        step_drivers=args.step_drivers,
         device=args.device,
         threads=args.threads,
         engine=args.engine,
@@ -492,7 +497,7 @@ def _add_report(commands: Any) -> None:
     parser = command(commands, "report", "Write a run as one HTML file: scores, curves, plans and model card.", _report)
     parser.add_argument("run_folder", type=Path, metavar="RUN")
     parser.add_argument("--cohort", type=Path, help="the cohort's folder, if it was moved")
-    parser.add_argument("--threshold", type=share, default=DEFAULT_THRESHOLD)
+    add_threshold(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.html")
     add_device(parser)
 
@@ -514,7 +519,7 @@ def _add_stability(commands: Any) -> None:
     )
     parser.add_argument("run_folder", type=Path, metavar="RUN")
     parser.add_argument("--seeds", type=whole(2), default=5, help="number of seeds, that of the run included")
-    parser.add_argument("--threshold", type=share, default=DEFAULT_THRESHOLD)
+    add_threshold(parser)
     parser.add_argument("--cohort", type=Path, help="the cohort's folder, if it was moved")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the counts and the scores by seed as JSON")
     add_device(parser)

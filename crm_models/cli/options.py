@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from crm_models.core.engines import ENGINES
 from crm_models.core.errors import ConfigError
+from crm_models.core.schema import DEFAULT_THRESHOLD, PLAN_MODES
 
 
 class Parser(argparse.ArgumentParser):
@@ -53,6 +54,27 @@ def add_allow_drift(parser: argparse.ArgumentParser) -> None:
         "--allow-drift",
         action="store_true",
         help="go on although the customers differ so much from the training customers that results are nonsense",
+    )
+
+
+def add_threshold(parser: argparse.ArgumentParser) -> None:
+    """Add the option of every command that tells who is at risk."""
+    about = f"churn risk above which a customer is at risk (default: {DEFAULT_THRESHOLD})"
+    parser.add_argument("--threshold", type=share, default=DEFAULT_THRESHOLD, help=about)
+
+
+def add_policy(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every command that plans."""
+    add_threshold(parser)
+    parser.add_argument(
+        "--mode",
+        choices=PLAN_MODES,
+        default="override",
+        help="override: retention actions in all steps of customers at risk; graded: in more steps at a higher risk",
+    )
+    parser.add_argument("--intensity", type=float, default=1.0, help="the paper's alpha, for --mode graded")
+    parser.add_argument(
+        "--retention", action="append", metavar="ACTION", help="a retention action; give three to replace the defaults"
     )
 
 

@@ -48,10 +48,11 @@ class Contributions:
 
 def contributions(cohort: Cohort, others: Cohort, players: list[Players], predict: Predict) -> list[Contributions]:
     """Contributions for each customer of the cohort, compared with each of K others along two permutations."""
-    rng, n_pairs = np.random.default_rng(0), others.n_customers
+    n_pairs = others.n_customers
     # orders (pairs, 2, P): each permutation, and its reverse.
     orders = []
     for own in players:
+        rng = np.random.default_rng(0)  # a new one: nobody's drivers depend on who is explained beside them
         forward = np.stack([rng.permutation(len(own.names)) for _ in range(n_pairs)])
         orders.append(np.stack([forward, forward[:, ::-1]], axis=1))
     mixed = [

@@ -182,7 +182,7 @@ def wide_table(plans: Plans, settings: ExportSettings) -> pd.DataFrame:
 
 
 def long_table(plans: Plans, settings: ExportSettings) -> pd.DataFrame:
-    """One row per customer and step, with its reason, last the drivers of the risk and `confident`, if known."""
+    """One row per customer and step, with its reason, last the drivers of risk and step and `confident`, if known."""
     text = _TextColumns.of(plans, settings)
     n = len(plans)
     step_reasons = [settings_safe(reason, settings) for row in reasons(plans) for reason in row]
@@ -203,9 +203,9 @@ def long_table(plans: Plans, settings: ExportSettings) -> pd.DataFrame:
     if text.ids_differ:
         columns["action_id"] = text.name(plans.action.ravel())
     if plans.drivers is not None:
-        for k in range(plans.drivers.shape[1]):
-            texts = [settings_safe(str(driver), settings) for driver in plans.drivers[:, k]]
-            columns[f"driver_{k + 1}"] = np.repeat(np.array(texts, dtype=object), N_STEPS)
+        columns |= text.phrases("driver", np.repeat(plans.drivers, N_STEPS, axis=0))
+    if plans.step_drivers is not None:
+        columns |= text.phrases("step_driver", plans.step_drivers.reshape(n * N_STEPS, -1))
     if plans.confident is not None:
         columns["confident"] = np.repeat(text.known_flag(plans.confident), N_STEPS)
     return pd.DataFrame(columns, index=range(n * N_STEPS))
@@ -225,6 +225,7 @@ class _TextColumns:
     names: np.ndarray
     run_id: str
     ids_differ: bool
+    settings: ExportSettings
 
     @classmethod
     def of(cls, plans: Plans, settings: ExportSettings) -> _TextColumns:
@@ -239,6 +240,7 @@ class _TextColumns:
             names=np.append(safe(catalogue.names), ""),
             run_id=settings_safe(settings.run_id, settings),
             ids_differ=catalogue.labels != catalogue.names,
+            settings=settings,
         )
 
     def label(self, codes: np.ndarray) -> np.ndarray:
@@ -246,6 +248,15 @@ class _TextColumns:
 
     def name(self, codes: np.ndarray) -> np.ndarray:
         return self.names[codes]
+
+    def phrases(self, name: str, phrases: np.ndarray) -> dict[str, np.ndarray]:
+        """A column for each phrase of a row: `name`_1 and so on."""
+        return {
+            f"{name}_{k + 1}": np.array(
+                [settings_safe(str(phrase), self.settings) for phrase in phrases[:, k]], dtype=object
+            )
+            for k in range(phrases.shape[1])
+        }
 
     def flag(self, values: np.ndarray) -> np.ndarray:
         return np.array(["false", "true"], dtype=object)[values.astype(int)]

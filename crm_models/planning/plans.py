@@ -69,7 +69,8 @@ class Plans:
     the step, for a fallback step its share of all events, NaN for a retention step, which is a decision and not a
     prediction. before (N, 3): the plan without the policy. runner_up (N, 3) with runner_up_p: the next best action at a
     model step. drivers (N, 3): what raises or lowers the churn probability most, in words, "" for customers who are not
-    at risk; None if nobody asked. confident (N,): whether runs of other seeds agree, nullable; None if there are none.
+    at risk; None if nobody asked. step_drivers (N, 3, 3): likewise of the probability of each step, "" for steps that
+    are not the model's. confident (N,): whether runs of other seeds agree, nullable; None if there are none.
     """
 
     policy: Policy
@@ -86,6 +87,7 @@ class Plans:
     runner_up: np.ndarray
     runner_up_p: np.ndarray
     drivers: np.ndarray | None = None
+    step_drivers: np.ndarray | None = None
     confident: pd.Series | None = None
 
     def __len__(self) -> int:

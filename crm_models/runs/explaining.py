@@ -32,7 +32,7 @@ from crm_models.inference.drivers import (
 )
 from crm_models.inference.step_drivers import StepExplainer, StepReasons
 from crm_models.planning.export import neutralised
-from crm_models.planning.plans import Plans
+from crm_models.planning.plans import STEP_MODEL, Plans
 from crm_models.runs.folder import RunFolder
 from crm_models.runs.scoring import ScoringJob, moment_of
 from crm_models.runs.trained import Models, load_models
@@ -146,7 +146,7 @@ class ExplainingJob:
 class CohortStepExplainer:
     """Explains the model's steps for customers of a cohort folder, part by part; schema: as in `CohortExplainer`."""
 
-    folder: Path
+    folder: Place
     explainer: StepExplainer
     background: Cohort
     plan_for: PlanFor
@@ -157,7 +157,7 @@ class CohortStepExplainer:
         cls,
         models: Models,
         run: RunFolder,
-        folder: Path,
+        folder: Place,
         moment_of: Any,
         *,
         in_bulk: bool,
@@ -175,9 +175,35 @@ class CohortStepExplainer:
 
     def explain(self, customers: Collection[str] | None = None) -> Iterator[StepReasons]:
         """Drivers of the model's steps, step by step; customers without a history have none."""
+        for steps in self.by_customer(customers):
+            yield from steps
+
+    def by_customer(self, customers: Collection[str] | None = None) -> Iterator[tuple[StepReasons, ...]]:
+        """The same, customer by customer."""
         for some in selected(self.folder, fitting_parts(self.folder, self.schema), customers):
-            for steps in self.explainer.explain(some, self._steps(some), self.background):
-                yield from steps
+            yield from self.explainer.explain(some, self._steps(some), self.background)
+
+    def with_drivers(self, plans: Plans, planned: Cohort) -> Plans:
+        """The plans of a part's customers with the drivers of the model's steps in them."""
+        return self.explained_plans(plans, [select(planned, with_model_steps(plans))])
+
+    def explained_plans(self, plans: Plans, customers: Iterable[Cohort]) -> Plans:
+        """Plans with the drivers of their steps; `customers`: those `with_model_steps` as cohorts in the same order.
+
+        A step is explained as the model planned it: after the history and the steps before it in the plan without a
+        policy. Retention steps and popular actions are no predictions, and have no drivers.
+        """
+        drivers = np.full((*plans.action.shape, N_STEPS), "", dtype=object)
+        rows, done = with_model_steps(plans), 0
+        for some in customers:
+            own, done = rows[done : done + some.n_customers], done + some.n_customers
+            found = self.explainer.explain(some, plans.before[own] + 1, self.background)
+            for row, steps in zip(own, found, strict=True):
+                top = {plans.before[row, one.step - 1]: one.top(N_STEPS) for one in steps}
+                for at in np.flatnonzero(plans.step_source[row] == STEP_MODEL):
+                    phrases = top[plans.action[row, at]]
+                    drivers[row, at, : len(phrases)] = phrases
+        return replace(plans, step_drivers=drivers)
 
     def faithfulness(self) -> Faithfulness:
         """Whether the drivers are those that matter, on customers of the first part."""
@@ -192,6 +218,11 @@ class CohortStepExplainer:
         arrays, model = self.explainer.encoded(cohort), self.explainer.model
         plans = decode_plans(model, arrays, self.explainer.encoder, plan_for=self.plan_for)
         return np.where(arrays.n_history[:, None] > 0, plans.actions, 0)
+
+
+def with_model_steps(plans: Plans) -> np.ndarray:
+    """Rows of the customers whose plans have a step of the model."""
+    return np.flatnonzero((plans.step_source == STEP_MODEL).any(axis=1))
 
 
 def _first_part(

@@ -16,12 +16,12 @@ from crm_models.core.errors import RunError
 from crm_models.core.files import folder_beside, new_file
 from crm_models.core.places import Place, address_of, here, place
 from crm_models.core.provenance import now, peak_mib, versions
-from crm_models.data.cohort import Cohort
+from crm_models.data.cohort import Cohort, Moment
 from crm_models.data.features import CohortArrays
 from crm_models.planning.export import ExportSettings, Written, computed_by, join_plans, write_rows
 from crm_models.planning.plans import make_plans
 from crm_models.planning.policy import Policy
-from crm_models.runs.explaining import CohortExplainer
+from crm_models.runs.explaining import CohortExplainer, CohortStepExplainer
 from crm_models.runs.folder import RunFolder
 from crm_models.runs.scoring import Scorer, ScoringJob, moment_of
 from crm_models.runs.stability import stability_on
@@ -45,7 +45,7 @@ class PlannedPart:
 class PlanningJob:
     """Plan every customer of a cohort; a part is written to the folder `into` (a path or an address).
 
-    drivers: also say why customers at risk are, in the long layout.
+    drivers, step_drivers: also say why customers at risk are, and why each step, in the long layout.
     """
 
     scoring: ScoringJob
@@ -53,6 +53,7 @@ class PlanningJob:
     settings: ExportSettings
     into: str
     drivers: bool = False
+    step_drivers: bool = False
 
     def open(self, threads: int | None) -> Planner:
         """Load the models and open the cohort's tables."""
@@ -68,19 +69,25 @@ class Planner:
         self._scorer = Scorer(run, job.scoring, threads)
         self._catalogue = plan_catalogue(run, job.policy)
         self._seeds = stability_on(run, place(job.scoring.cohort), job.scoring.as_of, job.scoring.plan_for)
-        models, as_of = self._scorer.models, job.scoring.as_of
-        self._explainer = (
-            CohortExplainer.of(
-                models,
-                run,
-                place(job.scoring.cohort),
-                lambda part: moment_of(part, as_of),
-                in_bulk=True,
-                allow_drift=job.scoring.allow_drift,
+        self._explainer: CohortExplainer | None = None
+        self._step_explainer: CohortStepExplainer | None = None
+        if job.settings.layout == "long":
+            self._explain(run, job)
+
+    def _explain(self, run: RunFolder, job: PlanningJob) -> None:
+        """Open what the job asks to explain, as far as the run has the models."""
+        models, scoring = self._scorer.models, job.scoring
+        folder, allow_drift = place(scoring.cohort), scoring.allow_drift
+
+        def moment(part: Cohort) -> Moment | None:
+            return moment_of(part, scoring.as_of)
+
+        if job.drivers and models.churn is not None:
+            self._explainer = CohortExplainer.of(models, run, folder, moment, in_bulk=True, allow_drift=allow_drift)
+        if job.step_drivers and models.sequence is not None:
+            self._step_explainer = CohortStepExplainer.of(
+                models, run, folder, moment, in_bulk=True, plan_for=scoring.plan_for, allow_drift=allow_drift
             )
-            if job.drivers and job.settings.layout == "long" and models.churn is not None
-            else None
-        )
 
     def read(self, k: int) -> tuple[Cohort, CohortArrays]:
         """Part k, as read and encoded."""
@@ -93,6 +100,8 @@ class Planner:
             plans = self._seeds.judged(plans)
         if self._explainer is not None:
             plans = self._explainer.with_drivers(plans, read[0])
+        if self._step_explainer is not None:
+            plans = self._step_explainer.with_drivers(plans, read[0])
         name = f"part-{k:06d}.csv"
         with new_file(self._into / name) as file, file.open("wb") as handle:
             written = write_rows(plans, handle, self._job.settings, header=k == 0)

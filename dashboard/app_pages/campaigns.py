@@ -5,7 +5,7 @@ import streamlit as st
 from dashboard.panels import campaigns, widgets
 from dashboard.state import campaign_store
 
-widgets.title("Campaigns", "Who gets which offer, what does it cost, and what did it bring about?")
+widgets.title("Campaigns", "Who gets which offer, what does it cost, and what effect did it have?")
 run = widgets.need_run()
 if not widgets.need_scores(run):
     st.stop()

@@ -233,7 +233,7 @@ def waterfall(
     whether a rise is bad.
     """
     shown, rest = drivers.head(top), drivers["points"].iloc[top:]
-    names = [plain(f"{name}: {value}", 44) for name, value in zip(shown["name"], shown["value"], strict=True)]
+    names = [plain(f"{name}: {value}", 40) for name, value in zip(shown["name"], shown["value"], strict=True)]
     points = shown["points"].tolist()
     if len(rest):
         names, points = [*names, count(len(rest), "other")], [*points, float(rest.sum())]

@@ -18,7 +18,7 @@ from dashboard.state import campaign_store, session
 
 HOLDOUT_HELP = (
     "Share of the targeted customers who are left out at random. They show what happens without the campaign; without "
-    "them nobody can tell what it brought about."
+    "them nobody can tell its effect."
 )
 READINGS = {
     "at_end": "Once, at the end",

@@ -60,8 +60,8 @@ def choose(run: store.RunCard) -> Campaign:
         widgets.empty_state(
             "campaign",
             "No campaign on this cohort yet",
-            "A campaign takes the plans of a run, applies your rules, keeps a control group, and later shows what it "
-            "brought about.",
+            "A campaign takes the plans of a run, applies your rules, keeps a control group, and later shows its "
+            "effect.",
         )
         with st.container(horizontal_alignment="center"):
             st.button("New campaign", type="primary", icon=":material/add:", on_click=_open_form, key="new_campaign")

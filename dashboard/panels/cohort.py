@@ -14,7 +14,7 @@ from dashboard.panels.upload import findings, take
 from dashboard.state import session, store, workspace
 
 SCENARIOS = {
-    "lifelike": "Customers in hidden segments that determine their profiles, histories and churn. The best possible "
+    "lifelike": "Customers belong to hidden segments that determine profile, history and churn. The best possible "
     "score is known exactly.",
     "paper": "The paper's data: 50 films, five random ratings per customer. There is nothing to learn.",
     "movielens": "The paper's first data set: five ratings of 50 films. Users prefer some genres, watch sequels, and "

@@ -63,8 +63,9 @@ def of_steps(card: store.RunCard, row: int) -> None:
         widgets.empty_state("person_off", "No steps to explain", "The sequence model plans no steps for this customer.")
         return
     names = {one.step: f"Step {one.step}: {widgets.plain(one.action, 40)}" for one in steps}
-    step = st.segmented_control(
-        "Step of the model", list(names), default=1, format_func=names.__getitem__, key=STEP, required=True,
+    # No segmented control: the text of its chosen part is too pale for the dark theme.
+    step = st.radio(
+        "Step planned by the model", list(names), format_func=names.__getitem__, key=STEP, horizontal=True,
         help="The plan of the sequence model, before the policy. Retention steps come from the churn risk: see Why "
         "this risk.",
     )  # fmt: skip

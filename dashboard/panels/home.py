@@ -122,7 +122,7 @@ def figures(cohort: store.CohortCard) -> None:
         threshold = policy_panels.threshold(risk, run)
     at_risk = risk.n_at_risk(threshold) if risk is not None else None
     facts = cohort.facts
-    with st.grid(4, min_column_width=190):
+    with st.grid(4, min_column_width=150):
         st.metric(
             "Customers",
             f"{facts.customers:,}",

@@ -32,7 +32,7 @@ def section(card: store.RunCard) -> None:
             return
         others = [name for name in store.cohort_names() if name != card.cohort]
         if not others:
-            st.markdown("Bring this month's customers on the cohort page first; then they can be scored here.")
+            st.markdown("Bring this month's customers in on the Cohort page, then score them here.")
             st.page_link(widgets.PAGES["cohort"], label="Bring your own data", icon=":material/upload_file:")
             return
         name = st.selectbox(
@@ -114,7 +114,7 @@ def _table(card: store.RunCard, name: str, scored: CustomerScores, changes: Chan
         "gone": changes.gone,
         "other plan": changes.plan_changed,
     }
-    kind = st.segmented_control("Show", list(kinds), default="risk moved", key="changes_shown") or "risk moved"
+    kind = st.radio("Show", list(kinds), key="changes_shown", horizontal=True)
     rows, is_gone = kinds[kind], kind == "gone"
     if not len(rows):
         st.caption("Nobody.")

@@ -40,8 +40,8 @@ class Bound:
 class Export:
     """A plan file, written on demand and reused for the same request.
 
-    drivers: with those of the risk of customers at risk. cohort: whose scores these are, if not the run's own; drift:
-    how it differs from that one.
+    drivers: with those of the risk of customers at risk; step_drivers: with those of the model's steps. cohort: whose
+    scores these are, if not the run's own; drift: how it differs from that one.
     """
 
     def __init__(
@@ -55,12 +55,13 @@ class Export:
         layout: PlanLayout,
         api_exact: bool = False,
         drivers: bool = False,
+        step_drivers: bool = False,
         cohort: str | None = None,
         drift: Sequence[Difference] = (),
     ) -> None:
         self.card, self.scores, self.risk, self.bound = card, all_scores, risk, bound
         self.scope, self.layout, self.api_exact, self.drift = scope, layout, api_exact, drift
-        self.drivers = drivers
+        self.drivers, self.step_drivers = drivers, step_drivers
         cohort = cohort or card.cohort
         # Everything from the session and its caches is read here, because the download's thread has no session.
         self.mark, self.scored_at = predictions.scores_mark(card, cohort), predictions.scored_at(card, cohort)
@@ -112,7 +113,7 @@ class Export:
         selection: dict[str, Any] = {"selection": SCOPES[self.scope]}
         if self.scope == "filter":
             selection["filter"] = vars(self.bound.filter)
-        wanted = [self.mark, self.name, self.api_exact, self.drivers, policy.to_dict(), selection]
+        wanted = [self.mark, self.name, self.api_exact, self.drivers, self.step_drivers, policy.to_dict(), selection]
         key = json.dumps(wanted, sort_keys=True)
         out = self.folder / f"plans-{hashlib.sha256(key.encode()).hexdigest()[:16]}.csv"
         if not (out.exists() and manifest_path(out).exists()):
@@ -131,6 +132,8 @@ class Export:
             plans = predictions.chunks(self.scores, rows, catalogue, policy)
             if self.drivers:
                 plans = reasons.with_drivers(self.card, plans, rows)
+            if self.step_drivers:
+                plans = reasons.with_step_drivers(self.card, plans, rows, self.plan_for)
             workflow.export_plans(
                 plans,
                 out,

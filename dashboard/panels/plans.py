@@ -26,6 +26,8 @@ SHOWN = 200
 PAINT_SECONDS = 0.04
 EXPLAINED_PER_SECOND = 50
 """Customers whose drivers are computed in a second, on a usual machine."""
+STEPS_EXPLAINED_PER_SECOND = 9
+"""The same for customers whose steps are explained."""
 
 
 @st.fragment
@@ -277,7 +279,21 @@ def download(card: store.RunCard, bound: Bound) -> None:
             help=f"Three columns more: the strongest drivers of each customer at risk. About "
             f"{widgets.duration(risk.n_at_risk(session.threshold()) / EXPLAINED_PER_SECOND)} at this threshold.",
         )  # fmt: skip
+        n_rest = len(all_scores.customer_id) - risk.n_at_risk(session.threshold())
+        with_step_drivers = "sequence" in card.folder.trained() and layout == "long" and st.checkbox(
+            "Why each step", False, key="download_step_drivers", persist_state="session",
+            help=f"Three columns more: the strongest drivers of each step that the model plans. About "
+            f"{widgets.duration(n_rest / STEPS_EXPLAINED_PER_SECOND)} for all customers not at risk.",
+        )  # fmt: skip
         export = Export(
-            card, all_scores, risk, bound, scope=scope, layout=layout, api_exact=text == "exact", drivers=with_drivers
+            card,
+            all_scores,
+            risk,
+            bound,
+            scope=scope,
+            layout=layout,
+            api_exact=text == "exact",
+            drivers=with_drivers,
+            step_drivers=with_step_drivers,
         )
         export.buttons("Download plans (CSV)", key="download_plans", manifest_key="download_manifest", main=True)

@@ -120,11 +120,13 @@ def with_drivers(card: store.RunCard, stream: Iterable[Plans], rows: np.ndarray)
 
 
 @st.cache_resource(max_entries=3, show_spinner=False)
-def _step_explainer(run: str, cohort: str, mark: str, plan_for: PlanFor, _card: store.RunCard) -> CohortStepExplainer:
+def _step_explainer(
+    run: str, cohort: str, mark: str, plan_for: PlanFor, in_bulk: bool, _card: store.RunCard
+) -> CohortStepExplainer:
     from crm_models.runs.explaining import CohortStepExplainer
 
     return CohortStepExplainer.of(
-        predictions.models(_card), _card.folder, Path(cohort), planning_moment, in_bulk=False, plan_for=plan_for
+        predictions.models(_card), _card.folder, Path(cohort), planning_moment, in_bulk=in_bulk, plan_for=plan_for
     )
 
 
@@ -146,9 +148,24 @@ def _step_drivers(mark: str, row: int, _card: store.RunCard) -> tuple[StepReason
     return next(explainer.explainer.explain(single, everybody.plans.actions[[row]], explainer.background))
 
 
-def _step_explainer_of(card: store.RunCard) -> CohortStepExplainer:
+def _step_explainer_of(
+    card: store.RunCard, plan_for: PlanFor | None = None, *, in_bulk: bool = False
+) -> CohortStepExplainer:
     folder = workspace.cohorts_folder() / card.cohort
-    return _step_explainer(str(card.folder.folder), str(folder), _version(card, folder), store.plan_for(), card)
+    plan_for = plan_for or store.plan_for()
+    return _step_explainer(str(card.folder.folder), str(folder), _version(card, folder), plan_for, in_bulk, card)
+
+
+def with_step_drivers(
+    card: store.RunCard, stream: Iterable[Plans], rows: np.ndarray, plan_for: PlanFor
+) -> Iterator[Plans]:
+    """The plans of the customers `rows` (in ascending order), with the drivers of their steps. No session needed."""
+    from crm_models.runs.explaining import with_model_steps
+
+    explainer, done = _step_explainer_of(card, plan_for, in_bulk=True), 0
+    for plans in stream:
+        own, done = rows[done : done + len(plans)], done + len(plans)
+        yield explainer.explained_plans(plans, predictions.parts_of(card.cohort, own[with_model_steps(plans)]))
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

@@ -71,7 +71,7 @@ def served(
 
 def end_jobs(queue: JobFolder) -> None:
     """Trainings outlive the server on purpose; those of a test must not outlive the test."""
-    for _ in range(300):
+    for _ in range(PATIENCE_MS // 100):
         # Again and again: a server that is about to end may say once more that a page is open.
         (queue.folder / "wanted").unlink(missing_ok=True)
         for job in queue.jobs():

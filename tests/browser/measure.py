@@ -32,6 +32,7 @@ from crm_models.runs.folder import RunFolder
 from dashboard.jobs import paper as paper_job
 from dashboard.jobs import scoring
 from dashboard.jobs.queue import JobFolder
+from dashboard.jobs.tested import keep_tested
 from dashboard.jobs.worker import EAGER_SECONDS
 from tests.browser.conftest import ARGUMENTS, AT_REST, CHROMIUM, served  # the path comes first
 
@@ -54,6 +55,7 @@ def prepare(workspace: Path, customers: int) -> None:
     list(workflow.train(cohort, workspace / "runs" / "quick", config))
     write_json(workspace / "runs" / "quick" / "report.json", workflow.evaluate(workspace / "runs" / "quick"))
     scoring.keep(RunFolder(workspace / "runs" / "quick"), cohort)
+    keep_tested(RunFolder(workspace / "runs" / "quick"), cohort)  # as the app's worker does after a training
     paper_job.keep(workspace / paper_job.FOLDER, seeds=5)
     workflow.generate(workspace / "cohorts" / "small", scenario="lifelike", customers=2000)
 

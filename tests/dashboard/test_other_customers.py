@@ -91,7 +91,7 @@ def test_without_another_cohort_it_says_where_to_get_one(workspace, open_page, t
     app = open_page("plans")
     app.session_state["others"] = True
     app.run()
-    assert "Bring this month's customers on the cohort page first" in texts(app)
+    assert "Bring this month's customers in on the Cohort page" in texts(app)
 
 
 def test_ids_can_be_downloaded_exactly(workspace, open_page):

@@ -280,14 +280,16 @@ def test_the_long_download_carries_the_drivers_that_the_command_line_writes(work
     threshold = middle(workspace)
     app = open_page("plans", threshold=str(threshold))
     app.selectbox("download_layout").select("long").run()
+    app.checkbox("download_step_drivers").check().run()
     got = list(csv.DictReader(io.StringIO(content(downloads, "Download plans (CSV)").decode(), newline="")))
     out = tmp_path / "long.csv"
     policy = Policy(threshold=threshold)
-    workflow.plan(workspace / "runs" / "second", out, policy, layout="long", drivers=True, threads=1)
+    workflow.plan(workspace / "runs" / "second", out, policy, layout="long", drivers=True, step_drivers=True, threads=1)
     with out.open(newline="") as handle:
         expected = list(csv.DictReader(handle))
     assert [row | {"scored_at": ""} for row in got] == [row | {"scored_at": ""} for row in expected]
     assert {bool(row["driver_1"]) == (row["at_risk"] == "true") for row in got} == {True}
+    assert {bool(row["step_driver_1"]) == (row["source"] == "model") for row in got} == {True}
 
 
 def test_a_selected_plan_leads_to_the_reasons_of_its_customer(workspace, open_page, monkeypatch):

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from crm_models import workflow
+from crm_models.bench import drivers as bench_drivers
 from crm_models.cli.commands import main
 from crm_models.planning import Policy
 
@@ -76,6 +77,29 @@ def test_the_long_form_carries_the_drivers_of_customers_at_risk_last(made, tmp_p
     assert (table.loc[~at_risk, "driver_1"] == "").all()
     assert main([*command, "--quiet", "--no-drivers"]) == 0
     assert "driver_1" not in pd.read_csv(out)
+
+
+def test_the_long_form_carries_the_drivers_of_the_model_s_steps_if_asked(made, tmp_path):
+    out = tmp_path / "long.csv"
+    command = ["plan", str(made / "run"), "--layout", "long", "--threads", "1", "--out", str(out), "--no-drivers"]
+    assert main([*command, "--quiet", "--mode", "graded", "--threshold", "0.3", "--step-drivers"]) == 0
+    table = pd.read_csv(out, keep_default_na=False)
+    assert list(table)[-3:] == ["step_driver_1", "step_driver_2", "step_driver_3"]
+    assert ((table["step_driver_1"] != "") == (table["source"] == "model")).all()
+    assert (table["source"] == "retention").any() and (table["source"] == "model").any()
+    # The same as `explain --steps` says of them in a file of all.
+    some = set(table["customer_id"][table["source"] == "model"][::9])
+    told = workflow.explain_steps(made / "run", threads=1).explain(some)
+    texts = {(one.customer_id, one.action): one.top() for one in told}
+    for row in table[(table["source"] == "model") & table["customer_id"].isin(some)].itertuples():
+        said = [text.removeprefix("'") for text in (row.step_driver_1, row.step_driver_2, row.step_driver_3)]
+        assert said == texts[row.customer_id, row.action]
+
+
+def test_the_benchmark_says_that_drivers_add_up_and_that_the_strongest_matter_most(made):
+    risk, step = ([float(cell) for cell in line.split("|")[3:7]] for line in bench_drivers.rows(made / "run", 20))
+    for off, top, random, per_second in (risk, step):
+        assert off < 1e-3 and top > random and per_second > 0
 
 
 def test_the_file_of_step_drivers_adds_up_to_the_probabilities_of_the_plans(made, tmp_path, capsys):
