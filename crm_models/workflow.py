@@ -162,12 +162,19 @@ def run_config(
 
 
 def train(
-    cohort: Path | str, out: Path | str, config: RunConfig, *, chosen: bool = False, overwrite: bool = False
+    cohort: Path | str,
+    out: Path | str,
+    config: RunConfig,
+    *,
+    chosen: bool = False,
+    overwrite: bool = False,
+    workers: int = 1,
 ) -> Iterator[EpochEnd]:
     """Train the configured models on a cohort folder into the run folder `out`; yields each epoch as it ends.
 
     chosen: whether the caller named the models; then a model that the data cannot train is an error, else it is left
-    out. Nothing happens until the epochs are iterated over, and leaving the loop stops the training.
+    out. workers: processes that share each batch; torchrun may start them instead, and only the first one yields
+    epochs. Nothing happens until the epochs are iterated over, and leaving the loop stops the training.
 
     >>> from crm_models import workflow
     >>> config = workflow.run_config(preset="paper", epochs=2)
@@ -178,16 +185,24 @@ def train(
     churn 1
     churn 2
     """
-    from crm_models.runs.pipeline import fit, start_run
+    from crm_models.runs.pipeline import fit, follow, start_run
+    from crm_models.training.parallel import is_follower
     from crm_models.training.state import resolve_device
 
+    if is_follower():
+        follow(RunFolder(Path(out)))
+        return
     resolve_device(config.device)  # before anything is written
     run = start_run(Path(cohort), Path(out), config, chosen=chosen, overwrite=overwrite)
-    yield from fit(run)
+    yield from fit(run, workers=workers)
 
 
-def resume(out: Path | str, *, device: str = "auto", threads: int | None = None) -> Iterator[EpochEnd]:
+def resume(
+    out: Path | str, *, device: str = "auto", threads: int | None = None, workers: int = 1
+) -> Iterator[EpochEnd]:
     """Resume a run that was killed or stopped; it ends with the numbers of an uninterrupted one.
+
+    workers: as in `train`; it need not be as many as before.
 
     >>> from crm_models import workflow
     >>> config = workflow.run_config(preset="paper", epochs=3)
@@ -198,9 +213,14 @@ def resume(out: Path | str, *, device: str = "auto", threads: int | None = None)
     >>> [(epoch.model, epoch.epoch) for epoch in workflow.resume("workspace/stopped")][:2]
     [('sequence', 2), ('sequence', 3)]
     """
-    from crm_models.runs.pipeline import fit, reopen
+    from crm_models.runs.pipeline import fit, follow, reopen
+    from crm_models.training.parallel import is_follower
 
-    yield from fit(reopen(RunFolder(Path(out))), device=device, threads=threads)
+    run = RunFolder(Path(out))
+    if is_follower():
+        follow(run, device=device, threads=threads)
+        return
+    yield from fit(reopen(run), device=device, threads=threads, workers=workers)
 
 
 def run_summary(out: Path | str) -> str:

@@ -2,6 +2,7 @@
 
 `python -m crm_models.bench.training [--customers N ...] [--events 50] [--updates 400] [--actions A]`. Memory is
 anonymous memory, which the system cannot take back; pages of mapped files, which it can, are in `peak_mib` only.
+With `--workers 1 2` it measures what several processes gain.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 from crm_models.bench.quality import configured
 from crm_models.bench.speed import timed
 from crm_models.core.provenance import peak_mib
+from crm_models.runs.folder import RunFolder
 
 NARROW = ("sequence.d_model=16", "sequence.d_feedforward=32", "sequence_training.n_epochs=1")
 """A model so small that reading histories is as much of the work as it can be."""
@@ -99,6 +101,22 @@ def _rate(config: Any, encoder: Any, data: Any, updates: int) -> float:
     return rate
 
 
+def shared(customers: int, events: int, workers: list[int]) -> dict[str, Any]:
+    """Seconds of one epoch of the standard sequence model by so many processes of one thread each, and the gain."""
+    with tempfile.TemporaryDirectory(prefix="crm-shared-") as name:
+        cohort = Path(name) / "cohort"
+        made = ["--customers", str(customers), "--events", str(events), "--out", str(cohort), "--quiet"]
+        timed(["generate", "--scenario", "lifelike", *made])
+        seconds = {}
+        for n in workers:
+            out = Path(name) / f"by-{n}"
+            options = ["--model", "sequence", "--epochs", "1", "--threads", "1", "--workers", str(n), "--quiet"]
+            timed(["train", str(cohort), "--out", str(out), *options])
+            seconds[n] = RunFolder(out).status().epochs[-1].seconds
+    gain = {n: round(seconds[workers[0]] / taken, 2) for n, taken in seconds.items()}
+    return {"customers": customers, "events": events, "epoch_s": seconds, "gain": gain}
+
+
 class _Watch:
     """The most anonymous memory (MiB) of this process so far, looked at fifty times a second."""
 
@@ -147,10 +165,12 @@ if __name__ == "__main__":
     parser.add_argument("--updates", type=int, default=400, help="of the model, after the first few")
     parser.add_argument("--actions", type=int, help="a log with so many actions instead of a lifelike cohort")
     parser.add_argument("--train", type=Path, metavar="COHORT", help="measure in this process, on a cohort that exists")
+    parser.add_argument("--workers", type=int, nargs="+", help="measure the gain of so many processes instead")
     args = parser.parse_args()
-    found = (
-        trained(args.train, args.updates)
-        if args.train
-        else [measure(n, args.events, args.updates, args.actions) for n in args.customers]
-    )
+    if args.train:
+        found: Any = trained(args.train, args.updates)
+    elif args.workers:
+        found = [shared(n, args.events, args.workers) for n in args.customers]
+    else:
+        found = [measure(n, args.events, args.updates, args.actions) for n in args.customers]
     print(json.dumps(found, indent=2))

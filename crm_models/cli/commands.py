@@ -270,6 +270,9 @@ def _add_train(commands: Any) -> None:
         "--resume", nargs="?", const=True, default=False, metavar="RUN", help="resume training of a run"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing run of this name")
+    parser.add_argument(
+        "--workers", type=whole(1), default=1, help="processes that share each batch (see also torchrun)"
+    )
     add_device(parser)
 
 
@@ -286,7 +289,7 @@ def _train(args: argparse.Namespace) -> None:
     if args.out is None:
         raise ConfigError("train needs --out RUN, the folder to write to")
     if args.resume:
-        events = workflow.resume(args.out, device=args.device, threads=args.threads)
+        events = workflow.resume(args.out, device=args.device, threads=args.threads, workers=args.workers)
     else:
         if args.cohort is None:
             raise ConfigError("train needs a COHORT folder; make one with `generate` or `import`")
@@ -301,7 +304,10 @@ def _train(args: argparse.Namespace) -> None:
             split=args.split or ("time" if args.split_date else "random"),
             split_date=args.split_date or "",
         )
-        events = workflow.train(args.cohort, args.out, config, chosen=args.model is not None, overwrite=args.overwrite)
+        chosen = args.model is not None
+        events = workflow.train(
+            args.cohort, args.out, config, chosen=chosen, overwrite=args.overwrite, workers=args.workers
+        )
     for event in events:
         if not args.quiet:
             valid = "" if event.valid_loss is None else f", validation {event.valid_loss:.4f}"
@@ -309,7 +315,10 @@ def _train(args: argparse.Namespace) -> None:
             best = " *" if event.best else ""
             prefix = f"{event.model:<8} epoch {event.epoch:>3}/{event.n_epochs}"
             print(f"{prefix}  loss {event.train_loss:.4f}{outcome}  {event.seconds:.1f} s{best}", file=sys.stderr)
-    print(workflow.run_summary(args.out))
+    from crm_models.training.parallel import is_follower  # not before: it imports torch
+
+    if not is_follower():
+        print(workflow.run_summary(args.out))
 
 
 def _add_tune(commands: Any) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from crm_models.core.config import RunConfig
+from crm_models.core.engines import cores
 from crm_models.core.errors import DataError, RunError, why
 from crm_models.core.files import absolute, new_folder, read_whole
 from crm_models.core.provenance import now, versions
@@ -200,23 +201,49 @@ def _popular(encoder: FeatureEncoder) -> list[list[Any]]:
     return [[int(a) + 1, round(float(count[a] / max(count.sum(), 1)), 6)] for a in best]
 
 
-def fit(run: RunFolder, *, device: str | None = None, threads: int | None = None) -> Generator[EpochEnd, None, None]:
+def fit(
+    run: RunFolder, *, device: str | None = None, threads: int | None = None, workers: int = 1
+) -> Generator[EpochEnd, None, None]:
     """Train the models of a run, from the start or from its checkpoint; yields each epoch as it ends.
 
-    Ends early after `run.request_stop()`. Raises `RunError` if another process is training the run, or its cohort has
-    changed since it began.
+    Ends early after `run.request_stop()`. workers: processes that share each batch, this one included; without
+    `threads` they share the cores too. Raises `RunError` if another process is training the run, if its cohort has
+    changed since it began, or if one of the processes ends.
     """
     with run.locked():
         about, config = run.about(), run.config()
-        config = replace(config, device=device or config.device, threads=threads or config.threads)  # type: ignore[arg-type]  # RunConfig checks it
+        threads = threads or config.threads or (max(1, cores() // workers) if workers > 1 else None)
+        config = replace(config, device=device or config.device, threads=threads)  # type: ignore[arg-type]  # RunConfig checks it
         (run.folder / "stop").unlink(missing_ok=True)
         (run.folder / "result.json").unlink(missing_ok=True)
         try:
-            yield from _Fit(run, about, config).run()
+            from crm_models.training import parallel
+
+            options = ["--device", config.device, *(("--threads", str(threads)) if threads else ())]
+            with parallel.group(workers, ("train", "--resume", str(absolute(run.folder)), *options)):
+                yield from _Fit(run, about, config).run()
         except Exception as error:
             with suppress(OSError):  # a full disk: the run then counts as interrupted
                 _end(run, "failed", {}, 0.0, why(error))
             raise
+
+
+def follow(run: RunFolder, *, device: str | None = None, threads: int | None = None) -> None:
+    """Do this process's share of a training that another process leads by `fit`; writes nothing."""
+    from crm_models.models.runtime import prepare_torch
+    from crm_models.training import parallel
+    from crm_models.training.loop import train
+
+    with parallel.group():  # waits for the process that leads, which writes the run folder before
+        config = run.config()
+        config = replace(config, device=device or config.device, threads=threads or config.threads)  # type: ignore[arg-type]  # as in `fit`
+        prepare_torch(config.threads)
+        data, states = training_data(run), _restored(run, config)
+        for model in config.models:
+            for _ in train(states.get(model) or _fresh(model, run, config), data):
+                pass
+            if parallel.agreed(run.stop_requested)():
+                break
 
 
 def reopen(run: RunFolder) -> RunFolder:
@@ -250,35 +277,29 @@ class _Fit:
             raise RunError(f"{run.folder}: the cohort {folder} has changed since the run began; train a new run")
         self.folder, self.record, self.stop_requested = run, run.record, run.stop_requested
         self.config = config
-        self.encoder = run.encoder()
         self.saved_at = 0.0
 
     def run(self) -> Iterator[EpochEnd]:
         from crm_models.models.runtime import prepare_torch
+        from crm_models.training import parallel
 
         prepare_torch(self.config.threads)
         data = training_data(self.folder)
-        states = self._restored()
+        states = _restored(self.folder, self.config)
         self.record("started", models=list(self.config.models), resumed=bool(states))
         for model in self.config.models:
-            if model not in states:
-                states[model] = self._fresh(model)
+            states[model] = states.get(model) or _fresh(model, self.folder, self.config)
             yield from self._fit_one(states, model, data)
-            if self.stop_requested():
+            if is_stopped := parallel.agreed(self.stop_requested)():
                 break
         self._save_weights(states)
-        state = "stopped" if self.stop_requested() else "finished"
+        state = "stopped" if is_stopped else "finished"
         facts: dict[str, Any] = {model: _facts(s) for model, s in states.items() if s.epoch > 0}
         seconds = sum(s.seconds for s in states.values())
         self.record(state)
         _end(self.folder, state, facts, seconds, "" if state == "finished" else "stopped on request")
         if state == "finished":
             (self.folder.folder / "checkpoint.safetensors").unlink(missing_ok=True)
-
-    def _fresh(self, model: ModelName) -> TrainingState:
-        from crm_models.training.state import TrainingState
-
-        return TrainingState.start(model, self.config, self.encoder)
 
     def _fit_one(
         self, states: dict[ModelName, TrainingState], model: ModelName, data: TrainingData
@@ -300,29 +321,6 @@ class _Fit:
         save_tensors(self.folder.folder / "checkpoint.safetensors", tensors, meta)
         self.saved_at = time.monotonic()
 
-    def _restored(self) -> dict[ModelName, TrainingState]:
-        from crm_models.training.state import TrainingState
-
-        file = self.folder.folder / "checkpoint.safetensors"
-        if not file.exists():
-            return {}
-        states: dict[ModelName, TrainingState] = {}
-        what, remedy = "the state of a training", "delete it, and the training begins anew"
-        tensors, meta = load_tensors(file, what, remedy)
-        if any("facts" in value for value in meta.values()):
-            raise RunError(
-                f"{self.folder.folder}: an earlier version began this training, by a schedule that this version "
-                "does not have; train a new run with the same settings"
-            )
-        with read_whole(file, what, remedy):
-            for model in self.config.models:
-                if model in meta:
-                    own = {k.removeprefix(f"{model}."): v for k, v in tensors.items() if k.startswith(f"{model}.")}
-                    states[model] = TrainingState.restore(
-                        model, self.config, self.encoder, current_weights(own), json.loads(meta[model])
-                    )
-        return states
-
     def _save_weights(self, states: dict[ModelName, TrainingState]) -> None:
         tensors = {
             f"{model}.{name}": value
@@ -331,6 +329,37 @@ class _Fit:
             for name, value in state.best.items()
         }
         save_tensors(self.folder.folder / "weights.safetensors", tensors)
+
+
+def _fresh(model: ModelName, run: RunFolder, config: RunConfig) -> TrainingState:
+    from crm_models.training.state import TrainingState
+
+    return TrainingState.start(model, config, run.encoder())
+
+
+def _restored(run: RunFolder, config: RunConfig) -> dict[ModelName, TrainingState]:
+    """The states in the run's checkpoint, of the models that had begun."""
+    from crm_models.training.state import TrainingState
+
+    file = run.folder / "checkpoint.safetensors"
+    if not file.exists():
+        return {}
+    states: dict[ModelName, TrainingState] = {}
+    what, remedy = "the state of a training", "delete it, and the training begins anew"
+    tensors, meta = load_tensors(file, what, remedy)
+    if any("facts" in value for value in meta.values()):
+        raise RunError(
+            f"{run.folder}: an earlier version began this training, by a schedule that this version "
+            "does not have; train a new run with the same settings"
+        )
+    encoder = run.encoder()
+    with read_whole(file, what, remedy):
+        for model in config.models:
+            if model in meta:
+                own = {k.removeprefix(f"{model}."): v for k, v in tensors.items() if k.startswith(f"{model}.")}
+                state = TrainingState.restore(model, config, encoder, current_weights(own), json.loads(meta[model]))
+                states[model] = state
+    return states
 
 
 def _facts(state: TrainingState) -> dict[str, Any]:
