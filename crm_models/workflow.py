@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crm_models.core.config import RunConfig, SplitKind
+from crm_models.core.config import RunConfig, SplitKind, one_of
 from crm_models.core.engines import Engine, EngineName, engine_of
 from crm_models.core.errors import ConfigError
 from crm_models.core.files import absolute, need_file_target, need_own_folder, read_whole
@@ -841,6 +841,7 @@ def benchmark(
     *,
     preset: str = "standard",
     holdout: int = 1,
+    protocol: str = "holdout",
     folds: int = 5,
     seed: int = 0,
     seeds: int = 1,
@@ -854,8 +855,9 @@ def benchmark(
 
     shape: any of `epochs`, `width`, `blocks`, `heads`, `max_len`, `batch`, in place of the preset's; a `batch` is kept
     even if customers are few, and the sequence model is trained for exactly the `epochs`, without early stopping.
-    settings: any other, as in `run_config`. seeds: how many, from `seed` up; with more than
-    one, the scores are means with their spread. labels: churn, customers of each fold's training who keep their label.
+    settings: any other, as in `run_config`. seeds: how many, from `seed` up; with more than one, the scores are means
+    with their spread. protocol: `holdout`, or `leave-one-out` for the sequence model, where `epochs` are a maximum,
+    since the best one is chosen. labels: churn, customers of each fold's training who keep their label.
 
     >>> from crm_models import workflow
     >>> scores = workflow.benchmark("churn", "workspace/demo", preset="standard", folds=2, shape={"epochs": 1})
@@ -864,6 +866,9 @@ def benchmark(
     """
     from crm_models.bench import quality as measure
 
+    one_of("protocol", protocol, tuple(measure.PROTOCOLS))
+    if protocol != "holdout" and task != "sequence":
+        raise ConfigError(f"the protocol {protocol} is one of `benchmark sequence`; found it with {task}")
     config = run_config(preset=preset, seed=seed, device=device, threads=threads, settings=settings)
     names = {"width": "d_model", "blocks": "n_blocks", "heads": "n_heads", "max_len": "max_events"}
     own: ModelName = "sequence" if task == "sequence" else "churn"
@@ -877,7 +882,7 @@ def benchmark(
     config = replace(config, **parts_of)
     cohort = load_cohort(Path(folder))
     runs = {
-        k: measure.sequence(cohort, replace(config, seed=k), holdout, early_stopping="epochs" not in given)
+        k: measure.sequence(cohort, replace(config, seed=k), holdout, "epochs" not in given, protocol)  # type: ignore[arg-type]  # checked above
         if own == "sequence"
         else measure.churn(cohort, replace(config, seed=k), folds, k, labels)
         for k in range(seed, seed + seeds)

@@ -572,6 +572,13 @@ def _add_benchmark(commands: Any) -> None:
     parser.add_argument(
         "--holdout", type=whole(1), default=1, help="sequence: number of last events held out per customer"
     )
+    parser.add_argument(
+        "--protocol",
+        choices=("holdout", "leave-one-out"),
+        default="holdout",
+        help="sequence: leave-one-out trains without the last two events, chooses the epoch on the second-last, and "
+        "predicts the last from a history that holds it",
+    )
     parser.add_argument("--folds", type=whole(2), default=5, help="churn: number of stratified folds")
     parser.add_argument("--labels", type=whole(1), help="churn: train on the labels of this many customers only")
     parser.add_argument("--seed", type=whole(0), default=0)
@@ -597,6 +604,7 @@ def _benchmark(args: argparse.Namespace) -> None:
         args.cohort,
         preset=args.preset,
         holdout=args.holdout,
+        protocol=args.protocol,
         folds=args.folds,
         seed=args.seed,
         seeds=args.seeds,
