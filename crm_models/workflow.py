@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crm_models.core.config import RunConfig, SplitKind
+from crm_models.core.config import RunConfig, SplitKind, one_of
 from crm_models.core.engines import EngineName, InProcess, engine_of
 from crm_models.core.errors import ConfigError
 from crm_models.core.files import absolute, need_file_target, need_own_folder, read_whole
@@ -162,12 +162,19 @@ def run_config(
 
 
 def train(
-    cohort: Path | str, out: Path | str, config: RunConfig, *, chosen: bool = False, overwrite: bool = False
+    cohort: Path | str,
+    out: Path | str,
+    config: RunConfig,
+    *,
+    chosen: bool = False,
+    overwrite: bool = False,
+    workers: int = 1,
 ) -> Iterator[EpochEnd]:
     """Train the configured models on a cohort folder into the run folder `out`; yields each epoch as it ends.
 
     chosen: whether the caller named the models; then a model that the data cannot train is an error, else it is left
-    out. Nothing happens until the epochs are iterated over, and leaving the loop stops the training.
+    out. workers: processes that share each batch; torchrun may start them instead, and only the first one yields
+    epochs. Nothing happens until the epochs are iterated over, and leaving the loop stops the training.
 
     >>> from crm_models import workflow
     >>> config = workflow.run_config(preset="paper", epochs=2)
@@ -178,16 +185,24 @@ def train(
     churn 1
     churn 2
     """
-    from crm_models.runs.pipeline import fit, start_run
+    from crm_models.runs.pipeline import fit, follow, start_run
+    from crm_models.training.parallel import is_follower
     from crm_models.training.state import resolve_device
 
+    if is_follower():
+        follow(RunFolder(Path(out)))
+        return
     resolve_device(config.device)  # before anything is written
     run = start_run(Path(cohort), Path(out), config, chosen=chosen, overwrite=overwrite)
-    yield from fit(run)
+    yield from fit(run, workers=workers)
 
 
-def resume(out: Path | str, *, device: str = "auto", threads: int | None = None) -> Iterator[EpochEnd]:
+def resume(
+    out: Path | str, *, device: str = "auto", threads: int | None = None, workers: int = 1
+) -> Iterator[EpochEnd]:
     """Resume a run that was killed or stopped; it ends with the numbers of an uninterrupted one.
+
+    workers: as in `train`; it need not be as many as before.
 
     >>> from crm_models import workflow
     >>> config = workflow.run_config(preset="paper", epochs=3)
@@ -198,9 +213,14 @@ def resume(out: Path | str, *, device: str = "auto", threads: int | None = None)
     >>> [(epoch.model, epoch.epoch) for epoch in workflow.resume("workspace/stopped")][:2]
     [('sequence', 2), ('sequence', 3)]
     """
-    from crm_models.runs.pipeline import fit, reopen
+    from crm_models.runs.pipeline import fit, follow, reopen
+    from crm_models.training.parallel import is_follower
 
-    yield from fit(reopen(RunFolder(Path(out))), device=device, threads=threads)
+    run = RunFolder(Path(out))
+    if is_follower():
+        follow(run, device=device, threads=threads)
+        return
+    yield from fit(reopen(run), device=device, threads=threads, workers=workers)
 
 
 def run_summary(out: Path | str) -> str:
@@ -822,6 +842,7 @@ def benchmark(
     *,
     preset: str = "standard",
     holdout: int = 1,
+    protocol: str = "holdout",
     folds: int = 5,
     seed: int = 0,
     seeds: int = 1,
@@ -835,8 +856,9 @@ def benchmark(
 
     shape: any of `epochs`, `width`, `blocks`, `heads`, `max_len`, `batch`, in place of the preset's; a `batch` is kept
     even if customers are few, and the sequence model is trained for exactly the `epochs`, without early stopping.
-    settings: any other, as in `run_config`. seeds: how many, from `seed` up; with more than
-    one, the scores are means with their spread. labels: churn, customers of each fold's training who keep their label.
+    settings: any other, as in `run_config`. seeds: how many, from `seed` up; with more than one, the scores are means
+    with their spread. protocol: `holdout`, or `leave-one-out` for the sequence model, where `epochs` are a maximum,
+    since the best one is chosen. labels: churn, customers of each fold's training who keep their label.
 
     >>> from crm_models import workflow
     >>> scores = workflow.benchmark("churn", "workspace/demo", preset="standard", folds=2, shape={"epochs": 1})
@@ -845,6 +867,9 @@ def benchmark(
     """
     from crm_models.bench import quality as measure
 
+    one_of("protocol", protocol, tuple(measure.PROTOCOLS))
+    if protocol != "holdout" and task != "sequence":
+        raise ConfigError(f"the protocol {protocol} is one of `benchmark sequence`; found it with {task}")
     config = run_config(preset=preset, seed=seed, device=device, threads=threads, settings=settings)
     names = {"width": "d_model", "blocks": "n_blocks", "heads": "n_heads", "max_len": "max_events"}
     own: ModelName = "sequence" if task == "sequence" else "churn"
@@ -858,7 +883,7 @@ def benchmark(
     config = replace(config, **parts_of)
     cohort = load_cohort(Path(folder))
     runs = {
-        k: measure.sequence(cohort, replace(config, seed=k), holdout, early_stopping="epochs" not in given)
+        k: measure.sequence(cohort, replace(config, seed=k), holdout, "epochs" not in given, protocol)  # type: ignore[arg-type]  # checked above
         if own == "sequence"
         else measure.churn(cohort, replace(config, seed=k), folds, k, labels)
         for k in range(seed, seed + seeds)

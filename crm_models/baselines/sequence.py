@@ -16,8 +16,9 @@ import pandas as pd
 from crm_models.baselines.markov import Chain, LongChain, Pairs, places
 from crm_models.core.records import SequencePredictions
 from crm_models.core.schema import N_STEPS
-from crm_models.data.features import DENSE_ACTIONS, CohortArrays, FeatureEncoder
+from crm_models.data.features import CohortArrays, FeatureEncoder
 from crm_models.data.split import Outcomes, true_steps
+from crm_models.data.successions import DENSE_ACTIONS
 
 RECENT_SHARE = 0.2
 """Share of the events, the latest ones, that the baseline `recent` counts."""

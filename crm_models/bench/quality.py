@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from sklearn.model_selection import StratifiedKFold, train_test_split
@@ -13,7 +13,7 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 from crm_models.baselines.churn import churn_baselines
 from crm_models.baselines.sequence import sequence_baselines
 from crm_models.core.config import RunConfig
-from crm_models.core.errors import DataError
+from crm_models.core.errors import ConfigError, DataError
 from crm_models.core.presets import preset
 from crm_models.core.records import ChurnPredictions, SequencePredictions
 from crm_models.core.schema import N_STEPS, ModelName
@@ -24,6 +24,14 @@ from crm_models.evaluation.scores import TOP, calibration_error, churn_scores, s
 
 if TYPE_CHECKING:
     from crm_models.training.objectives import TrainingData
+
+Protocol = Literal["holdout", "leave-one-out"]
+PROTOCOLS: dict[Protocol, str] = {
+    "holdout": "trained on all but the last {holdout} of each customer's events; all {n_actions} actions ranked",
+    "leave-one-out": "trained without each customer's last two events, the best epoch chosen on the second-last, the "
+    "last one predicted from a history that holds the second-last; all {n_actions} actions ranked",
+}
+"""Protocols of the sequence benchmark, as its result says them."""
 
 FEWEST_LABELS = 20
 """Least number of labels; fewer leave too few customers for validation."""
@@ -37,13 +45,23 @@ def configured(model: ModelName, seed: int, settings: Sequence[str]) -> RunConfi
     return config
 
 
-def sequence(cohort: Cohort, config: RunConfig, holdout: int = 1, early_stopping: bool = True) -> dict[str, Any]:
+def sequence(
+    cohort: Cohort,
+    config: RunConfig,
+    holdout: int = 1,
+    early_stopping: bool = True,
+    protocol: Protocol = "holdout",
+) -> dict[str, Any]:
     """Scores of the next actions, with the last `holdout` events of every customer held out and the rest for training.
 
     Customers with at most `holdout + 1` events are left out (`DataError` if none is left). Training never sees the held
     out events. early_stopping: of a share of `valid_share` of the customers the event before the held-out ones is not
-    trained on, and says when to stop; otherwise training takes all configured epochs.
+    trained on, and says when to stop; otherwise training takes all configured epochs. protocol: with `leave-one-out`
+    that event is not trained on for anybody, and that of all customers says which epoch is best, as in published
+    comparisons (Kang and McAuley, "Self-Attentive Sequential Recommendation", 2018); baselines do not count it either.
     """
+    if protocol == "leave-one-out" and holdout != 1:
+        raise ConfigError(f"the protocol leave-one-out holds out one event, found a holdout of {holdout}")
     starts = cohort.starts
     total = np.diff(starts)
     rows = np.flatnonzero(total > holdout + 1)
@@ -58,10 +76,12 @@ def sequence(cohort: Cohort, config: RunConfig, holdout: int = 1, early_stopping
 
     drawn = np.random.default_rng(config.seed).random(len(rows)) < config.valid_share
     valid = rows[drawn & (n_past[rows] > 1)] if early_stopping else rows[:0]
+    valid = rows if protocol == "leave-one-out" else valid
     n_learned = n_past.copy()
     n_learned[valid] -= 1
     past = _first_events(cohort, n_past, rows)
-    encoder = FeatureEncoder.fit(_first_events(cohort, n_learned, rows), rows, None)
+    learned = _first_events(cohort, n_learned, rows)
+    encoder = FeatureEncoder.fit(learned, rows, None)
     fit_arrays, arrays = encoder.encode(past), encoder.encode(cohort)
     split = Split(train=rows, valid=valid, test=rows)
     if not len(valid):
@@ -80,8 +100,10 @@ def sequence(cohort: Cohort, config: RunConfig, holdout: int = 1, early_stopping
     began = time.perf_counter()
     predictions = sequence_predictions(module, arrays, held_out, decode=holdout > 1)
     predict_s = time.perf_counter() - began
-    baselines = sequence_baselines(fit_arrays, split.train, arrays, held_out, encoder)
+    counted = encoder.encode(learned) if protocol == "leave-one-out" else fit_arrays
+    baselines = sequence_baselines(counted, split.train, arrays, held_out, encoder)
     return {
+        "protocol": PROTOCOLS[protocol].format(holdout=holdout, n_actions=encoder.n_actions),
         **sequence_scores(_only_held_out(predictions, holdout), encoder.n_actions),
         **_of_rare_actions(predictions, encoder),
         "fit_s": round(fit_s, 2),
@@ -239,7 +261,8 @@ def over_seeds(runs: dict[int, dict[str, Any]]) -> dict[str, Any]:
     results = list(runs.values())
     baselines = {name: _mean_and_sd([run["baselines"][name] for run in results]) for name in results[0]["baselines"]}
     by_seed = {str(seed): {k: v for k, v in run.items() if _is_number(v)} for seed, run in runs.items()}
-    return _mean_and_sd(results) | {"customers": results[0]["customers"], "baselines": baselines, "by_seed": by_seed}
+    shared = {name: results[0][name] for name in ("protocol", "customers") if name in results[0]}
+    return _mean_and_sd(results) | shared | {"baselines": baselines, "by_seed": by_seed}
 
 
 def _only_held_out(predictions: SequencePredictions, holdout: int) -> SequencePredictions:

@@ -275,6 +275,9 @@ def _add_train(commands: Any) -> None:
         "--resume", nargs="?", const=True, default=False, metavar="RUN", help="resume training of a run"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing run of this name")
+    parser.add_argument(
+        "--workers", type=whole(1), default=1, help="processes that share each batch (see also torchrun)"
+    )
     add_device(parser)
 
 
@@ -291,7 +294,7 @@ def _train(args: argparse.Namespace) -> None:
     if args.out is None:
         raise ConfigError("train needs --out RUN, the folder to write to")
     if args.resume:
-        events = workflow.resume(args.out, device=args.device, threads=args.threads)
+        events = workflow.resume(args.out, device=args.device, threads=args.threads, workers=args.workers)
     else:
         if args.cohort is None:
             raise ConfigError("train needs a COHORT folder; make one with `generate` or `import`")
@@ -306,7 +309,10 @@ def _train(args: argparse.Namespace) -> None:
             split=args.split or ("time" if args.split_date else "random"),
             split_date=args.split_date or "",
         )
-        events = workflow.train(args.cohort, args.out, config, chosen=args.model is not None, overwrite=args.overwrite)
+        chosen = args.model is not None
+        events = workflow.train(
+            args.cohort, args.out, config, chosen=chosen, overwrite=args.overwrite, workers=args.workers
+        )
     for event in events:
         if not args.quiet:
             valid = "" if event.valid_loss is None else f", validation {event.valid_loss:.4f}"
@@ -314,7 +320,10 @@ def _train(args: argparse.Namespace) -> None:
             best = " *" if event.best else ""
             prefix = f"{event.model:<8} epoch {event.epoch:>3}/{event.n_epochs}"
             print(f"{prefix}  loss {event.train_loss:.4f}{outcome}  {event.seconds:.1f} s{best}", file=sys.stderr)
-    print(workflow.run_summary(args.out))
+    from crm_models.training.parallel import is_follower  # not before: it imports torch
+
+    if not is_follower():
+        print(workflow.run_summary(args.out))
 
 
 def _add_tune(commands: Any) -> None:
@@ -580,6 +589,13 @@ def _add_benchmark(commands: Any) -> None:
     parser.add_argument(
         "--holdout", type=whole(1), default=1, help="sequence: number of last events held out per customer"
     )
+    parser.add_argument(
+        "--protocol",
+        choices=("holdout", "leave-one-out"),
+        default="holdout",
+        help="sequence: leave-one-out trains without the last two events, chooses the epoch on the second-last, and "
+        "predicts the last from a history that holds it",
+    )
     parser.add_argument("--folds", type=whole(2), default=5, help="churn: number of stratified folds")
     parser.add_argument("--labels", type=whole(1), help="churn: train on the labels of this many customers only")
     parser.add_argument("--seed", type=whole(0), default=0)
@@ -605,6 +621,7 @@ def _benchmark(args: argparse.Namespace) -> None:
         args.cohort,
         preset=args.preset,
         holdout=args.holdout,
+        protocol=args.protocol,
         folds=args.folds,
         seed=args.seed,
         seeds=args.seeds,

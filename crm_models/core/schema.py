@@ -46,8 +46,8 @@ PlanFor = Literal["whole", "steps"]
 
 ModelName = Literal["sequence", "churn"]
 MODEL_NAMES: Final[tuple[ModelName, ...]] = ("sequence", "churn")
-PresetName = Literal["paper", "standard", "strong"]
-PRESET_NAMES: Final[tuple[PresetName, ...]] = ("paper", "standard", "strong")
+PresetName = Literal["paper", "standard", "strong", "large"]
+PRESET_NAMES: Final[tuple[PresetName, ...]] = ("paper", "standard", "strong", "large")
 
 Scenario = Literal["lifelike", "paper", "movielens", "amazon", "churn"]
 SCENARIOS: Final[tuple[Scenario, ...]] = ("lifelike", "paper", "movielens", "amazon", "churn")

@@ -17,6 +17,7 @@ from crm_models.core.schema import ACTION, CUSTOMER_ID, KIND, LABEL, REPEATABLE
 from crm_models.data.behaviour import NUMBER_OF, behaviour_features, moment_of_view
 from crm_models.data.cohort import Cohort, Moment, days
 from crm_models.data.events import Events
+from crm_models.data.successions import ActionCounts
 
 MISSING_LEVEL = 0
 OTHER_LEVEL = 1
@@ -29,12 +30,6 @@ MAX_LEVELS = 5_000
 FEW_LEVELS = 64
 """A text column with more levels than this, each of less than two customers on average, is an id or an address. It is
 also the largest number of levels of an action feature, which become one number each."""
-
-MAX_SUCCESSORS = 64
-"""Successors stored per action, or pair of actions, the most frequent ones."""
-
-DENSE_ACTIONS = 100
-"""Largest vocabulary for which triples of successive actions are counted; with more, each is too rare to count."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,12 +128,23 @@ class FeatureEncoder:
         return len(self.actions)
 
     @classmethod
-    def fit(cls, cohort: Cohort, rows: np.ndarray, as_of: Moment | None, n_bins: int = 16) -> FeatureEncoder:
+    def fit(
+        cls,
+        cohort: Cohort,
+        rows: np.ndarray,
+        as_of: Moment | None,
+        n_bins: int = 16,
+        *,
+        now_days: float | None = None,
+        counts: ActionCounts | None = None,
+    ) -> FeatureEncoder:
         """An encoder with vocabulary, scales and counts from the customers `rows`.
 
         All scales, also that of event values, are fitted on their events before `as_of` (None: all events). Counts of
         actions and pairs include all their events, since these are the targets of the sequence model. The vocabulary is
         the cohort's table of actions, so an action without any training event still has an id.
+
+        Of a part of a cohort: now_days as for `encode`; counts: those over all parts.
         """
         customers = cohort.customers.iloc[rows]
         numeric, categorical = [], []
@@ -148,11 +154,13 @@ class FeatureEncoder:
                 numeric.append(_fit_numeric(name, _numbers(column), n_bins))
             else:
                 categorical.append(_fit_categorical(name, column))
-        behaviour = {k: v for k, v in behaviour_features(cohort, as_of, None).items() if not k.startswith(NUMBER_OF)}
+        behaviour = behaviour_features(cohort, as_of, now_days)
+        behaviour = {name: values for name, values in behaviour.items() if not name.startswith(NUMBER_OF)}
         feature_names, feature_rows = _action_features(cohort)
         training_events = np.isin(cohort.event_customers, rows)
         values = cohort.interactions["value"].to_numpy()[training_events & cohort.is_history(as_of)]
         finite = values[np.isfinite(values)]
+        counts = counts or ActionCounts(len(cohort.actions)).add(cohort, rows)
         return cls(
             actions=tuple(cohort.actions[ACTION]),
             action_labels=tuple(cohort.actions[LABEL]),
@@ -164,11 +172,9 @@ class FeatureEncoder:
             numeric=tuple(f for f in numeric if f is not None),
             categorical=tuple(f for f in categorical if f is not None),
             behaviour=tuple(f for f in (_fit_numeric(k, v[rows], n_bins) for k, v in behaviour.items()) if f),
-            action_counts=tuple(
-                np.bincount(cohort.event_actions[training_events], minlength=len(cohort.actions)).tolist()
-            ),
-            action_pairs=_successions(cohort, training_events, 2),
-            action_triples=_successions(cohort, training_events, 3) if len(cohort.actions) <= DENSE_ACTIONS else (),
+            action_counts=tuple(counts.single.tolist()),
+            action_pairs=counts.successions(2),
+            action_triples=counts.successions(3),
         )
 
     def encode(self, cohort: Cohort, as_of: Moment | None = None, now_days: float | None = None) -> CohortArrays:
@@ -309,21 +315,6 @@ def _action_features(cohort: Cohort) -> tuple[tuple[str, ...], tuple[tuple[float
     if columns:
         rows[1:] = np.stack(columns, axis=1)
     return tuple(names), tuple(tuple(float(v) for v in row) for row in rows)
-
-
-def _successions(cohort: Cohort, training_events: np.ndarray, length: int) -> tuple[tuple[int, ...], ...]:
-    """(ids of `length` successive actions ..., count) among the marked events, the last id by falling count."""
-    action, customer = cohort.event_actions[training_events].astype(np.int64), cohort.event_customers[training_events]
-    n_actions, n_starts = len(cohort.actions), max(len(action) - length + 1, 0)
-    same = customer[:n_starts] == customer[length - 1 :]
-    rows = np.stack([action[k : k + n_starts][same] for k in range(length)], axis=1)
-    rows, times = np.unique(rows, axis=0, return_counts=True)
-    context = rows[:, :-1] @ (n_actions ** np.arange(length - 1)[::-1])
-    order = np.lexsort((rows[:, -1], -times, context))
-    rows, times, context = rows[order], times[order], context[order]
-    first = np.searchsorted(context, context)
-    kept = np.arange(len(context)) - first < MAX_SUCCESSORS
-    return tuple(map(tuple, np.column_stack([rows + 1, times])[kept].tolist()))
 
 
 def _is_numeric(column: pd.Series) -> bool:

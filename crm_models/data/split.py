@@ -9,7 +9,7 @@ import pandas as pd
 
 from crm_models.core.schema import CHURNED, CUSTOMER_ID, N_STEPS, PADDING
 from crm_models.data.cohort import Cohort, Moment
-from crm_models.data.events import Events
+from crm_models.data.events import Events, history_counts
 
 
 def history(cohort: Cohort, as_of: Moment | None) -> Cohort:
@@ -49,13 +49,8 @@ def outcomes(cohort: Cohort) -> Outcomes:
     DIFF from paper, Datasets: five ratings and then three target actions for everyone; a real history has any length,
     so a cut-off date separates history from outcome, and outcomes may be shorter than three steps.
     """
-    starts = cohort.starts
-    total = np.diff(starts)
-    if cohort.as_of is None:
-        n_history = np.maximum(total - N_STEPS, 0)
-    else:
-        running = np.concatenate([[0], np.cumsum(cohort.is_history(cohort.as_of))])
-        n_history = running[starts[1:]] - running[starts[:-1]]
+    total = np.diff(cohort.starts)
+    n_history = np.maximum(total - N_STEPS, 0) if cohort.as_of is None else history_counts(cohort, cohort.as_of)
     n_outcome = np.minimum(total - n_history, N_STEPS)
     rows = np.flatnonzero((n_history > 0) & (n_outcome > 0))
     return Outcomes(rows=rows, n_history=n_history[rows], n_outcome=n_outcome[rows])
@@ -95,7 +90,12 @@ def split_customers(cohort: Cohort, *, seed: int, test_share: float = 0.2, valid
     DIFF from paper, Experimental Setup: stratified by label, so that small test splits have the cohort's churn rate,
     and hashed by id, so that a reordered cohort has the same split; the paper does not say how it splits.
     """
-    ids, labels = cohort.customers[CUSTOMER_ID], cohort.customers[CHURNED]
+    return split_table(cohort.customers, seed=seed, test_share=test_share, valid_share=valid_share)
+
+
+def split_table(customers: pd.DataFrame, *, seed: int, test_share: float, valid_share: float) -> Split:
+    """The split of `split_customers` from the columns `customer_id` and `churned` alone."""
+    ids, labels = customers[CUSTOMER_ID], customers[CHURNED]
     draw = pd.util.hash_array(ids.to_numpy(dtype=object), hash_key=f"split{seed:011d}"[-16:], categorize=False)
     groups = labels.astype("Int8").fillna(-1).to_numpy()
     # All customers in one list, class by class, in hashed order within a class; every k-th one is a test customer.

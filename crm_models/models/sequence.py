@@ -62,7 +62,7 @@ class SequenceOutput(NamedTuple):
 class SequenceTransformer(nn.Module):
     """Predicts a distribution over the A actions at every position of a history.
 
-    DIFF from paper, Transformer Models: `standard` and `strong` are wider and see more events; `paper` has its sizes.
+    DIFF from paper, Transformer Models: all presets but `paper` are wider and see more events.
     """
 
     action_features: Tensor

@@ -17,23 +17,23 @@ import numpy as np
 import pandas as pd
 
 from crm_models.core.config import RunConfig
+from crm_models.core.engines import cores
 from crm_models.core.errors import DataError, RunError, why
 from crm_models.core.files import absolute, new_folder, read_whole
 from crm_models.core.provenance import now, versions
 from crm_models.core.records import EpochEnd
-from crm_models.core.schema import CUSTOMER_ID, ModelName
+from crm_models.core.schema import CHURNED, CUSTOMER_ID, ModelName
 from crm_models.core.sealed import FORMAT, write_record
 from crm_models.core.tables import write_table
-from crm_models.data.cohort import Cohort
 from crm_models.data.features import FeatureEncoder
-from crm_models.data.split import Split, outcomes, split_customers
-from crm_models.data.storage import digest, load_cohort
-from crm_models.data.time_split import split_date, views_of
+from crm_models.data.split import Split, split_table
+from crm_models.data.storage import customer_table, describe, digest, load_cohort
+from crm_models.data.streaming import Everyone, LearnedCohort, encoded, training_sample
+from crm_models.data.time_split import split_date
 from crm_models.data.training_schema import TrainingSchema
 from crm_models.runs.earlier import current_weights
 from crm_models.runs.folder import RunFolder
 from crm_models.runs.tensors import load_tensors, save_tensors
-from crm_models.runs.trained import rows_of
 
 if TYPE_CHECKING:
     from crm_models.training.objectives import TrainingData
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 MIN_CUSTOMERS = 20
 """Least number of customers for a model: at 80/20 this leaves only four for testing."""
+
+PARTS = ("train", "valid", "test")
+"""Names of the parts of a split, as in `split.parquet`."""
 
 CHECKPOINT_SECONDS = 2.0
 """Least time between two checkpoints; a killed run repeats at most this much work, with the same numbers."""
@@ -69,10 +72,9 @@ def start_run(
             raise RunError(
                 f"{out}: holds a run already; choose another --out, continue it with --resume, or use --overwrite"
             )
-    cohort = load_cohort(folder)
-    config = dated(cohort, config)
-    views = views_of(cohort, config.split_date or None)
-    split, reasons = trainable(cohort, config)
+    about, config = describe(folder), dated(folder, config)
+    cohort = LearnedCohort(folder, config)
+    ids, split, reasons = _split_and_reasons(folder, cohort, config)
     models = tuple(model for model in config.models if reasons[model] is None)
     notes = [f"the {model} model was left out: {why}" for model, why in reasons.items() if why is not None]
     if not models or (chosen and notes):
@@ -80,24 +82,32 @@ def start_run(
     config = replace(config, models=models)
     if config.split == "time":
         notes.append(time_note(config))
-    learned = views.learned
-    encoder = FeatureEncoder.fit(learned, split.train, learned.as_of, config.churn.n_bins)
+    sample, counts = training_sample(cohort, split.train)
+    if sample.n_customers < len(split.train):
+        notes.append(
+            f"scales, levels and ranges of columns come from {sample.n_customers:,} of the training customers, evenly "
+            "chosen; the models learn from all of them"
+        )
+    everyone = np.arange(sample.n_customers)
+    encoder = FeatureEncoder.fit(
+        sample, everyone, sample.as_of, config.churn.n_bins, now_days=cohort.now_days, counts=counts
+    )
     with new_folder(run.folder, "config.json") as part:
         write_record(part / "encoder.json", encoder.to_dict())
-        write_record(part / "schema.json", TrainingSchema.of(learned, split.train, encoder).to_dict())
-        write_table(part / "split.parquet", _split_table(cohort, split))
+        write_record(part / "schema.json", TrainingSchema.of(sample, everyone, encoder).to_dict())
+        write_table(part / "split.parquet", _split_table(ids, split))
         write_record(
             part / "config.json",
             {
                 "format": FORMAT,
                 "created_at": now(),
                 "cohort": str(absolute(folder)),
-                "cohort_name": cohort.name,
-                "cohort_source": cohort.source,
+                "cohort_name": about["name"],
+                "cohort_source": about["source"],
                 "cohort_hash": digest(folder),
                 "customers": {"train": len(split.train), "valid": len(split.valid), "test": len(split.test)},
                 "config": config.to_dict(),
-                "popular": _popular(learned, split),
+                "popular": _popular(encoder),
                 "notes": notes,
                 "versions": versions(),
                 **(extra or {}),
@@ -107,23 +117,36 @@ def start_run(
     return run
 
 
-def trainable(cohort: Cohort, config: RunConfig) -> tuple[Split, dict[ModelName, str | None]]:
-    """The split of the cohort, and for each configured model why the cohort cannot train it, or None if it can."""
+def trainable(folder: Path, config: RunConfig) -> tuple[Split, dict[ModelName, str | None]]:
+    """The split of a cohort, and for each configured model why the cohort cannot train it, or None if it can."""
+    config = dated(folder, config)
+    return _split_and_reasons(folder, LearnedCohort(folder, config), config)[1:]
+
+
+def _split_and_reasons(
+    folder: Path, cohort: LearnedCohort, config: RunConfig
+) -> tuple[pd.Series, Split, dict[ModelName, str | None]]:
+    """The customers' ids, and what `trainable` returns."""
+    customers = customer_table(folder, [CUSTOMER_ID, CHURNED])
     seed = config.seed if config.split_seed is None else config.split_seed
-    split = split_customers(cohort, seed=seed, test_share=config.test_share, valid_share=config.valid_share)
-    views = views_of(cohort, dated(cohort, config).split_date or None)
-    split = views.seen(split)
-    reasons = {model: _why_not(model, views.learned, split) for model in config.models}
-    if "churn" in reasons and cohort.has_labels and views.no_churn is not None:
-        reasons["churn"] = views.no_churn
-    return split, reasons
+    split = split_table(customers, seed=seed, test_share=config.test_share, valid_share=config.valid_share)
+    everyone = Everyone()
+    for part in cohort:
+        everyone.add(part)
+    if config.split == "time":
+        seen = everyone.n_events > 0
+        split = replace(split, train=split.train[seen[split.train]], valid=split.valid[seen[split.valid]])
+    reasons = {model: _why_not(model, everyone, split) for model in config.models}
+    if "churn" in reasons and cohort.no_churn is not None and customers[CHURNED].notna().any():
+        reasons["churn"] = cohort.no_churn
+    return customers[CUSTOMER_ID], split, reasons
 
 
-def dated(cohort: Cohort, config: RunConfig) -> RunConfig:
+def dated(folder: Path, config: RunConfig) -> RunConfig:
     """The configuration with the date of a split by time; see `split_date`."""
     if config.split == "random":
         return config
-    return replace(config, split_date=split_date(cohort, config.split_date, config.test_share))
+    return replace(config, split_date=split_date(load_cohort(folder), config.split_date, config.test_share))
 
 
 def time_note(config: RunConfig) -> str:
@@ -134,11 +157,12 @@ def time_note(config: RunConfig) -> str:
     )
 
 
-def _why_not(model: ModelName, cohort: Cohort, split: Split) -> str | None:
+def _why_not(model: ModelName, everyone: Everyone, split: Split) -> str | None:
     """Why the cohort cannot train the model, in a sentence; None if it can."""
+    has_events = bool(everyone.n_events.any())
     if model == "sequence":
-        n = len(outcomes(cohort).rows)
-        if not cohort.has_events:
+        n = len(everyone.outcomes.rows)
+        if not has_events:
             return "the sequence model needs interactions, and the cohort has none"
         if n < MIN_CUSTOMERS:
             return (
@@ -146,53 +170,80 @@ def _why_not(model: ModelName, cohort: Cohort, split: Split) -> str | None:
                 f"(four events, or events on both sides of the cut-off), found {n}"
             )
         return None
-    known = ~np.isnan(cohort.labels)
+    known = ~np.isnan(everyone.labels)
     if not known.any():
         return "the churn model needs churn labels, and the cohort has none"
     if known.sum() < MIN_CUSTOMERS:
         return f"the churn model needs at least {MIN_CUSTOMERS} customers with a known label, found {int(known.sum())}"
     for part, rows in (("training", split.train), ("validation", split.valid)):
-        labels = cohort.labels[rows]
-        if len(rows) and len(set(labels[~np.isnan(labels)])) < 2:
+        labels = everyone.labels[rows]
+        if len(rows) and len(np.unique(labels[~np.isnan(labels)])) < 2:
             return f"the churn model needs both churned and staying customers in the {part} split, found one class only"
-    if not cohort.feature_columns and not cohort.has_events:
+    if not everyone.has_columns and not has_events:
         return "the churn model needs customer features or interactions, and the cohort has neither"
     return None
 
 
-def _split_table(cohort: Cohort, split: Split) -> pd.DataFrame:
-    part = np.full(cohort.n_customers, "later", dtype=object)  # first seen after the date of a split by time
-    part[split.train], part[split.valid], part[split.test] = "train", "valid", "test"
-    return pd.DataFrame({CUSTOMER_ID: cohort.customers[CUSTOMER_ID], "part": pd.Categorical(part)})
+def _split_table(ids: pd.Series, split: Split) -> pd.DataFrame:
+    code = np.full(len(ids), len(PARTS), np.int8)
+    for k, part in enumerate(PARTS):
+        code[getattr(split, part)] = k
+    # later: first seen after the date of a split by time
+    parts = pd.Categorical.from_codes(code, pd.Index([*PARTS, "later"])).remove_unused_categories()
+    return pd.DataFrame({CUSTOMER_ID: ids, "part": parts})
 
 
-def _popular(cohort: Cohort, split: Split) -> list[list[Any]]:
+def _popular(encoder: FeatureEncoder) -> list[list[Any]]:
     """The three most frequent engagement actions of training customers as [id, share]: the plan without a history."""
-    is_train = np.zeros(cohort.n_customers, dtype=bool)
-    is_train[split.train] = True
-    count = np.bincount(cohort.event_actions[is_train[cohort.event_customers]], minlength=len(cohort.actions))
-    engagement = np.flatnonzero((cohort.actions["kind"] == "engagement").to_numpy())
+    count = np.array(encoder.action_counts)
+    engagement = np.flatnonzero(np.array(encoder.kinds) == "engagement")
     best = engagement[np.argsort(-count[engagement], kind="stable")][:3]
     return [[int(a) + 1, round(float(count[a] / max(count.sum(), 1)), 6)] for a in best]
 
 
-def fit(run: RunFolder, *, device: str | None = None, threads: int | None = None) -> Generator[EpochEnd, None, None]:
+def fit(
+    run: RunFolder, *, device: str | None = None, threads: int | None = None, workers: int = 1
+) -> Generator[EpochEnd, None, None]:
     """Train the models of a run, from the start or from its checkpoint; yields each epoch as it ends.
 
-    Ends early after `run.request_stop()`. Raises `RunError` if another process is training the run, or its cohort has
-    changed since it began.
+    Ends early after `run.request_stop()`. workers: processes that share each batch, this one included; without
+    `threads` they share the cores too. Raises `RunError` if another process is training the run, if its cohort has
+    changed since it began, or if one of the processes ends.
     """
     with run.locked():
         about, config = run.about(), run.config()
-        config = replace(config, device=device or config.device, threads=threads or config.threads)  # type: ignore[arg-type]  # RunConfig checks it
+        threads = threads or config.threads or (max(1, cores() // workers) if workers > 1 else None)
+        config = replace(config, device=device or config.device, threads=threads)  # type: ignore[arg-type]  # RunConfig checks it
         (run.folder / "stop").unlink(missing_ok=True)
         (run.folder / "result.json").unlink(missing_ok=True)
         try:
-            yield from _Fit(run, about, config).run()
+            from crm_models.training import parallel
+
+            options = ["--device", config.device, *(("--threads", str(threads)) if threads else ())]
+            with parallel.group(workers, ("train", "--resume", str(absolute(run.folder)), *options)):
+                yield from _Fit(run, about, config).run()
         except Exception as error:
             with suppress(OSError):  # a full disk: the run then counts as interrupted
                 _end(run, "failed", {}, 0.0, why(error))
             raise
+
+
+def follow(run: RunFolder, *, device: str | None = None, threads: int | None = None) -> None:
+    """Do this process's share of a training that another process leads by `fit`; writes nothing."""
+    from crm_models.models.runtime import prepare_torch
+    from crm_models.training import parallel
+    from crm_models.training.loop import train
+
+    with parallel.group():  # waits for the process that leads, which writes the run folder before
+        config = run.config()
+        config = replace(config, device=device or config.device, threads=threads or config.threads)  # type: ignore[arg-type]  # as in `fit`
+        prepare_torch(config.threads)
+        data, states = training_data(run), _restored(run, config)
+        for model in config.models:
+            for _ in train(states.get(model) or _fresh(model, run, config), data):
+                pass
+            if parallel.agreed(run.stop_requested)():
+                break
 
 
 def reopen(run: RunFolder) -> RunFolder:
@@ -205,6 +256,18 @@ def reopen(run: RunFolder) -> RunFolder:
     return run
 
 
+def training_data(run: RunFolder) -> TrainingData:
+    """What the models of a run train on; the arrays are in files of the run folder, mapped into memory."""
+    from crm_models.training.objectives import TrainingData
+
+    cohort, everyone = LearnedCohort(Path(run.about()["cohort"]), run.config()), Everyone()
+    parts = (everyone.add(part) for part in cohort)
+    arrays = encoded(parts, run.encoder(), cohort.now_days, run.folder)
+    part = run.split()["part"]  # in the order of the cohort, which has not changed since
+    split = Split(**{name: np.flatnonzero(part == name) for name in PARTS})
+    return TrainingData(arrays=arrays, labels=everyone.labels, split=split, outcomes=everyone.outcomes)
+
+
 class _Fit:
     """One call of `fit`: holds what all models of the run share, and writes events, checkpoints and results."""
 
@@ -214,33 +277,23 @@ class _Fit:
             raise RunError(f"{run.folder}: the cohort {folder} has changed since the run began; train a new run")
         self.folder, self.record, self.stop_requested = run, run.record, run.stop_requested
         self.config = config
-        self.cohort = views_of(load_cohort(folder), config.split_date or None).learned
-        self.encoder = run.encoder()
-        self.split = rows_of(self.cohort, run.split())
         self.saved_at = 0.0
 
     def run(self) -> Iterator[EpochEnd]:
         from crm_models.models.runtime import prepare_torch
-        from crm_models.training.objectives import TrainingData
+        from crm_models.training import parallel
 
         prepare_torch(self.config.threads)
-        arrays = self.encoder.encode(self.cohort, self.cohort.as_of)
-        training_data = TrainingData(
-            arrays=arrays,
-            labels=self.cohort.labels,
-            split=self.split,
-            outcomes=outcomes(self.cohort),
-        )
-        states = self._restored()
+        data = training_data(self.folder)
+        states = _restored(self.folder, self.config)
         self.record("started", models=list(self.config.models), resumed=bool(states))
         for model in self.config.models:
-            if model not in states:
-                states[model] = self._fresh(model)
-            yield from self._fit_one(states, model, training_data)
-            if self.stop_requested():
+            states[model] = states.get(model) or _fresh(model, self.folder, self.config)
+            yield from self._fit_one(states, model, data)
+            if is_stopped := parallel.agreed(self.stop_requested)():
                 break
         self._save_weights(states)
-        state = "stopped" if self.stop_requested() else "finished"
+        state = "stopped" if is_stopped else "finished"
         facts: dict[str, Any] = {model: _facts(s) for model, s in states.items() if s.epoch > 0}
         seconds = sum(s.seconds for s in states.values())
         self.record(state)
@@ -248,18 +301,13 @@ class _Fit:
         if state == "finished":
             (self.folder.folder / "checkpoint.safetensors").unlink(missing_ok=True)
 
-    def _fresh(self, model: ModelName) -> TrainingState:
-        from crm_models.training.state import TrainingState
-
-        return TrainingState.start(model, self.config, self.encoder)
-
     def _fit_one(
-        self, states: dict[ModelName, TrainingState], model: ModelName, training_data: TrainingData
+        self, states: dict[ModelName, TrainingState], model: ModelName, data: TrainingData
     ) -> Iterator[EpochEnd]:
         from crm_models.training.loop import train
 
         state = states[model]
-        for event in train(state, training_data, self.stop_requested):
+        for event in train(state, data, self.stop_requested):
             self.record("epoch", **asdict(event))
             if time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
                 self._checkpoint(states)
@@ -273,29 +321,6 @@ class _Fit:
         save_tensors(self.folder.folder / "checkpoint.safetensors", tensors, meta)
         self.saved_at = time.monotonic()
 
-    def _restored(self) -> dict[ModelName, TrainingState]:
-        from crm_models.training.state import TrainingState
-
-        file = self.folder.folder / "checkpoint.safetensors"
-        if not file.exists():
-            return {}
-        states: dict[ModelName, TrainingState] = {}
-        what, remedy = "the state of a training", "delete it, and the training begins anew"
-        tensors, meta = load_tensors(file, what, remedy)
-        if any("facts" in value for value in meta.values()):
-            raise RunError(
-                f"{self.folder.folder}: an earlier version began this training, by a schedule that this version "
-                "does not have; train a new run with the same settings"
-            )
-        with read_whole(file, what, remedy):
-            for model in self.config.models:
-                if model in meta:
-                    own = {k.removeprefix(f"{model}."): v for k, v in tensors.items() if k.startswith(f"{model}.")}
-                    states[model] = TrainingState.restore(
-                        model, self.config, self.encoder, current_weights(own), json.loads(meta[model])
-                    )
-        return states
-
     def _save_weights(self, states: dict[ModelName, TrainingState]) -> None:
         tensors = {
             f"{model}.{name}": value
@@ -304,6 +329,37 @@ class _Fit:
             for name, value in state.best.items()
         }
         save_tensors(self.folder.folder / "weights.safetensors", tensors)
+
+
+def _fresh(model: ModelName, run: RunFolder, config: RunConfig) -> TrainingState:
+    from crm_models.training.state import TrainingState
+
+    return TrainingState.start(model, config, run.encoder())
+
+
+def _restored(run: RunFolder, config: RunConfig) -> dict[ModelName, TrainingState]:
+    """The states in the run's checkpoint, of the models that had begun."""
+    from crm_models.training.state import TrainingState
+
+    file = run.folder / "checkpoint.safetensors"
+    if not file.exists():
+        return {}
+    states: dict[ModelName, TrainingState] = {}
+    what, remedy = "the state of a training", "delete it, and the training begins anew"
+    tensors, meta = load_tensors(file, what, remedy)
+    if any("facts" in value for value in meta.values()):
+        raise RunError(
+            f"{run.folder}: an earlier version began this training, by a schedule that this version "
+            "does not have; train a new run with the same settings"
+        )
+    encoder = run.encoder()
+    with read_whole(file, what, remedy):
+        for model in config.models:
+            if model in meta:
+                own = {k.removeprefix(f"{model}."): v for k, v in tensors.items() if k.startswith(f"{model}.")}
+                state = TrainingState.restore(model, config, encoder, current_weights(own), json.loads(meta[model]))
+                states[model] = state
+    return states
 
 
 def _facts(state: TrainingState) -> dict[str, Any]:

@@ -156,7 +156,7 @@ class _Task:
             raise ConfigError(f"tune compares trials on validation customers, and {problem}; start from standard")
         (model,) = config.models
         cohort = load_cohort(folder)
-        split, reasons = trainable(cohort, config)
+        split, reasons = trainable(folder, config)
         why = reasons[model] or _no_validation(model, cohort, split)
         if why is not None:
             raise DataError(f"{folder}: {why}")

@@ -17,6 +17,7 @@ from torch import nn
 from crm_models.core.config import TrainingConfig
 from crm_models.core.errors import RunError
 from crm_models.core.records import EpochEnd
+from crm_models.training import parallel
 from crm_models.training.objectives import ChurnObjective, SequenceObjective, TrainingData
 from crm_models.training.optimizers import update_average
 from crm_models.training.schedule import Phase, phase_of
@@ -27,6 +28,10 @@ SMALLEST_BATCH = 16
 
 SORTED_BATCHES = 16
 """Batches' worth of shuffled examples that are sorted by length together: batches stay random, with little padding."""
+
+
+OTHER_SEED = 1_000_003
+"""Between the seeds of processes that train together, which must not drop the same units."""
 
 
 def never() -> bool:
@@ -46,6 +51,7 @@ def train(state: TrainingState, data: TrainingData, should_stop: Callable[[], bo
     objective = objective_class(state.module, config, data)
     validation = objective_class(state.validated, config, data)
     is_judged = config.monitor == "valid" and len(objective.valid) > 0
+    should_stop = parallel.agreed(should_stop)
     state.rewind()
     try:
         while (phase := phase_of(config, state.losses, is_judged)) is not None:
@@ -72,20 +78,21 @@ def _one_epoch(state: TrainingState, objective: Any, phase: Phase, should_stop: 
     batches = _batches(examples, lengths, n_targets, config, rng_of(seed, "order", epoch))
     windows = rng_of(seed, "windows", epoch)
     # Dropout uses torch's global generator; seeded per epoch, a resumed training draws the same numbers.
-    torch.manual_seed(seed_of(seed, "dropout") + epoch)
+    torch.manual_seed(seed_of(seed, "dropout") + epoch + OTHER_SEED * parallel.rank())
     state.module.train()
     total, count = 0.0, 0
     for k, chosen in enumerate(batches):
         if should_stop():
             return None
         loss, n_targets = objective.loss(chosen, windows)
+        state.module.zero_grad()
+        loss.backward()
+        loss, n_targets = parallel.combined(state.module, loss.detach(), n_targets)
         if not torch.isfinite(loss):
             raise RunError(
                 f"the {state.model} model's loss became {loss.item()} in epoch {epoch + 1}; lower the learning rate "
                 f"(now {config.learning_rate:g}) or check the data for extreme values"
             )
-        state.module.zero_grad()
-        loss.backward()
         # DIFF from paper, Optimizer and Regularization: gradients are clipped to norm 1, for stable updates at a high
         # learning rate; not in `paper`.
         if not config.l2_in_loss:
@@ -96,7 +103,7 @@ def _one_epoch(state: TrainingState, objective: Any, phase: Phase, should_stop: 
             optimizer.step()
         if state.average is not None:
             update_average(state.average, state.module, config.average_weights)
-        total, count = total + float(loss.detach()) * n_targets, count + n_targets
+        total, count = total + float(loss) * n_targets, count + n_targets
     return total / max(count, 1)
 
 

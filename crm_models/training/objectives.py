@@ -21,6 +21,7 @@ from crm_models.models.blocks import picked
 from crm_models.models.candidates import drawn_candidates, sampled_cross_entropy
 from crm_models.models.churn import ChurnTransformer
 from crm_models.models.sequence import SequenceBatch, SequenceTransformer
+from crm_models.training import parallel
 from crm_models.training.chunked_loss import chunked_sum
 
 SCORING_BATCH = 512
@@ -83,14 +84,17 @@ class SequenceObjective:
     def loss(self, chosen: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, int]:
         """Mean cross-entropy in nats over the targets of the examples `chosen`, and how many targets."""
         if not self.config.all_positions:
-            return self._outcome_loss(chosen)
+            return self._outcome_loss(chosen[parallel.share(len(chosen))])
         model, n_events = self.model, self.n_events[chosen]
         # From a history longer than the window, every epoch takes another random part.
         stops = rng.integers(np.minimum(self.window, n_events), n_events + 1)
-        full = history_batch(self.data.arrays, chosen, stops, self.window)
         # DIFF from paper, Optimizer and Regularization: context dropout hides gaps and values of random events, because
         # planned steps have none either; 0 in `paper`.
-        hide = torch.from_numpy(rng.random(full.action.shape) < self.config.context_dropout)
+        width = max(int(np.minimum(stops, self.window).max()), 1)
+        hidden_context = rng.random((len(chosen), width)) < self.config.context_dropout
+        own = parallel.share(len(chosen))
+        full = history_batch(self.data.arrays, chosen[own], stops[own], self.window)
+        hide = torch.from_numpy(hidden_context[own, : full.action.shape[1]])
         batch = SequenceBatch(
             action=full.action[:, :-1],
             gap=full.gap.masked_fill(hide, torch.nan)[:, :-1],
@@ -108,9 +112,11 @@ class SequenceObjective:
     def valid_loss(self) -> float | None:
         """Mean cross-entropy per true step of validation customers; None if there are none."""
         total, count = 0.0, 0
-        for first in range(0, len(self.valid), SCORING_BATCH):
-            loss, n = self._outcome_loss(self.valid[first : first + SCORING_BATCH])
+        valid = self.valid[parallel.share(len(self.valid))]
+        for first in range(0, len(valid), SCORING_BATCH):
+            loss, n = self._outcome_loss(valid[first : first + SCORING_BATCH])
             total, count = total + float(loss) * n, count + n
+        total, count = parallel.summed(total, count)
         return total / count if count else None
 
     def _outcome_loss(self, at: np.ndarray) -> tuple[Tensor, int]:
@@ -185,15 +191,18 @@ class ChurnObjective:
         """
         device = self.model.output.weight.device
         member = torch.from_numpy(rng.permutation(len(chosen)) % self.model.config.n_members)
-        log_odds = self.model.of_member(churn_batch(self.data.arrays, chosen, self.model).to(device), member.to(device))
-        return F.binary_cross_entropy_with_logits(log_odds, self.labels[chosen].to(device)), len(chosen)
+        own = parallel.share(len(chosen))
+        batch = churn_batch(self.data.arrays, chosen[own], self.model).to(device)
+        log_odds = self.model.of_member(batch, member[own].to(device))
+        return F.binary_cross_entropy_with_logits(log_odds, self.labels[chosen[own]].to(device)), len(own)
 
     def valid_loss(self) -> float | None:
         """Mean binary cross-entropy of validation customers; None if there are none."""
-        total = 0.0
-        for first in range(0, len(self.valid), SCORING_BATCH):
-            rows = self.valid[first : first + SCORING_BATCH]
+        total, valid = 0.0, self.valid[parallel.share(len(self.valid))]
+        for first in range(0, len(valid), SCORING_BATCH):
+            rows = valid[first : first + SCORING_BATCH]
             batch = churn_batch(self.data.arrays, rows, self.model).to(self.model.output.weight.device)
             labels = self.labels[rows].to(batch.numeric.device)
             total += float(F.binary_cross_entropy_with_logits(self.model(batch)[0], labels, reduction="sum"))
-        return total / len(self.valid) if len(self.valid) else None
+        total, count = parallel.summed(total, len(valid))
+        return total / count if count else None

@@ -18,6 +18,7 @@ PRESETS = {
     "paper": "As in the paper: small models, one update per epoch, ten epochs. Takes seconds and learns little.",
     "standard": "Recommended: mini-batches, early stopping on the validation loss, a churn ensemble. Takes minutes.",
     "strong": "Wider sequence model, longer histories, more epochs. Takes several times as long.",
+    "large": "For a GPU and long histories: four blocks, 200 events. On a processor it takes hours.",
 }
 MODELS = {"both": "Both", "sequence": "Sequence (next actions)", "churn": "Churn (risk)"}
 BUTTONS = {"both": "Train both models", "sequence": "Train the sequence model", "churn": "Train the churn model"}

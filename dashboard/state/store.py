@@ -26,7 +26,7 @@ from crm_models.data.checks import Finding, check_cohort
 from crm_models.data.cohort import joined
 from crm_models.data.drift import Difference
 from crm_models.data.profile import CohortProfile, Headline, headline, profile
-from crm_models.data.storage import describe, load_cohort, parts
+from crm_models.data.storage import describe, parts
 from crm_models.inference.score_store import read_scores
 from crm_models.planning.thresholds import RiskIndex
 from crm_models.runs.folder import RunFolder, RunStatus
@@ -136,7 +136,7 @@ def _cohort_facts(folder: str, stamp: str) -> tuple[dict[str, Any], Headline]:
 def _cannot_train(folder: str, stamp: str, seed: int, split: SplitKind, split_date: str) -> dict[ModelName, str]:
     facts = headline(Path(folder))
     if facts.customers <= EXACT_CUSTOMERS or split == "time":
-        _, reasons = trainable(load_cohort(Path(folder)), RunConfig(seed=seed, split=split, split_date=split_date))
+        _, reasons = trainable(Path(folder), RunConfig(seed=seed, split=split, split_date=split_date))
         return {model: why for model, why in reasons.items() if why is not None}
     found: dict[ModelName, str] = {}
     if not facts.interactions:

@@ -8,7 +8,7 @@ import pytest
 
 from crm_models.bench import quality
 from crm_models.bench.rates import gigaflops_of
-from crm_models.core.errors import DataError
+from crm_models.core.errors import ConfigError, DataError
 from crm_models.core.presets import preset
 from crm_models.data.cohort import Cohort
 
@@ -62,6 +62,27 @@ def test_the_held_out_event_is_never_trained_on():
     found = quality.sequence(edited, CONFIG, holdout=1)
     assert found["step_accuracy"] == 0.0
     assert found["baselines"]["popular"]["step_accuracy"] == 0.0
+
+
+def test_leave_one_out_trains_on_neither_of_the_last_two_events_and_predicts_from_the_second_last(monkeypatch):
+    seen = {}
+
+    def fitted(model, config, encoder, training_data):
+        seen["learned"], seen["monitor"] = training_data.n_events, config.sequence_training.monitor
+        seen["valid"], seen["counts"] = training_data.outcomes, encoder.action_counts
+        return untrained(model, config, encoder, training_data)
+
+    untrained = quality._fitted
+    monkeypatch.setattr(quality, "_fitted", fitted)
+    found = quality.sequence(cohort(12), CONFIG, 1, early_stopping=False, protocol="leave-one-out")
+    # Histories have 2 to 7 events, two customers each: of two events there is none to learn from.
+    assert found["customers"] == 10
+    assert sorted(seen["learned"][seen["valid"].rows]) == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    assert list(seen["valid"].n_history) == list(seen["learned"][seen["valid"].rows])
+    assert (seen["monitor"], sum(seen["counts"])) == ("valid", 30)
+    assert "last one predicted from a history that holds the second-last; all 4 actions" in found["protocol"]
+    with pytest.raises(ConfigError, match="holds out one event, found a holdout of 2"):
+        quality.sequence(cohort(), CONFIG, 2, protocol="leave-one-out")
 
 
 def test_folds_cover_every_labelled_customer_once():

@@ -46,7 +46,7 @@ def test_the_paper_preset_is_the_papers_methodology():
         (lambda: RunConfig(models=()), "models must name"),
         (lambda: RunConfig(seed=-1), "seed must lie between"),
         (lambda: RunConfig(test_share=0.9, valid_share=0.2), "leave nothing to train on"),
-        (lambda: preset("best"), "preset must be one of paper, standard, strong; found 'best'"),
+        (lambda: preset("best"), "preset must be one of paper, standard, strong, large; found 'best'"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_by_name(make, message):

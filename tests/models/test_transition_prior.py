@@ -8,7 +8,8 @@ import torch
 from crm_models.baselines.markov import BACK_OFF, leave_one_out_weight
 from crm_models.baselines.sequence import sequence_baselines
 from crm_models.data.cohort import Cohort
-from crm_models.data.features import MAX_SUCCESSORS, FeatureEncoder
+from crm_models.data.features import FeatureEncoder
+from crm_models.data.successions import MAX_SUCCESSORS
 from crm_models.models.transition_prior import TransitionPrior
 from tests.small_cohorts import SMALL, random_cohort, training_data, untrained, with_sequence
 
@@ -152,7 +153,7 @@ def test_triples_are_counted_within_customers_and_only_with_few_actions(monkeypa
     cohort = cohort_of([1, 2, 2, 1, 2], [2, 1, 2], [3, 3, 3])
     encoder = FeatureEncoder.fit(cohort, np.array([0, 1]), None)
     assert encoder.action_triples == ((1, 2, 2, 1), (2, 1, 2, 2), (2, 2, 1, 1))
-    monkeypatch.setattr("crm_models.data.features.DENSE_ACTIONS", 2)
+    monkeypatch.setattr("crm_models.data.successions.DENSE_ACTIONS", 2)
     assert FeatureEncoder.fit(cohort, np.array([0, 1]), None).action_triples == ()
 
 

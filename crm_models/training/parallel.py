@@ -1,0 +1,140 @@
+"""Data-parallel training: several processes share each batch, and their weights stay the same.
+
+Each process holds the model and computes the gradient of its share of every batch; the sum of all, divided by the
+targets of all, is what one process would have computed, up to rounding (and random dropout). The first process leads:
+it alone writes files and decides when to stop. `torchrun` starts the processes, or `group` does on this machine.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, distributed, nn
+
+from crm_models.core.errors import RunError
+
+NAMES = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE")
+"""What torchrun tells each process by environment variables; `group` does the same."""
+
+OURS = "CRM_TRAINING_PROCESS"
+"""Set for processes that `group` started: they write a line when they are ready."""
+
+
+def is_follower() -> bool:
+    """Whether this process was started to help another one that leads."""
+    return all(name in os.environ for name in NAMES) and int(os.environ["RANK"]) > 0
+
+
+@contextmanager
+def group(workers: int = 1, command: tuple[str, ...] = ()) -> Iterator[None]:
+    """Join the processes that train together: those of torchrun, or `workers` in all on this machine.
+
+    command: arguments of `python -m crm_models` with which the others follow. Raises `RunError` if one of them ends.
+    """
+    told, others = {name: os.environ[name] for name in NAMES if name in os.environ}, list[subprocess.Popen[bytes]]()
+    if len(told) < len(NAMES):
+        if workers == 1:
+            yield
+            return
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            told = dict(zip(NAMES, ("127.0.0.1", str(free.getsockname()[1]), "0", str(workers)), strict=True))
+        others = [_started(command, told | {"RANK": str(rank)}) for rank in range(1, workers)]
+    try:
+        if any(not other.stdout.readline() for other in others if other.stdout):
+            raise RuntimeError("ended at its start")
+        _join(told)
+        yield
+    except RuntimeError as error:
+        if isinstance(error, RunError):
+            raise
+        raise RunError(
+            f"expected {told['WORLD_SIZE']} processes to train together until the end, but one of them ended or could "
+            f"not be reached ({' '.join(str(error).split())[:200]}); `train --resume` goes on from the last epoch"
+        ) from None
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+        for other in others:
+            other.terminate()
+            other.communicate()
+
+
+def _started(command: tuple[str, ...], told: dict[str, str]) -> subprocess.Popen[bytes]:
+    environment = os.environ | told | {OURS: "1", "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    return subprocess.Popen([sys.executable, "-m", "crm_models", *command], env=environment, stdout=subprocess.PIPE)
+
+
+def _join(told: dict[str, str]) -> None:
+    if OURS in os.environ:
+        print("ready", flush=True)
+    has_gpu = torch.cuda.is_available()
+    if has_gpu:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", told["RANK"])) % torch.cuda.device_count())
+    distributed.init_process_group(
+        "cpu:gloo,cuda:nccl" if has_gpu else "gloo",
+        init_method=f"tcp://{told['MASTER_ADDR']}:{told['MASTER_PORT']}",
+        rank=int(told["RANK"]),
+        world_size=int(told["WORLD_SIZE"]),
+    )
+
+
+def rank() -> int:
+    """The number of this process, 0 for the one that leads."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def world() -> int:
+    """How many processes train together."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def share(n: int) -> np.ndarray:
+    """Which of n rows are this process's; examples of a batch stand by length, so that all have as much to do."""
+    return np.arange(n)[rank() :: world()]
+
+
+def combined(module: nn.Module, loss: Tensor, n_targets: int) -> tuple[Tensor, int]:
+    """Replace the gradients of a mean loss over this process's targets by those over all; returns both for all."""
+    if world() == 1:
+        return loss, n_targets
+    weights = [weight for weight in module.parameters() if weight.requires_grad]
+    gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
+    flat = torch.cat([*(gradient.flatten() for gradient in gradients), loss[None], loss.new_ones(1)])
+    flat = flat * n_targets if n_targets else torch.zeros_like(flat)  # a mean over nothing is no number
+    distributed.all_reduce(flat)
+    n_all = flat[-1]
+    *means, mean = (flat[:-1] / n_all).split([*(weight.numel() for weight in weights), 1])
+    for weight, gradient in zip(weights, means, strict=True):
+        weight.grad = gradient.view_as(weight)
+    return mean[0], int(n_all)
+
+
+def summed(total: float, count: int) -> tuple[float, int]:
+    """Both numbers, summed over all processes."""
+    if world() == 1:
+        return total, count
+    both = torch.tensor([total, count], dtype=torch.float64)
+    distributed.all_reduce(both)
+    return float(both[0]), int(both[1])
+
+
+def agreed(question: Callable[[], bool]) -> Callable[[], bool]:
+    """The question as the process that leads answers it; every process has to ask."""
+
+    def answer() -> bool:
+        if world() == 1:
+            return question()
+        told = torch.tensor([int(rank() == 0 and question())])
+        distributed.broadcast(told, src=0)
+        return bool(told)
+
+    return answer
