@@ -12,11 +12,12 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from crm_models.core.errors import DataError
 from crm_models.core.schema import CUSTOMER_ID
 from crm_models.data.sources.blanks import BLANKS, NO_NUMBER
 from crm_models.data.sources.column import Column
 from crm_models.data.sources.frames import is_text
-from crm_models.data.sources.receipt import Receipt, row_of
+from crm_models.data.sources.receipt import Receipt, place_of, row_of
 
 INVISIBLE = dict.fromkeys([0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0x00AD, 0x200E, 0x200F])
 """Characters without width; a copy from a web page or an e-mail brings them along."""
@@ -64,6 +65,21 @@ def names_of(
     )
     cells.record("text", found)
     return found
+
+
+def unique_names_of(table: pd.DataFrame, file: str, column: str, receipt: Receipt | None = None) -> pd.Series:
+    """`names_of` for one row per id; `DataError` with the row of a duplicate, unless bad rows are skipped."""
+    receipt = receipt or Receipt()
+    ids = names_of(table, file, column, receipt, unique=True)
+    duplicate = ids.duplicated() & ids.notna()
+    if duplicate.any() and receipt.skip_bad_rows:
+        receipt.refuse(table, file, column, duplicate, f"one row for each {column}")
+    elif duplicate.any():
+        raise DataError(
+            f"{place_of(table, file, duplicate)}: duplicate {column} {ids[duplicate].iloc[0]!r} "
+            f"(duplicate rows: {int(duplicate.sum()):,}); keep one row for each {column}"
+        )
+    return ids
 
 
 def _rows(mask: pd.Series, codes: np.ndarray, *, empty: bool = False) -> np.ndarray:

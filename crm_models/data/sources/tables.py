@@ -22,14 +22,14 @@ from crm_models.data.cohort import Cohort
 from crm_models.data.sources.column import need_columns
 from crm_models.data.sources.features import feature_of, without_row_numbers
 from crm_models.data.sources.files import TABLES, Table, find_tables, renamed_columns
-from crm_models.data.sources.ids import join_twins, names_of, note_twins_within, renamed
+from crm_models.data.sources.ids import join_twins, names_of, note_twins_within, renamed, unique_names_of
 from crm_models.data.sources.importer import Importer
 from crm_models.data.sources.inactivity import label_by_inactivity
 from crm_models.data.sources.labels import labels_of
 from crm_models.data.sources.moments import moments_of
 from crm_models.data.sources.numbers import numbers_of
 from crm_models.data.sources.reading import ReadOptions
-from crm_models.data.sources.receipt import Receipt, place_of, read_recipe, row_of
+from crm_models.data.sources.receipt import Receipt, read_recipe, row_of
 from crm_models.data.sources.roles import action_candidates, guess_columns, kind_of, labels_again, offer_label
 
 __all__ = ["ROW", "TABLES", "cohort_from_tables", "guess_columns", "import_tables", "kind_of"]
@@ -343,7 +343,7 @@ def _customers(
     if CHURNED not in table and (label := offer_label(table, file, receipt)):
         table = table.rename(columns={label: CHURNED})
     _need(table, file, CUSTOMER_ID)
-    columns = {CUSTOMER_ID: _unique_ids(table, file, CUSTOMER_ID, receipt)}
+    columns = {CUSTOMER_ID: unique_names_of(table, file, CUSTOMER_ID, receipt)}
     if CHURNED in table:
         columns[CHURNED] = labels_of(table, file, CHURNED, positive, receipt)
         table = table.drop(columns=labels_again(table, file, receipt))
@@ -378,27 +378,13 @@ def _joined(
 
 def _actions(table: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFrame:
     _need(table, file, ACTION)
-    columns = {ACTION: _unique_ids(table, file, ACTION, receipt)}
+    columns = {ACTION: unique_names_of(table, file, ACTION, receipt)}
     if REPEATABLE in table:
         columns[REPEATABLE] = labels_of(table, file, REPEATABLE, receipt=receipt).fillna(True).astype(bool)
     texts = {c: table[c] for c in (LABEL, KIND) if c in table}
     others = [c for c in table.columns if c not in (ACTION, LABEL, KIND, REPEATABLE)]
     actions = pd.DataFrame(columns | texts | {str(c): feature_of(table, file, c, receipt) for c in others})
     return actions[receipt.good_rows(table, file)].reset_index(drop=True)
-
-
-def _unique_ids(table: pd.DataFrame, file: str, column: str, receipt: Receipt) -> pd.Series:
-    """Ids as text; `DataError` with the row of a duplicate, unless bad rows are skipped."""
-    ids = names_of(table, file, column, receipt, unique=True)
-    duplicate = ids.duplicated() & ids.notna()
-    if duplicate.any() and receipt.skip_bad_rows:
-        receipt.refuse(table, file, column, duplicate, f"one row for each {column}")
-    elif duplicate.any():
-        raise DataError(
-            f"{place_of(table, file, duplicate)}: duplicate {column} {ids[duplicate].iloc[0]!r} "
-            f"(duplicate rows: {int(duplicate.sum()):,}); keep one row for each {column}"
-        )
-    return ids
 
 
 def _refuse_disjoint_customers(events: pd.DataFrame, customers: pd.DataFrame, files: tuple[str, str]) -> None:

@@ -88,7 +88,9 @@ def test_points_before_three_digits_are_decided_by_the_file_or_asked_about(read)
     settled = read(customers(["1.234", "2.500"]), answers={doubt.id: "thousands"})
     assert settled.customers["x"].tolist() == [1234, 2500]
     beside = {"customers.csv": "customer_id,x,y\na,1.234,0.5\nb,2.500,7\n"}
-    assert read(beside).customers["x"].tolist() == [1.234, 2.5]
+    cohort = read(beside)
+    assert cohort.customers["x"].tolist() == [1.234, 2.5]
+    assert "'x' read with decimal points, as in other columns of the file (first: '1.234')" in " ".join(cohort.notes)
 
 
 def test_some_points_before_three_digits_among_amounts_with_two_decimals_are_asked_about(read):
