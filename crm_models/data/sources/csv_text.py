@@ -375,27 +375,12 @@ def _point_out_text_behind(body: Text, layout: Layout) -> None:
     quote, mark = re.escape(str(layout.quote)).encode(), re.escape(layout.delimiter).encode()
     if layout.escape:
         return
-    behind = re.search(
-        rb"(?:^|["
-        + mark
-        + rb"\n])"
-        + quote
-        + rb"[^\r\n"
-        + quote
-        + rb"]*"
-        + quote
-        + rb"[^\r\n"
-        + mark
-        + quote
-        + rb"][^\r\n"
-        + mark
-        + rb"]*",
-        body,
-    )
+    cell = rb"(?:^|[%b\n])%b[^\r\n%b]*%b[^\r\n%b%b][^\r\n%b]*"
+    behind = re.search(cell % (mark, quote, quote, quote, mark, quote, mark), body)
     if behind:
         row = _n_lines(body[: behind.start()]) + layout.first_row
-        cell = bytes(behind.group()).decode(errors="replace").strip(f"\n{layout.delimiter}")[:40]
-        layout.remarks.append(f"A cell near row {row} goes on behind its closing quotation mark ({cell}).")
+        text = bytes(behind.group()).decode(errors="replace").strip(f"\n{layout.delimiter}")[:40]
+        layout.remarks.append(f"A cell near row {row} goes on behind its closing quotation mark ({text}).")
 
 
 def _refuse_open_quote(body: Text, layout: Layout) -> None:
