@@ -30,7 +30,8 @@ def _is_above_the_names(rows: Sequence[Sequence[str]]) -> bool:
     """Whether the first row groups or numbers the columns and the names follow: words above columns of numbers."""
     if len(rows) < 3:
         return False
-    above, names, data = rows[0], rows[1], [row for row in rows[2:12] if len(row) == len(rows[1])]
+    above, names = rows[0], rows[1]
+    data = [row for row in rows[2:12] if len(row) == len(names) and any(map(str.isalnum, "".join(row)))]
     filled = [cell.strip() for cell in above if cell.strip()]
     vague = len(filled) < 0.7 * len(names) or sum(bool(_CODE.fullmatch(c)) for c in filled) > 0.7 * len(filled)
     words = [cell.strip() for cell in names]

@@ -154,6 +154,12 @@ def action_candidates(table: pd.DataFrame, *used: str) -> list[str]:
     return sorted(found, key=rank.__getitem__)
 
 
+def id_candidates(table: pd.DataFrame) -> list[str]:
+    """Columns that could be the customer by their values alone: filled in every row, never the same, no dates."""
+    columns = [str(c) for c in table.columns if table[c].notna().all() and _never_repeats(table, c)]
+    return [c for c in columns if not _is_dated(table[c])]
+
+
 def offer_label(table: pd.DataFrame, file: str, receipt: Receipt) -> str | None:
     """The column chosen as the label of a table without one: two words for yes and no under a possible name."""
     known = {*YES, *NO, *LEFT, *STAYED, "0", "1", "0.0", "1.0"}

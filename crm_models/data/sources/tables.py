@@ -30,7 +30,14 @@ from crm_models.data.sources.moments import moments_of
 from crm_models.data.sources.numbers import numbers_of
 from crm_models.data.sources.reading import ReadOptions
 from crm_models.data.sources.receipt import Receipt, read_recipe, row_of
-from crm_models.data.sources.roles import action_candidates, guess_columns, kind_of, labels_again, offer_label
+from crm_models.data.sources.roles import (
+    action_candidates,
+    guess_columns,
+    id_candidates,
+    kind_of,
+    labels_again,
+    offer_label,
+)
 
 __all__ = ["ROW", "TABLES", "cohort_from_tables", "guess_columns", "import_tables", "kind_of"]
 
@@ -195,21 +202,21 @@ def _mapped(tables: Mapping[str, Table], columns: Mapping[str, str], drop: Seque
     return mapped
 
 
+def is_headless(table: pd.DataFrame) -> bool:
+    """Whether the names of the columns are figures: the file begins with data."""
+    return _FIGURES.fullmatch("".join(map(str, table.columns))) is not None
+
+
 def _need(table: pd.DataFrame, file: str, *columns: str) -> None:
     """`need_columns`, with a guess in the message which column is the missing one."""
     guessed = guess_columns(table)
     existing = ", ".join(map(str, table.columns[:12]))
     for column in columns:
-        if column not in table and _FIGURES.fullmatch("".join(map(str, table.columns))):
+        if column not in table and is_headless(table):
             raise DataError(f"{file} row 1: expected column names, found {existing}; add a header row above the data")
         if column not in table and column in guessed:
             raise DataError(
                 f"{file}: expected the column {column!r}, found {existing}; perhaps --column {column}={guessed[column]}"
-            )
-        if column == CUSTOMER_ID and column not in table:
-            raise DataError(
-                f"{file}: expected the column {column!r}, found {existing}; map it with "
-                f"--column, or number the rows with --column {CUSTOMER_ID}={ROW}"
             )
     need_columns(table, file, *columns)
 
@@ -340,6 +347,8 @@ def _customers(
 ) -> pd.DataFrame:
     if number_rows:
         table = numbered(table, file, receipt)
+    elif CUSTOMER_ID not in table and not is_headless(table) and CUSTOMER_ID not in guess_columns(table):
+        table = _with_customer(table, file, receipt)
     if CHURNED not in table and (label := offer_label(table, file, receipt)):
         table = table.rename(columns={label: CHURNED})
     _need(table, file, CUSTOMER_ID)
@@ -354,6 +363,20 @@ def _customers(
     customers = customers if good.all() else customers[good].reset_index(drop=True)
     note_twins_within(customers[CUSTOMER_ID], file, receipt)
     return customers
+
+
+def _with_customer(table: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFrame:
+    """The table with a customer, which is asked for: a column that tells all rows apart, or the row number."""
+    chosen = receipt.ask(
+        "column",
+        file=file,
+        column=CUSTOMER_ID,
+        evidence=f"{file}: no column is named as the customer ({CUSTOMER_ID}).",
+        readings={"rows": "every row is a customer of its own, called by its number"}
+        | {c: f"the customer is in {c!r} ({table[c].iloc[0]})" for c in id_candidates(table)[:3]}
+        | {"stop": "not to be used"},
+    )
+    return numbered(table, file, receipt) if chosen == "rows" else table.rename(columns={chosen: CUSTOMER_ID})
 
 
 def numbered(table: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFrame:

@@ -103,6 +103,43 @@ def test_some_points_before_three_digits_among_amounts_with_two_decimals_are_ask
     assert read(customers(["0.5", "1.25", *(f"{k}.125" for k in range(1, 30))])).customers["x"].iloc[2] == 1.125
 
 
+def test_ids_unlike_all_others_and_labels_that_are_all_blank_are_said(read):
+    numbers = "\n".join(f"{1000 + k},,{k}" for k in range(30))
+    odd = read({"customers.csv": f"customer_id,churned,x\n{numbers}\n0,,5\n10-20,,7\n"})
+    assert "customers.csv: the id '0' (row 32) could mean no value; it is kept as written." in odd.notes
+    assert any(
+        "1 of 32 ids in 'customer_id' are no numbers like the others ('10-20' in row 33)" in n for n in odd.notes
+    )
+    assert "customers.csv: 'churned' is blank in every row: no customer has a label." in odd.notes
+    wide = {"customers.csv": "customer_id,x\n1.2345\uff10E+15,1\n1.2345\uff11E+15,2\n"}
+    with pytest.raises(DoubtError, match=r"customers\.customer_id\.cut=keep"):
+        read(wide)
+
+
+def test_names_below_groups_are_the_header_though_a_ruler_or_a_blank_row_follows(read):
+    rows = "".join(f"c{k},{k},{k % 3}\n" for k in range(6))
+    for below in ("-,-,-\n", ",,\n"):
+        found = read({"customers.csv": f"Customer,,\ncustomer_id,age,visits\n{below}{rows}"}).customers
+        assert (list(found)[-1], found["age"].tolist()) == ("visits", [0, 1, 2, 3, 4, 5])
+
+
+def test_a_note_that_a_comma_separates_below_a_blank_row_is_no_customer(read):
+    rows = "".join(f"c{k},yes,{k},{k},Bonn\n" for k in range(6))
+    cohort = read({"customers.csv": f"customer_id,churned,a,b,city\n{rows},,,,\nFilter: all customers, active,,,\n"})
+    assert len(cohort.customers) == 6
+    assert "customers.csv: 1 row left out (row 9): a note below the table." in cohort.notes
+
+
+def test_a_table_without_ids_asks_which_column_they_are_or_numbers_its_rows(read):
+    files = {"customers.csv": "who,churned,x\n" + "".join(f"Person {k},{k % 2},1\n" for k in range(5))}
+    with pytest.raises(DoubtError) as refusal:
+        read(files)
+    [doubt] = refusal.value.doubts
+    assert (doubt.id, list(doubt.readings)) == ("customers.customer_id.column", ["rows", "who", "stop"])
+    assert read(files, answers={doubt.id: "rows"}).customers["customer_id"].tolist()[:2] == ["row 1", "row 2"]
+    assert read(files, answers={doubt.id: "who"}).customers["customer_id"].tolist()[:2] == ["Person 0", "Person 1"]
+
+
 def test_units_beside_numbers_and_behind_names_stand_in_the_receipt(read):
     cells = {
         "customers.csv": "customer_id,churned,share,spend (EUR)\n"

@@ -249,3 +249,18 @@ def test_a_mapped_file_is_read_like_one_in_memory(tmp_path, monkeypatch, raw):
     mapped = read_file(tmp_path / "t.csv")
     assert mapped.equals(in_memory)
     assert mapped.attrs == in_memory.attrs
+
+
+@pytest.mark.parametrize(("raw", "row"), [('"x, ""y""",2,', 2), ("x,2,,", 2), ('"x",2, ,""', 2)])
+def test_empty_cells_behind_the_last_column_are_left_out_and_said(raw, row):
+    table = read_table(f"a,b\n{raw}\n3,4\n".encode(), "t.csv")
+    assert table["b"].tolist() == ["2", "4"]
+    assert table["a"].iloc[0] == ('x, "y"' if "y" in raw else "x")
+    assert any(f"are left out (first: row {row})" in remark for remark in table.attrs["remarks"])
+
+
+def test_blank_lines_count_in_the_row_numbers_of_a_large_file_too(monkeypatch):
+    monkeypatch.setattr("crm_models.data.sources.csv_text.MAPPED", 1)
+    assert list(read_table(b"a;b\r\n1;2\r\n\r\n3;4\r\n", "t.csv").index) == [0, 2]
+    quoted = read_table(b'a;b\n1;"2\n3"\n\n3;4\n', "t.csv")
+    assert "Row numbers leave out blank lines, because the file is large." in quoted.attrs["remarks"]
