@@ -39,7 +39,8 @@ def _is_above_the_names(rows: Sequence[Sequence[str]]) -> bool:
         return False
     if any(_NUMBER.fullmatch(word) for word in words):
         return False
-    return any(all(_NUMBER.fullmatch(row[k].strip()) for row in data) for k in range(len(names)))
+    numbers = (sum(bool(_NUMBER.fullmatch(row[k].strip())) for row in data) for k in range(len(names)))
+    return max(numbers) > 0.8 * len(data)  # the header again may be among the rows
 
 
 def _n_filled(row: Sequence[str]) -> int:

@@ -115,13 +115,13 @@ def _totals(table: pd.DataFrame) -> np.ndarray:
 def _notes_below(table: pd.DataFrame, *, after_blank: bool) -> np.ndarray:
     """The last rows, if only the first cell of each is filled: a sentence, or not written like the cells above it.
 
-    Below a blank row a second cell may be filled, because a comma in a sentence separates cells.
+    In a wide table a second cell may be filled, because a comma in a sentence separates cells.
     """
     note = np.zeros(len(table), dtype=bool)
     if table.shape[1] < 2 or not len(table) or not is_text(table[table.columns[0]]):
         return note
     for k in range(len(table) - 1, max(0, len(table) - 1 - FOOTER_LINES), -1):
-        if table.iloc[k, 2 if after_blank and table.shape[1] > 4 else 1 :].notna().any():
+        if table.iloc[k, 2 if table.shape[1] > 4 else 1 :].notna().any():
             break
         note[k] = True
     if not note.any():

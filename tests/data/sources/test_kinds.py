@@ -130,6 +130,24 @@ def test_a_note_that_a_comma_separates_below_a_blank_row_is_no_customer(read):
     assert "customers.csv: 1 row left out (row 9): a note below the table." in cohort.notes
 
 
+def test_orders_and_their_lines_are_joined_by_their_key_if_that_is_chosen(read):
+    files = {
+        "orders.csv": "order_id,customer_id,order_date\n"
+        + "".join(f"o{k},c{k % 3},2025-01-0{k + 1}\n" for k in range(6)),
+        "items.csv": "order_id,product_id,price\n" + "".join(f"o{k},p{j},{k}.5\n" for k in range(7) for j in range(2)),
+    }
+    with pytest.raises(DoubtError, match=r"interactions\.order_id\.lines=join"):
+        read(files)
+    both = read(files, answers={"interactions.order_id.lines": "join"})
+    first = both.interactions.iloc[0]
+    assert (first["customer_id"], first["action"], first["value"]) == ("c0", "p0", 0.5)
+    assert first["timestamp"] == pd.Timestamp("2025-01-01")
+    assert rows(both) == (20, 12, 0, 8)
+    assert "items.csv: 2 rows left out (first: row 14): no such order_id in orders.csv." in both.notes
+    apart = read(files, answers={"interactions.order_id.lines": "apart"})
+    assert (rows(apart), facts(apart)["not_read"][0]["name"]) == ((6, 6, 0, 0), "items.csv")
+
+
 def test_a_table_without_ids_asks_which_column_they_are_or_numbers_its_rows(read):
     files = {"customers.csv": "who,churned,x\n" + "".join(f"Person {k},{k % 2},1\n" for k in range(5))}
     with pytest.raises(DoubtError) as refusal:
