@@ -253,7 +253,7 @@ def _without_surplus(body: Text, layout: Layout) -> Text:
     mark, quote = (re.escape(str(sign or "")).encode() for sign in (layout.delimiter, layout.quote))
     cell = rb"[^%b\r\n]*" % (mark + quote)
     if layout.quote:
-        cell = rb"(?:%b|%b(?:[^%b]|%b%b)*%b)" % (cell, *[quote] * 5)
+        cell = rb"(?:%b|%b[^%b]*(?:%b%b[^%b]*)*%b)" % (cell, *[quote] * 6)
     empty = rb"%b *(?:%b%b)?" % (mark, quote, quote)
     surplus = re.compile(rb"(?m)^(%b(?:%b%b){%d})(?:%b)+(?=\r?$)" % (cell, mark, cell, layout.width - 1, empty))
     first = surplus.search(body)
@@ -314,19 +314,23 @@ def _without_ragged(body: Text, layout: Layout) -> pa.Table:
         numbers = np.arange(n_rows)
     layout.rows = np.delete(numbers, [number - 1 for number in (*left_out, *ragged.blank)])
     rows = [
-        (int(numbers[number - 1]), row.actual_columns, " ".join(row.text.split()))
+        (int(numbers[number - 1]), row.actual_columns, row.text.strip())
         for number, row in zip(left_out, ragged.rows, strict=True)
     ]
     n_inside = _without_footers(rows, int(layout.rows[-1]) if len(cells) else -1, layout)
-    layout.footers = [text for _, _, text in rows[n_inside:]]
+    layout.footers = [" ".join(text.split()) for _, _, text in rows[n_inside:]]
     others = rows[:n_inside]
     if others and not layout.skip_ragged:
         number, n_cells, text = others[0]
+        begins = " ".join(text.split())[:40]
         raise DataError(
             f"{layout.name} row {number + layout.first_row}: expected the same columns as the header "
-            f"({layout.width} cells), found {n_cells} cells ({text[:40]!r}); check delimiters and quotation marks"
+            f"({layout.width} cells), found {n_cells} cells ({begins!r}); check delimiters and quotation marks"
         )
-    layout.left_out = [(number + layout.first_row, text) for number, _, text in others]
+    # A mark that was left open makes one row of several lines: each of them is left out.
+    layout.left_out = [
+        (number + layout.first_row, " ".join(line.split())) for number, _, text in others for line in text.splitlines()
+    ]
     _check_quotes(body, cells, layout)
     return cells
 

@@ -157,8 +157,8 @@ def note_twins_within(ids: pd.Series, name: str, receipt: Receipt) -> None:
 def _words_for_nobody(cells: Column, text: pd.Series, codes: np.ndarray, unique: bool) -> pd.Series:
     """Which distinct ids are words such as NULL that stand for no customer; kept if each stands in one row."""
     word = text.str.lower().isin((*BLANKS, *NO_NUMBER)) & (text.str.len() > 0) & (text.str.lower() != "x")
-    number = text.isin(NOBODY)
-    if number.any() and text[~number].str.len().min() > 2:  # shorter ones count from 0
+    number, filled = text.isin(NOBODY), text != ""
+    if number.any() and text[~number & ~word & filled].str.len().min() > 2:  # shorter ones count from 0
         word |= number
     if not word.any():
         return word
