@@ -61,6 +61,7 @@ FEW_ROWS = 5
 SAMPLE = 1_000
 
 _ID_NAME = re.compile(r".*(id|nr|no|num|number|nummer|code|key|numero)")
+_DECIMAL = r"[+-]?[0-9]*[.,][0-9]+"
 _CURRENCY = re.compile(r"(in)?(eur|usd|gbp|chf)$")
 
 
@@ -155,9 +156,9 @@ def action_candidates(table: pd.DataFrame, *used: str) -> list[str]:
 
 
 def id_candidates(table: pd.DataFrame) -> list[str]:
-    """Columns that could be the customer by their values alone: filled in every row, never the same, no dates."""
+    """Columns that could be the customer by their values alone: filled, never the same, no dates and no decimals."""
     columns = [str(c) for c in table.columns if table[c].notna().all() and _never_repeats(table, c)]
-    return [c for c in columns if not _is_dated(table[c])]
+    return [c for c in columns if not _is_dated(table[c]) and not table[c].astype("str").str.fullmatch(_DECIMAL).any()]
 
 
 def offer_label(table: pd.DataFrame, file: str, receipt: Receipt) -> str | None:

@@ -149,7 +149,7 @@ def test_orders_and_their_lines_are_joined_by_their_key_if_that_is_chosen(read):
 
 
 def test_a_table_without_ids_asks_which_column_they_are_or_numbers_its_rows(read):
-    files = {"customers.csv": "who,churned,x\n" + "".join(f"Person {k},{k % 2},1\n" for k in range(5))}
+    files = {"customers.csv": "who,churned,x\n" + "".join(f"Person {k},{k % 2},{k}.5\n" for k in range(5))}
     with pytest.raises(DoubtError) as refusal:
         read(files)
     [doubt] = refusal.value.doubts
