@@ -348,7 +348,8 @@ def _customers(
     if number_rows:
         table = numbered(table, file, receipt)
     elif CUSTOMER_ID not in table and not is_headless(table) and CUSTOMER_ID not in guess_columns(table):
-        table = _with_customer(table, file, receipt)
+        # One column is rather a table with an unknown delimiter.
+        table = _with_customer(table, file, receipt) if table.shape[1] > 1 else table
     if CHURNED not in table and (label := offer_label(table, file, receipt)):
         table = table.rename(columns={label: CHURNED})
     _need(table, file, CUSTOMER_ID)
