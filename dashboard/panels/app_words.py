@@ -7,10 +7,6 @@ import re
 WORDS = (
     (r" \(--column maps others\)", ""),
     (r"; perhaps --column (\S+)=(.+)$", r"; perhaps choose \2 for \1"),
-    (
-        r"; map it with --column, or number the rows with --column customer_id=ROW",
-        "; choose it above, or leave Customer at (the row number)",
-    ),
     (r"; map the right columns with --column", "; choose the right columns above"),
     (r", unless --column action=(\S+) is given", r", unless \1 is chosen as the action"),
     (r"; --drop the other one", "; leave the other one out"),

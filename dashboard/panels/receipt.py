@@ -28,7 +28,7 @@ def answers() -> tuple[tuple[str, str], ...]:
 
 def draw(receipt: Receipt) -> None:
     """Draw the receipt: files and rows in one line each, the doubts, the notes, and every column in a table."""
-    st.subheader(HEADING, anchor=False)
+    st.caption(HEADING)
     rows = receipt.rows
     for file in receipt.files:
         layout = ", ".join(filter(None, [file["encoding"], _separator(file["delimiter"])]))

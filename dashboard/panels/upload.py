@@ -43,7 +43,7 @@ MEANINGS = {
 NAME = "my-customers"
 SKIP_BAD_ROWS, LEAVE_OUT, JUST_KEPT, KEPT_FILES = "own_skip_bad_rows", "own_leave_out", "own_just_kept", "own_kept"
 """Session keys: the switch for bad rows, columns that a button leaves out, the cohort kept last, and its uploads."""
-NO_COLUMN = {ACTION: "(all rows are the same action)", CUSTOMER_ID: "(the row number)"}
+NO_COLUMN = {ACTION: "(all rows are the same action)", CUSTOMER_ID: "(asked below)"}
 
 
 # ---- own files -------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from crm_models.data.sources.frames import together
 from crm_models.data.sources.reading import ReadOptions, read_tables
 from crm_models.data.sources.receipt import Receipt
 from crm_models.data.sources.roles import action_candidates, customer_of, dated_columns, kind_of
-from crm_models.data.sources.tables import ROW, TABLES, cohort_from_tables, guess_columns
+from crm_models.data.sources.tables import TABLES, cohort_from_tables, guess_columns
 
 MAX_MB = 200
 MAX_UNPACKED_MB = 1_000
@@ -134,15 +134,11 @@ def build(
             receipt.kinds[table.file] = kind
             receipt.count_file(table.table, table.file, kind)
         merged[kind] = together([(_renamed(t, prepared(t.table, t.file, receipt)), t.file) for t in group])
-    # Customers without an id column are numbered by row.
-    unnamed = any(CUSTOMER_ID not in t.columns for t in by_kind.get("customers", []))
-    columns = {CUSTOMER_ID: ROW} if unnamed else {}
     positive = next((t.positive for t in by_kind.get("customers", []) if t.positive), None)
     with receipt.doubts_beside_refusals():
         cohort = cohort_from_tables(
             merged,
             churn_days=churn_days,
-            columns=columns,
             positive=positive,
             as_of=reading.as_of,
             name=name,

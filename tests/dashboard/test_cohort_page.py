@@ -99,9 +99,16 @@ def test_without_a_time_there_is_nothing_to_build_and_the_page_says_what_to_choo
     assert not [b for b in app.button if b.key == "own_keep"]
 
 
-def test_customers_without_an_id_are_numbered(workspace, open_page, texts):
-    app = own_files(open_page, customers__csv="churned,age\nyes,1\nno,2\n")
-    assert "2 customers, 0 interactions" in texts(app)
+def test_customers_without_an_id_are_numbered_or_named_by_a_column_as_chosen(workspace, open_page, texts):
+    app = own_files(
+        open_page, customers__csv="who,churned\n" + "".join(f"P{k},{'yes' if k else 'no'}\n" for k in range(5))
+    )
+    assert "5 customers, 0 interactions" in texts(app)
+    assert app.button(key="own_keep").disabled
+    choice = app.radio(key="answer_customers.customer_id.column")
+    assert choice.options[1].replace("\\", "") == "the customer is in 'who' (P0)"
+    choice.set_value("who").run()
+    assert not app.button(key="own_keep").disabled
 
 
 def test_a_parquet_file_keeps_its_types(workspace, open_page, texts):

@@ -88,7 +88,6 @@ EVENTS = "customer_id,action,timestamp\n" + "".join(f"k{k % 9},call,2026-01-{1 +
 @pytest.mark.parametrize(
     ("files", "options", "ours"),
     [
-        ({"customers.csv": "name,age\nann,3\n"}, {}, "choose it above, or leave Customer at (the row number)"),
         ({"customers.csv": "customer_id,churned\na,gone\n"}, {}, "choose above which value means churned"),
         ({"customers.csv": "customer_id\nx\n", "interactions.csv": EVENTS}, {}, "choose the right columns above"),
         ({"interactions.csv": EVENTS + ",a,2026-01-01\n" * 2}, {}, "the switch above leaves them out"),

@@ -12,8 +12,7 @@ from crm_models.core.schema import ACTION, CUSTOMER_ID, LABEL, REPEATABLE, TIMES
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources.archives import read_bytes
 from crm_models.data.sources.ids import names_of
-from crm_models.data.sources.importer import Importer
-from crm_models.data.sources.inactivity import label_by_inactivity
+from crm_models.data.sources.importer import Importer, cohort_of, files_in, unpacked_name
 from crm_models.data.sources.json_lines import read_json
 from crm_models.data.sources.moments import moments_of
 from crm_models.data.sources.numbers import numbers_of
@@ -50,25 +49,12 @@ def import_amazon(sources: Sequence[Path], *, churn_days: float | None = None) -
     timestamps = events[TIMESTAMP]
     if pd.api.types.is_datetime64_any_dtype(timestamps) and (timestamps == timestamps.dt.normalize()).all():
         receipt.note("Reviews are dated to whole days only: those of one day keep the order of the file.")
-    cohort = Cohort.build(
-        name="amazon",
-        source="amazon",
-        customers=None,
-        interactions=events,
-        actions=products,
-        notes=receipt.notes,
-        documents=receipt.documents({}),
-    )
-    return cohort if churn_days is None else label_by_inactivity(cohort, churn_days)
+    return cohort_of("amazon", receipt, interactions=events, actions=products, churn_days=churn_days)
 
 
 def _files(source: Path, receipt: Receipt) -> list[Path]:
-    if not source.exists():
-        raise DataError(f"{source}: expected a file or folder, found none")
-    if not source.is_dir():
-        return [source]
-    files = sorted(f for f in source.iterdir() if f.is_file() and f.name.lower().endswith(ENDINGS))
-    reviews = [f for f in files if not f.name.lower().startswith("meta")]
+    files = files_in(source, *ENDINGS)
+    reviews = [f for f in files if f == source or not f.name.lower().startswith("meta")]
     if not reviews:
         raise DataError(f"{source}: expected review files (.json, .jsonl or .csv, also .gz), found none")
     if len(reviews) < len(files):
@@ -78,10 +64,9 @@ def _files(source: Path, receipt: Receipt) -> list[Path]:
 
 def _reviews(file: Path, receipt: Receipt) -> pd.DataFrame:
     raw, name = read_bytes(file), file.name
-    if name.lower().removesuffix(".gz").removesuffix(".zip").endswith(".csv"):
-        table = _csv(raw, name)
-    else:
-        table = read_json(raw, name, {field: () for fields in FIELDS.values() for field in fields})
+    is_csv = unpacked_name(file).endswith(".csv")
+    fields = {field: () for fields in FIELDS.values() for field in fields}
+    table = _csv(raw, name) if is_csv else read_json(raw, name, fields)
     receipt.take_file(table, name, "interactions")
     columns = {}
     for column, names in FIELDS.items():

@@ -72,6 +72,12 @@ class Column:
         empty = np.datetime64("NaT") if values.dtype.kind == "M" else np.nan
         return pd.Series(np.append(values, np.asarray([empty], dtype=values.dtype))[self.codes], self.table.index)
 
+    def spread_dates(self, dates: pd.Series) -> pd.Series:
+        """(R,) dates of some distinct cells, by their place in `distinct`; NaT for all other rows."""
+        known = np.full(len(self.distinct), np.datetime64("NaT", "us"))
+        known[dates.index] = dates.to_numpy("datetime64[us]")
+        return self.spread(known)
+
     def n_rows(self, mask: pd.Series | np.ndarray) -> int:
         """Number of rows with one of the masked cells."""
         return int(self.counts[np.asarray(mask, dtype=bool)].sum())

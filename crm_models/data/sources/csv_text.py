@@ -74,8 +74,9 @@ def parse_text(
     if delimiter == WHITESPACE:
         delimiter, text = "\t", _as_tab_separated(text)
     mark = re.escape(delimiter).encode()
-    if quoted and re.search(mark + rb' +"', text):
-        text = re.sub(mark + rb' +"', lambda match: match.group()[:1] + b'"', text)
+    blank_before_quote = mark + rb' +"(?!"[^\r\n' + mark + rb"])"  # two marks within a cell are one of its text
+    if quoted and re.search(blank_before_quote, text):
+        text = re.sub(blank_before_quote, mark[-1:] + b'"', text)
     quote: str | bool = '"' if quoted else False
     if quoted and re.match(rb"'[^'\r\n]*'(?:" + mark + rb"'[^'\r\n]*')+[ \t]*\r?(?:\n|\Z)", text):
         quote = "'"
@@ -224,9 +225,15 @@ def _parse(body: Text, layout: Layout) -> pa.Table:
             ) from None
         cells = _longer(body, layout) if ragged.rows[0].actual_columns == layout.width + 1 else None
         if cells is None:
+            return _without_ragged(_without_surplus(body, layout), layout)
+    if len(cells) < _n_lines(_without_last_ends(body)) + 1:  # blank lines, or cells of several lines
+        numbers = _row_numbers(body, layout)
+        if len(numbers) == len(cells):
+            layout.rows = numbers
+        elif len(body) < MAPPED:
             return _without_ragged(body, layout)
-    if len(body) < MAPPED and len(cells) < _n_lines(_without_last_ends(body)) + 1:
-        return _without_ragged(body, layout)  # blank lines, or cells of several lines: the rows are numbered
+        else:
+            layout.remarks.append("Row numbers leave out blank lines, because the file is large.")
     _check_quotes(body, cells, layout)
     return cells
 
@@ -239,6 +246,23 @@ def _longer(body: Text, layout: Layout) -> pa.Table | None:
         return None
     last = longer.column(layout.width)
     return longer.select(range(layout.width)) if last.null_count == len(longer) else None
+
+
+def _without_surplus(body: Text, layout: Layout) -> Text:
+    """The text without empty cells at the end of rows that have more cells than the header."""
+    mark, quote = (re.escape(str(sign or "")).encode() for sign in (layout.delimiter, layout.quote))
+    cell = rb"[^%b\r\n]*" % (mark + quote)
+    if layout.quote:
+        cell = rb"(?:%b|%b[^%b]*(?:%b%b[^%b]*)*%b)" % (cell, *[quote] * 6)
+    empty = rb"%b *(?:%b%b)?" % (mark, quote, quote)
+    surplus = re.compile(rb"(?m)^(%b(?:%b%b){%d})(?:%b)+(?=\r?$)" % (cell, mark, cell, layout.width - 1, empty))
+    first = surplus.search(body)
+    if first is None:
+        return body
+    row = _n_lines(body[: first.start()]) + layout.first_row
+    text, n = surplus.subn(rb"\1", bytes(body))
+    layout.remarks.append(f"Empty cells behind the last column of {counted(n, 'row')} are left out (first: row {row}).")
+    return text
 
 
 class _Ragged:
@@ -290,36 +314,51 @@ def _without_ragged(body: Text, layout: Layout) -> pa.Table:
         numbers = np.arange(n_rows)
     layout.rows = np.delete(numbers, [number - 1 for number in (*left_out, *ragged.blank)])
     rows = [
-        (int(numbers[number - 1]), row.actual_columns, " ".join(row.text.split()))
+        (int(numbers[number - 1]), row.actual_columns, row.text.strip())
         for number, row in zip(left_out, ragged.rows, strict=True)
     ]
     n_inside = _without_footers(rows, int(layout.rows[-1]) if len(cells) else -1, layout)
-    layout.footers = [text for _, _, text in rows[n_inside:]]
+    layout.footers = [" ".join(text.split()) for _, _, text in rows[n_inside:]]
     others = rows[:n_inside]
     if others and not layout.skip_ragged:
         number, n_cells, text = others[0]
+        begins = " ".join(text.split())[:40]
         raise DataError(
             f"{layout.name} row {number + layout.first_row}: expected the same columns as the header "
-            f"({layout.width} cells), found {n_cells} cells ({text[:40]!r}); check delimiters and quotation marks"
+            f"({layout.width} cells), found {n_cells} cells ({begins!r}); check delimiters and quotation marks"
         )
-    layout.left_out = [(number + layout.first_row, text) for number, _, text in others]
+    # A mark that was left open makes one row of several lines: each of them is left out.
+    layout.left_out = [
+        (number + layout.first_row, " ".join(line.split())) for number, _, text in others for line in text.splitlines()
+    ]
     _check_quotes(body, cells, layout)
     return cells
 
 
 def _row_numbers(body: Text, layout: Layout) -> np.ndarray:
-    """The number of each row that is not empty, counted from 0 with the empty ones; none for a very large text."""
+    """The number of each row that is not empty, counted from 0 with the empty ones; none for large quoted text."""
+    if not layout.has_quotes:
+        return _filled_lines(body)
     if len(body) >= MAPPED:
         return np.zeros(0, dtype=np.int64)
-    if not layout.has_quotes:
-        lines = bytes(body).splitlines()
-        return np.flatnonzero(np.fromiter((len(line) > 0 for line in lines), dtype=bool, count=len(lines)))
     text = io.TextIOWrapper(io.BytesIO(bytes(body)), "utf-8", newline="")
     rows = csv.reader(text, delimiter=layout.delimiter, quotechar=str(layout.quote), escapechar=layout.escape)
     try:
         return np.flatnonzero([len(row) > 0 for row in rows])
     except csv.Error:
         return np.zeros(0, dtype=np.int64)
+
+
+def _filled_lines(body: Text) -> np.ndarray:
+    """The number of each line that is not empty, counted from 0."""
+    letters = np.frombuffer(body, np.uint8)
+    end = ord("\n") if _count(body, b"\n") else ord("\r")
+    blocks = range(0, len(letters), BLOCK_BYTES)
+    ends = np.concatenate([np.flatnonzero(letters[k : k + BLOCK_BYTES] == end) + k for k in blocks])
+    starts, ends = np.append(0, ends + 1), np.append(ends, len(letters))
+    filled = ends > starts
+    filled[filled] = (ends[filled] > starts[filled] + 1) | (letters[starts[filled]] != ord("\r"))
+    return np.flatnonzero(filled)
 
 
 def _without_footers(rows: list[tuple[int, int, str]], last: int, layout: Layout) -> int:
@@ -375,27 +414,12 @@ def _point_out_text_behind(body: Text, layout: Layout) -> None:
     quote, mark = re.escape(str(layout.quote)).encode(), re.escape(layout.delimiter).encode()
     if layout.escape:
         return
-    behind = re.search(
-        rb"(?:^|["
-        + mark
-        + rb"\n])"
-        + quote
-        + rb"[^\r\n"
-        + quote
-        + rb"]*"
-        + quote
-        + rb"[^\r\n"
-        + mark
-        + quote
-        + rb"][^\r\n"
-        + mark
-        + rb"]*",
-        body,
-    )
+    cell = rb"(?:^|[%b\n])%b[^\r\n%b]*%b[^\r\n%b%b][^\r\n%b]*"
+    behind = re.search(cell % (mark, quote, quote, quote, mark, quote, mark), body)
     if behind:
         row = _n_lines(body[: behind.start()]) + layout.first_row
-        cell = bytes(behind.group()).decode(errors="replace").strip(f"\n{layout.delimiter}")[:40]
-        layout.remarks.append(f"A cell near row {row} goes on behind its closing quotation mark ({cell}).")
+        text = bytes(behind.group()).decode(errors="replace").strip(f"\n{layout.delimiter}")[:40]
+        layout.remarks.append(f"A cell near row {row} goes on behind its closing quotation mark ({text}).")
 
 
 def _refuse_open_quote(body: Text, layout: Layout) -> None:

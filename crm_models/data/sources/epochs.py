@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from crm_models.data.sources.column import Column
 from crm_models.data.sources.dates import read_as
 
 UNITS = (("s", 1e6, 1e8, 1e11), ("ms", 1e3, 1e11, 1e14), ("us", 1.0, 1e14, 1e17), ("ns", 1e-3, 1e17, 1e19))
@@ -17,6 +18,7 @@ COMPACT = (
 """Dates written as one number: layout, minimum, maximum."""
 SERIALS = (36_526, 55_153)
 """Spreadsheet days from 2000 to 2050: numbers in this range are dates that lost their format."""
+SERIAL_DAYS = "a spreadsheet's days since 1900"
 _DAY_0 = np.datetime64("1899-12-30", "us")
 
 
@@ -53,3 +55,16 @@ def serials(values: np.ndarray) -> np.ndarray | None:
     if not ((values >= SERIALS[0]) & (values < SERIALS[1])).all():
         return None
     return _DAY_0 + np.rint(values * 86_400).astype("timedelta64[s]")
+
+
+def note(cells: Column, how: str, values: np.ndarray, moments: np.ndarray) -> None:
+    """Say that the numbers of a column are read as dates, with the first of them."""
+    first = pd.Timestamp(moments[0])
+    cells.note(f"the numbers in {cells.name!r} are read as {how} ({values[0]:.15g} is {first:%d %B %Y}).")
+
+
+def placed(moments: np.ndarray, known: np.ndarray, index: pd.Index) -> pd.Series:
+    """(R,) the dates in the rows that have one; NaT in the others. known: (R,) whether each row has one."""
+    dates = np.full(len(index), np.datetime64("NaT", "us"))
+    dates[known] = moments
+    return pd.Series(dates, index=index)

@@ -148,17 +148,14 @@ def _as_dates(cells: Column, numbers: pd.Series) -> pd.Series | None:
     moments = epochs.compact(values) if named or values.min() > epochs.COMPACT[1][1] else None
     how = "dates without marks"
     if moments is None and named:
-        moments, how = epochs.serials(values), "a spreadsheet's days since 1900"
+        moments, how = epochs.serials(values), epochs.SERIAL_DAYS
         times = epochs.unix(values)
         if moments is None and times is not None and times[1].all():
             moments, how = times[2], f"Unix times in {times[0]}"
     if moments is None:
         return None
-    dates = np.full(len(numbers), np.datetime64("NaT", "us"))
-    dates[known] = moments
-    first = pd.Timestamp(moments[0])
-    cells.note(f"the numbers in {cells.name!r} are read as {how} ({values[0]:.15g} is {first:%d %B %Y}).")
-    return pd.Series(dates, index=numbers.index)
+    epochs.note(cells, how, values, moments)
+    return epochs.placed(moments, known, numbers.index)
 
 
 def _without_sentinel(numbers: pd.Series, cells: Column) -> pd.Series:
@@ -202,9 +199,7 @@ def _dates(cells: Column, dates: Dates, filled: pd.Series, blank: pd.Series, odd
             "missing."
         )
     _point_out_far(cells, moments)
-    known = np.full(len(cells.distinct), np.datetime64("NaT", "us"))
-    known[filled.index] = moments.to_numpy("datetime64[us]")
-    found = cells.spread(known)
+    found = cells.spread_dates(moments)
     cells.record("date", found, blank=blank, odd=odd)
     return found
 

@@ -12,6 +12,7 @@ import pandas as pd
 from crm_models.core.errors import DataError
 from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, TIMESTAMP, VALUE
 from crm_models.data.sources.frames import FOOTERS, RAGGED, REMARKS, is_text, together
+from crm_models.data.sources.order_lines import joined, key_of, wants_lines
 from crm_models.data.sources.reading import ReadOptions, read_files
 from crm_models.data.sources.receipt import Receipt, counted
 from crm_models.data.sources.roles import DOUBTFUL, FEW_ROWS, customer_of, dated_columns, guess_columns, kind_of, plain
@@ -75,6 +76,7 @@ def recognised(
         found = Found(cells=cells, name=name, kind=kind)
         receipt.count_file(found.cells, found.name, found.kind)
         _add(tables, found, is_main, receipt)
+    _join_lines(tables, receipt)
     if not {"interactions", "customers"} & set(tables):
         names = ", ".join(found.name for found in tables.values()) or "no table"
         raise DataError(f"expected a table of interactions or customers, found only actions ({names})")
@@ -83,6 +85,27 @@ def recognised(
         receipt.kinds[found.name] = kind
         named[kind] = (_with_usual_names(found, set(columns), reserved, receipt), found.name)
     return named
+
+
+def _join_lines(tables: dict[str, Found], receipt: Receipt) -> None:
+    """Make events of the lines of orders, which look like a table of actions in which actions repeat."""
+    if not {"interactions", "actions"} <= set(tables):
+        return
+    orders, lines = tables["interactions"], tables["actions"]
+    key = key_of(orders.cells, lines.cells)
+    if key is None:
+        return
+    del tables["actions"]
+    receipt.kinds[orders.name] = orders.kind
+    facts = next(file for file in receipt.files if file["name"] == lines.name)
+    if wants_lines(orders.name, lines.name, key, receipt):
+        facts["kind"] = orders.kind
+        cells = joined(orders.cells, lines.cells, key, (orders.name, lines.name), receipt)
+        tables[orders.kind] = Found(cells=cells, name=lines.name, kind=orders.kind)
+    else:
+        receipt.files.remove(facts)
+        receipt.rows["read"] -= len(lines.cells)
+        _not_read(receipt, lines.name, "it is left apart")
 
 
 def _refuse_without_header(cells: pd.DataFrame, name: str) -> None:
@@ -199,7 +222,9 @@ def _in_folder(folder: Path, receipt: Receipt) -> list[tuple[Path, bool]]:
     too_many = not standard and len(candidates) > len(TABLES) and not _one_layout(candidates)
     if not candidates or too_many:
         names = ", ".join(f.name for f in entries[:8]) or "an empty folder"
-        raise DataError(f"{folder}: expected interactions.csv or customers.csv (or .parquet), found {names}")
+        raise DataError(
+            f"{folder}: expected interactions.csv or customers.csv (or .parquet), found {names}; name the files to read"
+        )
     for other in (f for f in entries if f not in candidates):
         why = "folders within are not read" if other.is_dir() else f"its name ends in none of {', '.join(ENDINGS[::3])}"
         _not_read(receipt, other.name, why)

@@ -30,7 +30,8 @@ def _is_above_the_names(rows: Sequence[Sequence[str]]) -> bool:
     """Whether the first row groups or numbers the columns and the names follow: words above columns of numbers."""
     if len(rows) < 3:
         return False
-    above, names, data = rows[0], rows[1], [row for row in rows[2:12] if len(row) == len(rows[1])]
+    above, names = rows[0], rows[1]
+    data = [row for row in rows[2:12] if len(row) == len(names) and any(map(str.isalnum, "".join(row)))]
     filled = [cell.strip() for cell in above if cell.strip()]
     vague = len(filled) < 0.7 * len(names) or sum(bool(_CODE.fullmatch(c)) for c in filled) > 0.7 * len(filled)
     words = [cell.strip() for cell in names]
@@ -38,7 +39,8 @@ def _is_above_the_names(rows: Sequence[Sequence[str]]) -> bool:
         return False
     if any(_NUMBER.fullmatch(word) for word in words):
         return False
-    return any(all(_NUMBER.fullmatch(row[k].strip()) for row in data) for k in range(len(names)))
+    numbers = (sum(bool(_NUMBER.fullmatch(row[k].strip())) for row in data) for k in range(len(names)))
+    return max(numbers) > 0.8 * len(data)  # the header again may be among the rows
 
 
 def _n_filled(row: Sequence[str]) -> int:

@@ -12,14 +12,20 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from crm_models.core.errors import DataError
 from crm_models.core.schema import CUSTOMER_ID
 from crm_models.data.sources.blanks import BLANKS, NO_NUMBER
 from crm_models.data.sources.column import Column
 from crm_models.data.sources.frames import is_text
-from crm_models.data.sources.receipt import Receipt, row_of
+from crm_models.data.sources.receipt import Receipt, place_of, row_of
 
 INVISIBLE = dict.fromkeys([0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0x00AD, 0x200E, 0x200F])
 """Characters without width; a copy from a web page or an e-mail brings them along."""
+
+FEW_ODD = 0.05
+"""Up to this share of ids that are no numbers among others that are, they are pointed out."""
+NOBODY = ("0", "-1")
+"""Ids that mean no customer where all others are longer."""
 
 _EXPONENT = r"[0-9](?:[.,][0-9]+)?[eE]\+[0-9]{2,}"
 _CUT = r"[1-9][0-9]{14}0+"
@@ -46,6 +52,10 @@ def names_of(
     blank |= _words_for_nobody(cells, text, codes, unique)
     cells.refuse(_rows(blank, codes, empty=True), "a name or number", "fill it or remove the row")
     _ask_about_cut_numbers(cells, text, codes)
+    odd = ~text.str.fullmatch("[0-9]+") & ~blank
+    if 0 < odd.sum() <= FEW_ODD * len(text):
+        first = f"{text[odd].iloc[0][:40]!r} in row {row_of(table, _rows(odd, codes))}"
+        cells.note(f"{int(odd.sum()):,} of {len(text):,} ids in {column!r} are no numbers like the others ({first}).")
     text = text.mask(blank, "")
     merged, names = pd.factorize(text)
     n_unseen = written[~blank].nunique() - text[~blank].nunique()
@@ -64,6 +74,21 @@ def names_of(
     )
     cells.record("text", found)
     return found
+
+
+def unique_names_of(table: pd.DataFrame, file: str, column: str, receipt: Receipt | None = None) -> pd.Series:
+    """`names_of` for one row per id; `DataError` with the row of a duplicate, unless bad rows are skipped."""
+    receipt = receipt or Receipt()
+    ids = names_of(table, file, column, receipt, unique=True)
+    duplicate = ids.duplicated() & ids.notna()
+    if duplicate.any() and receipt.skip_bad_rows:
+        receipt.refuse(table, file, column, duplicate, f"one row for each {column}")
+    elif duplicate.any():
+        raise DataError(
+            f"{place_of(table, file, duplicate)}: duplicate {column} {ids[duplicate].iloc[0]!r} "
+            f"(duplicate rows: {int(duplicate.sum()):,}); keep one row for each {column}"
+        )
+    return ids
 
 
 def _rows(mask: pd.Series, codes: np.ndarray, *, empty: bool = False) -> np.ndarray:
@@ -132,6 +157,9 @@ def note_twins_within(ids: pd.Series, name: str, receipt: Receipt) -> None:
 def _words_for_nobody(cells: Column, text: pd.Series, codes: np.ndarray, unique: bool) -> pd.Series:
     """Which distinct ids are words such as NULL that stand for no customer; kept if each stands in one row."""
     word = text.str.lower().isin((*BLANKS, *NO_NUMBER)) & (text.str.len() > 0) & (text.str.lower() != "x")
+    number, filled = text.isin(NOBODY), text != ""
+    if number.any() and text[~number & ~word & filled].str.len().min() > 2:  # shorter ones count from 0
+        word |= number
     if not word.any():
         return word
     first = str(text[word].iloc[0])
@@ -150,11 +178,12 @@ def _words_for_nobody(cells: Column, text: pd.Series, codes: np.ndarray, unique:
 
 def _ask_about_cut_numbers(cells: Column, text: pd.Series, codes: np.ndarray) -> None:
     """Asks about ids that a spreadsheet has cut: several customers may have become one."""
-    cut = text.str.fullmatch(_EXPONENT)
+    plain = text.str.normalize("NFKC")  # Asian programs have digits of another width
+    cut = plain.str.fullmatch(_EXPONENT)
     how = "are written with an exponent"
     if not cut.any():
-        long = text.str.fullmatch("[0-9]{16,}")
-        cut = text.str.fullmatch(_CUT)
+        long = plain.str.fullmatch("[0-9]{16,}")
+        cut = plain.str.fullmatch(_CUT)
         # By chance, one in ten numbers of 16 digits ends so, and one in a hundred of 17.
         if not long.any() or cut.sum() < 2 or cut.sum() < 0.9 * long.sum():
             return
@@ -181,7 +210,7 @@ def _text_of(distinct: pd.Series) -> pd.Series:
     """Distinct ids as text: integers without ".0", everything else as written."""
     if is_text(distinct):
         distinct = distinct.str.strip()
-        if len(distinct) and distinct.str.fullmatch(r"[0-9]+(?:[.,]00?)?").all():
+        if len(distinct) and distinct.str.fullmatch(r"[0-9]+(?:[.,]00?)?").mean() > 0.9:
             # Spreadsheets and pandas write 17850.0 for an integer in a column with missing values.
             return distinct.str.replace(r"[.,]00?$", "", regex=True)
         return distinct

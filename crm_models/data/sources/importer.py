@@ -1,13 +1,21 @@
-"""The `Importer` type: a known file format and the function that reads it as a cohort."""
+"""The `Importer` type: a known file format and the function that reads it; and what these functions share."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from crm_models.core.errors import DataError
 from crm_models.data.cohort import Cohort
+from crm_models.data.sources.inactivity import label_by_inactivity
+from crm_models.data.sources.receipt import Receipt
+
+TABLE_ENDINGS = (".csv", ".csv.gz", ".csv.zip", ".parquet", ".xlsx")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,3 +35,45 @@ class Importer:
         """The options of `read` with their defaults."""
         parameters = list(inspect.signature(self.read).parameters.values())[1:]
         return {parameter.name: parameter.default for parameter in parameters}
+
+
+def files_in(source: Path, *endings: str) -> list[Path]:
+    """A file, or the files of a folder by name: those with one of the endings, or all. `DataError` if it is absent."""
+    if not source.exists():
+        raise DataError(f"{source}: expected a file or folder, found none")
+    if not source.is_dir():
+        return [source]
+    return sorted(f for f in source.iterdir() if f.is_file() and f.name.lower().endswith(endings or ""))
+
+
+def unpacked_name(file: Path) -> str:
+    """The name of a file in small letters, without the ending of a packed one."""
+    return file.name.lower().removesuffix(".gz").removesuffix(".zip")
+
+
+def distinct_labels(labels: pd.Series, ids: pd.Index) -> pd.Series:
+    """The labels of products or films; those that several share get their id behind them."""
+    return labels.where(~labels.duplicated(keep=False), labels + " [" + pd.Series(ids, index=labels.index) + "]")
+
+
+def cohort_of(
+    form: str,
+    receipt: Receipt,
+    *,
+    customers: pd.DataFrame | None = None,
+    interactions: pd.DataFrame | None = None,
+    actions: pd.DataFrame | None = None,
+    churn_days: float | None = None,
+    activity: Sequence[str] | None = None,
+) -> Cohort:
+    """The cohort of a known format with its receipt. churn_days, activity: see `label_by_inactivity`."""
+    cohort = Cohort.build(
+        name=form,
+        source=form,
+        customers=customers,
+        interactions=interactions,
+        actions=actions,
+        notes=receipt.notes,
+        documents=receipt.documents({}),
+    )
+    return cohort if churn_days is None else label_by_inactivity(cohort, churn_days, activity)

@@ -65,6 +65,8 @@ def labels_of(
         if (~yes).sum() > 1:
             others = ", ".join(repr(str(v)) for v in cells.distinct[~yes][:5])
             cells.note(f"in {cells.name!r}, {positive!r} means churned; {others} all mean stayed.")
+    if blank.all():
+        cells.note(f"{cells.name!r} is blank in every row.")
     blank_is_no = _blank_is_no(cells, yes, blank)
     known = pd.array(
         [*((False if blank_is_no else None) if b else bool(y) for b, y in zip(blank, yes, strict=True)), None],

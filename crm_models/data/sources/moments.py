@@ -70,9 +70,7 @@ def _moments(cells: Column) -> pd.Series:
     _refuse_other_layouts(cells, filled, unfit)
     cells.refuse(cells.rows(unfit), EXPECTED)
     _ask_about_zones(cells, filled, dates)
-    known = np.full(len(cells.distinct), np.datetime64("NaT", "us"))
-    known[filled.index] = in_order(dates, filled, cells).to_numpy("datetime64[us]")
-    return cells.spread(known)
+    return cells.spread_dates(in_order(dates, filled, cells))
 
 
 def _iso(values: pd.Series) -> pd.Series | None:
@@ -102,15 +100,8 @@ def _from_numbers(cells: Column, numbers: pd.Series) -> pd.Series:
         bad[known] = ~fits
         cells.refuse(bad, f"a moment in Unix {unit} as in the other rows")
     elif moments is None and (moments := epochs.serials(values)) is not None:
-        cells.note(
-            f"the numbers in {cells.name!r} are read as a spreadsheet's days since 1900 ({values[0]:g} is "
-            f"{pd.Timestamp(moments[0]):%d %B %Y})."
-        )
-    if moments is None:
-        return numbers
-    dates = np.full(len(all_values), np.datetime64("NaT", "us"))
-    dates[known] = moments
-    return pd.Series(dates, index=numbers.index)
+        epochs.note(cells, epochs.SERIAL_DAYS, values, moments)
+    return numbers if moments is None else epochs.placed(moments, known, numbers.index)
 
 
 def _refuse_other_layouts(cells: Column, filled: pd.Series, unfit: pd.Series) -> None:

@@ -12,13 +12,12 @@ from crm_models.core.schema import ACTION, CUSTOMER_ID, LABEL, REPEATABLE, TIMES
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources.archives import read_bytes
 from crm_models.data.sources.column import need_columns
-from crm_models.data.sources.ids import names_of
-from crm_models.data.sources.importer import Importer
-from crm_models.data.sources.inactivity import label_by_inactivity
+from crm_models.data.sources.ids import names_of, unique_names_of
+from crm_models.data.sources.importer import Importer, cohort_of, distinct_labels, files_in, unpacked_name
 from crm_models.data.sources.moments import moments_of
 from crm_models.data.sources.numbers import numbers_of
 from crm_models.data.sources.reading import read_table
-from crm_models.data.sources.receipt import Receipt, row_of
+from crm_models.data.sources.receipt import Receipt
 
 GENRES_100K = (
     *("unknown", "Action", "Adventure", "Animation", "Children", "Comedy", "Crime", "Documentary", "Drama", "Fantasy"),
@@ -60,31 +59,20 @@ def import_movielens(sources: Sequence[Path], *, churn_days: float | None = None
     )
     receipt.notes.insert(0, f"MovieLens: {len(events):,} ratings; films are not recommended twice.")
     films = _films(files.get("films"), events[ACTION].cat.categories, receipt)
-    cohort = Cohort.build(
-        name="movielens",
-        source="movielens",
-        customers=_users(files.get("users"), receipt),
-        interactions=events,
-        actions=films,
-        notes=receipt.notes,
-        documents=receipt.documents({}),
-    )
-    return cohort if churn_days is None else label_by_inactivity(cohort, churn_days)
+    users = _users(files.get("users"), receipt)
+    return cohort_of("movielens", receipt, customers=users, interactions=events, actions=films, churn_days=churn_days)
 
 
 def _files(sources: Sequence[Path]) -> dict[str, Path]:
     """The files of ratings, films and users that exist; a single file of another name is the ratings."""
     files: dict[str, Path] = {}
     for source in sources:
-        if not source.exists():
-            raise DataError(f"{source}: expected a file or folder, found none")
-        candidates = sorted(source.iterdir()) if source.is_dir() else [source]
-        for part, names in PARTS.items():
-            for file in candidates:
-                if _plain_name(file) in names:
+        for file in files_in(source):
+            for part, names in PARTS.items():
+                if unpacked_name(file) in names:
                     files.setdefault(part, file)
     known = {name for names in PARTS.values() for name in names}
-    other_files = [source for source in sources if source.is_file() and _plain_name(source) not in known]
+    other_files = [source for source in sources if source.is_file() and unpacked_name(source) not in known]
     if "ratings" not in files and len(other_files) == 1:
         files["ratings"] = other_files[0]
     if "ratings" not in files:
@@ -92,13 +80,9 @@ def _files(sources: Sequence[Path]) -> dict[str, Path]:
     return files
 
 
-def _plain_name(file: Path) -> str:
-    return file.name.lower().removesuffix(".gz").removesuffix(".zip")
-
-
 def _read(file: Path, columns: Sequence[str]) -> pd.DataFrame:
     """The table in a file of any release. Older files have no header, and quotation marks in titles are literal."""
-    raw, kind = read_bytes(file), _plain_name(file)
+    raw, kind = read_bytes(file), unpacked_name(file)
     if kind.endswith(".dat"):
         # The parser needs a one-character delimiter; titles contain no tabs.
         table = read_table(raw.replace(b"::", b"\t"), file.name, header=columns, delimiter="\t", quoted=False)
@@ -126,15 +110,11 @@ def _users(file: Path | None, receipt: Receipt) -> pd.DataFrame | None:
     """The users with age, gender and occupation, if the release has them; postcodes are left out as almost unique."""
     if file is None:
         return None
-    table = _read(file, PARTS["users"][_plain_name(file)])
+    table = _read(file, PARTS["users"][unpacked_name(file)])
     receipt.take_file(table, file.name, "customers")
-    ids = names_of(table, file.name, "userId")
-    if ids.duplicated().any():
-        row, user = row_of(table, ids.duplicated()), ids[ids.duplicated()].iloc[0]
-        raise DataError(f"{file.name} row {row}: duplicate user {user!r}; remove one of the rows")
     return pd.DataFrame(
         {
-            CUSTOMER_ID: ids,
+            CUSTOMER_ID: unique_names_of(table, file.name, "userId"),
             "age": numbers_of(table, file.name, "age", receipt),
             "gender": table["gender"],
             "occupation": table["occupation"],  # text in one release, a code in the other
@@ -148,16 +128,14 @@ def _films(file: Path | None, rated: pd.Index, receipt: Receipt) -> pd.DataFrame
     if file is None:
         receipt.note("No file of films; they are named by their number.")
         return pd.DataFrame({ACTION: ids, LABEL: "movie " + ids, REPEATABLE: False})
-    films = _read(file, U_ITEM if _plain_name(file) == "u.item" else FILM)
+    films = _read(file, U_ITEM if unpacked_name(file) == "u.item" else FILM)
     receipt.take_file(films, file.name, "actions")
     if "Western" in films:
         films = films.assign(genres=_from_flags(films[list(GENRES_100K)]))
     films = films.assign(movieId=names_of(films, file.name, "movieId").astype("str"))
     known = films.drop_duplicates("movieId").set_index("movieId").reindex(ids)
     title = known["title"].where(known["title"].notna(), "movie " + pd.Series(ids, index=ids))
-    # Films may share a title; the number makes labels unique.
-    title = title.where(~title.duplicated(keep=False), title + " [" + pd.Series(ids, index=ids) + "]")
-    table = pd.DataFrame({ACTION: ids, LABEL: title.to_numpy(), REPEATABLE: False})
+    table = pd.DataFrame({ACTION: ids, LABEL: distinct_labels(title, ids).to_numpy(), REPEATABLE: False})
     if "genres" in known:
         table["genres"] = known["genres"].replace("(no genres listed)", None).to_numpy()
     unrated, untitled = int((~films["movieId"].isin(ids)).sum()), int(known["title"].isna().sum())

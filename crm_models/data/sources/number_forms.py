@@ -177,8 +177,7 @@ def _decimal_mark(
     open_comma, open_point = marked.str.fullmatch(_OPEN_COMMA), marked.str.fullmatch(_OPEN_POINT)
     proved = proof()
     if proved is not None:
-        ordinary = proved == "point" and not open_comma.any()
-        return proved, False, "" if ordinary else f"decimal {proved}s, as in other columns of the file"
+        return proved, False, f"decimal {proved}s, as in other columns of the file"
     if open_point.any() and not open_comma.any():
         if delimiter == ";":
             # Files with ; between cells come from countries with decimal commas.

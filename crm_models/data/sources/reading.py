@@ -30,8 +30,7 @@ from crm_models.data.sources.frames import (
     together,
 )
 from crm_models.data.sources.parquet import read_parquet, read_parquet_folder
-from crm_models.data.sources.receipt import counted
-from crm_models.data.sources.text_encoding import Decoded, decode
+from crm_models.data.sources.text_encoding import decode
 from crm_models.data.sources.workbook import Sheet, is_workbook, read_workbook
 
 
@@ -108,7 +107,7 @@ def read_table(
         quoted=quoted,
         skip_ragged=options.skip_ragged,
     )
-    columns, remarks, encoding = list(cells.columns), _encoding_remarks(decoded), decoded.encoding
+    columns, remarks, encoding = list(cells.columns), decoded.remarks, decoded.encoding
     del cells, decoded
     forget(raw)
     table = to_pandas(columns, names, name, words_are_blank=options.words_are_blank, rows=layout.rows)
@@ -116,30 +115,11 @@ def read_table(
         FIRST_ROW: layout.first_row,
         DELIMITER: layout.delimiter,
         ENCODING: encoding,
-        REMARKS: remarks + layout.remarks,
+        REMARKS: [*remarks, *layout.remarks],
         FOOTERS: layout.footers,
         RAGGED: layout.left_out,
     }
     return table
-
-
-def _encoding_remarks(decoded: Decoded) -> list[str]:
-    """What a user should know about the encoding of a file; nothing for plain UTF-8."""
-    if decoded.stray:
-        return [
-            f"{counted(decoded.stray, 'byte')} not in UTF-8, as the others are, the first in line "
-            f"{decoded.stray_line}; read as Western European there: {decoded.sample!r}."
-        ]
-    if decoded.twice:
-        return [
-            f"The text was encoded twice by the program that wrote it, and is read as it was meant: {decoded.sample}."
-        ]
-    if decoded.guessed:
-        return [
-            f"The file is not UTF-8; its encoding was taken for {decoded.encoding}: {decoded.sample}. If these words "
-            "are wrong, choose another encoding (--encoding)."
-        ]
-    return []
 
 
 def _from_sheet(sheet: Sheet, name: str, words_are_blank: bool) -> pd.DataFrame:

@@ -255,7 +255,8 @@ class Receipt:
             counts[file] = counts.get(file, 0) + n
         self.rows["rejected"] = sum(counts.values())
         for file, n in counts.items():
-            first = next((r for r in self._rejects if r["file"] in file), None)
+            listed = (reject for reject in self._rejects if reject["file"] in file)
+            first = min(listed, key=lambda reject: reject["row"], default=None)
             where = f" (first: row {first['row']}, {first['column'] or 'cells'})" if first else ""
             self.note(f"{file}: {counted(n, 'row')} that cannot be read left out{where}; see rejected.csv.")
 

@@ -13,8 +13,7 @@ from crm_models.data.cohort import Cohort
 from crm_models.data.sources.column import need_columns
 from crm_models.data.sources.frames import SHEETS_LEFT_OUT
 from crm_models.data.sources.ids import names_of
-from crm_models.data.sources.importer import Importer
-from crm_models.data.sources.inactivity import label_by_inactivity
+from crm_models.data.sources.importer import TABLE_ENDINGS, Importer, cohort_of, distinct_labels, files_in
 from crm_models.data.sources.moments import moments_of
 from crm_models.data.sources.numbers import numbers_of
 from crm_models.data.sources.reading import read_file
@@ -51,25 +50,18 @@ def import_retail(sources: Sequence[Path], *, churn_days: float | None = CHURN_D
             VALUE: lines["Quantity"] * lines["UnitPrice"],
         }
     )
-    cohort = Cohort.build(
-        name="retail",
-        source="retail",
+    return cohort_of(
+        "retail",
+        receipt,
         customers=_customers(lines, receipt),
         interactions=events,
         actions=_products(lines),
-        notes=receipt.notes,
-        documents=receipt.documents({}),
+        churn_days=churn_days,
     )
-    return cohort if churn_days is None else label_by_inactivity(cohort, churn_days)
 
 
 def _files(source: Path) -> list[Path]:
-    if not source.exists():
-        raise DataError(f"{source}: expected a file or folder, found none")
-    if not source.is_dir():
-        return [source]
-    endings = (".csv", ".csv.gz", ".csv.zip", ".parquet", ".xlsx")
-    files = sorted(f for f in source.iterdir() if f.name.lower().endswith(endings))
+    files = files_in(source, *TABLE_ENDINGS)
     if not files:
         raise DataError(f"{source}: expected CSV, Parquet or .xlsx files, found none")
     return files
@@ -142,12 +134,10 @@ def _products(lines: pd.DataFrame) -> pd.DataFrame:
     price = lines.groupby("StockCode")["UnitPrice"].median()
     codes = pd.Index(sorted(price.index), dtype="str")
     named = label.reindex(codes).fillna("product " + pd.Series(codes, index=codes))
-    ambiguous = named.duplicated(keep=False)
-    named = named.where(~ambiguous, named + " [" + pd.Series(codes, index=codes) + "]")
     return pd.DataFrame(
         {
             ACTION: codes,
-            LABEL: named.to_numpy(),
+            LABEL: distinct_labels(named, codes).to_numpy(),
             KIND: "engagement",
             REPEATABLE: True,
             "price": price.reindex(codes).to_numpy(),

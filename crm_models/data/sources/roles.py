@@ -61,6 +61,7 @@ FEW_ROWS = 5
 SAMPLE = 1_000
 
 _ID_NAME = re.compile(r".*(id|nr|no|num|number|nummer|code|key|numero)")
+_DECIMAL = r"[+-]?[0-9]*[.,][0-9]+"
 _CURRENCY = re.compile(r"(in)?(eur|usd|gbp|chf)$")
 
 
@@ -152,6 +153,12 @@ def action_candidates(table: pd.DataFrame, *used: str) -> list[str]:
     likely = [plain(name) for name in OTHER_ACTIONS]
     rank = {c: likely.index(plain(c)) if plain(c) in likely else len(likely) + (table[c].nunique() == 1) for c in found}
     return sorted(found, key=rank.__getitem__)
+
+
+def id_candidates(table: pd.DataFrame) -> list[str]:
+    """Columns that could be the customer by their values alone: filled, never the same, no dates and no decimals."""
+    columns = [str(c) for c in table.columns if table[c].notna().all() and _never_repeats(table, c)]
+    return [c for c in columns if not _is_dated(table[c]) and not table[c].astype("str").str.fullmatch(_DECIMAL).any()]
 
 
 def offer_label(table: pd.DataFrame, file: str, receipt: Receipt) -> str | None:

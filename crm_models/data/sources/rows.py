@@ -113,23 +113,29 @@ def _totals(table: pd.DataFrame) -> np.ndarray:
 
 
 def _notes_below(table: pd.DataFrame, *, after_blank: bool) -> np.ndarray:
-    """The last rows, if only the first cell of each is filled: a sentence, or not written like the cells above it."""
+    """The last rows, if only the first cell of each is filled: a sentence, or not written like the cells above it.
+
+    In a wide table a second cell may be filled, because a comma in a sentence separates cells.
+    """
     note = np.zeros(len(table), dtype=bool)
     if table.shape[1] < 2 or not len(table) or not is_text(table[table.columns[0]]):
         return note
     for k in range(len(table) - 1, max(0, len(table) - 1 - FOOTER_LINES), -1):
-        if table.iloc[k, 1:].notna().any():
+        if table.iloc[k, 2 if table.shape[1] > 4 else 1 :].notna().any():
             break
         note[k] = True
     if not note.any():
         return note
     above = table[~note].iloc[-1000:]
     shapes = {_shape(cell) for cell in above[above.columns[0]].dropna()}
-    often = not above[above.columns[1:]].notna().any(axis=1).all()  # rows of one cell are usual
+    often, two_often = (not above[above.columns[n:]].notna().any(axis=1).all() for n in (1, 2))  # short rows are usual
     for k in np.flatnonzero(note)[::-1]:
         cell = str(table.iloc[k, 0])
         words = len(cell.split())
-        note[k] = words > 2 or (after_blank and words > 1) or (not often and _shape(cell) not in shapes)
+        if pd.notna(table.iloc[k, 1]):
+            note[k] = words > 2 and not two_often
+        else:
+            note[k] = words > 2 or (after_blank and words > 1) or (not often and _shape(cell) not in shapes)
         if not note[k]:
             note[:k] = False
             break

@@ -13,8 +13,7 @@ from crm_models.core.schema import ACTION, CUSTOMER_ID, KIND, LABEL, REPEATABLE,
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources.archives import read_bytes
 from crm_models.data.sources.ids import names_of
-from crm_models.data.sources.importer import Importer
-from crm_models.data.sources.inactivity import label_by_inactivity
+from crm_models.data.sources.importer import Importer, cohort_of, files_in, unpacked_name
 from crm_models.data.sources.json_lines import read_json
 from crm_models.data.sources.moments import moments_of
 from crm_models.data.sources.numbers import numbers_of
@@ -61,24 +60,21 @@ def import_starbucks(sources: Sequence[Path], *, churn_days: float | None = CHUR
         receipt.take_file(tables[name], files[name].name, kind)
     offers = _offers(tables["portfolio"], files["portfolio"].name)
     events = _events(tables["transcript"], files["transcript"].name, offers, receipt)
-    cohort = Cohort.build(
-        name="starbucks",
-        source="starbucks",
+    return cohort_of(
+        "starbucks",
+        receipt,
         customers=_customers(tables["profile"], files["profile"].name, receipt),
         interactions=events,
         actions=_actions(offers),
-        notes=receipt.notes,
-        documents=receipt.documents({}),
+        churn_days=churn_days,
+        activity=[TRANSACTION],
     )
-    return cohort if churn_days is None else label_by_inactivity(cohort, churn_days, [TRANSACTION])
 
 
 def _find(sources: Sequence[Path], name: str) -> Path:
     for source in sources:
-        if not source.exists():
-            raise DataError(f"{source}: expected a file or folder, found none")
-        for file in sorted(source.iterdir()) if source.is_dir() else [source]:
-            if file.is_file() and re.fullmatch(rf"{name}.*\.(json|csv)(\.gz|\.zip)?", file.name.lower()):
+        for file in files_in(source):
+            if re.fullmatch(rf"{name}.*\.(json|csv)", unpacked_name(file)):
                 return file
     raise DataError(f"{sources[0]}: expected {name}.json (or .json.gz), found none")
 

@@ -22,15 +22,22 @@ from crm_models.data.cohort import Cohort
 from crm_models.data.sources.column import need_columns
 from crm_models.data.sources.features import feature_of, without_row_numbers
 from crm_models.data.sources.files import TABLES, Table, find_tables, renamed_columns
-from crm_models.data.sources.ids import join_twins, names_of, note_twins_within, renamed
+from crm_models.data.sources.ids import join_twins, names_of, note_twins_within, renamed, unique_names_of
 from crm_models.data.sources.importer import Importer
 from crm_models.data.sources.inactivity import label_by_inactivity
 from crm_models.data.sources.labels import labels_of
 from crm_models.data.sources.moments import moments_of
 from crm_models.data.sources.numbers import numbers_of
 from crm_models.data.sources.reading import ReadOptions
-from crm_models.data.sources.receipt import Receipt, place_of, read_recipe, row_of
-from crm_models.data.sources.roles import action_candidates, guess_columns, kind_of, labels_again, offer_label
+from crm_models.data.sources.receipt import Receipt, read_recipe, row_of
+from crm_models.data.sources.roles import (
+    action_candidates,
+    guess_columns,
+    id_candidates,
+    kind_of,
+    labels_again,
+    offer_label,
+)
 
 __all__ = ["ROW", "TABLES", "cohort_from_tables", "guess_columns", "import_tables", "kind_of"]
 
@@ -195,21 +202,21 @@ def _mapped(tables: Mapping[str, Table], columns: Mapping[str, str], drop: Seque
     return mapped
 
 
+def is_headless(table: pd.DataFrame) -> bool:
+    """Whether the names of the columns are figures: the file begins with data."""
+    return _FIGURES.fullmatch("".join(map(str, table.columns))) is not None
+
+
 def _need(table: pd.DataFrame, file: str, *columns: str) -> None:
     """`need_columns`, with a guess in the message which column is the missing one."""
     guessed = guess_columns(table)
     existing = ", ".join(map(str, table.columns[:12]))
     for column in columns:
-        if column not in table and _FIGURES.fullmatch("".join(map(str, table.columns))):
+        if column not in table and is_headless(table):
             raise DataError(f"{file} row 1: expected column names, found {existing}; add a header row above the data")
         if column not in table and column in guessed:
             raise DataError(
                 f"{file}: expected the column {column!r}, found {existing}; perhaps --column {column}={guessed[column]}"
-            )
-        if column == CUSTOMER_ID and column not in table:
-            raise DataError(
-                f"{file}: expected the column {column!r}, found {existing}; map it with "
-                f"--column, or number the rows with --column {CUSTOMER_ID}={ROW}"
             )
     need_columns(table, file, *columns)
 
@@ -340,10 +347,13 @@ def _customers(
 ) -> pd.DataFrame:
     if number_rows:
         table = numbered(table, file, receipt)
+    elif CUSTOMER_ID not in table and not is_headless(table) and CUSTOMER_ID not in guess_columns(table):
+        # One column is rather a table with an unknown delimiter.
+        table = _with_customer(table, file, receipt) if table.shape[1] > 1 else table
     if CHURNED not in table and (label := offer_label(table, file, receipt)):
         table = table.rename(columns={label: CHURNED})
     _need(table, file, CUSTOMER_ID)
-    columns = {CUSTOMER_ID: _unique_ids(table, file, CUSTOMER_ID, receipt)}
+    columns = {CUSTOMER_ID: unique_names_of(table, file, CUSTOMER_ID, receipt)}
     if CHURNED in table:
         columns[CHURNED] = labels_of(table, file, CHURNED, positive, receipt)
         table = table.drop(columns=labels_again(table, file, receipt))
@@ -354,6 +364,20 @@ def _customers(
     customers = customers if good.all() else customers[good].reset_index(drop=True)
     note_twins_within(customers[CUSTOMER_ID], file, receipt)
     return customers
+
+
+def _with_customer(table: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFrame:
+    """The table with a customer, which is asked for: a column that tells all rows apart, or the row number."""
+    chosen = receipt.ask(
+        "column",
+        file=file,
+        column=CUSTOMER_ID,
+        evidence=f"{file}: no column is named as the customer ({CUSTOMER_ID}).",
+        readings={"rows": "every row is a customer of its own, called by its number"}
+        | {c: f"the customer is in {c!r} ({table[c].iloc[0]})" for c in id_candidates(table)[:3]}
+        | {"stop": "not to be used"},
+    )
+    return numbered(table, file, receipt) if chosen == "rows" else table.rename(columns={chosen: CUSTOMER_ID})
 
 
 def numbered(table: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFrame:
@@ -378,27 +402,13 @@ def _joined(
 
 def _actions(table: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFrame:
     _need(table, file, ACTION)
-    columns = {ACTION: _unique_ids(table, file, ACTION, receipt)}
+    columns = {ACTION: unique_names_of(table, file, ACTION, receipt)}
     if REPEATABLE in table:
         columns[REPEATABLE] = labels_of(table, file, REPEATABLE, receipt=receipt).fillna(True).astype(bool)
     texts = {c: table[c] for c in (LABEL, KIND) if c in table}
     others = [c for c in table.columns if c not in (ACTION, LABEL, KIND, REPEATABLE)]
     actions = pd.DataFrame(columns | texts | {str(c): feature_of(table, file, c, receipt) for c in others})
     return actions[receipt.good_rows(table, file)].reset_index(drop=True)
-
-
-def _unique_ids(table: pd.DataFrame, file: str, column: str, receipt: Receipt) -> pd.Series:
-    """Ids as text; `DataError` with the row of a duplicate, unless bad rows are skipped."""
-    ids = names_of(table, file, column, receipt, unique=True)
-    duplicate = ids.duplicated() & ids.notna()
-    if duplicate.any() and receipt.skip_bad_rows:
-        receipt.refuse(table, file, column, duplicate, f"one row for each {column}")
-    elif duplicate.any():
-        raise DataError(
-            f"{place_of(table, file, duplicate)}: duplicate {column} {ids[duplicate].iloc[0]!r} "
-            f"(duplicate rows: {int(duplicate.sum()):,}); keep one row for each {column}"
-        )
-    return ids
 
 
 def _refuse_disjoint_customers(events: pd.DataFrame, customers: pd.DataFrame, files: tuple[str, str]) -> None:

@@ -12,11 +12,11 @@ from crm_models.core.schema import CHURNED, CUSTOMER_ID
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources.column import need_columns
 from crm_models.data.sources.features import feature_of, without_row_numbers
-from crm_models.data.sources.ids import names_of
-from crm_models.data.sources.importer import Importer
+from crm_models.data.sources.ids import unique_names_of
+from crm_models.data.sources.importer import TABLE_ENDINGS, Importer, cohort_of, files_in
 from crm_models.data.sources.labels import labels_of
 from crm_models.data.sources.reading import read_file
-from crm_models.data.sources.receipt import Receipt, row_of
+from crm_models.data.sources.receipt import Receipt
 from crm_models.data.sources.tables import guess_columns, numbered
 
 IDS = ("customerID", "CustomerID", "Customer ID", "customer_id")
@@ -58,23 +58,12 @@ def import_telco(sources: Sequence[Path]) -> Cohort:
     if "SeniorCitizen" in features and features["SeniorCitizen"].dropna().isin(list(SENIOR)).all():
         # 0/1 here, but Yes/No in every other such column.
         features["SeniorCitizen"] = features["SeniorCitizen"].map(SENIOR).astype("str")
-    ids = names_of(table, file.name, customer)
-    duplicate = ids.duplicated()
-    if duplicate.any():
-        row, duplicate_id = row_of(table, duplicate), ids[duplicate].iloc[0]
-        raise DataError(f"{file.name} row {row}: duplicate customer {duplicate_id!r}; remove one of the rows")
+    ids = unique_names_of(table, file.name, customer)
     customers = pd.DataFrame({CUSTOMER_ID: ids, CHURNED: _labels(table, file.name, label), **features})
     receipt.notes += [f"{c}: {int(v.isna().sum())} blank." for c, v in features.items() if v.isna().any()]
     if dropped:
         receipt.note(f"Left out, because they are known only after the customer has left: {', '.join(dropped)}.")
-    return Cohort.build(
-        name="telco",
-        source="telco",
-        customers=customers,
-        interactions=None,
-        notes=receipt.notes,
-        documents=receipt.documents({}),
-    )
+    return cohort_of("telco", receipt, customers=customers)
 
 
 def _labels(table: pd.DataFrame, name: str, label: str) -> pd.Series:
@@ -87,13 +76,9 @@ def _labels(table: pd.DataFrame, name: str, label: str) -> pd.Series:
 def _file(sources: Sequence[Path]) -> Path:
     if len(sources) != 1:
         raise DataError(f"telco: expected one file or folder, found {len(sources)}")
-    source = sources[0]
-    if not source.is_dir():
-        return source
-    endings = (".csv", ".csv.gz", ".csv.zip", ".parquet", ".xlsx")
-    files = sorted(f for f in source.iterdir() if f.name.lower().endswith(endings))
+    files = files_in(sources[0], *TABLE_ENDINGS)
     if len(files) != 1:
-        raise DataError(f"{source}: expected one table, found {len(files)}; name the file")
+        raise DataError(f"{sources[0]}: expected one table, found {len(files)}; name the file")
     return files[0]
 
 

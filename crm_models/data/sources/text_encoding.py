@@ -12,6 +12,7 @@ import numpy as np
 from charset_normalizer import from_bytes
 
 from crm_models.core.errors import ConfigError, DataError
+from crm_models.data.sources.receipt import counted
 
 OTHER_ENCODINGS = (
     *("cp1252", "cp1250", "cp1251", "koi8_r", "cp932", "gb18030", "big5", "cp949", "cp1253", "cp1254", "cp850"),
@@ -23,7 +24,6 @@ STRAY_SHARE = 0.05
 """Up to this share of the multi-byte characters of a UTF-8 file may be damaged before it counts as another encoding."""
 SAMPLE_BYTES = 1 << 16
 
-
 Text = bytes | memoryview
 """A text in UTF-8; a view of it where it is a large file, which is never copied."""
 BLOCK = 1 << 24
@@ -31,18 +31,11 @@ BLOCK = 1 << 24
 
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
-    """A text in UTF-8. encoding: of the file; sample: a few words that show it; stray: bytes that were not UTF-8.
-
-    twice: whether it was encoded twice, which is undone.
-    """
+    """A text in UTF-8, the encoding of its file, and what a user should know about it."""
 
     text: Text
     encoding: str
-    guessed: bool = False
-    sample: str = ""
-    stray: int = 0
-    twice: bool = False
-    stray_line: int = 0
+    remarks: tuple[str, ...] = ()
 
 
 def as_utf8(raw: bytes | mmap, name: str, encoding: str | None = None) -> bytes:
@@ -90,16 +83,13 @@ def _encoded_twice(raw: bytes | mmap) -> Decoded | None:
     """The text of a file whose UTF-8 was taken for cp1252 and written as UTF-8 again ("MÃ¼ller"); else None."""
     if not re.search(rb"\xc3[\x82-\xb4][\xc2-\xc6\xcb\xe2]", raw):
         return None
-    text = raw[:].decode("utf-8").lstrip("\ufeff")
-    lines = [line for line in text.split("\n") if not line.isascii()]
+    lines = raw[:].decode("utf-8").lstrip("\ufeff").split("\n")
     try:
-        undone = [_once(line) for line in lines]
+        text = "\n".join(line if line.isascii() else _once(line) for line in lines)
     except UnicodeError:
         return None
-    whole = text.split("\n")
-    repaired = iter(undone)
-    text = "\n".join(line if line.isascii() else next(repaired) for line in whole)
-    return Decoded(text=text.encode("utf-8"), encoding="utf-8", sample=_words(text), twice=True)
+    remark = f"The text was encoded twice by the program that wrote it, and is read as it was meant: {_words(text)}."
+    return Decoded(text=text.encode("utf-8"), encoding="utf-8", remarks=(remark,))
 
 
 def _once(line: str) -> str:
@@ -123,7 +113,7 @@ def _given(raw: bytes, name: str, encoding: str) -> Decoded:
     except (UnicodeDecodeError, UnicodeError) as error:
         line = raw.count(b"\n", 0, getattr(error, "start", 0)) + 1
         raise DataError(f"{name} line {line}: expected text in {encoding}, found bytes that are none") from None
-    return Decoded(text=text.encode("utf-8"), encoding=encoding, sample=_words(text))
+    return Decoded(text=text.encode("utf-8"), encoding=encoding)
 
 
 def _nearly_utf8(raw: bytes) -> Decoded | None:
@@ -136,13 +126,15 @@ def _nearly_utf8(raw: bytes) -> Decoded | None:
     first = damaged.index(stray[0])
     line = damaged.count("\n", 0, first) + 1
     start, end = damaged.rfind("\n", 0, first) + 1, damaged.find("\n", first)
-    repaired = re.sub("[\udc80-\udcff]", lambda m: _cp1252(ord(m.group()) - 0xDC00), damaged)
+    repaired = re.sub(
+        "[\udc80-\udcff]", lambda m: m.group().encode("utf-8", "surrogateescape").decode("cp1252", "replace"), damaged
+    )
     sample = repaired[start : end if end > 0 else None][:60].strip()
-    return Decoded(text=repaired.encode("utf-8"), encoding="utf-8", sample=sample, stray=len(stray), stray_line=line)
-
-
-def _cp1252(byte: int) -> str:
-    return bytes([byte]).decode("cp1252", errors="replace")
+    remark = (
+        f"{counted(len(stray), 'byte')} not in UTF-8, as the others are, the first in line {line}; read as Western "
+        f"European there: {sample!r}."
+    )
+    return Decoded(text=repaired.encode("utf-8"), encoding="utf-8", remarks=(remark,))
 
 
 def _guessed(raw: bytes) -> Decoded:
@@ -168,7 +160,11 @@ def _guessed(raw: bytes) -> Decoded:
             text = raw.decode(encoding)
         except UnicodeDecodeError:
             continue
-        return Decoded(text=text.encode("utf-8"), encoding=encoding, guessed=True, sample=_words(text))
+        remark = (
+            f"The file is not UTF-8; its encoding was taken for {encoding}: {_words(text)}. If these words are wrong, "
+            "choose another encoding (--encoding)."
+        )
+        return Decoded(text=text.encode("utf-8"), encoding=encoding, remarks=(remark,))
     raise AssertionError("latin-1 decodes anything")
 
 

@@ -95,9 +95,9 @@ def people(tmp_path):
         ("customer_id,churned,age\na,1,1\nb,2,2\n", "customers.csv row 3, column 'churned'"),
         ("customer_id,churned,churned\na,1,1\n", "customers.csv row 1: duplicate column 'churned'"),
         ("customer_id,churned\na,1\nb\n", "customers.csv row 3: expected the same columns"),
+        ("who::churned\na::1\n", "customers.csv: expected the column 'customer_id'"),
         ("customer_id,churned\na,1\na,0\n", "customers.csv row 3: duplicate customer_id 'a'"),
         ("customer_id,churned\n,1\n", "customers.csv row 2, column 'customer_id'"),
-        ("age,churned\n3,1\n", "customers.csv: expected the column 'customer_id'"),
     ],
 )
 def test_a_bad_table_is_refused_by_file_row_and_column(capsys, tmp_path, people, text, said):

@@ -88,7 +88,9 @@ def test_points_before_three_digits_are_decided_by_the_file_or_asked_about(read)
     settled = read(customers(["1.234", "2.500"]), answers={doubt.id: "thousands"})
     assert settled.customers["x"].tolist() == [1234, 2500]
     beside = {"customers.csv": "customer_id,x,y\na,1.234,0.5\nb,2.500,7\n"}
-    assert read(beside).customers["x"].tolist() == [1.234, 2.5]
+    cohort = read(beside)
+    assert cohort.customers["x"].tolist() == [1.234, 2.5]
+    assert "'x' read with decimal points, as in other columns of the file (first: '1.234')" in " ".join(cohort.notes)
 
 
 def test_some_points_before_three_digits_among_amounts_with_two_decimals_are_asked_about(read):
@@ -99,6 +101,61 @@ def test_some_points_before_three_digits_among_amounts_with_two_decimals_are_ask
     assert doubt.readings["thousands"] == "thousands mark, 51.120 is 51120"
     assert read(customers(cells), answers={doubt.id: "thousands"}).customers["x"].iloc[-2:].tolist() == [51120, 27911]
     assert read(customers(["0.5", "1.25", *(f"{k}.125" for k in range(1, 30))])).customers["x"].iloc[2] == 1.125
+
+
+def test_ids_unlike_all_others_and_labels_that_are_all_blank_are_said(read):
+    numbers = "\n".join(f"{1000 + k},,{k}" for k in range(30))
+    odd = read({"customers.csv": f"customer_id,churned,x\n{numbers}\n0,,5\n10-20,,7\n"})
+    assert "customers.csv: the id '0' (row 32) could mean no value; it is kept as written." in odd.notes
+    assert any(
+        "1 of 32 ids in 'customer_id' are no numbers like the others ('10-20' in row 33)" in n for n in odd.notes
+    )
+    assert "customers.csv: 'churned' is blank in every row." in odd.notes
+    wide = {"customers.csv": "customer_id,x\n1.2345\uff10E+15,1\n1.2345\uff11E+15,2\n"}
+    with pytest.raises(DoubtError, match=r"customers\.customer_id\.cut=keep"):
+        read(wide)
+
+
+def test_names_below_groups_are_the_header_though_a_ruler_or_a_blank_row_follows(read):
+    rows = "".join(f"c{k},{k},{k % 3}\n" for k in range(6))
+    for below in ("-,-,-\n", ",,\n"):
+        found = read({"customers.csv": f"Customer,,\ncustomer_id,age,visits\n{below}{rows}"}).customers
+        assert (list(found)[-1], found["age"].tolist()) == ("visits", [0, 1, 2, 3, 4, 5])
+
+
+def test_a_note_that_a_comma_separates_below_a_blank_row_is_no_customer(read):
+    rows = "".join(f"c{k},yes,{k},{k},Bonn\n" for k in range(6))
+    cohort = read({"customers.csv": f"customer_id,churned,a,b,city\n{rows},,,,\nFilter: all customers, active,,,\n"})
+    assert len(cohort.customers) == 6
+    assert "customers.csv: 1 row left out (row 9): a note below the table." in cohort.notes
+
+
+def test_orders_and_their_lines_are_joined_by_their_key_if_that_is_chosen(read):
+    files = {
+        "orders.csv": "order_id,customer_id,order_date\n"
+        + "".join(f"o{k},c{k % 3},2025-01-0{k + 1}\n" for k in range(6)),
+        "items.csv": "order_id,product_id,price\n" + "".join(f"o{k},p{j},{k}.5\n" for k in range(7) for j in range(2)),
+    }
+    with pytest.raises(DoubtError, match=r"interactions\.order_id\.lines=join"):
+        read(files)
+    both = read(files, answers={"interactions.order_id.lines": "join"})
+    first = both.interactions.iloc[0]
+    assert (first["customer_id"], first["action"], first["value"]) == ("c0", "p0", 0.5)
+    assert first["timestamp"] == pd.Timestamp("2025-01-01")
+    assert rows(both) == (20, 12, 0, 8)
+    assert "items.csv: 2 rows left out (first: row 14): no such order_id in orders.csv." in both.notes
+    apart = read(files, answers={"interactions.order_id.lines": "apart"})
+    assert (rows(apart), facts(apart)["not_read"][0]["name"]) == ((6, 6, 0, 0), "items.csv")
+
+
+def test_a_table_without_ids_asks_which_column_they_are_or_numbers_its_rows(read):
+    files = {"customers.csv": "who,churned,x\n" + "".join(f"Person {k},{k % 2},{k}.5\n" for k in range(5))}
+    with pytest.raises(DoubtError) as refusal:
+        read(files)
+    [doubt] = refusal.value.doubts
+    assert (doubt.id, list(doubt.readings)) == ("customers.customer_id.column", ["rows", "who", "stop"])
+    assert read(files, answers={doubt.id: "rows"}).customers["customer_id"].tolist()[:2] == ["row 1", "row 2"]
+    assert read(files, answers={doubt.id: "who"}).customers["customer_id"].tolist()[:2] == ["Person 0", "Person 1"]
 
 
 def test_units_beside_numbers_and_behind_names_stand_in_the_receipt(read):

@@ -131,7 +131,7 @@ def test_churn_by_inactivity_can_be_asked_for(tmp_path):
         ({"ratings.dat": "1::2::3::x\n"}, "ratings.dat row 1, column 'timestamp'"),
         ({"ratings.csv": "userId,movieId,rating\n1,2,3\n"}, "ratings.csv: expected the column 'timestamp'"),
         ({"ratings.csv": "userId,movieId,rating,timestamp\n1,2,good,3\n"}, "ratings.csv row 2, column 'rating'"),
-        (FORMS["1M"] | {"users.dat": "1::F::25::10::4\n1::F::25::10::4\n"}, "users.dat row 2: duplicate user '1'"),
+        (FORMS["1M"] | {"users.dat": "1::F::25::10::4\n1::F::25::10::4\n"}, "users.dat row 2: duplicate userId '1'"),
     ],
 )
 def test_what_is_no_movielens_is_refused_by_file_and_row(tmp_path, files, said):

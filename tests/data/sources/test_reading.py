@@ -12,7 +12,7 @@ import pytest
 from crm_models.core.errors import DataError
 from crm_models.data.sources.csv_text import sniff_delimiter
 from crm_models.data.sources.frames import DELIMITER, FIRST_ROW
-from crm_models.data.sources.reading import read_file, read_table
+from crm_models.data.sources.reading import ReadOptions, read_file, read_table
 
 ROWS = [["name", "amount", "city"], ["ann", "1.5", "Köln"], ["bob", "2.5", "Metz"]]
 
@@ -249,3 +249,25 @@ def test_a_mapped_file_is_read_like_one_in_memory(tmp_path, monkeypatch, raw):
     mapped = read_file(tmp_path / "t.csv")
     assert mapped.equals(in_memory)
     assert mapped.attrs == in_memory.attrs
+
+
+@pytest.mark.parametrize(("raw", "row"), [('"x, ""y""",2,', 2), ("x,2,,", 2), ('"x",2, ,""', 2)])
+def test_empty_cells_behind_the_last_column_are_left_out_and_said(raw, row):
+    table = read_table(f"a,b\n{raw}\n3,4\n".encode(), "t.csv")
+    assert table["b"].tolist() == ["2", "4"]
+    assert table["a"].iloc[0] == ('x, "y"' if "y" in raw else "x")
+    assert any(f"are left out (first: row {row})" in remark for remark in table.attrs["remarks"])
+
+
+def test_blank_lines_count_in_the_row_numbers_of_a_large_file_too(monkeypatch):
+    monkeypatch.setattr("crm_models.data.sources.csv_text.MAPPED", 1)
+    assert list(read_table(b"a;b\r\n1;2\r\n\r\n3;4\r\n", "t.csv").index) == [0, 2]
+    quoted = read_table(b'a;b\n1;"2\n3"\n\n3;4\n', "t.csv")
+    assert "Row numbers leave out blank lines, because the file is large." in quoted.attrs["remarks"]
+
+
+def test_lines_in_a_row_with_too_many_cells_are_each_left_out():
+    raw = b'a,b\n1,2\n3,"4,x\n5,6\n7",8,9\n0,1\n'
+    table = read_table(raw, "t.csv", options=ReadOptions(skip_ragged=True))
+    assert table["a"].tolist() == ["1", "0"]
+    assert [text for _, text in table.attrs["ragged"]] == ['3,"4,x', "5,6", '7",8,9']

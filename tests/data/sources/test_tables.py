@@ -195,7 +195,7 @@ REFUSED = {
     "no column of ids": (
         {"customers__csv": "name,age\nann,3\n"},
         {},
-        "customers.csv: expected the column 'customer_id'",
+        "customers.customer_id.column=rows",
     ),
     "no time": ({"interactions__csv": "customer_id,action\na,x\n"}, {}, "expected the column 'timestamp'"),
     "no rows": ({"customers__csv": "customer_id,age\n"}, {}, "expected rows below the header, found none"),

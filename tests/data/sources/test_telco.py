@@ -71,7 +71,7 @@ def test_other_churn_tables_of_this_kind_are_read_too(tmp_path, text, ids):
         ("customerID,tenure\na,1\n", "expected the column 'Churn', found customerID, tenure"),
         ("customerID,Churn\n", "expected rows below the header"),
         ("customerID,Churn\na,Yes\nb,Perhaps\n", "row 3, column 'Churn': expected yes or no"),
-        ("customerID,Churn\na,Yes\na,No\n", "row 3: duplicate customer 'a'"),
+        ("customerID,Churn\na,Yes\na,No\n", "row 3: duplicate customerID 'a'"),
         ("customerID,Churn\na,Yes\n ,No\n", "row 3, column 'customerID': expected a name"),
     ],
 )
