@@ -41,15 +41,10 @@ PAGES = {
 }
 
 
-NARROW = "<style>@media (max-width: 640px) {.modebar-container {display: none}}</style>"
-"""In a narrow window the toolbar of a chart would cover its text; the menu below the chart is there for all widths."""
-
-
 def frame() -> None:
     """Draw the logo and the selectors of the cohort and run that all pages show."""
     theme = "dark" if st.context.theme.type == "dark" else "light"
     st.logo(str(ROOT / "assets" / f"logo-{theme}.svg"), size="large", icon_image=str(ROOT / "assets" / "icon.svg"))
-    st.html(NARROW)
     cohorts, runs = session.settle_choice()
     # Streamlit draws a select box without options disabled and too pale to read, so a sentence replaces it.
     with st.sidebar:

@@ -330,7 +330,6 @@ BAD_TABLES = {
     "empty file": b"",
     "header only": b"customer_id,churned,age\n",
     "binary garbage": bytes(range(256)) * 20,
-    "missing column": b"name,churned\nann,1\n",
     "doubled column": b"customer_id,churned,churned\na,1,1\n",
     "label with three values": b"customer_id,churned,age\na,yes,1\nb,no,2\nc,maybe,3\n",
     "doubled customer": b"customer_id,churned,age\na,1,1\na,0,2\n",

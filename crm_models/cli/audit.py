@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from crm_models.core.files import absolute
 from crm_models.core.permissions import AUDIT, ROLES_FILE, Actor
 
 ACTIONS = {
@@ -45,7 +46,7 @@ def logged(args: argparse.Namespace) -> Iterator[None]:
     if action is None or workspace is None:
         yield
         return
-    on = ", ".join(str(place.resolve()).removeprefix(f"{workspace}/") for place in places)
+    on = ", ".join(str(absolute(place)).removeprefix(f"{workspace}/") for place in places)
     user = Actor(name=_user(), role="admin", place="command line", log=workspace / AUDIT)
     with user.doing(action, on, owner=user.name):
         yield
@@ -53,7 +54,7 @@ def logged(args: argparse.Namespace) -> Iterator[None]:
 
 def _workspace(place: Path) -> Path | None:
     """The workspace that a file or folder is in, if a team works there."""
-    place = place.resolve()
+    place = absolute(place)
     return next((f for f in (place, *place.parents) if (f / ROLES_FILE).exists() or (f / AUDIT).exists()), None)
 
 

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from crm_models.core.errors import CrmError, DataError
 from crm_models.core.files import DAMAGED, need_undamaged, new_folder, noted, read_whole, sha256, write_json
 from crm_models.core.places import Place, place
-from crm_models.core.schema import ACTION, CUSTOMER_ID, TIMESTAMP, VALUE
+from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, TIMESTAMP, VALUE
 from crm_models.core.sealed import Types, read_record, write_record
 from crm_models.core.tables import table_errors
 from crm_models.data.cohort import Cohort, Moment, moment_days, select
@@ -151,7 +151,11 @@ def customer_columns(folder: Place) -> list[str]:
 def customer_table(folder: Place, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """The customers of a cohort folder, or some columns of them, as stored."""
     folder, about = _open(folder)
-    return _parquet(folder / "customers.parquet", about).read(columns)
+    table = _parquet(folder / "customers.parquet", about)
+    for name in columns or (CUSTOMER_ID, CHURNED):
+        if name not in table.schema_arrow.names:
+            raise DataError(f"{folder / 'customers.parquet'}: expected a column {name!r}, found none; {_REMEDY}")
+    return table.read(columns)
 
 
 def last_moment_days(about: dict[str, Any]) -> float:
