@@ -65,7 +65,7 @@ def read_outcomes(file: Path | str) -> pd.DataFrame:
             table = pd.read_csv(file, dtype="str", keep_default_na=False, encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{file}: expected a table of outcomes, found no file") from None
-    except (NotImplementedError, OSError, *DAMAGED) as error:
+    except (NotImplementedError, OSError, *DAMAGED) as error:  # the first: a compression that Arrow does not know
         raise DataError(f"{file}: expected a CSV or Parquet of outcomes, found an unreadable file ({error})") from None
     table.columns = [str(column).strip() for column in table.columns]
     for column in (CUSTOMER_ID, OUTCOME):

@@ -36,7 +36,9 @@ SQL = {
     "/ 4294967296.0 < {holdout}",
     "Snowflake": "TO_NUMBER(SUBSTR(MD5('{salt}' || ':' || customer_id), 1, 8), 'XXXXXXXX') / 4294967296.0 < {holdout}",
 }
-"""Conditions that are true for the control group; those of DuckDB and PostgreSQL are run by the tests."""
+"""Conditions that are true for the control group; those of DuckDB and PostgreSQL are run by the tests.
+
+The X of Snowflake are its format for a hexadecimal number of so many digits."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -112,6 +112,7 @@ def table_errors(file: Place, what: str, remedy: str) -> Iterator[None]:
         raise
     except FileNotFoundError:
         raise DataError(f"{file}: expected {what}, found an unreadable file (there is none); {remedy}") from None
+    # NotImplementedError: a damaged file may name a compression or a type that Arrow does not know.
     except (pa.ArrowException, NotImplementedError, OSError, *DAMAGED) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
         raise DataError(

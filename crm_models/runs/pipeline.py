@@ -95,7 +95,7 @@ def start_run(
     with new_folder(run.folder, "config.json") as part:
         write_record(part / "encoder.json", encoder.to_dict())
         write_record(part / "schema.json", TrainingSchema.of(sample, everyone, encoder).to_dict())
-        write_table(part / "split.parquet", _split_table(ids, split))
+        write_table(part / "split.parquet", _parts_of(ids, split))
         write_record(
             part / "config.json",
             {
@@ -184,7 +184,7 @@ def _why_not(model: ModelName, everyone: Everyone, split: Split) -> str | None:
     return None
 
 
-def _split_table(ids: pd.Series, split: Split) -> pd.DataFrame:
+def _parts_of(ids: pd.Series, split: Split) -> pd.DataFrame:
     code = np.full(len(ids), len(PARTS), np.int8)
     for k, part in enumerate(PARTS):
         code[getattr(split, part)] = k

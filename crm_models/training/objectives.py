@@ -30,6 +30,9 @@ SCORES_AT_ONCE = 4_000_000
 """Most logits (targets x actions) in memory at once, 16 MB. This bounds memory with many actions, and chunks of about
 the size of the cache are faster than all logits of a batch at once."""
 
+OUTCOMES_AT_ONCE = 8_000_000
+"""Most log-probabilities (customers x steps x actions) of known outcomes in memory, 32 MB."""
+
 MOST_EXACT_ACTIONS = 5000
 """With more actions, the soft-max over all of them is estimated from candidates."""
 
@@ -112,9 +115,9 @@ class SequenceObjective:
     def valid_loss(self) -> float | None:
         """Mean cross-entropy per true step of validation customers; None if there are none."""
         total, count = 0.0, 0
-        valid = self.valid[parallel.share(len(self.valid))]
-        for first in range(0, len(valid), SCORING_BATCH):
-            loss, n = self._outcome_loss(valid[first : first + SCORING_BATCH])
+        valid, size = self.valid[parallel.share(len(self.valid))], outcomes_at_once(self.model, SCORING_BATCH)
+        for first in range(0, len(valid), size):
+            loss, n = self._outcome_loss(valid[first : first + size])
             total, count = total + float(loss) * n, count + n
         total, count = parallel.summed(total, count)
         return total / count if count else None
@@ -142,6 +145,11 @@ def next_action_loss(model: SequenceTransformer, hidden: Tensor, recent: Tensor,
         return sampled_cross_entropy(model.logits(states, before, true, among), true, among)
 
     return chunked_sum(total, hidden, (recent, targets), list(model.parameters()), size) / len(targets)
+
+
+def outcomes_at_once(model: SequenceTransformer, most: int) -> int:
+    """For how many customers `outcome_log_p` is called at once: `most`, with very many actions fewer."""
+    return max(1, min(most, OUTCOMES_AT_ONCE // (N_STEPS * model.n_actions)))
 
 
 def outcome_log_p(

@@ -11,7 +11,7 @@ import torch
 from crm_models.core.records import DecodedPlans
 from crm_models.core.schema import PlanFor
 from crm_models.data.split import Outcomes
-from crm_models.inference import decoding
+from crm_models.inference import beam, decoding
 from crm_models.inference.decoding import churn_probabilities, decode_plans, score_customers, sequence_predictions
 from crm_models.models.batches import history_batch
 from crm_models.models.sequence import SequenceBatch, SequenceTransformer
@@ -277,7 +277,7 @@ def test_logits_of_a_few_customers_at_a_time_give_the_same_plans_and_steps(score
     whole = {
         plan_for: decode_plans(sequence, known.arrays, encoder, plan_for=plan_for) for plan_for in get_args(PlanFor)
     }
-    monkeypatch.setattr(decoding, "SCORES_AT_ONCE", 3 * decoding.WIDE * 7)
+    monkeypatch.setattr(beam, "SCORES_AT_ONCE", 3 * beam.WIDE * 7)
     for plan_for, plans in whole.items():
         assert_same_plans(decode_plans(sequence, known.arrays, encoder, plan_for=plan_for), plans)
 
@@ -285,10 +285,10 @@ def test_logits_of_a_few_customers_at_a_time_give_the_same_plans_and_steps(score
 def test_with_many_actions_there_is_one_search_and_a_wider_one_finds_more_probable_plans(scored, monkeypatch):
     encoder, known, sequence, _ = scored
     best = decode_plans(sequence, known.arrays, encoder)
-    monkeypatch.setattr(decoding, "MANY_ACTIONS", 6)
+    monkeypatch.setattr(beam, "MANY_ACTIONS", 6)
     found = {}
     for width in (1, 3, 49):
-        monkeypatch.setattr(decoding, "WIDTH_FOR_MANY", width)
+        monkeypatch.setattr(beam, "WIDTH_FOR_MANY", width)
         found[width] = decode_plans(sequence, known.arrays, encoder)
         p = step_p_of(sequence, known.arrays, 8, found[width].actions[8:9])
         np.testing.assert_allclose(found[width].step_p[8], p[0, range(3), found[width].actions[8] - 1], atol=1e-5)
@@ -301,7 +301,7 @@ def test_with_many_actions_there_is_one_search_and_a_wider_one_finds_more_probab
 def test_the_largest_by_blocks_are_those_of_a_full_search(n_actions, count):
     values = torch.from_numpy(np.random.default_rng(n_actions).normal(size=(3, 2, n_actions)))
     values[0, :, 5:] = -torch.inf
-    found, at = decoding._largest(values, count)
+    found, at = beam._largest(values, count)
     torch.testing.assert_close(found, values.topk(count, dim=2).values, rtol=0, atol=0)
     torch.testing.assert_close(values.gather(2, at), found, rtol=0, atol=0)
 
@@ -309,18 +309,18 @@ def test_the_largest_by_blocks_are_those_of_a_full_search(n_actions, count):
 @pytest.mark.parametrize("width", [1, 2, 4])
 def test_a_narrow_search_says_for_whom_it_does_not_suffice(scored, monkeypatch, width):
     encoder, known, sequence, _ = scored
-    narrow_or_wide, searched = decoding._search, []
+    narrow_or_wide, searched = beam._search, []
 
     def noted(model, history, widths, *least):
         searched.append((widths[0], len(history.length)))
         return narrow_or_wide(model, history, widths, *least)
 
-    monkeypatch.setattr(decoding, "NARROW", decoding.WIDE)
+    monkeypatch.setattr(beam, "NARROW", beam.WIDE)
     wide = decode_plans(sequence, known.arrays, encoder)
-    monkeypatch.setattr(decoding, "NARROW", width)
-    monkeypatch.setattr(decoding, "_search", noted)
+    monkeypatch.setattr(beam, "NARROW", width)
+    monkeypatch.setattr(beam, "_search", noted)
     assert_same_plans(decode_plans(sequence, known.arrays, encoder), wide)
-    assert [n for n, _ in searched] == [width, decoding.WIDE]
+    assert [n for n, _ in searched] == [width, beam.WIDE]
     assert 0 < searched[1][1] <= searched[0][1] == 70
 
 

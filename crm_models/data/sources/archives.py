@@ -40,6 +40,7 @@ _ADDRESS = re.compile(r"(s3|gs|gcs|abfs|abfss|hdfs|file):/+(.+)")
 _SPREADSHEET = b"\xd0\xcf\x11\xe0"
 _PART = 1 << 20
 _DAMAGED = (zipfile.BadZipFile, EOFError, OSError, zlib.error, RuntimeError, NotImplementedError)
+"""What reading an archive raises; the last two for one with a password, or a compression that zipfile does not know."""
 
 
 def read_bytes(file: Path) -> bytes:

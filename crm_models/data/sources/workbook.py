@@ -45,7 +45,8 @@ _DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError),
     *(ElementTree.ParseError, LookupError, ValueError),
 )
-"""Errors raised for damaged archives and XML, and for cells with invalid references."""
+"""Errors raised for damaged archives and XML, for cells with invalid references, and for archives with a password or a
+compression that zipfile does not know."""
 
 
 @dataclass(frozen=True, kw_only=True)
