@@ -146,12 +146,13 @@ class JobFolder:
 
     def jobs(self) -> list[JobAtWork]:
         """The current job, then the waiting ones in order."""
+        # The waiting ones are read first: a job that is begun meanwhile is then seen twice, and not missed.
+        waiting = [(file, self.read(file)) for file in self.waiting()]
         jobs = []
         job, now = self.under_way(), _read(self.folder / "now.json")
         if now is not None and job is not None and _is_note(now):
             jobs.append(JobAtWork(job=job, state=now["state"], place=0, since=float(now["since"])))
-        for place, file in enumerate(self.waiting(), start=1):
-            job = self.read(file)
+        for place, (file, job) in enumerate(waiting, start=1):
             if job is not None:
                 jobs.append(JobAtWork(job=job, state="waiting", place=place, since=_since(file)))
         return jobs

@@ -66,6 +66,26 @@ def test_a_waiting_job_that_is_stopped_or_forgotten_leaves_the_queue(idle):
     assert [j.job.run for j in idle.jobs()] == ["three-one"]
 
 
+@pytest.mark.parametrize("reads", range(4))
+def test_a_job_that_is_begun_while_somebody_looks_is_not_missed(idle, monkeypatch, reads):
+    """It is begun as the worker does it, after the first, second, ... file that the look reads."""
+    job = Job(run="a", cohort="x")
+    idle.add(job)
+    (file,) = idle.waiting()
+    read, looked = queue._read, []
+
+    def read_and_begin(path):
+        content = read(path)
+        looked.append(path)
+        if len(looked) == reads + 1:
+            idle.note(job, "training")
+            file.unlink()
+        return content
+
+    monkeypatch.setattr(queue, "_read", read_and_begin)
+    assert {at_work.job.run for at_work in idle.jobs()} == {"a"}
+
+
 def test_a_damaged_job_file_is_passed_over(idle):
     idle.add(Job(run="one", cohort="x"))
     next((idle.folder / "queue").glob("*.json")).write_text("{")
