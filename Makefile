@@ -14,7 +14,7 @@ help: ## say what can be made
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/'
 
 run: $(STAMPS)/app ## set up if need be, and start the app on http://localhost:8501 (or PORT)
-	$(BIN)/python -m streamlit run dashboard/app.py --server.port $(PORT)
+	$(BIN)/python -m dashboard --server.port $(PORT)
 
 serve: $(STAMPS)/app ## start the app for a team: several processes behind nginx (SERVE: options, see --help)
 	@command -v nginx >/dev/null || ./.ci/apt nginx-light
