@@ -39,7 +39,7 @@ PATIENCE_MS = 180_000
 
 @contextmanager
 def served(workspace: Path, script: Path | None = None, secrets: Callable[[int], str] | None = None) -> Iterator[str]:
-    """The address of the app, or of a script beside it, over this workspace. secrets: Streamlit's for an app on a port."""
+    """The address of the app, or of a script beside it, over this workspace. secrets: Streamlit's, by port."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
