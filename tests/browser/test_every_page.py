@@ -1,4 +1,4 @@
-"""Every page: the keyboard alone reaches what matters; axe finds nothing serious, light or dark; nothing is too wide."""
+"""Every page: the keyboard reaches what matters, axe finds nothing serious in light or dark, nothing is too wide."""
 
 from importlib.resources import files
 from urllib.parse import urlsplit
