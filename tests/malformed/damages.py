@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import tomllib
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,8 +87,8 @@ IDS: dict[str, Callable[[str], str]] = {
 }
 CUT_IDS: dict[str, Callable[[str], str]] = {
     "exponent": lambda t: "1.23457E+15",
-    "exponent with comma": lambda t: f"1,2345{t[4:]}E+15",
-    "zeros behind": lambda t: f"123456789012{t[2:]}000",
+    "exponent with comma": lambda t: f"1,2345{t[-1:]}E+15",
+    "zeros behind": lambda t: f"123456789012{t[-3:]}000",
 }
 
 DAY_0 = pd.Timestamp("1899-12-30")
@@ -230,7 +231,8 @@ def id_form(e: Export, rng: np.random.Generator) -> str:
 
 def cut_ids(e: Export, rng: np.random.Generator) -> str:
     form = _some(rng, CUT_IDS)
-    e.respell("customer_id", CUT_IDS[form])
+    digits = [re.sub("[^0-9]", "", unicodedata.normalize("NFKC", t)).zfill(3) for t in e.meant["customer_id"]]
+    e.cells["customer_id"] = [CUT_IDS[form](t) for t in digits]
     e.meant["customer_id"] = list(e.cells["customer_id"])
     e.must_be_said = True
     return form

@@ -16,7 +16,6 @@ from crm_models.core.errors import DataError
 from crm_models.core.schema import CUSTOMER_ID
 from crm_models.data.sources.blanks import BLANKS, NO_NUMBER
 from crm_models.data.sources.column import Column
-from crm_models.data.sources.frames import is_text
 from crm_models.data.sources.receipt import Receipt, place_of, row_of
 
 INVISIBLE = dict.fromkeys([0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0x00AD, 0x200E, 0x200F])
@@ -47,7 +46,8 @@ def names_of(
     cells = Column(table, name, column, receipt)
     codes, distinct = pd.factorize(cells.values)
     written = _text_of(pd.Series(distinct))
-    text = _visible(written)
+    visible = _visible(written)
+    text = _whole(visible)
     blank = text.isin(("", "\\N"))
     blank |= _words_for_nobody(cells, text, codes, unique)
     cells.refuse(_rows(blank, codes, empty=True), "a name or number", "fill it or remove the row")
@@ -58,7 +58,7 @@ def names_of(
         cells.note(f"{int(odd.sum()):,} of {len(text):,} ids in {column!r} are no numbers like the others ({first}).")
     text = text.mask(blank, "")
     merged, names = pd.factorize(text)
-    n_unseen = written[~blank].nunique() - text[~blank].nunique()
+    n_unseen = written[~blank].nunique() - visible[~blank].nunique()
     if n_unseen:
         cells.note(
             f"{n_unseen:,} spellings in {column!r} differ from another only in invisible characters or the "
@@ -207,15 +207,15 @@ def _visible(text: pd.Series) -> pd.Series:
 
 
 def _text_of(distinct: pd.Series) -> pd.Series:
-    """Distinct ids as text: integers without ".0", everything else as written."""
-    if is_text(distinct):
-        distinct = distinct.str.strip()
-        if len(distinct) and distinct.str.fullmatch(r"[0-9]+(?:[.,]00?)?").mean() > 0.9:
-            # Spreadsheets and pandas write 17850.0 for an integer in a column with missing values.
-            return distinct.str.replace(r"[.,]00?$", "", regex=True)
-        return distinct
-    if pd.api.types.is_float_dtype(distinct):
-        values = distinct.astype("float64")
-        if (values.abs() < 2**53).all() and (values % 1 == 0).all():
-            return values.astype("int64").astype("str")
+    """Distinct ids as text, whole numbers without decimals."""
+    if pd.api.types.is_float_dtype(distinct) and (distinct.abs() < 2**53).all() and (distinct % 1 == 0).all():
+        return distinct.astype("int64").astype("str")
     return distinct.astype("str").str.strip()
+
+
+def _whole(text: pd.Series) -> pd.Series:
+    """Ids without the .0 that spreadsheets and pandas write behind integers in a column with missing values."""
+    whole = text.str.fullmatch(r"[0-9]+(?:[.,]00?)?")
+    if whole.mean() > 0.5 and not text[~whole].str.fullmatch(r"[0-9]+[.,][0-9]+").any():
+        return text.where(~whole, text.str.replace(r"[.,]00?$", "", regex=True))
+    return text
