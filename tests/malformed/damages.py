@@ -480,7 +480,7 @@ def bytes_damage(e: Export, rng: np.random.Generator) -> str:
     what = _some(rng, ("stray byte", "mojibake", "control-z", "nul at the end", "nul within", "bom twice", "cut off"))
     if what == "stray byte":
         e.finish.append(lambda raw: raw.replace(b"basic", b"b\xe4sic", 1).replace(b"call", b"c\xe4ll", 1))
-        e.must_be_said = True
+        e.must_be_said = not e.encoding.startswith(("utf-16", "utf-32"))
     elif what == "mojibake" and e.encoding == "utf-8":
         e.finish.append(
             lambda raw: raw.decode("utf-8", "ignore").encode("utf-8").decode("cp1252", "ignore").encode("utf-8")

@@ -20,7 +20,7 @@ import pandas as pd
 
 from crm_models.core.errors import ConfigError, DataError
 from crm_models.core.files import read_json
-from crm_models.data.sources.frames import FIRST_ROW, PARTS
+from crm_models.data.sources.frames import FIRST_ROW, PARTS, written_name
 
 SettledBy = Literal["answer", "recipe", "accepted", "open", "none needed"]
 
@@ -210,13 +210,12 @@ class Receipt:
         bad = np.asarray(bad, dtype=bool)
         if not bad.any():
             return
-        values = table[column].to_numpy()[bad]
+        values, name = table[column].to_numpy()[bad], written_name(table, column)
         found = "a blank" if pd.isna(values[0]) else repr(str(values[0])[:40])
         if not self.skip_bad_rows:
             more = f" ({int(bad.sum()):,} such rows; --skip-bad-rows leaves them out)" if bad.sum() > 1 else ""
-            raise DataError(
-                f"{place_of(table, file, bad)}, column {column!r}: expected {expected}, found {found}{more}; {advice}"
-            )
+            where = f"{place_of(table, file, bad)}, column {name!r}"
+            raise DataError(f"{where}: expected {expected}, found {found}{more}; {advice}")
         labels = table.index.to_numpy()[bad]
         known = self._bad.setdefault(file, set())
         reason = f"expected {expected}"
@@ -226,7 +225,7 @@ class Receipt:
                 if len(self._rejects) < LISTED_REJECTS:
                     text = "" if pd.isna(value) else str(value)
                     where, row = _located(table, file, label)
-                    self._rejects.append({"file": where, "row": row, "column": column, "value": text, "reason": reason})
+                    self._rejects.append({"file": where, "row": row, "column": name, "value": text, "reason": reason})
 
     def reject_ragged(self, file: str, rows: Sequence[tuple[int, str]]) -> None:
         """Reject rows with too few or too many cells, as (row number, text), that the reader has left out."""
@@ -260,14 +259,14 @@ class Receipt:
             where = f" (first: row {first['row']}, {first['column'] or 'cells'})" if first else ""
             self.note(f"{file}: {counted(n, 'row')} that cannot be read left out{where}; see rejected.csv.")
 
-    def explain(self, table: pd.DataFrame, file: str, left_out: np.ndarray, why: str) -> pd.DataFrame:
-        """The table without the rows that are no data, which are counted and noted with the first row number."""
+    def explain(self, table: pd.DataFrame, file: str, left_out: np.ndarray, why: str, said: str = "") -> pd.DataFrame:
+        """The table without the rows that are no data, which are counted and noted: as said, or with the first."""
         if not left_out.any():
             return table
         n, row = int(left_out.sum()), row_of(table, left_out)
         self.rows["explained"] += n
         self.left_out.append({"file": file, "rows": n, "first_row": row, "why": why})
-        self.note(f"{file}: {counted(n, 'row')} left out ({'first: ' if n > 1 else ''}row {row}): {why}.")
+        self.note(said or f"{file}: {counted(n, 'row')} left out ({'first: ' if n > 1 else ''}row {row}): {why}.")
         kept = table[~left_out]
         kept.attrs = table.attrs
         return kept

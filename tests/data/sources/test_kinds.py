@@ -280,6 +280,12 @@ def test_one_odd_date_is_missing_and_named(read, odd):
     assert any(f"the first {odd!r} in row 42" in note for note in cohort.notes)
 
 
+def test_an_odd_cell_among_dates_of_net_is_missing_and_named(read):
+    cohort = read(customers([f"/Date({1_700_000_000_000 + k * 86_400_000})/" for k in range(30)] + ["/Date(17"]))
+    assert cohort.customers["x"].iloc[0] == pd.Timestamp("2023-11-14 22:13:20")
+    assert any("1 of 31 cells in 'x' are no dates, the first '/Date(17' in row 32" in note for note in cohort.notes)
+
+
 def test_an_odd_cell_does_not_hide_that_day_and_month_can_be_either(read):
     days = [f"0{1 + k % 9}/0{1 + k % 8}/2025" for k in range(40)]
     with pytest.raises(DoubtError, match=r"customers\.x\.order=day_first"):
