@@ -75,6 +75,7 @@ def known_table(
         for ours, theirs in columns.items()
     }
     need_columns(table, file.name, *written.values())
+    table = table.drop(columns=[c for c in written if c in table and c not in written.values()])
     table = table.rename(columns={theirs: ours for ours, theirs in written.items()})
     table.attrs = cells.attrs | {WRITTEN: written}
     return table

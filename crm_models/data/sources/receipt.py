@@ -134,19 +134,6 @@ class Receipt:
         facts = {"name": name, "kind": kind, "rows": len(cells), "encoding": encoding, "delimiter": delimiter}
         self.files.append(facts)
 
-    def take_file(self, cells: pd.DataFrame, name: str, kind: str) -> None:
-        """List a file of a known format, whose rows are all kept but for those that `leave_out` takes away."""
-        self.count_file(cells, name, kind)
-        self.rows["read"] += len(cells)
-        self.rows["kept"] += len(cells)
-
-    def leave_out(self, rows: int, file: str, why: str) -> None:
-        """Count rows of a known format that are read and not kept."""
-        if rows:
-            self.rows["kept"] -= rows
-            self.rows["explained"] += rows
-            self.left_out.append({"file": file, "rows": rows, "first_row": None, "why": why})
-
     def note(self, text: str) -> None:
         """Add a sentence that the user should read."""
         if text not in self.notes:

@@ -44,7 +44,7 @@ def import_retail(sources: Sequence[Path], *, churn_days: float | None = CHURN_D
         "customers": (_customers(lines, receipt), name),
         "actions": (_products(lines), name),
     }
-    return known_cohort("retail", tables, receipt, churn_days=churn_days)
+    return known_cohort("retail", tables, receipt, churn_days)
 
 
 def _files(source: Path) -> list[Path]:
@@ -103,9 +103,8 @@ def _products(lines: pd.DataFrame) -> pd.DataFrame:
     codes = pd.Index(sorted(price.index), dtype="str")
     label = most_frequent.set_index(ACTION)["Description"].reindex(codes)
     named = distinct_labels(label.fillna("product " + pd.Series(codes, index=codes)), codes)
-    return pd.DataFrame({ACTION: codes, LABEL: named.to_numpy(), "price": price.reindex(codes).to_numpy()}).assign(
-        **{KIND: "engagement", REPEATABLE: True}
-    )
+    columns = {ACTION: codes, LABEL: named.to_numpy(), KIND: "engagement", REPEATABLE: True}
+    return pd.DataFrame(columns | {"price": price.reindex(codes).to_numpy()})
 
 
 IMPORTER = Importer(title="UCI Online Retail", files="the CSV of invoice lines", read=import_retail)

@@ -179,7 +179,6 @@ def known_cohort(
     form: str,
     tables: dict[str, Table],
     receipt: Receipt,
-    *,
     churn_days: float | None = None,
     activity: Sequence[str] | None = None,
 ) -> Cohort:
