@@ -420,6 +420,10 @@ def quotes(e: Export, rng: np.random.Generator) -> str:
             "blank before",
         ),
     )
+
+    def cells_of(line: str) -> list[str]:
+        return next(csv.reader([line], delimiter=e.delimiter), [])
+
     column = list(e.cells)[0 if e.kind == "interactions" else int(_some(rng, (0, 5, 7)))]
     k = int(rng.integers(1, e.n - 6))
     if what == "all":
@@ -433,7 +437,7 @@ def quotes(e: Export, rng: np.random.Generator) -> str:
         if what != "line break":
             e.edit.append(lambda lines: [line.replace("QQ", written) for line in lines])
     elif what == "single":
-        e.edit.append(lambda lines: [e.delimiter.join(f"'{c}'" for c in line.split(e.delimiter)) for line in lines])
+        e.edit.append(lambda lines: [e.delimiter.join(f"'{c}'" for c in cells_of(line)) for line in lines])
     elif what == "smart":
         e.cells[column][k] = f"“{e.cells[column][k]}”"
         e.meant[column][k] = e.cells[column][k]
@@ -443,9 +447,7 @@ def quotes(e: Export, rng: np.random.Generator) -> str:
         e.edit.append(lambda lines: [line.replace("QQ", '"big" x y') for line in lines])
         e.must_be_said = True
     elif what == "blank before":
-        e.edit.append(
-            lambda lines: [(e.delimiter + " ").join(f'"{c}"' for c in line.split(e.delimiter)) for line in lines]
-        )
+        e.edit.append(lambda lines: [(e.delimiter + " ").join(f'"{c}"' for c in cells_of(line)) for line in lines])
     else:
         ends = [k, k + 4] if what == "two open" else [k]
         e.must_be_said = True

@@ -44,7 +44,7 @@ def import_amazon(sources: Sequence[Path], *, churn_days: float | None = None) -
     receipt = Receipt(accept_doubts=True, answers=KEEP_LATE)
     files = [file for source in sources for file in _files(source, receipt)]
     reviews, name = together([(_reviews(file, receipt), file.name) for file in files])
-    products = pd.Index(sorted(names_of(reviews, name, ACTION, receipt).cat.categories), dtype="str")
+    products = pd.Index(sorted(names_of(reviews, name, ACTION).cat.categories), dtype="str")
     actions = pd.DataFrame({ACTION: products, LABEL: "product " + products, REPEATABLE: False})
     receipt.notes.insert(0, f"Amazon: {len(reviews):,} reviews; products are not recommended twice.")
     moments = reviews[TIMESTAMP]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from crm_models.core.errors import DataError
+from crm_models.data.sources.frames import tidy
 from crm_models.data.sources.workbook import CONTENT_TYPES, is_workbook
 
 Raw = bytes | mmap
@@ -169,8 +170,7 @@ def _members(archive: zipfile.ZipFile) -> list[str]:
 
 
 def _damaged(name: str, error: Exception) -> DataError:
-    reason = " ".join(str(error).split())[:120]
-    return DataError(f"{name}: expected a packed file, found a damaged or encrypted one ({reason})")
+    return DataError(f"{name}: expected a packed file, found a damaged or encrypted one ({tidy(error)})")
 
 
 @contextmanager
@@ -199,8 +199,7 @@ def _fetched(source: Path, folder: Path) -> Path:
         target.mkdir(parents=True) if is_folder else folder.mkdir(parents=True)
         fs.copy_files(path, str(target), source_filesystem=store)
     except (OSError, ArrowException, ValueError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise DataError(f"{uri}: expected files that can be read there, found none ({reason})") from None
+        raise DataError(f"{uri}: expected files that can be read there, found none ({tidy(error)})") from None
     return target
 
 

@@ -136,6 +136,8 @@ class Column:
         unit: str = "",
     ) -> None:
         """Add the column to the receipt: what it was read as, its blanks by word, odd cells and a few samples."""
+        if any((known.file, known.column) == (self.file, self.name) for known in self.receipt.columns):
+            return  # a known format has read it before
         n_odd, first_odd = 0, None
         if odd is not None and odd.any():
             n_odd, first_odd = self.n_rows(odd), self.first(odd)

@@ -17,6 +17,7 @@ from crm_models.data.sources.files import prepared
 from crm_models.data.sources.frames import WRITTEN
 from crm_models.data.sources.reading import read_file
 from crm_models.data.sources.receipt import Receipt
+from crm_models.data.sources.roles import plain
 
 TABLE_ENDINGS = (".csv", ".csv.gz", ".csv.zip", ".parquet", ".xlsx")
 
@@ -64,14 +65,16 @@ def known_table(
 ) -> pd.DataFrame:
     """The rows of a file of a known format, counted, its columns called as ours; messages keep the names of the file.
 
-    columns: ours to those that the releases have, of which the first that is filled counts. cells: what the file has,
-    if it is read already.
+    columns: ours to those that the releases have, whatever their case and punctuation; the first that is filled counts.
+    cells: what the file has, if it is read already.
     """
     cells = read_file(file) if cells is None else cells
     receipt.count_file(cells, file.name, kind)
     table = prepared(cells, file.name, receipt)
+    filled = {plain(column): str(column) for column in reversed(table.columns) if table[column].notna().any()}
+    existing = {plain(column): str(column) for column in reversed(table.columns)} | filled
     written = {
-        ours: next((c for c in theirs if c in table and table[c].notna().any()), None) or theirs[0]
+        ours: next((found[plain(c)] for found in (filled, existing) for c in theirs if plain(c) in found), theirs[0])
         for ours, theirs in columns.items()
     }
     need_columns(table, file.name, *written.values())

@@ -13,7 +13,6 @@ from crm_models.core.errors import DataError
 from crm_models.core.schema import ACTION, CUSTOMER_ID, LABEL, REPEATABLE, TIMESTAMP, VALUE
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources.archives import read_bytes
-from crm_models.data.sources.column import need_columns
 from crm_models.data.sources.ids import names_of
 from crm_models.data.sources.importer import Importer, distinct_labels, files_in, known_table, unpacked_name
 from crm_models.data.sources.moments import moments_of
@@ -53,7 +52,7 @@ def import_movielens(sources: Sequence[Path], *, churn_days: float | None = None
     events[TIMESTAMP] = moments_of(events, name, TIMESTAMP, receipt)
     events = events.sort_values(TIMESTAMP, kind="stable")
     receipt.notes.insert(0, f"MovieLens: {len(events):,} ratings; films are not recommended twice.")
-    rated = names_of(events, name, ACTION, receipt).cat.categories
+    rated = names_of(events, name, ACTION).cat.categories
     tables = {"interactions": (events[list(EVENT)], name)}
     if users := files.get("users"):
         cells = _read(users, PARTS["users"][unpacked_name(users)])
@@ -98,16 +97,7 @@ def _read(file: Path, columns: Sequence[str]) -> pd.DataFrame:
         table = read_table(raw, file.name)
         if table.shape[1] == len(columns) and str(table.columns[0]).isdecimal():  # a copy without its header
             table = read_table(raw, file.name, header=columns)
-        table = _renamed(table, columns)
-    need_columns(table, file.name, *(columns if columns is RATING else columns[:2]))
     return table
-
-
-def _renamed(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """The table with columns renamed to `columns` where only case or underscores differ (`user_id`)."""
-    plain = {column.lower(): column for column in columns if column not in table}
-    names = {c: plain.get(str(c).lower().replace("_", ""), c) for c in table.columns}
-    return table.rename(columns=names)
 
 
 def _films(file: Path | None, rated: pd.Index, receipt: Receipt) -> pd.DataFrame:
@@ -119,7 +109,7 @@ def _films(file: Path | None, rated: pd.Index, receipt: Receipt) -> pd.DataFrame
     cells = _read(file, U_ITEM if unpacked_name(file) == "u.item" else FILM)
     if "Western" in cells:
         cells = cells.assign(genres=_from_flags(cells[list(GENRES_100K)]))
-    films = known_table(file, "actions", {"movieId": ["movieId"], "title": ["title"]}, receipt, cells)
+    films = known_table(file, "actions", {c: [c] for c in FILM[:2]}, receipt, cells)
     films["movieId"] = names_of(films, file.name, "movieId").astype("str")
     known = films.drop_duplicates("movieId").set_index("movieId").reindex(ids)
     title = known["title"].where(known["title"].notna(), "movie " + pd.Series(ids, index=ids))

@@ -21,11 +21,11 @@ CHURN_DAYS = 90.0
 
 COLUMNS = {
     "InvoiceNo": ("InvoiceNo", "Invoice"),
-    ACTION: ("StockCode", "Stock Code"),
+    ACTION: ("StockCode",),
     "Quantity": ("Quantity",),
-    TIMESTAMP: ("InvoiceDate", "Invoice Date"),
-    "UnitPrice": ("UnitPrice", "Price", "Unit Price"),
-    CUSTOMER_ID: ("CustomerID", "Customer ID", "CustomerId"),
+    TIMESTAMP: ("InvoiceDate",),
+    "UnitPrice": ("UnitPrice", "Price"),
+    CUSTOMER_ID: ("CustomerID",),
 }
 """Columns of the first release, and their names in other releases; `Description` and `Country` may be missing."""
 
@@ -64,7 +64,8 @@ def _lines(file: Path, receipt: Receipt) -> pd.DataFrame:
     table[TIMESTAMP] = moments_of(table, file.name, TIMESTAMP, receipt)
     table[ACTION] = table[ACTION].str.upper()
     table[CUSTOMER_ID] = table[CUSTOMER_ID].astype("str").str.removesuffix(".0")  # as spreadsheets write numbers
-    return table.reindex(columns=[*COLUMNS, "Description", "Country"])
+    optional = {"Description": "str", "Country": "str"}
+    return table.reindex(columns=[*COLUMNS, *optional]).astype(optional)
 
 
 def _kept(lines: pd.DataFrame, name: str, receipt: Receipt) -> pd.DataFrame:

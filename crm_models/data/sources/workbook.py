@@ -21,6 +21,7 @@ from typing import IO
 from xml.etree import ElementTree
 
 from crm_models.core.errors import DataError
+from crm_models.data.sources.frames import tidy
 from crm_models.data.sources.header import header_row
 from crm_models.data.sources.receipt import counted
 from crm_models.data.sources.text_encoding import once
@@ -84,8 +85,7 @@ def read_workbook(raw: bytes | mmap, name: str) -> list[Sheet]:
     except DataError as error:
         raise DataError(f"{name}, {error}") from None
     except _DAMAGED as error:
-        reason = " ".join(str(error).split())[:120]
-        raise DataError(f"{name}: expected a workbook (.xlsx), found one that cannot be read ({reason})") from None
+        raise DataError(f"{name}: expected a workbook (.xlsx), found one that cannot be read ({tidy(error)})") from None
     if not sheets:
         raise DataError(f"{name}: expected a table in the first sheets, found empty ones")
     return sorted(sheets, key=lambda sheet: -len(sheet.rows))
