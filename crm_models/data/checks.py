@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from crm_models.core.schema import ACTION, CUSTOMER_ID, N_STEPS, TIMESTAMP, VALUE
-from crm_models.data.cohort import Cohort, Moment, Outcome, days, in_parts
+from crm_models.core.schema import ACTION, CUSTOMER_ID, N_STEPS, TIMESTAMP, VALUE, Outcome
+from crm_models.data.cohort import Cohort, Moment, days, in_parts
 
 Level = Literal["problem", "warning", "note"]
 

@@ -88,7 +88,9 @@ def profile(cohort: Cohort | Iterable[Cohort]) -> CohortProfile:
     cohort: also as its parts, one after the other: then the customers and a few numbers for each are held in memory,
     and the events of one part.
     """
-    tables, numbers, events, having, unit = [], [], np.zeros(0, np.int64), np.zeros(0, np.int64), "days"
+    tables: list[pd.DataFrame] = []
+    numbers: list[pd.DataFrame] = []
+    events, having, unit = np.zeros(0, np.int64), np.zeros(0, np.int64), "days"
     for part in in_parts(cohort):
         past = history(part, part.as_of)
         if not tables:
