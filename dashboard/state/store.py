@@ -467,7 +467,7 @@ def _ended(folder: str, mark: str) -> RunStatus:
     return RunFolder(Path(folder)).status()
 
 
-@st.cache_resource(max_entries=3, show_spinner=False)
+@st.cache_resource(max_entries=3, show_spinner="Reading the scores of all customers")
 def _scores(file: str, mark: str) -> CustomerScores:
     return read_scores(Path(file))
 
