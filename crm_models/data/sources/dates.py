@@ -96,6 +96,11 @@ def look_dated(cells: pd.Series) -> bool:
     return bool(alike.mean() > 0.5)
 
 
+def in_utc(dates: pd.Series) -> pd.Series:
+    """Dates of any time zone as those of UTC without a zone."""
+    return dates if dates.dt.tz is None else dates.dt.tz_convert("UTC").dt.tz_localize(None)
+
+
 def dates_of(cells: pd.Series) -> Dates:
     """Distinct cells as dates in the layout that fits most; of two that fit alike, day-first. Zones become UTC."""
     sample = cells.iloc[:: max(1, len(cells) // SAMPLE)]

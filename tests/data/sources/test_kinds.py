@@ -376,6 +376,16 @@ def test_codes_and_groups_above_the_names_are_left_out(read, above, said):
     assert any(said in note for note in cohort.notes)
 
 
+def test_a_title_of_two_cells_is_no_header_though_a_spreadsheet_pads_it(read):
+    cells = "Report:,Customers,,,,,,\nDate:,2026-01-31,,,,,,\n,,,,,,,\ncustomer_id,churned,a,b,c,d,e,f\n"
+    text = cells + "".join(f"c{k},{k % 2},{k},1,2,3,4,x\n" for k in range(6))
+    sheet = workbook({"S": rows_of(*(tuple(c or None for c in line.split(",")) for line in text.split("\n")[:-1]))})
+    for files in ({"customers.csv": text}, {"customers.xlsx": sheet}):
+        cohort = read(files)
+        assert (cohort.n_customers, cohort.customers["a"].tolist()) == (6, [0, 1, 2, 3, 4, 5])
+        assert any("above the header left out, the first 'Report:" in note for note in cohort.notes)
+
+
 def test_units_below_the_header_are_no_customer(read):
     header, _, rows_below = PEOPLE.partition("\n")
     assert read({"customers.csv": f"{header}\n,[flag],[EUR]\n{rows_below}"}).n_customers == 30
