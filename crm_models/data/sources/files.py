@@ -76,7 +76,7 @@ def recognised(
         found = Found(cells=cells, name=name, kind=kind)
         receipt.count_file(found.cells, found.name, found.kind)
         _add(tables, found, is_main, receipt)
-    _join_lines(tables, receipt)
+    join_lines(tables, receipt)
     if not {"interactions", "customers"} & set(tables):
         names = ", ".join(found.name for found in tables.values()) or "no table"
         raise DataError(f"expected a table of interactions or customers, found only actions ({names})")
@@ -87,8 +87,8 @@ def recognised(
     return named
 
 
-def _join_lines(tables: dict[str, Found], receipt: Receipt) -> None:
-    """Make events of the lines of orders, which look like a table of actions in which actions repeat."""
+def join_lines(tables: dict[str, Found], receipt: Receipt) -> None:
+    """Make events of the lines of orders, which look like a table of actions in which actions repeat, if wanted."""
     if not {"interactions", "actions"} <= set(tables):
         return
     orders, lines = tables["interactions"], tables["actions"]
@@ -97,13 +97,14 @@ def _join_lines(tables: dict[str, Found], receipt: Receipt) -> None:
         return
     del tables["actions"]
     receipt.kinds[orders.name] = orders.kind
-    facts = next(file for file in receipt.files if file["name"] == lines.name)
+    files = [file for file in receipt.files if file["kind"] == lines.kind]
     if wants_lines(orders.name, lines.name, key, receipt):
-        facts["kind"] = orders.kind
+        for file in files:
+            file["kind"] = orders.kind
         cells = joined(orders.cells, lines.cells, key, (orders.name, lines.name), receipt)
         tables[orders.kind] = Found(cells=cells, name=lines.name, kind=orders.kind)
     else:
-        receipt.files.remove(facts)
+        receipt.files = [file for file in receipt.files if file not in files]
         receipt.rows["read"] -= len(lines.cells)
         _not_read(receipt, lines.name, "it is left apart")
 
