@@ -67,7 +67,7 @@ def _sizes(cohort: Cohort) -> Iterator[Finding]:
             level="problem",
             title="Nothing to train",
             detail="There are neither interactions nor churn labels.",
-            advice="Add a table of interactions (customer_id, action, timestamp), or a column `churned`.",
+            advice="Add a table of interactions (customer_id, action, timestamp), or a column of churn labels.",
         )
     elif not cohort.has_events:
         yield Finding(
@@ -81,7 +81,7 @@ def _sizes(cohort: Cohort) -> Iterator[Finding]:
             level="note",
             title="No churn labels",
             detail="Only the sequence model can be trained; no customer counts as at risk.",
-            advice="Add a column `churned`, or label churn by inactivity (--churn-days).",
+            advice="Add a column of churn labels, or label churn by inactivity (--churn-days).",
         )
 
 

@@ -82,14 +82,15 @@ def read_upload(
     return tables
 
 
-def guess_kind(name: str, table: pd.DataFrame) -> str:
-    """Likely kind of a table, from file name and columns: one of `TABLES`, or "" for a sheet that may be none."""
-    if ", sheet " in name and not stands_alone(table, name, kind_of(table)):
+def guess_kind(name: str, table: pd.DataFrame, *, is_main: bool = True) -> str:
+    """Likely kind of a table, from file name and columns: one of `TABLES`, or "" for a further sheet, maybe of none."""
+    if not is_main and not stands_alone(table, name, kind_of(table)):
         return ""
-    stem = name.rpartition(", sheet ")[2].split(".")[0].lower()
-    for kind in TABLES:
-        if kind in stem or kind.rstrip("s") in stem:
-            return kind
+    file, _, sheet = name.lower().partition(", sheet ")
+    for stem in (sheet, file.split(".")[0] if is_main else ""):
+        for kind in TABLES:
+            if kind in stem or kind.rstrip("s") in stem:
+                return kind
     return kind_of(table)
 
 

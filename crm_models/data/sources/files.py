@@ -71,8 +71,9 @@ def recognised(
     for cells, name, is_main in read:
         _refuse_without_header(cells, name)
         cells = _standard_spelling(cells, set(columns), reserved)
-        stem = name.rpartition(", sheet ")[2].split(".")[0].lower()
-        kind = stem if stem in TABLES else kind_of(renamed_columns(cells, columns))
+        file, _, sheet = name.partition(", sheet ")
+        stems = [sheet.lower(), *([file.split(".")[0].lower()] if is_main or not sheet else [])]
+        kind = next((s for s in stems if s in TABLES), None) or kind_of(renamed_columns(cells, columns))
         found = Found(cells=cells, name=name, kind=kind)
         receipt.count_file(found.cells, found.name, found.kind)
         _add(tables, found, is_main, receipt)
