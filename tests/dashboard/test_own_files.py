@@ -106,7 +106,7 @@ EVENTS = "customer_id,action,timestamp\n" + "".join(f"k{k % 9},call,2026-01-{1 +
         ({"customers.csv": "customer_id,churned\na,gone\n"}, {}, "choose above which value means churned"),
         ({"customers.csv": "customer_id\nx\n", "interactions.csv": EVENTS}, {}, "choose the right columns above"),
         ({"interactions.csv": EVENTS + ",a,2026-01-01\n" * 2}, {}, "the switch above leaves them out"),
-        ({"interactions.csv": EVENTS + "a,a,9999-12-31\n"}, {}, "leave such rows out with the switch above"),
+        ({"interactions.csv": EVENTS + "a,a,9999-12-31\n"}, {}, "the switch above leaves it out"),
         ({"interactions.csv": EVENTS}, {"churn_days": 400}, "use fewer days"),
         ({"customers.csv": "customer_id,churned\na,no\n"}, {"churn_days": 9}, "or leave the label out"),
     ],

@@ -17,7 +17,6 @@ from crm_models.data.sources.number_forms import parse
 from crm_models.data.sources.receipt import Receipt
 
 EXPECTED = "a date such as 2026-01-31 or a number"
-ADVICE = "correct the row, or leave out such rows with --skip-bad-rows"
 
 
 def moments_of(table: pd.DataFrame, name: str, column: str, receipt: Receipt | None = None) -> pd.Series:
@@ -32,7 +31,7 @@ def moments_of(table: pd.DataFrame, name: str, column: str, receipt: Receipt | N
     if pd.api.types.is_datetime64_any_dtype(found):
         kind = "date"
         far = (found.dt.year >= LAST_YEAR) | (found.dt.year < FIRST_YEAR)
-        cells.refuse(far, f"a date before {LAST_YEAR}", ADVICE)
+        cells.refuse(far, f"a date before {LAST_YEAR}")
         found = found.mask(far) if far.any() else found
     cells.record(kind, found)
     return found
