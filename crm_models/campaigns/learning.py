@@ -17,8 +17,9 @@ import pandas as pd
 from crm_models.campaigns.folder import OUTCOMES, Campaign
 from crm_models.campaigns.offpolicy import Log, outcome_model, value_of
 from crm_models.campaigns.reading import OUTCOME
-from crm_models.campaigns.simulation import World, codes_of
+from crm_models.campaigns.simulation import World
 from crm_models.campaigns.split import propensity
+from crm_models.campaigns.tables import need_columns, read_brought
 from crm_models.campaigns.uplift import LEAST_PER_ARM, Trial, arm_models, features_of, fitted, read_uplift
 from crm_models.core.errors import DataError
 from crm_models.core.files import sha256
@@ -59,7 +60,7 @@ class Past:
         rows = np.flatnonzero((decisions["arm"] != "none") & decisions[OUTCOME].notna())
         table = decisions.iloc[rows].reset_index(drop=True)
         candidates = np.array(campaign.candidates)
-        given, planned = codes_of(campaign, table["action"]), codes_of(campaign, table["planned_action"])
+        given, planned = campaign.codes(table["action"]), campaign.codes(table["planned_action"])
         allowed = campaign.offered()[rows]
         codes = np.append(-1, candidates)
         n_choices = allowed.sum(axis=1) + 1
@@ -214,17 +215,9 @@ def read_log(
     control: the arm that got nothing; by default one called control, none, holdout or the like. columns: the file's
     name of arm, outcome and so on. drop: columns that are no features, such as other outcomes. Raises `DataError`.
     """
-    try:
-        table = pd.read_csv(file, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: expected a CSV of a past campaign, found: {error}") from None
-    for name in [*(columns or {}).values(), *drop]:
-        if name not in table:
-            raise DataError(f"{file}: expected the column {name}, found {', '.join(map(str, table.columns))}")
+    table = read_brought(file, "a log of a past campaign", [*(columns or {}).values(), *drop], as_text=False)
     table = table.drop(columns=list(drop)).rename(columns={own: name for name, own in (columns or {}).items()})
-    for column in ("arm", OUTCOME):
-        if column not in table:
-            raise DataError(f"{file}: expected the column {column}, found {', '.join(map(str, table.columns))}")
+    need_columns(file, table, ("arm", OUTCOME))
     if not pd.api.types.is_numeric_dtype(table[OUTCOME]) or table[OUTCOME].isna().any():
         raise DataError(f"{file}: expected a number as outcome in every row, found others")
     arms = table["arm"].astype("str")

@@ -31,8 +31,9 @@ from crm_models.campaigns.effects import (
 from crm_models.campaigns.folder import OUTCOMES, READING, Campaign
 from crm_models.campaigns.ledger import exclusive
 from crm_models.campaigns.split import Reading
+from crm_models.campaigns.tables import read_brought
 from crm_models.core.errors import DataError
-from crm_models.core.files import DAMAGED, json_text, new_files
+from crm_models.core.files import json_text, new_files
 from crm_models.core.permissions import Who, doing
 from crm_models.core.provenance import now
 from crm_models.core.schema import CUSTOMER_ID
@@ -57,20 +58,7 @@ def read_outcomes(file: Path | str) -> pd.DataFrame:
     Raises `DataError` for missing columns, a customer named twice, or an outcome that is no number; a blank outcome is
     a customer who was not observed.
     """
-    file = Path(file)
-    try:
-        if file.suffix == ".parquet":
-            table = pd.read_parquet(file)
-        else:
-            table = pd.read_csv(file, dtype="str", keep_default_na=False, encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"{file}: expected a table of outcomes, found no file") from None
-    except (NotImplementedError, OSError, *DAMAGED) as error:  # the first: a compression that Arrow does not know
-        raise DataError(f"{file}: expected a CSV or Parquet of outcomes, found an unreadable file ({error})") from None
-    table.columns = [str(column).strip() for column in table.columns]
-    for column in (CUSTOMER_ID, OUTCOME):
-        if column not in table:
-            raise DataError(f"{file}: expected the column {column}, found {', '.join(table.columns)}")
+    table = read_brought(file, "a table of outcomes", (CUSTOMER_ID, OUTCOME))
     table[CUSTOMER_ID] = table[CUSTOMER_ID].astype("str")
     twice = table[CUSTOMER_ID].duplicated()
     if twice.any():
@@ -85,7 +73,7 @@ def read_outcomes(file: Path | str) -> pd.DataFrame:
     return table[[column for column in OUTCOME_COLUMNS if column in table]]
 
 
-def _numbers(file: Path, column: pd.Series) -> pd.Series:
+def _numbers(file: Path | str, column: pd.Series) -> pd.Series:
     """The column as float64, NaN for blanks; yes, no, true and false count as 1 and 0."""
     words = {"true": "1", "yes": "1", "false": "0", "no": "0", "": None}
     text = column.astype("str").str.strip() if column.dtype == "str" else column
