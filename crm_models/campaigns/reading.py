@@ -16,21 +16,16 @@ import pandas as pd
 
 from crm_models.campaigns.effects import (
     Group,
+    Looks,
     adjusted_difference,
-    any_time,
-    any_time_p_value,
-    any_time_z,
-    difference,
     holm,
     is_share,
-    p_value,
     relative_lift,
     sample_ratio,
     verdict,
 )
 from crm_models.campaigns.folder import OUTCOMES, READING, Campaign
 from crm_models.campaigns.ledger import exclusive
-from crm_models.campaigns.split import Reading
 from crm_models.campaigns.tables import read_brought
 from crm_models.core.errors import DataError
 from crm_models.core.files import json_text, new_files
@@ -39,7 +34,7 @@ from crm_models.core.provenance import now
 from crm_models.core.schema import CUSTOMER_ID
 from crm_models.core.sealed import sealed
 from crm_models.core.tables import TableWriter
-from crm_models.evaluation.intervals import Estimate, Z
+from crm_models.evaluation.intervals import Estimate
 
 OUTCOME = "outcome"
 OUTCOME_COLUMNS = (CUSTOMER_ID, OUTCOME, "value", "observed_at")
@@ -222,30 +217,6 @@ def _adjusted(campaign: Campaign, observed: Observed, z: float) -> Estimate | No
     columns = [table[name].to_numpy(np.float64) for name in campaign.about["covariates"]]
     covariates = np.column_stack([np.nan_to_num(column, nan=float(np.nanmean(column))) for column in columns])
     return adjusted_difference(table[OUTCOME].to_numpy(), (table["arm"] == "plan").to_numpy(), covariates, z)
-
-
-@dataclass(frozen=True)
-class Looks:
-    """How differences are read: at one look, or at any number of them. planned: customers in both groups."""
-
-    reading: Reading
-    planned: int
-
-    def z(self, n: int) -> float:
-        """Half-width of a 95 % interval in standard errors, at n customers."""
-        return any_time_z(n, self.planned) if self.reading == "any_time" else Z
-
-    def difference(self, treated: np.ndarray, control: np.ndarray, alpha: float = 0.05) -> Estimate:
-        """The difference with an interval of 1 - alpha."""
-        if self.reading == "any_time":
-            return any_time(treated, control, self.planned, alpha)
-        return difference(treated, control, alpha)
-
-    def p_value(self, treated: np.ndarray, control: np.ndarray) -> float:
-        """Two-sided p-value of no difference."""
-        if self.reading == "any_time":
-            return any_time_p_value(treated, control, self.planned)
-        return p_value(treated, control)
 
 
 def segments(observed: Observed, looks: Looks) -> list[dict[str, Any]]:
