@@ -105,7 +105,8 @@ def _allocate(folder: Path) -> None:
 
 
 def _export(folder: Path, **options: Any) -> None:
-    from crm_models.campaigns.exporting import ExportOptions, export
+    from crm_models.campaigns.exporting import export
+    from crm_models.campaigns.presets import ExportOptions
 
     export(_campaign(folder), folder / "file.csv", ExportOptions(**options))
 
