@@ -101,7 +101,7 @@ def _allocate(folder: Path) -> None:
     from crm_models.campaigns.budgeting import fund
 
     campaign = _campaign(folder)
-    fund(campaign, money=0.3 * campaign.about["funnel"]["customers"], value=200.0)
+    fund(campaign, money=0.3 * campaign.customers, value=200.0)
 
 
 def _export(folder: Path, **options: Any) -> None:

@@ -6,8 +6,9 @@ explore make other plans identifiable. A log of another campaign is read by `rea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -182,17 +183,21 @@ def _plans(campaign: Campaign, past: Past, log: Log, seed: int) -> list[dict[str
         "highest learned uplift": np.where(known, q, -np.inf).argmax(axis=1),
     }
     plans |= {f"{past.labels[k]} for all": np.where(allowed[:, k], k, 0) for k in range(1, len(past.labels))}
-    codes = np.append(-1, np.array(campaign.candidates))
+    codes = np.array([-1, *campaign.candidates])
     try:
-        world: World | None = World.of(campaign)
+        world = World.of(campaign)
     except DataError:
-        world = None
-    found = []
-    for name, choice in plans.items():
-        value = value_of(log, np.eye(log.n_choices)[choice], q, seed=seed)
-        truth = None if world is None else float(world.stay_with(codes[choice], past.rows).mean())
-        found.append({"plan": name, **value, "truth": truth})
-    return found
+        truths: Iterable[float | None] = repeat(None)
+    else:
+        truths = (float(world.stay_with(codes[choice], past.rows).mean()) for choice in plans.values())
+    valued = _values(log, plans, q, seed)
+    return [plan | {"truth": truth} for plan, truth in zip(valued, truths, strict=False)]
+
+
+def _values(log: Log, plans: dict[str, np.ndarray], q: np.ndarray, seed: int) -> list[dict[str, Any]]:
+    """The value of plans, each (N,) of choices."""
+    certain = np.eye(log.n_choices)
+    return [{"plan": name, **value_of(log, certain[choice], q, seed=seed)} for name, choice in plans.items()]
 
 
 def _features(campaign: Campaign, table: pd.DataFrame) -> pd.DataFrame:
@@ -251,11 +256,10 @@ def learn_from_log(
     best = arm_models(trial, seed).argmax(axis=1)
     plans = {"nobody": np.zeros(len(log.choice), np.int64), "highest learned uplift": best}
     plans |= {f"{name} for all": np.full(len(log.choice), k) for k, name in enumerate(trial.actions, 1)}
-    values = [{"plan": name, **value_of(log, np.eye(log.n_choices)[c], q, seed=seed)} for name, c in plans.items()]
     return {
         "customers": len(log.choice),
         "uplift": read_uplift(trial, seed),
-        "plans": values,
+        "plans": _values(log, plans, q, seed),
         "features": log.x.shape[1],
     }
 

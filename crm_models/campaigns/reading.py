@@ -42,6 +42,9 @@ OUTCOME_COLUMNS = (CUSTOMER_ID, OUTCOME, "value", "observed_at")
 ATTRITION = 0.02
 """Difference between the observed shares of the two groups from which on a warning is given."""
 
+GROUPS = ("plan", "holdout")
+"""The arms that are compared."""
+
 SEGMENTED_BY = ("planned_action", "risk_band")
 LEAST_PER_GROUP = 20
 """Customers that a segment needs in each group to be read."""
@@ -94,18 +97,11 @@ class Observed:
     @classmethod
     def of(cls, decisions: pd.DataFrame, outcomes: pd.DataFrame) -> Observed:
         """Outcomes joined to decisions by customer; outcomes of customers outside the campaign are counted only."""
-        targeted = decisions[decisions["arm"].isin(["plan", "holdout"])].reset_index(drop=True)
-        known = pd.Index(decisions[CUSTOMER_ID])
-        at = pd.Index(outcomes[CUSTOMER_ID]).get_indexer(pd.Index(targeted[CUSTOMER_ID]))
-        values = {
-            column: np.where(at >= 0, outcomes[column].to_numpy(np.float64)[at.clip(min=0)], np.nan)
-            if len(outcomes)
-            else np.full(len(targeted), np.nan)
-            for column in (OUTCOME, "value")
-            if column in outcomes
-        }
-        unknown = int((known.get_indexer(pd.Index(outcomes[CUSTOMER_ID])) < 0).sum())
-        return cls(table=targeted.assign(**values), unknown_customers=unknown)
+        targeted = decisions[decisions["arm"].isin(GROUPS)]
+        columns = [column for column in (OUTCOME, "value") if column in outcomes]
+        values = outcomes.set_index(CUSTOMER_ID)[columns].astype("float64")
+        unknown = ~outcomes[CUSTOMER_ID].isin(decisions[CUSTOMER_ID])
+        return cls(table=targeted.join(values, on=CUSTOMER_ID), unknown_customers=int(unknown.sum()))
 
     def group(self, arm: str, rows: np.ndarray | None = None, column: str = OUTCOME) -> np.ndarray:
         """Observed outcomes, or values, of one group (rows: a mask of the table)."""
@@ -118,13 +114,16 @@ def read(campaign: Campaign, outcomes: pd.DataFrame) -> dict[str, Any]:
     observed = Observed.of(
         campaign.decisions([CUSTOMER_ID, "arm", *SEGMENTED_BY, *campaign.about["covariates"]]), outcomes
     )
-    table, split = observed.table, campaign.split
-    assigned = {arm: int((table["arm"] == arm).sum()) for arm in ("plan", "holdout")}
-    treated, control = observed.group("plan"), observed.group("holdout")
-    seen = {"plan": len(treated), "holdout": len(control)}
+    split = campaign.split
+    assigned = {arm: int((observed.table["arm"] == arm).sum()) for arm in GROUPS}
+    groups = {arm: observed.group(arm) for arm in GROUPS}
+    seen = {arm: len(group) for arm, group in groups.items()}
     share = split.holdout / (1 - split.explore)  # of the control group among the two
-    ratio = sample_ratio(assigned["plan"], assigned["holdout"], share)
-    seen_ratio = sample_ratio(seen["plan"], seen["holdout"], share)
+    ratios = {
+        where: sample_ratio(counted["plan"], counted["holdout"], share)
+        for where, counted in (("assigned", assigned), ("observed", seen))
+    }
+    is_ok = all(ratio.ok for ratio in ratios.values())
     result: dict[str, Any] = {
         "campaign": campaign.name,
         "read_at": now(),
@@ -133,49 +132,56 @@ def read(campaign: Campaign, outcomes: pd.DataFrame) -> dict[str, Any]:
         "assigned": assigned,
         "observed": seen,
         "unknown_customers": observed.unknown_customers,
-        "means": {"plan": _plain(Group.of(treated).mean), "holdout": _plain(Group.of(control).mean)},
-        "sample_ratio": {"p": _plain(ratio.p), "deviation": _plain(ratio.deviation), "control_share": share},
-        "sample_ratio_ok": ratio.ok and seen_ratio.ok,
+        "means": {arm: _plain(Group.of(group).mean) for arm, group in groups.items()},
+        "sample_ratio": {name: _plain(vars(ratios["assigned"])[name]) for name in ("p", "deviation")}
+        | {"control_share": share},
+        "sample_ratio_ok": is_ok,
         "difference": None,
         "relative_lift": None,
         "adjusted": None,
         "value": None,
         "segments": [],
-        "notes": [],
+        "notes": _attrition(assigned, seen, observed.unknown_customers) + _early(campaign, outcomes),
     }
-    result["notes"] += _attrition(assigned, seen, observed.unknown_customers) + _early(campaign, outcomes)
     if min(seen.values()) < 2:
         result["notes"].append(
             "Nothing can be compared: outcomes are needed for at least two customers in the plan group and two in the "
             f"control group; found {seen['plan']:,} and {seen['holdout']:,}."
         )
-        return result
-    if not result["sample_ratio_ok"]:
-        worse = ratio if not ratio.ok else seen_ratio
-        where = "assigned" if not ratio.ok else "observed"
+    elif not is_ok:
+        where = next(where for where, ratio in ratios.items() if not ratio.ok)
+        counted = result[where]
         result["notes"].append(
             f"No lift is shown: the control group should be {share:.1%} of the {where} customers, and chance alone "
-            f"hardly explains {seen['holdout'] if ratio.ok else assigned['holdout']:,} of "
-            f"{sum((seen if ratio.ok else assigned).values()):,} (p = {worse.p:.2g}). Look for customers lost or added "
-            "on the way in one of the groups."
+            f"hardly explains {counted['holdout']:,} of {sum(counted.values()):,} (p = {ratios[where].p:.2g}). Look "
+            "for customers lost or added on the way in one of the groups."
         )
-        return result
-    looks = Looks(split.reading, sum(assigned.values()))
-    result["difference"] = _estimate(looks.difference(treated, control))
-    z = looks.z(len(treated) + len(control))
-    result["relative_lift"] = _estimate(relative_lift(treated, control, z))
-    result["adjusted"] = _estimate(_adjusted(campaign, observed, z))
-    if "value" in table and min(len(observed.group(arm, column="value")) for arm in assigned) > 1:
-        values = {arm: observed.group(arm, column="value") for arm in assigned}
-        result["value"] = _estimate(looks.difference(values["plan"], values["holdout"]))
-    result["segments"] = segments(observed, looks)
-    result["binary"] = is_share(treated, control)
-    if split.reading == "any_time":
-        result["notes"].append(
-            "Read at any time: the intervals are wider than for a single look at the end, and stay valid however often "
-            "you look."
-        )
+    else:
+        result |= _compared(campaign, observed, Looks(split.reading, sum(assigned.values())))
+        if split.reading == "any_time":
+            result["notes"].append(
+                "Read at any time: the intervals are wider than for a single look at the end, and stay valid however "
+                "often you look."
+            )
     return result
+
+
+def _compared(campaign: Campaign, observed: Observed, looks: Looks) -> dict[str, Any]:
+    """The plan group beside the control group: overall, adjusted, in value and by segment."""
+    treated, control = (observed.group(arm) for arm in GROUPS)
+    z = looks.z(len(treated) + len(control))
+    value = None
+    if "value" in observed.table:
+        with_plan, without = (observed.group(arm, column="value") for arm in GROUPS)
+        value = looks.difference(with_plan, without) if min(len(with_plan), len(without)) > 1 else None
+    return {
+        "difference": _estimate(looks.difference(treated, control)),
+        "relative_lift": _estimate(relative_lift(treated, control, z)),
+        "adjusted": _estimate(_adjusted(campaign, observed, z)),
+        "value": _estimate(value),
+        "segments": segments(observed, looks),
+        "binary": is_share(treated, control),
+    }
 
 
 def _attrition(assigned: dict[str, int], seen: dict[str, int], unknown: int) -> list[str]:
@@ -229,7 +235,7 @@ def segments(observed: Observed, looks: Looks) -> list[dict[str, Any]]:
         values = observed.table[column].to_numpy()
         for value in dict.fromkeys(values):
             rows = values == value
-            groups = observed.group("plan", rows), observed.group("holdout", rows)
+            groups = [observed.group(arm, rows) for arm in GROUPS]
             if min(map(len, groups)) >= LEAST_PER_GROUP:
                 found.append((column, str(value), groups))
     adjusted = holm([looks.p_value(*groups) for _, _, groups in found])
@@ -238,7 +244,7 @@ def segments(observed: Observed, looks: Looks) -> list[dict[str, Any]]:
         estimate = looks.difference(treated, control, 0.05 / len(found))
         result.append(
             {"by": column, "segment": value, "plan": len(treated), "holdout": len(control)}
-            | {"value": estimate.value, "low": _plain(estimate.low), "high": _plain(estimate.high)}
+            | (_estimate(estimate) or {})
             | {"p_adjusted": float(p), "verdict": verdict(estimate.low, estimate.high, p)}
         )
     return result
@@ -279,9 +285,7 @@ def summary(result: dict[str, Any]) -> str:
 
 
 def _estimate(estimate: Estimate | None) -> dict[str, float | None] | None:
-    if estimate is None:
-        return None
-    return {"value": _plain(estimate.value), "low": _plain(estimate.low), "high": _plain(estimate.high)}
+    return None if estimate is None else {end: _plain(number) for end, number in vars(estimate).items()}
 
 
 def _plain(value: float) -> float | None:

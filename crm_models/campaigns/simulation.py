@@ -66,6 +66,10 @@ class World:
         rows = np.arange(len(self.stay)) if rows is None else rows
         return self.stay[rows, self.column[action]]
 
+    def effect(self, action: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """(M,) by how much each action (M,) raises the probability of staying of the customers `rows` (M,)."""
+        return self.stay_with(action, rows) - self.stay[rows, 0]
+
 
 def _columns(campaign: Campaign, truth: Truth) -> np.ndarray:
     assert truth.retention is not None
@@ -114,7 +118,7 @@ def true_effect(world: World, decisions: pd.DataFrame, given: np.ndarray, planne
     rows = np.flatnonzero(decisions["arm"].isin(["plan", "holdout"]))
     if not len(rows):
         return {"difference": None, "segments": [], "kinds": {}}
-    effect = world.stay_with(planned[rows], rows) - world.stay[rows, 0]
+    effect = world.effect(planned[rows], rows)
     found = []
     for column in ("planned_action", "risk_band"):
         values = decisions[column].to_numpy()[rows]
@@ -188,20 +192,17 @@ def earnings(
     pool = np.flatnonzero(at_risk & allowed.any(axis=1))
     contacts = int((planned >= 0).sum())
 
-    def worth(rows: np.ndarray, action: np.ndarray) -> np.ndarray:
-        return (world.stay_with(action, rows) - world.stay[rows, 0]) * value - costs[action]
-
     def facts(rows: np.ndarray, action: np.ndarray) -> dict[str, float]:
-        kept = float((world.stay_with(action, rows) - world.stay[rows, 0]).sum())
+        kept = float(world.effect(action, rows).sum())
         spent = float(costs[action].sum())
         return {"contacts": len(rows), "kept": kept, "spent": spent, "earned": kept * value - spent}
 
     sent = np.flatnonzero(planned >= 0)
     risk = decisions["churn_probability"].to_numpy()[pool]
     riskiest = pool[np.argsort(-risk, kind="stable")[:contacts]]
-    preferred = candidates[np.argmax(allowed[riskiest], axis=1)] if len(riskiest) else np.zeros(0, np.int64)
-    each = np.stack([worth(pool, np.full(len(pool), code)) for code in candidates], axis=1)
-    each[~allowed[pool]] = -np.inf
+    preferred = candidates[np.argmax(allowed[riskiest], axis=1)]
+    each = np.stack([world.effect(np.full(len(pool), code), pool) for code in candidates], axis=1)
+    each = np.where(allowed[pool], each * value - costs[candidates], -np.inf)
     best, best_worth = candidates[each.argmax(axis=1)], each.max(axis=1)
     order = np.argsort(-best_worth, kind="stable")
     order = order[best_worth[order] > 0]
