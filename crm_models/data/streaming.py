@@ -143,10 +143,13 @@ class _Growing:
         self._length += len(rows)
 
     def mapped(self) -> np.ndarray:
-        """The array, read-only, in memory only as far as it is used; the map keeps the file after it is closed."""
+        """The array, in memory only as far as it is used; the map keeps the file after it is closed.
+
+        Mode "c" (changes stay in memory; there are none), because torch takes no read-only arrays.
+        """
         shape = (self._length, *self._row.shape[1:])
         with self._file as file:
             file.flush()
             if not file.tell():  # an empty file cannot be mapped
                 return np.zeros(shape, self._row.dtype)
-            return np.asarray(np.memmap(file, self._row.dtype, "r", shape=shape))
+            return np.asarray(np.memmap(file, self._row.dtype, "c", shape=shape))

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 
 import torch
 
 DEFAULT_THREADS = torch.get_num_threads()
 
+CARD_LOGITS = 200_000_000
+"""Most logits in memory at once on a GPU, 0.8 GB."""
+
 KEPT_BYTES = 256 << 20
 """Freed memory (bytes) that is kept for the next batch."""
 
 
-def prepare_torch(threads: int | None) -> None:
+def prepare_torch(threads: int | None, deterministic: bool = False) -> None:
     """Set the number of torch threads and keep freed memory for the next batch; call it before computing.
 
     threads: None is torch's default, whatever an earlier call has set. The number of threads decides the order of
-    sums, so the last digits of a training depend on it.
+    sums, so the last digits of a training depend on it. deterministic: on a GPU, sums have one order too.
     """
     torch.set_num_threads(threads or DEFAULT_THREADS)
+    torch.use_deterministic_algorithms(deterministic)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when a GPU is first used
     _keep_freed_memory()
+
+
+def most_logits(on_processor: int, device: torch.device) -> int:
+    """Most logits that are computed at once: a GPU takes all that fit, the processor as many as its cache holds."""
+    return on_processor if device.type == "cpu" else CARD_LOGITS
 
 
 def _keep_freed_memory() -> None:

@@ -138,9 +138,8 @@ class SequenceTransformer(nn.Module):
         x = self.embed(batch.action, batch.gap, batch.value, position[:, self.n_front :])
         if self.has_profile:
             x = torch.cat([self.profile_token(batch)[:, None], x], dim=1)
-        # With right padding the causal mask already hides all padding from real events, so no padding mask is needed.
-        n_positions = x.shape[1]
-        mask = torch.ones(n_positions, n_positions, dtype=torch.bool, device=x.device).tril()
+        # With right padding no real event has padding before it, so no mask is needed where none is shown.
+        mask = x.new_ones(x.shape[1], x.shape[1], dtype=torch.bool).tril() if need_weights else None
         return self.run_blocks(self.drop(x), position, mask, None, need_weights, read)
 
     def embed(self, action: Tensor, gap: Tensor, value: Tensor, position: Tensor) -> Tensor:
@@ -167,25 +166,24 @@ class SequenceTransformer(nn.Module):
         self,
         x: Tensor,
         position: Tensor,
-        mask: Tensor,
+        mask: Tensor | None,
         past: list[KeyValue] | None,
         need_weights: bool = False,
         read: Tensor | None = None,
     ) -> SequenceOutput:
         """Apply all blocks to new tokens x (B, T, D) that attend to `past`; mask as in `SelfAttention.forward`.
 
-        position (B or 1, T): their places in the history. read (B, R): the last block computes only these tokens, with
-        a mask (T, T); keys and values are kept for all.
+        position (B or 1, T): their places in the history. read (B, R): the last block computes only these tokens, each
+        of which attends to itself and to those before it; keys and values are kept for all.
         """
         d_head = self.config.d_model // self.config.n_heads
         rotation = rotation_of(position, d_head) if self.position is None else None
         presents, weights = [], []
         for k, block in enumerate(self.blocks):
-            block_past = None if past is None else past[k]
+            block_past, last = None if past is None else past[k], None
             if read is not None and k == len(self.blocks) - 1:
-                x, present, block_weights = block(x, mask[read][:, None], block_past, need_weights, read, rotation)
-            else:
-                x, present, block_weights = block(x, mask, block_past, need_weights, rotation=rotation)
+                mask, last = (torch.arange(x.shape[1], device=x.device) <= read[..., None])[:, None], read
+            x, present, block_weights = block(x, mask, block_past, need_weights, read=last, rotation=rotation)
             presents.append(present)
             if block_weights is not None:
                 weights.append(block_weights)

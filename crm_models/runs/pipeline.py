@@ -237,7 +237,7 @@ def follow(run: RunFolder, *, device: str | None = None, threads: int | None = N
     with parallel.group():  # waits for the process that leads, which writes the run folder before
         config = run.config()
         config = replace(config, device=device or config.device, threads=threads or config.threads)  # type: ignore[arg-type]  # as in `fit`
-        prepare_torch(config.threads)
+        prepare_torch(config.threads, config.deterministic)
         data, states = training_data(run), _restored(run, config)
         for model in config.models:
             for _ in train(states.get(model) or _fresh(model, run, config), data):
@@ -283,7 +283,7 @@ class _Fit:
         from crm_models.models.runtime import prepare_torch
         from crm_models.training import parallel
 
-        prepare_torch(self.config.threads)
+        prepare_torch(self.config.threads, self.config.deterministic)
         data = training_data(self.folder)
         states = _restored(self.folder, self.config)
         self.record("started", models=list(self.config.models), resumed=bool(states))

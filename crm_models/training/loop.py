@@ -49,7 +49,6 @@ def train(state: TrainingState, data: TrainingData, should_stop: Callable[[], bo
     config = state.config.training(state.model)
     objective_class: Any = SequenceObjective if state.model == "sequence" else ChurnObjective
     objective = objective_class(state.module, config, data)
-    validation = objective_class(state.validated, config, data)
     is_judged = config.monitor == "valid" and len(objective.valid) > 0
     should_stop = parallel.agreed(should_stop)
     state.rewind()
@@ -61,9 +60,9 @@ def train(state: TrainingState, data: TrainingData, should_stop: Callable[[], bo
             train_loss = _one_epoch(state, objective, phase, should_stop)
             if train_loss is None:
                 return
-            validation.model.eval()
+            state.validated.eval()
             with torch.no_grad():
-                valid_loss = None if phase.final_refit else validation.valid_loss()
+                valid_loss = None if phase.final_refit else objective.valid_loss(state.validated)
             state.seconds += time.perf_counter() - began
             yield _end_of_epoch(state, phase, train_loss, valid_loss)
     finally:
@@ -80,7 +79,8 @@ def _one_epoch(state: TrainingState, objective: Any, phase: Phase, should_stop: 
     # Dropout uses torch's global generator; seeded per epoch, a resumed training draws the same numbers.
     torch.manual_seed(seed_of(seed, "dropout") + epoch + OTHER_SEED * parallel.rank())
     state.module.train()
-    total, count = 0.0, 0
+    # Summed where the model is: asking a GPU for a number makes it wait for the processor.
+    total, count = torch.zeros(2, dtype=torch.float64, device=objective.device)
     for k, chosen in enumerate(batches):
         if should_stop():
             return None
@@ -88,11 +88,6 @@ def _one_epoch(state: TrainingState, objective: Any, phase: Phase, should_stop: 
         state.module.zero_grad()
         loss.backward()
         loss, n_targets = parallel.combined(state.module, loss.detach(), n_targets)
-        if not torch.isfinite(loss):
-            raise RunError(
-                f"the {state.model} model's loss became {loss.item()} in epoch {epoch + 1}; lower the learning rate "
-                f"(now {config.learning_rate:g}) or check the data for extreme values"
-            )
         # DIFF from paper, Optimizer and Regularization: gradients are clipped to norm 1, for stable updates at a high
         # learning rate; not in `paper`.
         if not config.l2_in_loss:
@@ -103,8 +98,14 @@ def _one_epoch(state: TrainingState, objective: Any, phase: Phase, should_stop: 
             optimizer.step()
         if state.average is not None:
             update_average(state.average, state.module, config.average_weights)
-        total, count = total + float(loss) * n_targets, count + n_targets
-    return total / max(count, 1)
+        total, count = total + loss.double() * n_targets, count + n_targets
+    train_loss = float(total / count.clamp(min=1))
+    if not math.isfinite(train_loss):
+        raise RunError(
+            f"the {state.model} model's loss became {train_loss} in epoch {epoch + 1}; lower the learning rate "
+            f"(now {config.learning_rate:g}) or check the data for extreme values"
+        )
+    return train_loss
 
 
 def _end_of_epoch(state: TrainingState, phase: Phase, train_loss: float, valid_loss: float | None) -> EpochEnd:

@@ -52,30 +52,28 @@ class Muon(torch.optim.Optimizer):
         """One update of every parameter that has a gradient; closure is not supported."""
         if closure is not None:
             raise ValueError("Muon steps once per gradient; expected no closure")
-        by_shape: dict[tuple[int, ...], list[tuple[Tensor, Tensor, float]]] = {}
+        by_shape: dict[tuple[Any, ...], list[tuple[Tensor, Tensor]]] = {}
         for group in self.param_groups:
-            for weight in (w for w in group["params"] if w.grad is not None):
-                weight.mul_(1 - group["lr"] * group["weight_decay"])
-                gradient = self._averaged(weight, group["momentum"])
-                length = group["lr"] * group["stretch"] * AS_ADAM
-                for matrix, direction in zip(weight.chunk(group["maps"]), gradient.chunk(group["maps"]), strict=True):
-                    if matrix.shape[0] > matrix.shape[1]:  # products of wide matrices are smaller
-                        matrix, direction = matrix.mT, direction.mT
-                    step = (matrix, direction, length * matrix.shape[1] ** 0.5)
-                    by_shape.setdefault(tuple(matrix.shape), []).append(step)
-        for steps in by_shape.values():
-            directions = orthogonal(torch.stack([direction for _, direction, _ in steps]))
-            for (matrix, _, length), direction in zip(steps, directions, strict=True):
-                matrix.sub_(direction, alpha=length)
-
-    def _averaged(self, weight: Tensor, momentum: float) -> Tensor:
-        """Exponential moving average of the gradient with Nesterov momentum."""
-        assert weight.grad is not None
-        gradient, memory = weight.grad, self.state[weight]
-        if "mean" not in memory:
-            memory["mean"] = torch.zeros_like(weight)
-        memory["mean"].lerp_(gradient, 1 - momentum)
-        return gradient.lerp(memory["mean"], momentum)
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            if not weights:
+                continue
+            gradients = [weight.grad for weight in weights]
+            for new in (weight for weight in weights if not self.state[weight]):
+                self.state[new]["mean"] = torch.zeros_like(new)
+            means = [self.state[weight]["mean"] for weight in weights]
+            torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_lerp_(means, gradients, 1 - group["momentum"])
+            directions = torch._foreach_lerp(gradients, means, group["momentum"])  # Nesterov momentum
+            length = group["lr"] * group["stretch"] * AS_ADAM
+            for weight, direction in zip(weights, directions, strict=True):
+                pair = weight.unflatten(0, (group["maps"], -1)), direction.unflatten(0, (group["maps"], -1))
+                if pair[0].shape[1] > pair[0].shape[2]:  # products of wide matrices are smaller
+                    pair = pair[0].mT, pair[1].mT
+                by_shape.setdefault((*pair[0].shape[1:], length), []).append(pair)
+        for (_, longer, length), pairs in by_shape.items():
+            matrices, directions = zip(*pairs, strict=True)
+            steps = orthogonal(torch.cat(directions)).split([len(stack) for stack in matrices])
+            torch._foreach_add_(matrices, steps, alpha=-length * longer**0.5)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

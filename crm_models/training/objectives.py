@@ -16,15 +16,20 @@ from crm_models.core.config import TrainingConfig
 from crm_models.core.schema import N_STEPS
 from crm_models.data.features import CohortArrays
 from crm_models.data.split import Outcomes, Split
-from crm_models.models.batches import churn_batch, history_batch, outcome_batch
+from crm_models.models.batches import CohortTensors, churn_batch, history_batch, outcome_batch, placed
 from crm_models.models.blocks import picked
 from crm_models.models.candidates import drawn_candidates, sampled_cross_entropy
-from crm_models.models.churn import ChurnTransformer
+from crm_models.models.churn import ChurnBatch, ChurnTransformer
+from crm_models.models.runtime import most_logits
 from crm_models.models.sequence import SequenceBatch, SequenceTransformer
 from crm_models.training import parallel
 from crm_models.training.chunked_loss import chunked_sum
 
 SCORING_BATCH = 512
+
+IN_BFLOAT16 = ("cuda",)
+"""Kinds of device on which the blocks of the sequence model are trained in bfloat16. Embeddings, norms, soft-max,
+logits, loss and weights stay in float32, as does all that scores: plans are those of the CPU."""
 
 SCORES_AT_ONCE = 4_000_000
 """Most logits (targets x actions) in memory at once, 16 MB. This bounds memory with many actions, and chunks of about
@@ -62,6 +67,8 @@ class SequenceObjective:
 
     def __init__(self, model: SequenceTransformer, config: TrainingConfig, data: TrainingData) -> None:
         self.model, self.config, self.data = model, config, data
+        self.device = model.action.weight.device
+        self.cohort = CohortTensors.of(data.arrays, self.device)
         self.n_events = np.diff(data.arrays.events.starts) if data.n_events is None else data.n_events
         # A full history plus the planned steps: what follows a full history while a plan is made.
         self.window = model.config.max_events + N_STEPS
@@ -85,47 +92,50 @@ class SequenceObjective:
         return length, length - 1 + self.model.n_front
 
     def loss(self, chosen: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, int]:
-        """Mean cross-entropy in nats over the targets of the examples `chosen`, and how many targets."""
+        """Mean cross-entropy in nats over the targets of the examples `chosen`, and how many targets.
+
+        What is drawn and which places are targets is known here; a GPU is told so once, and never asked.
+        """
+        own = parallel.share(len(chosen))
         if not self.config.all_positions:
-            return self._outcome_loss(chosen[parallel.share(len(chosen))])
+            return self._outcome_loss(self.model, chosen[own])
         model, n_events = self.model, self.n_events[chosen]
         # From a history longer than the window, every epoch takes another random part.
         stops = rng.integers(np.minimum(self.window, n_events), n_events + 1)
+        length = np.minimum(stops, self.window)
         # DIFF from paper, Optimizer and Regularization: context dropout hides gaps and values of random events, because
         # planned steps have none either; 0 in `paper`.
-        width = max(int(np.minimum(stops, self.window).max()), 1)
-        hidden_context = rng.random((len(chosen), width)) < self.config.context_dropout
-        own = parallel.share(len(chosen))
-        full = history_batch(self.data.arrays, chosen[own], stops[own], self.window)
-        hide = torch.from_numpy(hidden_context[own, : full.action.shape[1]])
+        hidden_context = rng.random((len(chosen), max(int(length.max()), 1))) < self.config.context_dropout
+        full = history_batch(self.cohort, chosen[own], stops[own], self.window)
+        hide = placed(hidden_context[own, : full.action.shape[1]], self.cohort.device)
         batch = SequenceBatch(
             action=full.action[:, :-1],
             gap=full.gap.masked_fill(hide, torch.nan)[:, :-1],
             value=full.value.masked_fill(hide, torch.nan)[:, :-1],
             numeric=full.numeric,
             categorical=full.categorical,
-        )
-        device = model.action.weight.device
-        targets = full.action if model.has_profile else full.action[:, 1:]
-        is_target = targets > 0
-        hidden = model(batch.to(device)).hidden[is_target.to(device)]
-        recent = model.recent_actions(batch.action)[is_target].to(device)
-        return next_action_loss(model, hidden, recent, targets[is_target].to(device) - 1), int(is_target.sum())
+        ).to(self.device)
+        targets = full.action[:, 1 - model.n_front :].to(self.device)
+        at = self._first(targets.shape[1], length[own] - 1 + model.n_front)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type in IN_BFLOAT16):
+            hidden = model(batch).hidden
+        recent = model.recent_actions(batch.action)
+        return next_action_loss(model, hidden[*at], recent[*at], targets[*at] - 1), len(at[0])
 
-    def valid_loss(self) -> float | None:
-        """Mean cross-entropy per true step of validation customers; None if there are none."""
-        total, count = 0.0, 0
-        valid, size = self.valid[parallel.share(len(self.valid))], outcomes_at_once(self.model, SCORING_BATCH)
-        for first in range(0, len(valid), size):
-            loss, n = self._outcome_loss(valid[first : first + size])
-            total, count = total + float(loss) * n, count + n
-        total, count = parallel.summed(total, count)
-        return total / count if count else None
+    def valid_loss(self, model: SequenceTransformer) -> float | None:
+        """Mean cross-entropy of the model per true step of validation customers; None if there are none."""
+        valid, size = self.valid[parallel.share(len(self.valid))], outcomes_at_once(model, SCORING_BATCH)
+        batches = [valid[first : first + size] for first in range(0, len(valid), size)]
+        return parallel.mean(self._outcome_loss(model, batch) for batch in batches)
 
-    def _outcome_loss(self, at: np.ndarray) -> tuple[Tensor, int]:
-        log_p, steps = outcome_log_p(self.model, self.data.arrays, self.data.outcomes, at)
-        is_known = steps > 0
-        return -log_p.gather(2, (steps - 1).clamp(min=0)[..., None]).squeeze(-1)[is_known].mean(), int(is_known.sum())
+    def _outcome_loss(self, model: SequenceTransformer, at: np.ndarray) -> tuple[Tensor, int]:
+        log_p, steps = outcome_log_p(model, self.cohort, self.data.outcomes, at)
+        b, t = self._first(N_STEPS, self.data.outcomes.n_outcome[at])
+        return -log_p[b, t, steps[b, t] - 1].mean(), len(b)
+
+    def _first(self, width: int, count: np.ndarray) -> Tensor:
+        """Rows and columns (2, M) of the first count[b] places of each row b of a (B, width) tensor."""
+        return placed(np.stack(np.nonzero(np.arange(width) < count[:, None])), self.device)
 
 
 def next_action_loss(model: SequenceTransformer, hidden: Tensor, recent: Tensor, targets: Tensor) -> Tensor:
@@ -134,7 +144,7 @@ def next_action_loss(model: SequenceTransformer, hidden: Tensor, recent: Tensor,
     With many actions the logits are computed in chunks (`chunked_sum`), with very many those of candidates only.
     """
     is_sampled = model.n_actions > MOST_EXACT_ACTIONS
-    size = TARGETS_AT_ONCE if is_sampled else max(1, SCORES_AT_ONCE // model.n_actions)
+    size = TARGETS_AT_ONCE if is_sampled else max(1, most_logits(SCORES_AT_ONCE, hidden.device) // model.n_actions)
     if len(targets) <= size and not is_sampled:
         return F.cross_entropy(model.logits(hidden, recent, targets), targets)
 
@@ -153,15 +163,15 @@ def outcomes_at_once(model: SequenceTransformer, most: int) -> int:
 
 
 def outcome_log_p(
-    model: SequenceTransformer, arrays: CohortArrays, found: Outcomes, at: np.ndarray
+    model: SequenceTransformer, arrays: CohortArrays | CohortTensors, found: Outcomes, at: np.ndarray
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities (B, 3, A) of every action at each true step given the true steps before it; and those steps."""
     device = model.action.weight.device
     batch, steps, length = outcome_batch(arrays, found, at, model.config.max_events)
     # The last event of the history, at index length - 1 + n_front, predicts the first step.
-    positions = (length - 1 + model.n_front)[:, None] + torch.arange(N_STEPS)
-    hidden = model(batch.to(device), read=positions.to(device)).hidden
-    recent = picked(model.recent_actions(batch.action), positions).to(device)
+    positions = length.to(device)[:, None] - 1 + model.n_front + torch.arange(N_STEPS, device=device)
+    batch = batch.to(device)
+    hidden, recent = model(batch, read=positions).hidden, picked(model.recent_actions(batch.action), positions)
     return model.logits(hidden, recent).log_softmax(dim=-1), steps.to(device)
 
 
@@ -173,7 +183,9 @@ class ChurnObjective:
 
     def __init__(self, model: ChurnTransformer, config: TrainingConfig, data: TrainingData) -> None:
         self.model, self.config, self.data = model, config, data
-        self.labels = torch.from_numpy(data.labels.astype(np.float32))
+        self.device = model.output.weight.device
+        self.cohort = CohortTensors.of(data.arrays, self.device)
+        self.labels = data.labels.astype(np.float32)
         self.valid = self._labelled(data.split.valid)
 
     def _labelled(self, rows: np.ndarray) -> np.ndarray:
@@ -191,26 +203,24 @@ class ChurnObjective:
         return length, np.ones(len(examples), np.int64)
 
     def loss(self, chosen: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, int]:
-        """Mean binary cross-entropy in nats of customers `chosen`.
+        """Mean binary cross-entropy in nats of customers `chosen`, and how many there are.
 
         Classes are not re-weighted, because that would distort the probabilities that the threshold is set on. Each
         customer trains one random ensemble member: training each member on every customer took M times longer and was
         no better, and training their mean would make them depend on each other.
         """
-        device = self.model.output.weight.device
-        member = torch.from_numpy(rng.permutation(len(chosen)) % self.model.config.n_members)
-        own = parallel.share(len(chosen))
-        batch = churn_batch(self.data.arrays, chosen[own], self.model).to(device)
-        log_odds = self.model.of_member(batch, member[own].to(device))
-        return F.binary_cross_entropy_with_logits(log_odds, self.labels[chosen[own]].to(device)), len(own)
+        member, own = rng.permutation(len(chosen)) % self.model.config.n_members, parallel.share(len(chosen))
+        log_odds = self.model.of_member(self._batch(chosen[own]), placed(member[own], self.device))
+        return self._cross_entropy(log_odds, chosen[own])
 
-    def valid_loss(self) -> float | None:
-        """Mean binary cross-entropy of validation customers; None if there are none."""
-        total, valid = 0.0, self.valid[parallel.share(len(self.valid))]
-        for first in range(0, len(valid), SCORING_BATCH):
-            rows = valid[first : first + SCORING_BATCH]
-            batch = churn_batch(self.data.arrays, rows, self.model).to(self.model.output.weight.device)
-            labels = self.labels[rows].to(batch.numeric.device)
-            total += float(F.binary_cross_entropy_with_logits(self.model(batch)[0], labels, reduction="sum"))
-        total, count = parallel.summed(total, len(valid))
-        return total / count if count else None
+    def valid_loss(self, model: ChurnTransformer) -> float | None:
+        """Mean binary cross-entropy of the model over validation customers; None if there are none."""
+        valid = self.valid[parallel.share(len(self.valid))]
+        batches = [valid[first : first + SCORING_BATCH] for first in range(0, len(valid), SCORING_BATCH)]
+        return parallel.mean(self._cross_entropy(model(self._batch(rows))[0], rows) for rows in batches)
+
+    def _batch(self, rows: np.ndarray) -> ChurnBatch:
+        return churn_batch(self.cohort, rows, self.model).to(self.device)
+
+    def _cross_entropy(self, log_odds: Tensor, rows: np.ndarray) -> tuple[Tensor, int]:
+        return F.binary_cross_entropy_with_logits(log_odds, placed(self.labels[rows], self.device)), len(rows)

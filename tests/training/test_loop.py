@@ -356,7 +356,7 @@ def test_however_it_ends_the_module_holds_the_best_weights(model, small, ending,
     encoder, known = small
     objective = objectives.SequenceObjective if model == "sequence" else objectives.ChurnObjective
     told = iter([3.0, 1.0, 2.0])
-    monkeypatch.setattr(objective, "valid_loss", lambda self: next(told))
+    monkeypatch.setattr(objective, "valid_loss", lambda *_: next(told))
     state = TrainingState.start(model, replace(SMALL, churn_training=SMALL.sequence_training), encoder)
     seen = []
     events = train(state, known, lambda: ending == "stopped" and len(seen) == 2)
@@ -374,7 +374,7 @@ def test_however_it_ends_the_module_holds_the_best_weights(model, small, ending,
 def test_patience_ends_training(small, monkeypatch):
     """Best at epoch 2, then nothing better for two epochs."""
     told = iter([3.0, 1.0, 2.0, 1.5, 0.5])
-    monkeypatch.setattr(objectives.ChurnObjective, "valid_loss", lambda self: next(told))
+    monkeypatch.setattr(objectives.ChurnObjective, "valid_loss", lambda *_: next(told))
     config = replace(SMALL, churn_training=TrainingConfig(n_epochs=9, batch_size=16, patience_epochs=2))
     state, ended = trained("churn", small, config)
     assert [e.epoch for e in ended] == [1, 2, 3, 4]
@@ -385,7 +385,7 @@ def test_patience_ends_training(small, monkeypatch):
 def test_the_monitored_loss_chooses_the_best_epoch(small, monkeypatch, monitor, expected):
     """Validation gets worse while training gets better."""
     told = iter([1.0, 2.0, 3.0])
-    monkeypatch.setattr(objectives.ChurnObjective, "valid_loss", lambda self: next(told))
+    monkeypatch.setattr(objectives.ChurnObjective, "valid_loss", lambda *_: next(told))
     fitting = TrainingConfig(n_epochs=3, batch_size=None, learning_rate=1e-3, monitor=monitor, schedule="constant")
     config = replace(SMALL, churn=replace(SMALL.churn, dropout=0.0, n_members=1), churn_training=fitting)
     state, ended = trained("churn", small, config)
@@ -475,7 +475,7 @@ def test_no_batch_size_is_one_batch():
 
 def told_losses(monkeypatch, told: list[float]) -> None:
     rest = iter(told)
-    monkeypatch.setattr(objectives.ChurnObjective, "valid_loss", lambda self: next(rest))
+    monkeypatch.setattr(objectives.ChurnObjective, "valid_loss", lambda *_: next(rest))
 
 
 def test_a_refit_learns_as_long_from_validation_customers_as_well(small, monkeypatch):
