@@ -57,23 +57,25 @@ class CohortTensors:
         """The n_events[b] events before position stops[b] of each customer rows[b], right-padded to (B, width).
 
         action int64: ids, PADDING after the last; gap float32: log(1 + days since the event before, which may lie
-        before the window), 0 where there is none; age float32: log(1 + days until `now_days`); value float32 in [0, 1],
-        NaN if missing.
+        before the window), 0 where there is none; value float32 in [0, 1], NaN if missing; days float64: when it was.
         """
         begin = stops - n_events
         index = placed(np.stack([self.arrays.events.starts[rows] + begin, begin, n_events]), self.device)
         first, begin_of, n = index[:, :, None]
-        place = torch.arange(max(width, 1), device=self.device)
-        real = place < n
-        at = torch.where(real, first + place, 0)
-        when, before = (self.columns["days"][k] for k in (at, (at - 1).clamp_(min=0)))
+        place = torch.arange(-1, max(width, 1), device=self.device)  # the event before the window too, for its time
+        at = torch.where(place < n, first + place, 0).clamp_(min=0)
+        days, at, place = self._column("days", at), at[:, 1:], place[1:]
+        real, before, when = place < n, days[:, :-1], days[:, 1:]
         has_before = real & (begin_of + place > 0)
         return {
-            "action": torch.where(real, self.columns["action"][at], PADDING).long(),
+            "action": torch.where(real, self._column("action", at), PADDING).long(),
             "gap": torch.where(has_before, (when - before).clamp_(min=0).log1p_(), 0.0).float(),
-            "age": torch.where(real, (self.arrays.now_days - when).clamp_(min=0).log1p_(), 0.0).float(),
-            "value": torch.where(real, self.columns["value"][at], torch.nan),
+            "value": torch.where(real, self._column("value", at), torch.nan),
+            "days": when,
         }
+
+    def _column(self, name: str, at: Tensor) -> Tensor:
+        return self.columns[name].index_select(0, at.flatten()).view(at.shape)
 
     def features(self, rows: np.ndarray, *names: str) -> list[Tensor]:
         """The features of the named kinds of the customers `rows`: (B, F) float32 or (B, C) int64."""
@@ -123,6 +125,8 @@ def churn_batch(arrays: CohortArrays | CohortTensors, rows: np.ndarray, model: C
     stops = cohort.arrays.n_history[rows]
     n_events = np.minimum(stops, config.max_events)
     events = cohort.events(rows, stops, n_events, n_events.max(initial=0))
+    age = (cohort.arrays.now_days - events.pop("days")).clamp_(min=0).log1p_()
+    events["age"] = torch.where(events["action"] == PADDING, 0.0, age).float()
     numeric = cohort.features(rows, "numeric", *(["behaviour"] if config.use_behaviour else []))
     (categorical,) = cohort.features(rows, "categorical")
     return ChurnBatch(numeric=torch.cat(numeric, dim=1), categorical=categorical, **events)

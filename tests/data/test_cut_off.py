@@ -72,7 +72,7 @@ def test_the_future_changes_no_scale_and_no_input(values, times):
     for name in ("numeric", "categorical", "behaviour", "n_history"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
     seen = [CohortTensors.of(own).events(rows, own.n_history, own.n_history, 3) for own in (one, other)]
-    for name in ("action", "gap", "age", "value"):
+    for name in ("action", "gap", "days", "value"):
         np.testing.assert_array_equal(seen[0][name], seen[1][name])
 
 
