@@ -241,8 +241,9 @@ def _rates(
     products in training as a share of those of one large matrix product on the same device.
     """
     from crm_models.bench.rates import gigaflops_of, matrix_product_gflops
+    from crm_models.models.runtime import resolve_device
     from crm_models.training.loop import train
-    from crm_models.training.state import TrainingState, resolve_device
+    from crm_models.training.state import TrainingState
 
     state = TrainingState.start(model, config.with_epochs(1), encoder)
     gigaflops = epochs * gigaflops_of(lambda: next(train(state, training_data), None))

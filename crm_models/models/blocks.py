@@ -105,9 +105,8 @@ def picked(x: Tensor, positions: Tensor | None) -> Tensor:
 def rotation_of(position: Tensor, d_head: int) -> Tensor:
     """Factors (..., 2 d_head) by which queries and keys (..., d_head) at positions (...) are turned: see `rotated`.
 
-    Rotary positions (Su et al., "RoFormer", 2021, section 3.4.2): each pair of coordinates turns at a speed of its own,
-    so the product of a query and a key depends on the distance between their positions, wherever they stand. The pairs
-    are coordinates k and k + d_head // 2; the last coordinate of an odd number stays.
+    Rotary positions (Su et al., "RoFormer", 2021, section 3.4.2): each pair of coordinates k and k + d_head // 2 turns
+    at a speed of its own, so the product of a query and a key depends on the distance between their positions alone.
     """
     n_pairs = d_head // 2
     speed = SLOWEST_TURN ** (-torch.arange(n_pairs, device=position.device) / max(n_pairs, 1))
@@ -120,8 +119,8 @@ def rotation_of(position: Tensor, d_head: int) -> Tensor:
 def rotated(x: Tensor, rotation: Tensor) -> Tensor:
     """Queries or keys x (B, H, T, d_head) turned by rotation (B or 1, T, 2 d_head).
 
-    (one, other) becomes (one cos - other sin, other cos + one sin). All of a head at once and not half after half:
-    rows of half a head are too short for the processor, which took ten times as long over them.
+    (one, other) becomes (one cos - other sin, other cos + one sin). All of a head at once: half after half, in rows too
+    short for the processor, took ten times as long.
     """
     itself, exchanged = rotation[:, None].chunk(2, dim=-1)
     n_pairs = x.shape[-1] // 2
@@ -132,23 +131,18 @@ def rotated(x: Tensor, rotation: Tensor) -> Tensor:
 class Block(nn.Module):
     """Transformer block: self-attention, then a feed-forward network, each with a residual connection and layer norm.
 
-    norm_first: layer norm before each sublayer (pre-norm) instead of after it. dropout: on the output of each sublayer.
-
-    DIFF from paper, Transformer Models: pre-norm, because stacked blocks then train more stably, and GELU, which
-    scored better; the preset `paper` has layer norm after each sublayer and ReLU, as the original Transformer.
-    DIFF from paper, Optimizer and Regularization: dropout beside L2 (0 in `paper`). It is left out on the attention
-    weights and the hidden layer, where it took more time than all else without improving predictions.
+    DIFF from paper, Transformer Models: layer norm before each sublayer (`norm_first`), because stacked blocks then
+    train more stably, and GELU, which scored better; in `paper` layer norm after each sublayer and ReLU.
+    DIFF from paper, Optimizer and Regularization: dropout on the output of each sublayer beside L2 (0 in `paper`), not
+    on attention weights and hidden layer, where it took more time than all else without improving predictions.
     """
 
     def __init__(self, d_model: int, n_heads: int, d_feedforward: int, dropout: float, norm_first: bool) -> None:
         super().__init__()
         self.norm_first = norm_first
         self.attention = SelfAttention(d_model, n_heads)
-        self.feed_forward = nn.Sequential(
-            nn.Linear(d_model, d_feedforward),
-            nn.GELU() if norm_first else nn.ReLU(),
-            nn.Linear(d_feedforward, d_model),
-        )
+        widen, narrow = nn.Linear(d_model, d_feedforward), nn.Linear(d_feedforward, d_model)
+        self.feed_forward = nn.Sequential(widen, nn.GELU() if norm_first else nn.ReLU(), narrow)
         self.norm_attention = nn.LayerNorm(d_model)
         self.norm_feed_forward = nn.LayerNorm(d_model)
         self.drop = nn.Dropout(dropout)

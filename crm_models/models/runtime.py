@@ -1,4 +1,4 @@
-"""PyTorch at run time: threads, and memory kept between batches."""
+"""PyTorch at run time: devices, threads, and memory kept between batches."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import sys
 
 import torch
+
+from crm_models.core.errors import ConfigError
 
 DEFAULT_THREADS = torch.get_num_threads()
 
@@ -17,6 +19,13 @@ KEPT_BYTES = 256 << 20
 """Freed memory (bytes) that is kept for the next batch."""
 
 
+def resolve_device(name: str) -> torch.device:
+    """The torch device of a name; `auto` is a GPU if torch finds one. `ConfigError` for `cuda` without a GPU."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device cuda was asked for, but torch finds no GPU; use --device auto or cpu")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
 def prepare_torch(threads: int | None, deterministic: bool = False) -> None:
     """Set the number of torch threads and keep freed memory for the next batch; call it before computing.
 
@@ -24,9 +33,8 @@ def prepare_torch(threads: int | None, deterministic: bool = False) -> None:
     sums, so the last digits of a training depend on it. deterministic: on a GPU, sums have one order too.
     """
     torch.set_num_threads(threads or DEFAULT_THREADS)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what that needs; read when a GPU is first used
     torch.use_deterministic_algorithms(deterministic)
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when a GPU is first used
     _keep_freed_memory()
 
 

@@ -316,8 +316,8 @@ class _Fit:
 
     def _checkpoint(self, states: dict[ModelName, TrainingState]) -> None:
         """Save all states in one file, renamed into place: a kill leaves either the old checkpoint or the new one."""
-        tensors = {f"{m}.{k}": v for m, s in states.items() for k, v in s.tensors().items()}
-        meta = {str(m): json.dumps(s.meta()) for m, s in states.items()}
+        tensors = {f"{m}.{k}": v for m, s in states.items() for k, v in s.snapshot.items()}
+        meta = {str(m): json.dumps(s.meta) for m, s in states.items()}
         save_tensors(self.folder.folder / "checkpoint.safetensors", tensors, meta)
         self.saved_at = time.monotonic()
 
@@ -357,8 +357,8 @@ def _restored(run: RunFolder, config: RunConfig) -> dict[ModelName, TrainingStat
         for model in config.models:
             if model in meta:
                 own = {k.removeprefix(f"{model}."): v for k, v in tensors.items() if k.startswith(f"{model}.")}
-                state = TrainingState.restore(model, config, encoder, current_weights(own), json.loads(meta[model]))
-                states[model] = state
+                state = TrainingState.start(model, config, encoder)
+                states[model] = state.restored(current_weights(own), json.loads(meta[model]))
     return states
 
 

@@ -26,26 +26,19 @@ POLYNOMIAL = (3.4445, -4.7750, 2.0315)
 AS_ADAM = 0.2
 """Root mean square of an update under Adam at the same learning rate (Liu et al.)."""
 
+MOMENTUM = 0.95
+
 
 class Muon(torch.optim.Optimizer):
-    """Optimiser of matrices (O, I).
+    """Optimiser of matrices (O, I); lr and weight_decay (decoupled) are those of AdamW.
 
-    lr and weight_decay (decoupled) as for AdamW. stretch: step length as a multiple of Adam's. maps: number of matrices
-    stacked in each parameter of a group.
+    stretch: step length as a multiple of Adam's. maps: number of matrices stacked in each parameter of a group.
     """
 
     def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float = 1e-3,
-        *,
-        weight_decay: float = 0.0,
-        momentum: float = 0.95,
-        stretch: float = 1.0,
-        maps: int = 1,
+        self, params: Iterable[Any], lr: float = 1e-3, *, weight_decay: float = 0.0, stretch: float = 1.0, maps: int = 1
     ) -> None:
-        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "stretch": stretch, "maps": maps}
-        super().__init__(params, defaults)
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "stretch": stretch, "maps": maps})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # it returns no loss
@@ -55,25 +48,23 @@ class Muon(torch.optim.Optimizer):
         by_shape: dict[tuple[Any, ...], list[tuple[Tensor, Tensor]]] = {}
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
-            if not weights:
-                continue
-            gradients = [weight.grad for weight in weights]
             for new in (weight for weight in weights if not self.state[weight]):
                 self.state[new]["mean"] = torch.zeros_like(new)
-            means = [self.state[weight]["mean"] for weight in weights]
+            if not weights:
+                continue
+            gradients, means = [w.grad for w in weights], [self.state[w]["mean"] for w in weights]
             torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
-            torch._foreach_lerp_(means, gradients, 1 - group["momentum"])
-            directions = torch._foreach_lerp(gradients, means, group["momentum"])  # Nesterov momentum
-            length = group["lr"] * group["stretch"] * AS_ADAM
-            for weight, direction in zip(weights, directions, strict=True):
-                pair = weight.unflatten(0, (group["maps"], -1)), direction.unflatten(0, (group["maps"], -1))
-                if pair[0].shape[1] > pair[0].shape[2]:  # products of wide matrices are smaller
-                    pair = pair[0].mT, pair[1].mT
-                by_shape.setdefault((*pair[0].shape[1:], length), []).append(pair)
-        for (_, longer, length), pairs in by_shape.items():
+            torch._foreach_lerp_(means, gradients, 1 - MOMENTUM)
+            for pair in zip(weights, torch._foreach_lerp(gradients, means, MOMENTUM), strict=True):
+                parts = [x.unflatten(0, (group["maps"], -1)) for x in pair]
+                if parts[0].shape[1] > parts[0].shape[2]:  # products of wide matrices are smaller
+                    parts = [x.mT for x in parts]
+                length = group["lr"] * group["stretch"] * AS_ADAM * parts[0].shape[2] ** 0.5
+                by_shape.setdefault((*parts[0].shape[1:], length), []).append((parts[0], parts[1]))
+        for (*_, length), pairs in by_shape.items():
             matrices, directions = zip(*pairs, strict=True)
             steps = orthogonal(torch.cat(directions)).split([len(stack) for stack in matrices])
-            torch._foreach_add_(matrices, steps, alpha=-length * longer**0.5)
+            torch._foreach_add_(matrices, steps, alpha=-length)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

@@ -1,11 +1,13 @@
-"""Objectives: what each model is trained for. The training loop knows nothing of actions or churn.
+"""Objectives: what each model is trained for: examples (rows of customers or outcomes), their sizes, and losses.
 
-An objective gives training examples (rows of customers or of outcomes), how many targets each has, and losses.
+Draws and places of targets are known on the processor; a GPU is told them once a batch and asked for nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,21 +21,18 @@ from crm_models.data.split import Outcomes, Split
 from crm_models.models.batches import CohortTensors, churn_batch, history_batch, outcome_batch, placed
 from crm_models.models.blocks import picked
 from crm_models.models.candidates import drawn_candidates, sampled_cross_entropy
-from crm_models.models.churn import ChurnBatch, ChurnTransformer
 from crm_models.models.runtime import most_logits
-from crm_models.models.sequence import SequenceBatch, SequenceTransformer
+from crm_models.models.sequence import SequenceTransformer
 from crm_models.training import parallel
-from crm_models.training.chunked_loss import chunked_sum
 
 SCORING_BATCH = 512
 
 IN_BFLOAT16 = ("cuda",)
-"""Kinds of device on which the blocks of the sequence model are trained in bfloat16. Embeddings, norms, soft-max,
-logits, loss and weights stay in float32, as does all that scores: plans are those of the CPU."""
+"""Devices on which matrix products of the sequence model are trained in bfloat16. Norms, soft-max, logits, loss and
+weights stay in float32, as does all that scores: plans are those of the processor."""
 
 SCORES_AT_ONCE = 4_000_000
-"""Most logits (targets x actions) in memory at once, 16 MB. This bounds memory with many actions, and chunks of about
-the size of the cache are faster than all logits of a batch at once."""
+"""Most logits (targets x actions) in memory at once, 16 MB: as many as the cache holds are faster than all at once."""
 
 OUTCOMES_AT_ONCE = 8_000_000
 """Most log-probabilities (customers x steps x actions) of known outcomes in memory, 32 MB."""
@@ -59,29 +58,44 @@ class TrainingData:
     n_events: np.ndarray | None = None
 
 
-class SequenceObjective:
+class _Objective:
+    valid: np.ndarray
+
+    def __init__(self, model: Any, config: TrainingConfig, data: TrainingData) -> None:
+        self.model, self.config, self.data = model, config, data
+        self.device = next(model.parameters()).device
+        self.cohort = CohortTensors.of(data.arrays, self.device)
+
+    def _mean(self, loss: Callable[[np.ndarray], tuple[Tensor, int]], size: int) -> float | None:
+        """Mean of a loss over the targets of all validation examples, `size` at a time; None if there are none."""
+        valid = self.valid[parallel.share(len(self.valid))]
+        return parallel.mean(loss(valid[first : first + size]) for first in range(0, len(valid), size))
+
+
+class SequenceObjective(_Objective):
     """Next-action prediction: cross-entropy of the sequence model (Paper, equations 4 and 9).
 
     DIFF from paper, Datasets: equation 1 prints 1/i, the summation index; read as the 1/T of equation 4.
     """
 
     def __init__(self, model: SequenceTransformer, config: TrainingConfig, data: TrainingData) -> None:
-        self.model, self.config, self.data = model, config, data
-        self.device = model.action.weight.device
-        self.cohort = CohortTensors.of(data.arrays, self.device)
+        super().__init__(model, config, data)
         self.n_events = np.diff(data.arrays.events.starts) if data.n_events is None else data.n_events
         # A full history plus the planned steps: what follows a full history while a plan is made.
         self.window = model.config.max_events + N_STEPS
         self.valid = np.flatnonzero(np.isin(data.outcomes.rows, data.split.valid))
 
     def examples(self, final_refit: bool = False) -> np.ndarray:
-        """Training customers with at least one target, or (in `paper`) positions of their outcomes."""
+        """Training customers with at least one target, or (in `paper`) positions of their outcomes.
+
+        DIFF from paper, Sequence Transformer Loss: every event is a target, for more targets per customer; in `paper`
+        only the three steps are.
+        """
         assert not final_refit, "the transition prior is counted on training customers"
-        # DIFF from paper, Sequence Transformer Loss: every event is a target, for more targets per customer; in `paper`
-        # only the three steps are.
+        train = self.data.split.train
         if not self.config.all_positions:
-            return np.flatnonzero(np.isin(self.data.outcomes.rows, self.data.split.train))
-        return self.data.split.train[self.sizes(self.data.split.train)[1] > 0]
+            return np.flatnonzero(np.isin(self.data.outcomes.rows, train))
+        return train[self.sizes(train)[1] > 0]
 
     def sizes(self, examples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(M,) length of each example, and (M,) number of events to predict in it."""
@@ -92,10 +106,7 @@ class SequenceObjective:
         return length, length - 1 + self.model.n_front
 
     def loss(self, chosen: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, int]:
-        """Mean cross-entropy in nats over the targets of the examples `chosen`, and how many targets.
-
-        What is drawn and which places are targets is known here; a GPU is told so once, and never asked.
-        """
+        """Mean cross-entropy in nats over the targets of the examples `chosen`, and how many targets."""
         own = parallel.share(len(chosen))
         if not self.config.all_positions:
             return self._outcome_loss(self.model, chosen[own])
@@ -106,32 +117,24 @@ class SequenceObjective:
         # DIFF from paper, Optimizer and Regularization: context dropout hides gaps and values of random events, because
         # planned steps have none either; 0 in `paper`.
         hidden_context = rng.random((len(chosen), max(int(length.max()), 1))) < self.config.context_dropout
-        full = history_batch(self.cohort, chosen[own], stops[own], self.window)
-        hide = placed(hidden_context[own, : full.action.shape[1]], self.cohort.device)
-        batch = SequenceBatch(
-            action=full.action[:, :-1],
-            gap=full.gap.masked_fill(hide, torch.nan)[:, :-1],
-            value=full.value.masked_fill(hide, torch.nan)[:, :-1],
-            numeric=full.numeric,
-            categorical=full.categorical,
-        ).to(self.device)
-        targets = full.action[:, 1 - model.n_front :].to(self.device)
+        full = history_batch(self.cohort, chosen[own], stops[own], self.window).to(self.device)
+        hide = placed(hidden_context[own, : full.action.shape[1]], self.device)
+        gap, value = (column.masked_fill(hide, torch.nan)[:, :-1] for column in (full.gap, full.value))
+        batch, targets = replace(full, action=full.action[:, :-1], gap=gap, value=value), full.action
+        targets = targets[:, 1 - model.n_front :] - 1
         at = self._first(targets.shape[1], length[own] - 1 + model.n_front)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type in IN_BFLOAT16):
             hidden = model(batch).hidden
-        recent = model.recent_actions(batch.action)
-        return next_action_loss(model, hidden[*at], recent[*at], targets[*at] - 1), len(at[0])
+        return next_action_loss(model, hidden[*at], model.recent_actions(batch.action)[*at], targets[*at]), len(at[0])
 
     def valid_loss(self, model: SequenceTransformer) -> float | None:
         """Mean cross-entropy of the model per true step of validation customers; None if there are none."""
-        valid, size = self.valid[parallel.share(len(self.valid))], outcomes_at_once(model, SCORING_BATCH)
-        batches = [valid[first : first + size] for first in range(0, len(valid), size)]
-        return parallel.mean(self._outcome_loss(model, batch) for batch in batches)
+        return self._mean(lambda at: self._outcome_loss(model, at), outcomes_at_once(model, SCORING_BATCH))
 
-    def _outcome_loss(self, model: SequenceTransformer, at: np.ndarray) -> tuple[Tensor, int]:
-        log_p, steps = outcome_log_p(model, self.cohort, self.data.outcomes, at)
-        b, t = self._first(N_STEPS, self.data.outcomes.n_outcome[at])
-        return -log_p[b, t, steps[b, t] - 1].mean(), len(b)
+    def _outcome_loss(self, model: SequenceTransformer, chosen: np.ndarray) -> tuple[Tensor, int]:
+        log_p, steps = outcome_log_p(model, self.cohort, self.data.outcomes, chosen)
+        at = self._first(N_STEPS, self.data.outcomes.n_outcome[chosen])
+        return -log_p[*at, steps[*at] - 1].mean(), len(at[0])
 
     def _first(self, width: int, count: np.ndarray) -> Tensor:
         """Rows and columns (2, M) of the first count[b] places of each row b of a (B, width) tensor."""
@@ -141,20 +144,26 @@ class SequenceObjective:
 def next_action_loss(model: SequenceTransformer, hidden: Tensor, recent: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy in nats of targets (M,), indices 0 to A - 1, given hidden states (M, D) after `recent` (M, R).
 
-    With many actions the logits are computed in chunks (`chunked_sum`), with very many those of candidates only.
+    With many actions the logits, targets times actions, would be larger than everything else in training. They are then
+    computed in chunks, each of which adds its gradients at once to those of the weights; the result carries only the
+    gradient of `hidden`. With very many actions they are those of candidates.
     """
     is_sampled = model.n_actions > MOST_EXACT_ACTIONS
     size = TARGETS_AT_ONCE if is_sampled else max(1, most_logits(SCORES_AT_ONCE, hidden.device) // model.n_actions)
     if len(targets) <= size and not is_sampled:
         return F.cross_entropy(model.logits(hidden, recent, targets), targets)
-
-    def total(states: Tensor, before: Tensor, true: Tensor) -> Tensor:
-        if not is_sampled:
-            return F.cross_entropy(model.logits(states, before, true), true, reduction="sum")
-        among = drawn_candidates(model.draw_share, true)
-        return sampled_cross_entropy(model.logits(states, before, true, among), true, among)
-
-    return chunked_sum(total, hidden, (recent, targets), list(model.parameters()), size) / len(targets)
+    leaf, loss = hidden.detach().requires_grad_(), hidden.new_zeros(())
+    for states, before, true in zip(*(rows.split(size) for rows in (leaf, recent, targets)), strict=True):
+        if is_sampled:
+            among = drawn_candidates(model.draw_share, true)
+            part = sampled_cross_entropy(model.logits(states, before, true, among), true, among)
+        else:
+            part = F.cross_entropy(model.logits(states, before, true), true, reduction="sum")
+        part = part / len(targets)
+        part.backward()
+        loss += part.detach()
+    assert leaf.grad is not None
+    return loss + ((hidden - hidden.detach()) * leaf.grad).sum()
 
 
 def outcomes_at_once(model: SequenceTransformer, most: int) -> int:
@@ -175,17 +184,14 @@ def outcome_log_p(
     return model.logits(hidden, recent).log_softmax(dim=-1), steps.to(device)
 
 
-class ChurnObjective:
+class ChurnObjective(_Objective):
     """Churn prediction: binary cross-entropy of the churn model (Paper, equation 5).
 
     DIFF from paper, Datasets: equation 2 prints 1/j, the summation index; read as the 1/N of equations 5 to 7.
     """
 
-    def __init__(self, model: ChurnTransformer, config: TrainingConfig, data: TrainingData) -> None:
-        self.model, self.config, self.data = model, config, data
-        self.device = model.output.weight.device
-        self.cohort = CohortTensors.of(data.arrays, self.device)
-        self.labels = data.labels.astype(np.float32)
+    def __init__(self, model: Any, config: TrainingConfig, data: TrainingData) -> None:
+        super().__init__(model, config, data)
         self.valid = self._labelled(data.split.valid)
 
     def _labelled(self, rows: np.ndarray) -> np.ndarray:
@@ -194,8 +200,7 @@ class ChurnObjective:
     def examples(self, final_refit: bool = False) -> np.ndarray:
         """Training customers with a known label; for the final refit the validation customers too."""
         split = self.data.split
-        rows = np.sort(np.concatenate([split.train, split.valid])) if final_refit else split.train
-        return self._labelled(rows)
+        return self._labelled(np.sort(np.concatenate([split.train, split.valid])) if final_refit else split.train)
 
     def sizes(self, examples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(M,) events of each example, and (M,) ones: a customer has one label."""
@@ -210,17 +215,14 @@ class ChurnObjective:
         no better, and training their mean would make them depend on each other.
         """
         member, own = rng.permutation(len(chosen)) % self.model.config.n_members, parallel.share(len(chosen))
-        log_odds = self.model.of_member(self._batch(chosen[own]), placed(member[own], self.device))
-        return self._cross_entropy(log_odds, chosen[own])
+        member_of = placed(member[own], self.device)
+        return self._cross_entropy(lambda batch: self.model.of_member(batch, member_of), chosen[own])
 
-    def valid_loss(self, model: ChurnTransformer) -> float | None:
+    def valid_loss(self, model: Any) -> float | None:
         """Mean binary cross-entropy of the model over validation customers; None if there are none."""
-        valid = self.valid[parallel.share(len(self.valid))]
-        batches = [valid[first : first + SCORING_BATCH] for first in range(0, len(valid), SCORING_BATCH)]
-        return parallel.mean(self._cross_entropy(model(self._batch(rows))[0], rows) for rows in batches)
+        return self._mean(lambda rows: self._cross_entropy(lambda batch: model(batch)[0], rows), SCORING_BATCH)
 
-    def _batch(self, rows: np.ndarray) -> ChurnBatch:
-        return churn_batch(self.cohort, rows, self.model).to(self.device)
-
-    def _cross_entropy(self, log_odds: Tensor, rows: np.ndarray) -> tuple[Tensor, int]:
-        return F.binary_cross_entropy_with_logits(log_odds, placed(self.labels[rows], self.device)), len(rows)
+    def _cross_entropy(self, log_odds: Callable[[Any], Tensor], rows: np.ndarray) -> tuple[Tensor, int]:
+        batch = churn_batch(self.cohort, rows, self.model).to(self.device)
+        labels = placed(self.data.labels[rows].astype(np.float32), self.device)
+        return F.binary_cross_entropy_with_logits(log_odds(batch), labels), len(rows)

@@ -123,7 +123,7 @@ def mean(losses: Iterable[tuple[Tensor, int]]) -> float | None:
     for loss, weight in losses:
         total, count = total.to(loss.device) + loss.double() * weight, count + weight
     if world() > 1:
-        both = torch.stack([total, total.new_tensor(count)])
+        both = torch.stack([total, torch.full_like(total, count)])
         distributed.all_reduce(both)
         total, count = both[0], int(both[1])
     return float(total) / count if count else None
