@@ -275,9 +275,7 @@ def _add_train(commands: Any) -> None:
         "--resume", nargs="?", const=True, default=False, metavar="RUN", help="resume training of a run"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing run of this name")
-    parser.add_argument(
-        "--workers", type=whole(1), default=1, help="processes that share each batch (see also torchrun)"
-    )
+    add_engine(parser, "processes that share each batch (see also torchrun)", default=1)
     add_device(parser)
 
 
@@ -293,8 +291,9 @@ def _train(args: argparse.Namespace) -> None:
             args.cohort = Path(args.resume)
     if args.out is None:
         raise ConfigError("train needs --out RUN, the folder to write to")
+    where: dict[str, Any] = {"workers": args.workers, "engine": args.engine, "address": args.address}
     if args.resume:
-        events = workflow.resume(args.out, device=args.device, threads=args.threads, workers=args.workers)
+        events = workflow.resume(args.out, device=args.device, threads=args.threads, **where)
     else:
         if args.cohort is None:
             raise ConfigError("train needs a COHORT folder; make one with `generate` or `import`")
@@ -310,9 +309,7 @@ def _train(args: argparse.Namespace) -> None:
             split_date=args.split_date or "",
         )
         chosen = args.model is not None
-        events = workflow.train(
-            args.cohort, args.out, config, chosen=chosen, overwrite=args.overwrite, workers=args.workers
-        )
+        events = workflow.train(args.cohort, args.out, config, chosen=chosen, overwrite=args.overwrite, **where)
     for event in events:
         if not args.quiet:
             valid = "" if event.valid_loss is None else f", validation {event.valid_loss:.4f}"

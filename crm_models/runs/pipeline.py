@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from crm_models.core.config import RunConfig
-from crm_models.core.engines import cores, engine_of
+from crm_models.core.engines import EngineName, cores, engine_of
 from crm_models.core.errors import DataError, RunError, why
 from crm_models.core.files import absolute, new_folder, read_whole
 from crm_models.core.provenance import now, versions
@@ -35,6 +35,7 @@ from crm_models.runs.earlier import current_weights
 from crm_models.runs.encoding import encoded
 from crm_models.runs.folder import RunFolder
 from crm_models.runs.tensors import load_tensors, save_tensors
+from crm_models.runs.together import together
 
 if TYPE_CHECKING:
     from crm_models.training.objectives import TrainingData
@@ -207,25 +208,30 @@ def _popular(encoder: FeatureEncoder) -> list[list[Any]]:
 
 
 def fit(
-    run: RunFolder, *, device: str | None = None, threads: int | None = None, workers: int = 1
+    run: RunFolder,
+    *,
+    device: str | None = None,
+    threads: int | None = None,
+    workers: int = 1,
+    engine: EngineName = "local",
+    address: str | None = None,
 ) -> Generator[EpochEnd, None, None]:
     """Train the models of a run, from the start or from its checkpoint; yields each epoch as it ends.
 
     Ends early after `run.request_stop()`. workers: processes that share each batch, this one included; without
-    `threads` they share the cores too. Raises `RunError` if another process is training the run, if its cohort has
-    changed since it began, or if one of the processes ends.
+    `threads` they share the cores too, and have one each on a cluster. engine, address: where they are, see
+    `engine_of`. Raises `RunError` if another process is training the run, if its cohort has changed since it began, or
+    if one of the processes ends.
     """
     with run.locked():
         about, config = run.about(), run.config()
-        threads = threads or config.threads or (max(1, cores() // workers) if workers > 1 else None)
+        share = 1 if engine == "ray" else max(1, cores() // workers)
+        threads = threads or config.threads or (share if workers > 1 else None)
         config = replace(config, device=device or config.device, threads=threads)  # type: ignore[arg-type]  # RunConfig checks it
         (run.folder / "stop").unlink(missing_ok=True)
         (run.folder / "result.json").unlink(missing_ok=True)
         try:
-            from crm_models.training import parallel
-
-            options = ["--device", config.device, *(("--threads", str(threads)) if threads else ())]
-            with parallel.group(workers, ("train", "--resume", str(absolute(run.folder)), *options)):
+            with together(run, workers, engine, address, device=config.device, threads=threads):
                 yield from _Fit(run, about, config).run()
         except Exception as error:
             with suppress(OSError):  # a full disk: the run then counts as interrupted
@@ -264,12 +270,14 @@ def reopen(run: RunFolder) -> RunFolder:
 def training_data(run: RunFolder, threads: int | None = None) -> TrainingData:
     """What the models of a run train on; the arrays are in files of the run folder, mapped into memory.
 
-    threads: how many cores may encode the cohort; None: all.
+    threads: how many cores may encode the cohort; None: all. One process keeps two busy already: it reads a part while
+    it encodes the one before.
     """
     from crm_models.training.objectives import TrainingData
 
     folder = Path(run.about()["cohort"])
-    engine = engine_of("local", len(Parts(folder)) // PARTS_ENCODED, workers=None, address=None, threads=threads)
+    n_parts, pairs = len(Parts(folder)), (threads or cores()) // 2
+    engine = engine_of("local", n_parts // PARTS_ENCODED, workers=None, address=None, threads=max(1, pairs))
     arrays, everyone = encoded(run, folder, "learned", engine)
     part = run.split()["part"]  # in the order of the cohort, which has not changed since
     split = Split(**{name: np.flatnonzero(part == name) for name in PARTS})
