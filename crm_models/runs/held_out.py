@@ -10,7 +10,7 @@ import numpy as np
 from crm_models.core.engines import Engine
 from crm_models.core.errors import RunError
 from crm_models.core.places import Place, address_of, here, place
-from crm_models.core.records import ChurnPredictions, SequencePredictions
+from crm_models.core.records import ChurnPredictions, SequencePredictions, concatenated
 from crm_models.core.schema import CUSTOMER_ID
 from crm_models.data.cohort import Cohort, joined, select
 from crm_models.data.features import CohortArrays
@@ -120,13 +120,8 @@ def predict_held_out(
     customers, labels = held.arrays.customer_id[held.split.test], held.labels[held.split.test]
     known = ~np.isnan(labels)
     return (
-        _joined(sequence) if sequence and len(held.outcomes.rows) else None,
+        concatenated(sequence) if sequence and len(held.outcomes.rows) else None,
         ChurnPredictions(customer_id=customers[known], churned=labels[known], churn_p=np.concatenate(churn_p)[known])
         if churn_p and known.any()
         else None,
     )
-
-
-def _joined(parts: list[SequencePredictions]) -> SequencePredictions:
-    fields = vars(parts[0])
-    return SequencePredictions(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in fields})
