@@ -6,6 +6,7 @@ Letters: B batch, T positions, P positions already computed, R positions read, H
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -141,11 +142,12 @@ class FeedForward(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Output (..., D) for positions x (..., D)."""
-        rows, all_at_once = x.flatten(0, -2), super().forward
+        layers: Callable[[Tensor], Tensor] = super().forward
+        rows = x.flatten(0, -2)
         n_pieces = math.ceil(len(rows) / ROWS_AT_ONCE)
         if n_pieces < 2 or torch.is_grad_enabled() or x.device.type != "cpu":
-            return all_at_once(x)
-        return torch.cat([all_at_once(piece) for piece in rows.tensor_split(n_pieces)]).view_as(x)
+            return layers(x)
+        return torch.cat([layers(piece) for piece in rows.tensor_split(n_pieces)]).view_as(x)
 
 
 class Block(nn.Module):
