@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Generator, Iterator
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +80,8 @@ def start_run(
     about, config = describe(folder), dated(folder, config)
     parts = Parts(folder)
     view = View.of(parts, config.split_date, "learned")
-    ids, split, reasons = _split_and_reasons(parts, view, config)
+    found = _trainable(parts, view, config)
+    split, reasons = found.split, found.reasons
     models = tuple(model for model in config.models if reasons[model] is None)
     notes = [f"the {model} model was left out: {why}" for model, why in reasons.items() if why is not None]
     if not models or (chosen and notes):
@@ -101,7 +102,7 @@ def start_run(
     with new_folder(run.folder, "config.json") as part:
         write_record(part / "encoder.json", encoder.to_dict())
         write_record(part / "schema.json", TrainingSchema.of(sample, everyone, encoder).to_dict())
-        write_table(part / "split.parquet", _parts_of(ids, split))
+        write_table(part / "split.parquet", _parts_of(found.customer_id, split))
         write_record(
             part / "config.json",
             {
@@ -123,27 +124,34 @@ def start_run(
     return run
 
 
-def trainable(folder: Path, config: RunConfig) -> tuple[Split, dict[ModelName, str | None]]:
-    """The split of a cohort, and for each configured model why the cohort cannot train it, or None if it can."""
+@dataclass(frozen=True, kw_only=True)
+class Trainable:
+    """What a cohort can train. customer_id (N,). reasons: for each configured model why it cannot, None if it can."""
+
+    customer_id: pd.Series
+    known: Known
+    split: Split
+    reasons: dict[ModelName, str | None]
+
+
+def trainable(folder: Path, config: RunConfig) -> Trainable:
+    """The split of a cohort, and which of the configured models the cohort can train."""
     config, parts = dated(folder, config), Parts(folder)
-    return _split_and_reasons(parts, View.of(parts, config.split_date, "learned"), config)[1:]
+    return _trainable(parts, View.of(parts, config.split_date, "learned"), config)
 
 
-def _split_and_reasons(
-    parts: Parts, view: View, config: RunConfig
-) -> tuple[pd.Series, Split, dict[ModelName, str | None]]:
-    """The customers' ids, and what `trainable` returns."""
+def _trainable(parts: Parts, view: View, config: RunConfig) -> Trainable:
     customers = customer_table(parts.folder, [CUSTOMER_ID, CHURNED])
     seed = config.seed if config.split_seed is None else config.split_seed
     split = split_table(customers, seed=seed, test_share=config.test_share, valid_share=config.valid_share)
-    everyone = Known.joined(map(Known.of, view.parts(parts)))
+    known = Known.joined(map(Known.of, view.parts(parts)))
     if config.split == "time":
-        seen = everyone.n_events > 0
+        seen = known.n_events > 0
         split = replace(split, train=split.train[seen[split.train]], valid=split.valid[seen[split.valid]])
-    reasons = {model: _why_not(model, everyone, split) for model in config.models}
+    reasons = {model: _why_not(model, known, split) for model in config.models}
     if "churn" in reasons and view.no_churn is not None and customers[CHURNED].notna().any():
         reasons["churn"] = view.no_churn
-    return customers[CUSTOMER_ID], split, reasons
+    return Trainable(customer_id=customers[CUSTOMER_ID], known=known, split=split, reasons=reasons)
 
 
 def dated(folder: Path, config: RunConfig) -> RunConfig:
