@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from crm_models.core.config import RunConfig
-from crm_models.core.engines import EngineName, cores, engine_of
+from crm_models.core.engines import EngineName, cores
 from crm_models.core.errors import DataError, RunError, why
 from crm_models.core.files import absolute, new_folder, read_whole
 from crm_models.core.provenance import now, versions
@@ -32,7 +32,7 @@ from crm_models.data.streaming import Known, View, on_disk, training_sample
 from crm_models.data.time_split import split_date
 from crm_models.data.training_schema import TrainingSchema
 from crm_models.runs.earlier import current_weights
-from crm_models.runs.encoding import encoded
+from crm_models.runs.encoding import encoded, engine_to_encode
 from crm_models.runs.folder import RunFolder
 from crm_models.runs.tensors import load_tensors, save_tensors
 from crm_models.runs.together import together
@@ -46,9 +46,6 @@ MIN_CUSTOMERS = 20
 
 PARTS = ("train", "valid", "test")
 """Names of the parts of a split, as in `split.parquet`."""
-
-PARTS_ENCODED = 10
-"""As many parts of a cohort are encoded in the time that one is planned."""
 
 CHECKPOINT_SECONDS = 2.0
 """Least time between two checkpoints; a killed run repeats at most this much work, with the same numbers."""
@@ -278,14 +275,12 @@ def reopen(run: RunFolder) -> RunFolder:
 def training_data(run: RunFolder, threads: int | None = None) -> TrainingData:
     """What the models of a run train on; the arrays are in files of the run folder, mapped into memory.
 
-    threads: how many cores may encode the cohort; None: all. One process keeps two busy already: it reads a part while
-    it encodes the one before.
+    threads: how many cores may encode the cohort; None: all.
     """
     from crm_models.training.objectives import TrainingData
 
     folder = Path(run.about()["cohort"])
-    n_parts, pairs = len(Parts(folder)), (threads or cores()) // 2
-    engine = engine_of("local", n_parts // PARTS_ENCODED, workers=None, address=None, threads=max(1, pairs))
+    engine = engine_to_encode(len(Parts(folder)), threads)
     arrays, everyone = encoded(run, folder, "learned", engine)
     part = run.split()["part"]  # in the order of the cohort, which has not changed since
     split = Split(**{name: np.flatnonzero(part == name) for name in PARTS})
