@@ -3,6 +3,7 @@
 `python -m crm_models.bench.scoring [--customers 1024] [--events 50] [--rounds 25]`. The product of two matrices,
 decoding and churn take turns; of each the least and the median processor time count, so that a busy machine matters
 little.
+"""
 
 from __future__ import annotations
 
