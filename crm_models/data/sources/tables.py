@@ -294,9 +294,7 @@ def _with_action(table: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFra
     guessed = guess_columns(table).get(ACTION)
     hint = f", unless --column {ACTION}={guessed} is given" if guessed else ""
     receipt.note(f"{file}: no action column found; every row counts as the action 'purchase'{hint}.")
-    attrs, table = table.attrs, table.assign(**{ACTION: "purchase"})
-    table.attrs = attrs
-    return table
+    return table.assign(**{ACTION: "purchase"})
 
 
 def _leave_out_late(
@@ -405,9 +403,7 @@ def numbered(table: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFrame:
     """The table with row numbers as customer ids, and a note: "row 0001" is the first below the header."""
     ids = pd.Series(range(1, len(table) + 1), index=table.index).astype("str").str.zfill(len(str(len(table))))
     receipt.note(f"{file}: customers are numbered by row.")
-    attrs, table = table.attrs, table.assign(**{CUSTOMER_ID: "row " + ids})
-    table.attrs = attrs
-    return table
+    return table.assign(**{CUSTOMER_ID: "row " + ids})
 
 
 def _joined(
