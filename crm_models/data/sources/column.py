@@ -46,8 +46,8 @@ class Column:
 
     @cached_property
     def _factors(self) -> tuple[np.ndarray, pd.Series]:
-        codes, distinct = pd.factorize(self.values.astype("str").where(self.values.notna()))
-        return codes, pd.Series(distinct, dtype="str").str.strip()
+        codes, distinct = pd.factorize(self.values)
+        return codes, pd.Series(distinct).astype("str").str.strip()
 
     @property
     def codes(self) -> np.ndarray:

@@ -87,7 +87,11 @@ def parse_text(
     if quoted and re.search(rb'\\"[^"\r\n' + mark + rb"]", body):
         layout.escape, body = "\\", _without_backslash_n(body, mark)
         layout.remarks.append("Quotation marks are escaped by a backslash, as MySQL writes them.")
-    return _parse(body, layout), names, layout
+    cells = _parse(body, layout)
+    if layout.has_quotes:
+        _refuse_swallowed_rows(cells, layout)
+        _point_out_text_behind(body, layout)
+    return cells, names, layout
 
 
 def _is_blank(text: Text) -> bool:
@@ -233,7 +237,6 @@ def _parse(body: Text, layout: Layout) -> pa.Table:
             return _without_ragged(body, layout)
         else:
             layout.remarks.append("Row numbers leave out blank lines, because the file is large.")
-    _check_quotes(body, cells, layout)
     return cells
 
 
@@ -322,7 +325,6 @@ def _without_ragged(body: Text, layout: Layout) -> pa.Table:
     layout.left_out = [
         (number + layout.first_row, " ".join(line.split())) for number, _, text in others for line in text.splitlines()
     ]
-    _check_quotes(body, cells, layout)
     return cells
 
 
@@ -365,12 +367,6 @@ def _without_footers(rows: list[tuple[int, int, str]], last: int, layout: Layout
 
 
 # ---- quotation marks -------------------------------------------------------------------------------------------------
-
-
-def _check_quotes(body: Text, cells: pa.Table, layout: Layout) -> None:
-    if layout.has_quotes:
-        _refuse_swallowed_rows(cells, layout)
-        _point_out_text_behind(body, layout)
 
 
 def _refuse_swallowed_rows(cells: pa.Table, layout: Layout) -> None:

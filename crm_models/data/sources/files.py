@@ -194,7 +194,6 @@ def _joined(first: Found, second: Found, receipt: Receipt) -> Found:
         receipt.files.pop()
         _not_read(receipt, second.name, f"it is a copy of {first.name}")
         return first
-    cells.attrs = second.cells.attrs
     cells = prepared(cells, second.name, receipt)
     both, name = together([(first.cells, first.name), (cells, second.name)])
     receipt.note(f"{first.name} and {second.name} have the same columns and are read together as {first.kind}.")

@@ -17,7 +17,7 @@ from crm_models.core.schema import CUSTOMER_ID
 from crm_models.data.sources.blanks import BLANKS, NO_NUMBER
 from crm_models.data.sources.column import Column
 from crm_models.data.sources.frames import written_name
-from crm_models.data.sources.receipt import Receipt, place_of, row_of
+from crm_models.data.sources.receipt import Receipt, place_of
 
 INVISIBLE = dict.fromkeys([0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0x00AD, 0x200E, 0x200F])
 """Characters without width; a copy from a web page or an e-mail brings them along."""
@@ -45,23 +45,20 @@ def names_of(
     unique: one row per id, so that an id such as "Null" is one customer and not a word for nobody.
     """
     cells = Column(table, name, column, receipt)
-    codes, distinct = pd.factorize(cells.values)
-    written = _text_of(pd.Series(distinct))
-    visible = _visible(written)
+    visible = _visible(cells.distinct)
     text = _whole(visible)
     blank = text.isin(("", "\\N"))
-    blank |= _words_for_nobody(cells, text, codes, unique)
-    cells.refuse(_rows(blank, codes, empty=True), "a name or number", "fill it or remove the row")
-    _ask_about_cut_numbers(cells, text, codes)
+    blank |= _words_for_nobody(cells, text, unique)
+    cells.refuse((cells.codes < 0) | cells.rows(blank), "a name or number", "fill it or remove the row")
+    _ask_about_cut_numbers(cells, text)
     odd = ~text.str.fullmatch("[0-9]+") & ~blank
     if 0 < odd.sum() <= FEW_ODD * len(text):
-        first = f"{text[odd].iloc[0][:40]!r} in row {row_of(table, _rows(odd, codes))}"
-        cells.note(
-            f"{int(odd.sum()):,} of {len(text):,} ids in {cells.name!r} are no numbers like the others ({first})."
-        )
+        first = f"{text[odd].iloc[0][:40]!r} in row {cells.first(odd)[0]}"
+        n, others = int(odd.sum()), f"{len(text):,} ids in {cells.name!r}"
+        cells.note(f"{n:,} of {others} are no numbers like the others ({first}).")
     text = text.mask(blank, "")
     merged, names = pd.factorize(text)
-    n_unseen = written[~blank].nunique() - visible[~blank].nunique()
+    n_unseen = cells.distinct[~blank].nunique() - visible[~blank].nunique()
     if n_unseen:
         cells.note(
             f"{n_unseen:,} spellings in {cells.name!r} differ from another only in invisible characters or the "
@@ -71,7 +68,7 @@ def names_of(
             {"file": name, "column": cells.name, "kind": "invisible", "count": n_unseen, "joined": True}
         )
     found = pd.Series(
-        pd.Categorical.from_codes(np.append(merged, -1)[codes], categories=pd.Index(names, dtype="str")),
+        pd.Categorical.from_codes(np.append(merged, -1)[cells.codes], categories=pd.Index(names, dtype="str")),
         index=table.index,
         name=column,
     )
@@ -92,11 +89,6 @@ def unique_names_of(table: pd.DataFrame, file: str, column: str, receipt: Receip
             f"(duplicate rows: {int(duplicate.sum()):,}); keep one row for each {name}"
         )
     return ids
-
-
-def _rows(mask: pd.Series, codes: np.ndarray, *, empty: bool = False) -> np.ndarray:
-    """(R,) whether the id of each row is one of the masked distinct ones. empty: what a missing value is."""
-    return np.append(mask.to_numpy(dtype=bool), empty)[codes]
 
 
 def join_twins(events: pd.Series, customers: pd.Series, names: tuple[str, str], receipt: Receipt) -> dict[str, str]:
@@ -157,7 +149,7 @@ def note_twins_within(ids: pd.Series, name: str, receipt: Receipt) -> None:
             receipt.twins.append({"file": name, "column": CUSTOMER_ID, "kind": kind, "count": n, "joined": False})
 
 
-def _words_for_nobody(cells: Column, text: pd.Series, codes: np.ndarray, unique: bool) -> pd.Series:
+def _words_for_nobody(cells: Column, text: pd.Series, unique: bool) -> pd.Series:
     """Which distinct ids are words such as NULL that stand for no customer; kept if each stands in one row."""
     word = text.str.lower().isin((*BLANKS, *NO_NUMBER)) & (text.str.len() > 0) & (text.str.lower() != "x")
     number, filled = text.isin(NOBODY), text != ""
@@ -166,8 +158,7 @@ def _words_for_nobody(cells: Column, text: pd.Series, codes: np.ndarray, unique:
     if not word.any():
         return word
     first = str(text[word].iloc[0])
-    rows = _rows(word, codes)
-    n, row = int(rows.sum()), row_of(cells.table, rows)
+    n, row = cells.n_rows(word), cells.first(word)[0]
     if unique and n == int(word.sum()):
         cells.note(f"the id {first!r} (row {row}) could mean no value; it is kept as written.")
         return word & False
@@ -179,7 +170,7 @@ def _words_for_nobody(cells: Column, text: pd.Series, codes: np.ndarray, unique:
     return word if chosen == "no_value" else word & False
 
 
-def _ask_about_cut_numbers(cells: Column, text: pd.Series, codes: np.ndarray) -> None:
+def _ask_about_cut_numbers(cells: Column, text: pd.Series) -> None:
     """Asks about ids that a spreadsheet has cut: several customers may have become one."""
     plain = text.str.normalize("NFKC")  # Asian programs have digits of another width
     cut = plain.str.fullmatch(_EXPONENT)
@@ -194,7 +185,7 @@ def _ask_about_cut_numbers(cells: Column, text: pd.Series, codes: np.ndarray) ->
     cells.ask(
         "cut",
         f"{int(cut.sum()):,} ids in {cells.name!r} {how} ({text[cut].iloc[0]!r} in row "
-        f"{row_of(cells.table, _rows(cut, codes))}): a spreadsheet has probably cut them, and each may stand for "
+        f"{cells.first(cut)[0]}): a spreadsheet has probably cut them, and each may stand for "
         "several customers. Export the file again without opening it in a spreadsheet.",
         {"keep": "as written, each a customer of its own", "stop": "not to be used"},
     )
@@ -207,13 +198,6 @@ def _visible(text: pd.Series) -> pd.Series:
         return text
     clean = text[special].map(lambda t: unicodedata.normalize("NFC", t).translate(INVISIBLE).replace("\u00a0", " "))
     return text.where(~special, clean.str.strip().reindex(text.index)).astype("str")
-
-
-def _text_of(distinct: pd.Series) -> pd.Series:
-    """Distinct ids as text, whole numbers without decimals."""
-    if pd.api.types.is_float_dtype(distinct) and (distinct.abs() < 2**53).all() and (distinct % 1 == 0).all():
-        return distinct.astype("int64").astype("str")
-    return distinct.astype("str").str.strip()
 
 
 def _whole(text: pd.Series) -> pd.Series:

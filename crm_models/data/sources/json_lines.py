@@ -13,7 +13,7 @@ import pandas as pd
 from crm_models.core.errors import DataError
 from crm_models.data.sources.archives import unpack
 from crm_models.data.sources.frames import FIRST_ROW
-from crm_models.data.sources.text_encoding import as_utf8
+from crm_models.data.sources.text_encoding import decode
 
 
 def read_json(source: bytes | BinaryIO, name: str, fields: Mapping[str, Sequence[str]]) -> pd.DataFrame:
@@ -23,7 +23,8 @@ def read_json(source: bytes | BinaryIO, name: str, fields: Mapping[str, Sequence
     if it is not nested). Other fields are ignored, missing ones are None. `DataError` with the line of anything else.
     """
     # pyarrow.json is several times as fast, but crashes (segmentation fault, 26.0.1) on a line that is `null`.
-    text = as_utf8(unpack(source if isinstance(source, bytes) else source.read(), name), name)
+    raw = unpack(source if isinstance(source, bytes) else source.read(), name)
+    text = bytes(decode(raw, name).text)
     columns: dict[str, list[Any]] = {
         column: [] for field, inner in fields.items() for column in ([f"{field}.{key}" for key in inner] or [field])
     }

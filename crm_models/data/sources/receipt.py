@@ -257,9 +257,7 @@ class Receipt:
         self.rows["explained"] += n
         self.left_out.append({"file": file, "rows": n, "first_row": row, "why": why})
         self.note(said or f"{file}: {counted(n, 'row')} left out ({'first: ' if n > 1 else ''}row {row}): {why}.")
-        kept = table[~left_out]
-        kept.attrs = table.attrs
-        return kept
+        return table[~left_out]
 
     def need_settled(self) -> None:
         """`DoubtError` if doubts that would change results are open."""

@@ -103,12 +103,12 @@ def _totals(table: pd.DataFrame) -> np.ndarray:
     if not len(table) or not all(is_text(table[c]) for c in columns):
         return total
     places = _places(table)
+    has_blank = table.iloc[places, 1:].isna().any(axis=1).to_numpy()
+    places = places[has_blank | (places >= len(table) - 3)]
     tail = table.iloc[places]
     names = tail[columns[0]].fillna(tail[columns[-1]])
     has_word = names.str.len().lt(24) & names.str.fullmatch(TOTAL.pattern, flags=TOTAL.flags)
-    for k in np.flatnonzero(has_word.to_numpy(dtype=bool, na_value=False)):
-        has_blank = tail.iloc[k : k + 1, 1:].isna().to_numpy().any()
-        total[places[k]] = places[k] >= len(table) - 3 or bool(has_blank)
+    total[places[has_word.to_numpy(dtype=bool, na_value=False)]] = True
     return total
 
 

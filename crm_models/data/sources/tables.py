@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from crm_models.core.errors import ConfigError, DataError
 from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
@@ -293,9 +294,7 @@ def _with_action(table: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFra
     guessed = guess_columns(table).get(ACTION)
     hint = f", unless --column {ACTION}={guessed} is given" if guessed else ""
     receipt.note(f"{file}: no action column found; every row counts as the action 'purchase'{hint}.")
-    attrs, table = table.attrs, table.assign(**{ACTION: "purchase"})
-    table.attrs = attrs
-    return table
+    return table.assign(**{ACTION: "purchase"})
 
 
 def _leave_out_late(
@@ -334,11 +333,12 @@ def _mistyped(when: pd.Series) -> tuple[np.ndarray, str]:
     dated = when.dropna().to_numpy()
     if late.any() or len(dated) < MANY_EVENTS:
         return late, "are later than tomorrow"
-    last = np.sort(np.partition(dated, -LONE_EVENTS - 1)[-LONE_EVENTS - 1 :])
+    # numpy's partition takes ten times as long.
+    last = np.sort(dated[pc.top_k_unstable(pa.array(dated), LONE_EVENTS + 1)])
     gaps = np.diff(last) > np.timedelta64(LONE_DAYS, "D")
     if gaps.any():
         return (when > last[int(gaps.argmax())]).to_numpy(), f"are more than {LONE_DAYS} days later than all others"
-    first = np.sort(np.partition(dated, LONE_EVENTS)[: LONE_EVENTS + 1])
+    first = np.sort(dated[pc.bottom_k_unstable(pa.array(dated), LONE_EVENTS + 1)])
     gaps = np.diff(first) > np.timedelta64(EARLY_DAYS, "D")
     early = when < first[len(gaps) - int(gaps[::-1].argmax())] if gaps.any() else when.isna() & False
     return early.to_numpy(), f"are more than {EARLY_DAYS // 365} years earlier than all others"
@@ -403,9 +403,7 @@ def numbered(table: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFrame:
     """The table with row numbers as customer ids, and a note: "row 0001" is the first below the header."""
     ids = pd.Series(range(1, len(table) + 1), index=table.index).astype("str").str.zfill(len(str(len(table))))
     receipt.note(f"{file}: customers are numbered by row.")
-    attrs, table = table.attrs, table.assign(**{CUSTOMER_ID: "row " + ids})
-    table.attrs = attrs
-    return table
+    return table.assign(**{CUSTOMER_ID: "row " + ids})
 
 
 def _joined(

@@ -38,11 +38,6 @@ class Decoded:
     remarks: tuple[str, ...] = ()
 
 
-def as_utf8(raw: bytes | mmap, name: str, encoding: str | None = None) -> bytes:
-    """The text in UTF-8 without a byte order mark. `DataError` for binary data."""
-    return bytes(decode(raw, name, encoding).text)
-
-
 def decode(raw: bytes | mmap, name: str, encoding: str | None = None) -> Decoded:
     """The text and its encoding, which is found unless given. `DataError` for binary data or a wrong encoding."""
     if raw[-1:] in (b"\0", b"\x1a") and not _wide(raw[: 1 << 16]):

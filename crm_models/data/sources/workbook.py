@@ -111,11 +111,13 @@ def _counts_from_1904(book: ElementTree.Element) -> bool:
 
 
 def _shared_texts(archive: zipfile.ZipFile) -> list[str]:
-    """The texts that cells refer to by index; parts of a formatted text are joined, phonetic hints left out."""
-    texts = []
-    for item in ElementTree.fromstring(archive.read("xl/sharedStrings.xml")):
-        texts.append("".join(part.text or "" for part in [*item.iterfind("{*}t"), *item.iterfind("{*}r/{*}t")]))
-    return texts
+    """The texts that cells refer to by index."""
+    return [_text_in(item) for item in ElementTree.fromstring(archive.read("xl/sharedStrings.xml"))]
+
+
+def _text_in(item: ElementTree.Element) -> str:
+    """The text of an element: parts of a formatted one are joined, phonetic hints left out."""
+    return "".join(part.text or "" for part in [*item.iterfind("{*}t"), *item.iterfind("{*}r/{*}t")])
 
 
 def _number_formats(archive: zipfile.ZipFile) -> dict[str, str]:
@@ -155,8 +157,7 @@ class _Cells:
     def text(self, cell: ElementTree.Element) -> str | None:
         kind = cell.get("t", "n")
         if kind == "inlineStr":
-            parts = [*cell.iterfind("{*}is/{*}t"), *cell.iterfind("{*}is/{*}r/{*}t")]
-            text, twice = once("".join(part.text or "" for part in parts))
+            text, twice = once("".join(map(_text_in, cell.iterfind("{*}is"))))
             self.twice = self.twice or twice
             return text
         value, formula = None, False

@@ -55,7 +55,7 @@ def damaged_table(draw) -> bytes:
     return "\n".join(lines).encode()
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(raw=damaged_table(), skip=st.booleans())
 def test_every_row_that_is_read_is_kept_rejected_or_explained(tmp_path, raw, skip):
     (tmp_path / "table.csv").write_bytes(raw)
