@@ -17,7 +17,7 @@ import numpy as np
 from crm_models.core.config import RunConfig
 from crm_models.core.presets import preset
 from crm_models.core.records import ChurnPredictions, SequencePredictions, concatenated
-from crm_models.core.schema import MODEL_NAMES, ModelName
+from crm_models.core.schema import KIND, MODEL_NAMES, ModelName
 from crm_models.data.cohort import Cohort
 from crm_models.data.features import CohortArrays, FeatureEncoder
 from crm_models.data.sources.synthetic import ScenarioSettings, generate
@@ -288,7 +288,8 @@ def lifelike(
     test = outcomes(cohort).of_customers(fitted["sequence"].test)
     n_history = np.zeros(cohort.n_customers, np.int64)
     n_history[test.rows] = test.n_history
-    n_actions, churn_rate = possible_actions(cohort), float(np.nanmean(cohort.labels[fitted["churn"].test]))
+    n_actions = possible_actions(tuple(cohort.actions[KIND]), cohort.event_actions + 1)
+    churn_rate = float(np.nanmean(cohort.labels[fitted["churn"].test]))
     return {
         "signal": signal,
         "customers": cohort.n_customers,

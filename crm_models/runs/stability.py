@@ -93,7 +93,7 @@ def compared(
         churn_p.append(np.concatenate([part.churn_p for part in plans]))
         first.append(np.concatenate([part.before[:, 0] for part in plans]))
         encoder = of_seed.encoder()
-        held = held_out(of_seed, encoder, cohort)
+        held = held_out(of_seed, InProcess(threads), cohort)
         sequence, churn = predict_held_out(of_seed, held, cohort, InProcess(threads), device=device)
         if sequence is not None:
             scores.setdefault("sequence", []).append(sequence_scores(sequence, encoder.n_actions))

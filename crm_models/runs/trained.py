@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from crm_models.models.sequence import SequenceTransformer
 
 
-def rows_of(cohort: Cohort, table: pd.DataFrame) -> Split:
-    """The saved split as rows of the cohort, matched by id; customers new to the run are in no part."""
-    at = pd.Index(cohort.customers[CUSTOMER_ID]).get_indexer(pd.Index(table[CUSTOMER_ID]))
+def rows_of(customer_id: np.ndarray, table: pd.DataFrame) -> Split:
+    """The saved split as rows of a cohort's customers (N,), matched by id; customers new to the run are in no part."""
+    at = pd.Index(customer_id).get_indexer(pd.Index(table[CUSTOMER_ID]))
     rows = {part: np.sort(at[(table["part"] == part).to_numpy() & (at >= 0)]) for part in ("train", "valid", "test")}
     return Split(**rows)
 
@@ -67,9 +67,8 @@ class Models:
 def load_models(run: RunFolder, *, device: str | None = None, threads: int | None = None) -> Models:
     """Load the models of a run with their best weights. Raises `RunError` if there are no weights, or damaged ones."""
     from crm_models.models.churn import ChurnTransformer
-    from crm_models.models.runtime import prepare_torch
+    from crm_models.models.runtime import prepare_torch, resolve_device
     from crm_models.models.sequence import SequenceTransformer
-    from crm_models.training.state import resolve_device
 
     file, config, encoder = run.need_weights(), run.config(), run.encoder()
     prepare_torch(threads)

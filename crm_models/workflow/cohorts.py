@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from crm_models.core.errors import ConfigError
 from crm_models.core.files import absolute
 from crm_models.data.cohort import Cohort
-from crm_models.data.storage import load_cohort, save_cohort
+from crm_models.data.storage import parts, save_cohort
 
 if TYPE_CHECKING:
     from crm_models.data.checks import Finding
@@ -95,4 +95,4 @@ def check(folder: Path | str) -> list[Finding]:
     """
     from crm_models.data.checks import check_cohort
 
-    return check_cohort(load_cohort(Path(folder)))
+    return check_cohort(parts(Path(folder)))

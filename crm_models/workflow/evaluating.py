@@ -50,7 +50,7 @@ def evaluate(
     """
     from crm_models.data.truth import load_truth
     from crm_models.evaluation.report import build_report
-    from crm_models.runs.held_out import held_out, predict_held_out
+    from crm_models.runs.held_out import customers_tested, held_out, predict_held_out
     from crm_models.runs.scoring import engine_for
     from crm_models.runs.trained import differences
 
@@ -60,23 +60,13 @@ def evaluate(
     found = differences(run, folder)
     if not allow_drift:
         refuse(found, folder)
-    held = held_out(run, encoder, folder, allow_drift=allow_drift)
     n_parts = len(Parts(folder))
     chosen = engine_for(engine, n_parts, workers=workers, address=address, threads=threads, device=device)
+    held = held_out(run, chosen, folder, allow_drift=allow_drift)
     sequence, churn = predict_held_out(run, held, folder, chosen, allow_drift=allow_drift, device=device)
     truth = load_truth(folder)
-    report = build_report(
-        held.cohort,
-        held.arrays,
-        held.split,
-        held.outcomes,
-        encoder,
-        sequence,
-        churn,
-        truth,
-        held.learned,
-        held.learned_labels,
-    )
+    tested = None if truth is None else customers_tested(run, folder, held.split)
+    report = build_report(held, encoder, sequence, churn, truth, tested)
     if config.split == "time":
         report["split"] = {"kind": "time", "date": config.split_date}
     return report | ({"drift": [difference.to_dict() for difference in found]} if found else {})
@@ -131,7 +121,7 @@ def report(
     run.need_weights()
     folder = Path(cohort or run.about()["cohort"])
     scores = run.report() or evaluate(run_folder, cohort=folder, device=device, threads=threads)
-    held = held_out(run, run.encoder(), folder)
+    held = held_out(run, InProcess(threads), folder)
     _, churn = predict_held_out(run, held, folder, InProcess(threads), device=device)
     stream = score_stream(run, folder, device=device, threads=threads)
     return write_page(report_page(run, scores, stream, policy, churn), out)
