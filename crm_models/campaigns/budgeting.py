@@ -227,6 +227,12 @@ def summary(campaign: Campaign) -> list[str]:
     ]
     if budget["money"] is not None:
         lines.append(f"the next 100 of budget would bring {100 * budget['money_price']:,.1f} more, after costs")
+    return [*lines, *remarks(budget)]
+
+
+def remarks(budget: dict[str, Any]) -> list[str]:
+    """What else is to be known of an allocation: actions that are full, where effects come from, who gets nothing."""
+    lines = []
     for action, price in budget["capacity_price"].items():
         if price > 0:
             lines.append(f"{action} is full: one more place would be worth {price:,.1f}")

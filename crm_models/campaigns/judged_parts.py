@@ -1,4 +1,4 @@
-"""The parts of a cohort, scored and judged by the rules of a campaign, by whichever process is given the part; kept.
+"""The parts of a cohort: scored and judged by the rules of a campaign in any process, and written as they come.
 
 Removing an action that a plan does not use never changes the most probable plan, so only customers whose plan holds a
 dropped action are decoded again.

@@ -6,9 +6,8 @@ explore make other plans identifiable. A log of another campaign is read by `rea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -185,13 +184,13 @@ def _plans(campaign: Campaign, past: Past, log: Log, seed: int) -> list[dict[str
     plans |= {f"{past.labels[k]} for all": np.where(allowed[:, k], k, 0) for k in range(1, len(past.labels))}
     codes = np.array([-1, *campaign.candidates])
     try:
-        world = World.of(campaign)
+        world: World | None = World.of(campaign)
     except DataError:
-        truths: Iterable[float | None] = repeat(None)
-    else:
-        truths = (float(world.stay_with(codes[choice], past.rows).mean()) for choice in plans.values())
-    valued = _values(log, plans, q, seed)
-    return [plan | {"truth": truth} for plan, truth in zip(valued, truths, strict=False)]
+        world = None
+    found = _values(log, plans, q, seed)
+    for plan, choice in zip(found, plans.values(), strict=True):
+        plan["truth"] = None if world is None else float(world.stay_with(codes[choice], past.rows).mean())
+    return found
 
 
 def _values(log: Log, plans: dict[str, np.ndarray], q: np.ndarray, seed: int) -> list[dict[str, Any]]:

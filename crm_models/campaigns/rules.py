@@ -7,6 +7,7 @@ action), `quiet` (not in these days), `cap` (no more than so many contacts). Wha
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -15,7 +16,6 @@ from typing import Any, Literal, cast, get_args
 
 from crm_models.campaigns.tables import Row, read_rows
 from crm_models.core.errors import DataError
-from crm_models.core.files import new_file
 from crm_models.core.permissions import MASK
 
 Op = Literal["is", "is not", "one of", ">=", "<=", "between", "missing"]
@@ -220,17 +220,18 @@ def _condition(row: Row) -> Condition:
     return Condition(column=row.text("column"), op=cast(Op, op), value=None if op == "missing" else value)
 
 
-def write_rules(rules: Sequence[Rule], file: Path) -> None:
-    """Write rules as a CSV that `read_rules` reads back to the same rules."""
-    with new_file(file) as part, part.open("w", encoding="utf-8", newline="") as handle:
-        writer = csv.DictWriter(handle, COLUMNS)
-        writer.writeheader()
-        for rule in rules:
-            about = {name: value for name, value in rule.to_dict().items() if name in COLUMNS and value is not None}
-            about |= {"actions": ";".join(rule.actions), "counts": ";".join(rule.counts)}
-            for k, condition in enumerate(rule.where or (None,)):
-                row = about if k == 0 else {"name": rule.name, "kind": rule.kind}
-                writer.writerow(row | ({} if condition is None else _cells(condition)))
+def rules_csv(rules: Sequence[Rule]) -> str:
+    """The text of a CSV that `read_rules` reads back to the same rules."""
+    handle = io.StringIO(newline="")
+    writer = csv.DictWriter(handle, COLUMNS)
+    writer.writeheader()
+    for rule in rules:
+        about = {name: value for name, value in rule.to_dict().items() if name in COLUMNS and value is not None}
+        about |= {"actions": ";".join(rule.actions), "counts": ";".join(rule.counts)}
+        for k, condition in enumerate(rule.where or (None,)):
+            row = about if k == 0 else {"name": rule.name, "kind": rule.kind}
+            writer.writerow(row | ({} if condition is None else _cells(condition)))
+    return handle.getvalue()
 
 
 def _cells(condition: Condition) -> dict[str, Any]:

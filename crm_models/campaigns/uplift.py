@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 from crm_models.campaigns.effects import holm, is_share, verdict
 from crm_models.core.errors import DataError
-from crm_models.evaluation.intervals import Estimate, Z
+from crm_models.evaluation.intervals import Estimate
 
 FOLDS = 5
 RESAMPLES = 200
@@ -205,18 +205,19 @@ def groups(trial: Trial, score: np.ndarray, effect: np.ndarray) -> list[dict[str
         values = effect[place == k]
         if len(values) < 2:
             continue
-        mean = _mean(values, z)
-        error = (mean.high - mean.low) / (2 * z)
-        p_values.append(2 * float(stats.norm.sf(abs(mean.value) / error)) if error > 0 else 1.0)
+        mean, error = _mean_and_error(values)
+        p_values.append(2 * float(stats.norm.sf(abs(mean) / error)) if error > 0 else 1.0)
         predicted = float(score[place == k].mean())
-        found.append({"group": k + 1, "customers": len(values), "predicted": predicted} | vars(mean))
+        group = {"group": k + 1, "customers": len(values), "predicted": predicted}
+        found.append(group | vars(Estimate.around(mean, error, z)))
     for row, p in zip(found, holm(p_values), strict=True):
         row |= {"p_adjusted": float(p), "verdict": verdict(row["low"], row["high"], p)}
     return found
 
 
-def _mean(values: np.ndarray, z: float = Z) -> Estimate:
-    return Estimate.around(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))), z)
+def _mean_and_error(values: np.ndarray) -> tuple[float, float]:
+    """Mean, and its standard error."""
+    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def read_uplift(trial: Trial, seed: int = 0) -> list[dict[str, Any]]:
@@ -239,7 +240,7 @@ def read_uplift(trial: Trial, seed: int = 0) -> list[dict[str, Any]]:
                 "action": name,
                 "customers": int(treated.sum()),
                 "control": int((~treated).sum()),
-                "average": vars(_mean(effect)),
+                "average": vars(Estimate.around(*_mean_and_error(effect))),
                 "qini": scores,
                 "reliability": reliability(tau, effect),
                 "useful": scores["uplift"]["low"] > 0,

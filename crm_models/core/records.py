@@ -6,7 +6,7 @@ Plain frozen dataclasses over numpy, so that evaluation, planning and export nee
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -99,10 +99,13 @@ class ChurnPredictions:
 Predictions = TypeVar("Predictions", SequencePredictions, ChurnPredictions)
 
 
-def concatenated(parts: Sequence[Predictions]) -> Predictions:
-    """Predictions of parts of the customers, at least one part, as those of all."""
+Record = TypeVar("Record")
+
+
+def concatenated(parts: Sequence[Record]) -> Record:
+    """Records of arrays, at least one, as one: each array is that of all parts, in their order."""
     fields = vars(parts[0])
-    return replace(parts[0], **{name: np.concatenate([vars(part)[name] for part in parts]) for name in fields})
+    return type(parts[0])(**{name: np.concatenate([vars(part)[name] for part in parts]) for name in fields})
 
 
 @dataclass(frozen=True, kw_only=True)

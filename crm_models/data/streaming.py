@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from crm_models.core.prefetch import prefetch
+from crm_models.core.records import concatenated
 from crm_models.data.cohort import Cohort, joined, select
 from crm_models.data.events import Events
 from crm_models.data.features import CohortArrays
@@ -93,11 +94,11 @@ class Known:
         """The customers of all parts, in their order."""
         all_parts = list(parts)
         first = np.cumsum([0, *(len(part.labels) for part in all_parts)])
-        found = [vars(replace(p.outcomes, rows=p.outcomes.rows + k)) for p, k in zip(all_parts, first, strict=False)]
+        found = [replace(p.outcomes, rows=p.outcomes.rows + k) for p, k in zip(all_parts, first, strict=False)]
         return cls(
             labels=np.concatenate([part.labels for part in all_parts]),
             n_events=np.concatenate([part.n_events for part in all_parts]),
-            outcomes=Outcomes(**{name: np.concatenate([f[name] for f in found]) for name in found[0]}),
+            outcomes=concatenated(found),
             has_columns=any(part.has_columns for part in all_parts),
         )
 

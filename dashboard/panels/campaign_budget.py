@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from crm_models.campaigns.budgeting import SUCCESS_RATE, summary
+from crm_models.campaigns.budgeting import SUCCESS_RATE, remarks
 from crm_models.campaigns.folder import Campaign
 from crm_models.campaigns.learning import effects_for
 from crm_models.campaigns.ledger import is_fixed
@@ -34,7 +34,7 @@ def draw(chosen: Campaign) -> None:
             "the actions cost and what a kept customer is worth to spend where it pays."
         )
     else:
-        _allocation(budget, chosen)
+        _allocation(budget)
     if fixed:
         st.caption(":material/lock: Offers and budget were fixed when the campaign was sent or read.")
     _offers(chosen, fixed)
@@ -42,7 +42,7 @@ def draw(chosen: Campaign) -> None:
         _form(chosen, budget)
 
 
-def _allocation(budget: dict[str, Any], chosen: Campaign) -> None:
+def _allocation(budget: dict[str, Any]) -> None:
     with st.grid(4, min_column_width=165):
         for label, value, note in (
             ("Expected value", f"{budget['expected_value']:,.0f}", f"of {budget['bound']:,.0f} possible"),
@@ -59,7 +59,7 @@ def _allocation(budget: dict[str, Any], chosen: Campaign) -> None:
             ("Contacts", f"{sum(budget['used'].values()):,}", f"{max(budget['gap'], 0.0):.2%} below best"),
         ):
             st.metric(label, value, note, border=True, height="stretch", delta_color="off", delta_arrow="off")
-    for line in summary(chosen)[1:]:
+    for line in remarks(budget):
         st.markdown(widgets.plain(line[0].upper() + line[1:] + "."))
     if budget["curve"]:
         widgets.chart(

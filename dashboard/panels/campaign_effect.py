@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,7 +10,6 @@ import streamlit as st
 from crm_models.campaigns.folder import Campaign
 from crm_models.campaigns.reading import keep, read_outcomes, summary
 from crm_models.campaigns.simulation import simulate
-from crm_models.core.errors import CrmError
 from dashboard.charts import campaigns as charts
 from dashboard.charts import digits
 from dashboard.panels import campaign_learning, widgets
@@ -82,19 +79,11 @@ def _sources(chosen: Campaign, result: dict[str, Any] | None) -> None:
         )
         if file is not None and st.button("Read the campaign", key="read_campaign"):
             with widgets.guarded("These outcomes cannot be read:"):
-                keep(chosen, _uploaded(file), who=access.who())
+                with campaign_store.uploaded(file) as place:
+                    outcomes = read_outcomes(place)
+                keep(chosen, outcomes, who=access.who())
                 session.say("The campaign was read.")
                 st.rerun()
-
-
-def _uploaded(file: Any) -> pd.DataFrame:
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder) / f"outcomes{Path(file.name).suffix}"
-        place.write_bytes(file.getvalue())
-        try:
-            return read_outcomes(place)
-        except CrmError as error:
-            raise type(error)(str(error).replace(str(place), file.name)) from None
 
 
 def _reading(chosen: Campaign, result: dict[str, Any]) -> None:

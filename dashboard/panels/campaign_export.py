@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -158,13 +159,9 @@ def _confirm(chosen: Campaign, system: PresetName) -> None:
             max_upload_size=50,
         )
         if st.button("Confirm as loaded", key="confirm_loaded"):
-            with widgets.guarded("The load cannot be confirmed:"), tempfile.TemporaryDirectory() as folder:
-                failed = None
-                if file is not None:
-                    failed = Path(folder) / "failed.csv"
-                    failed.write_bytes(file.getvalue())
-                done = loaded.confirm(
-                    chosen, system, failed=failed, who=access.who(st.session_state.get("approver") or "local")
-                )
+            who = access.who(st.session_state.get("approver") or "local")
+            given = nullcontext() if file is None else campaign_store.uploaded(file)
+            with widgets.guarded("The load cannot be confirmed:"), given as failed:
+                done = loaded.confirm(chosen, system, failed=failed, who=who)
                 session.say(f"{done['loaded']:,} rows confirmed, {done['failed']:,} failed.")
                 st.rerun()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
@@ -11,7 +9,7 @@ import streamlit as st
 
 from crm_models.campaigns.folder import Campaign
 from crm_models.campaigns.ledger import is_fixed
-from crm_models.campaigns.rules import COMPUTED, KINDS, OPS, Condition, Kind, Op, Rule, read_rules, write_rules
+from crm_models.campaigns.rules import COMPUTED, KINDS, OPS, Condition, Kind, Op, Rule, read_rules, rules_csv
 from crm_models.core.errors import CrmError
 from dashboard.charts import campaigns as charts
 from dashboard.panels import widgets
@@ -203,7 +201,9 @@ def _files(chosen: Campaign, fixed: bool) -> None:
         st.caption("One row per condition; rows with the same name are one rule. Lists are separated by semicolons.")
         st.download_button(
             "Download rules.csv",
-            data=access.exported(f"campaigns/{chosen.name}", lambda: _csv(chosen), "campaign.export"),
+            data=access.exported(
+                f"campaigns/{chosen.name}", lambda: rules_csv(chosen.rules).encode(), "campaign.export"
+            ),
             disabled=not access.may("campaign.export"),
             file_name="rules.csv",
             mime="text/csv",
@@ -216,20 +216,9 @@ def _files(chosen: Campaign, fixed: bool) -> None:
         file = st.file_uploader("Replace all rules by a file", type="csv", key="rules_file", max_upload_size=2)
         if file is not None and st.button("Use this file", key="use_rules"):
             with widgets.guarded("This file cannot be used:"):
-                with tempfile.TemporaryDirectory() as folder:
-                    place = Path(folder) / "rules.csv"
-                    place.write_bytes(file.getvalue())
-                    try:
-                        rules = read_rules(place)
-                    except CrmError as error:
-                        raise type(error)(str(error).replace(str(place), "rules.csv")) from None
+                with campaign_store.uploaded(file) as place:
+                    rules = read_rules(place)
                 _apply(chosen, rules, f"{len(rules)} rules read.")
-
-
-def _csv(chosen: Campaign) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        write_rules(chosen.rules, Path(folder) / "rules.csv")
-        return (Path(folder) / "rules.csv").read_bytes()
 
 
 def _why_not(chosen: Campaign) -> None:

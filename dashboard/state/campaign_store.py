@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +170,18 @@ def change(chosen: Campaign, **changes: Any) -> None:
     _need_seen(chosen)
     card = store.run_card(Path(chosen.about["run"]).name)
     making.remake(chosen, store.scores(card) if card is not None else None, who=access.who(), **changes)
+
+
+@contextmanager
+def uploaded(file: Any) -> Iterator[Path]:
+    """An uploaded file as a path, which errors call by its own name."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / f"file{Path(file.name).suffix}"
+        place.write_bytes(file.getvalue())
+        try:
+            yield place
+        except CrmError as error:
+            raise type(error)(str(error).replace(str(place), file.name)) from None
 
 
 def delete(name: str) -> None:

@@ -112,6 +112,19 @@ def test_offers_set_the_order_mandatory_first_and_cost_what_they_say(made, tmp_p
     assert set(table["cost"][table["arm"] == "holdout"]) == {0.0}
 
 
+def test_an_offer_that_names_its_action_by_id_is_that_of_the_action(made):
+    campaign = Campaign.load(made / "campaign")
+    words = campaign.about["actions"]
+    by_label, by_id, not_offered = campaign.candidates
+    offers = [Offer(action=f"label {by_label}", cost=2.0), Offer(action=words["names"][by_id], cost=3.0)]
+    labels = [f"label {k}" for k in range(len(words["labels"]))]
+    about = campaign.about | {"actions": words | {"labels": labels}, "offers": [offer.to_dict() for offer in offers]}
+    other = Campaign(campaign.folder, about)
+    assert other.offered_actions == (*offers, Offer(action=f"label {not_offered}"))
+    assert other.costs[[by_label, by_id, not_offered, -1]].tolist() == [2.0, 3.0, 0.0, 0.0]
+    assert other.codes(pd.Series([f"label {by_id}", "", f"label {by_label}"])).tolist() == [by_id, -1, by_label]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

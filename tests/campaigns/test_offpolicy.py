@@ -1,13 +1,11 @@
 """Off-policy value: exact laws, coverage on generated logs, when nothing can be said, and Starbucks' real offers."""
 
-import gzip
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow.json import read_json
 
 from crm_models.campaigns.offpolicy import (
     Log,
@@ -128,33 +126,29 @@ def starbucks(shared_data) -> Log:
     folder = shared_data / "starbucks"
     people = pd.read_json(folder / "profile.json", lines=True)
     offers = pd.read_json(folder / "portfolio.json", lines=True)["id"].tolist()
-    with gzip.open(folder / "transcript.json.gz", "rt", encoding="utf-8") as file:
-        events = [json.loads(line) for line in file if line.strip()]
-    ids = pd.Index(people["id"])
-    bought = [(e["person"], e["time"], e["value"]["amount"]) for e in events if e["event"] == "transaction"]
-    got = [(e["person"], e["time"], e["value"]["offer id"]) for e in events if e["event"] == "offer received"]
-    who, when, amount = (np.array(column) for column in zip(*bought, strict=True))
-    at = ids.get_indexer(who)
+    events = read_json(folder / "transcript.json.gz").flatten().to_pandas()
+    events["at"] = pd.Index(people["id"]).get_indexer(events["person"])
+    bought, got = events[events["event"] == "transaction"], events[events["event"] == "offer received"]
+    at, when, amount = (bought[name].to_numpy() for name in ("at", "time", "value.amount"))
 
     def spent(first: float, last: float) -> np.ndarray:
         rows = (when >= first) & (when < last)
-        return np.bincount(at[rows], weights=amount[rows], minlength=len(ids))
+        return np.bincount(at[rows], weights=amount[rows], minlength=len(people))
 
     profile = people.assign(age=people["age"].where(people["age"] != 118))[["age", "gender", "income"]]
     fixed, choices, outcomes, x = features_of(profile), [], [], []
-    for wave in sorted({time for _, time, _ in got}):
-        choice = np.zeros(len(ids), np.int64)
-        received = [(person, offer) for person, time, offer in got if time == wave]
-        choice[ids.get_indexer([p for p, _ in received])] = [offers.index(o) + 1 for _, o in received]
+    for wave, received in got.groupby("time"):
+        choice = np.zeros(len(people), np.int64)
+        choice[received["at"]] = received["value.offer id"].map(offers.index) + 1
         choices.append(choice)
         outcomes.append(np.minimum(spent(wave, wave + 72), 100.0))
-        x.append(np.column_stack([fixed, spent(0, wave), np.full(len(ids), wave)]))
+        x.append(np.column_stack([fixed, spent(0, wave), np.full(len(people), wave)]))
     return Log(
         choice=np.concatenate(choices),
         outcome=np.concatenate(outcomes),
         propensity=None,
         x=np.concatenate(x),
-        customer=np.tile(np.arange(len(ids)), len(choices)),
+        customer=np.tile(np.arange(len(people)), len(choices)),
         n_choices=len(offers) + 1,
     )
 

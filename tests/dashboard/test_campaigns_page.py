@@ -186,6 +186,11 @@ def test_the_file_for_a_system_is_written_confirmed_and_fixes_the_campaign(sprin
         )
     assert table["external_id"].tolist() == spring.decisions()["customer_id"].tolist()
     assert rejected.empty
+    page.file_uploader(key="failed_rows").upload("failed.csv", b"external_id\nnobody\n", "text/csv").run()
+    page.button(key="confirm_loaded").click().run()
+    said = page.error[0].value.replace("\\", "").replace("\u2060", "")
+    assert said == "The load cannot be confirmed: failed.csv: expected identifiers of the export, found 'nobody'"
+    page.file_uploader(key="failed_rows").set_value(None).run()
     page.button(key="confirm_loaded").click().run()
     page.toggle(key="changed_only").set_value(True).run()
     page.button(key="write_file").click().run()
