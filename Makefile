@@ -8,13 +8,13 @@ STAMPS := .venv/.stamps
 # requirements*.txt name and pin what is imported, requirements.lock pins what that brings along.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 
-.PHONY: help run serve tune test cluster quick check coverage mutants faults audit lock demo screenshots benchmark clean
+.PHONY: help run serve tune test tests cluster quick check coverage mutants faults audit lock demo screenshots benchmark clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/'
 
 run: $(STAMPS)/app ## set up if need be, and start the app on http://localhost:8501 (or PORT)
-	$(BIN)/python -m streamlit run dashboard/app.py --server.port $(PORT)
+	$(BIN)/python -m dashboard --server.port $(PORT)
 
 serve: $(STAMPS)/app ## start the app for a team: several processes behind nginx (SERVE: options, see --help)
 	@command -v nginx >/dev/null || ./.ci/apt nginx-light
@@ -33,7 +33,10 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 SIDE_BY_SIDE := $(PYTEST) --numprocesses 2 --dist worksteal --ignore tests/browser --ignore tests/cluster
 
 test: $(STAMPS)/test ## set up if need be; lint, types, all tests
-	$(MAKE) --no-print-directory check
+	$(MAKE) --no-print-directory --jobs 2 check tests
+
+# mypy takes most of a minute where nothing is in its cache, so the tests do not wait for it.
+tests:
 	$(SIDE_BY_SIDE)
 	$(PYTEST) --numprocesses 2 --dist loadfile -m browser tests/browser
 

@@ -18,7 +18,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-ENTRY = Path(__file__).resolve().parent / "app.py"
+ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 120.0
 
 CONFIG = """
@@ -139,8 +139,8 @@ def _run(folder: Path, ports: list[int], hosts: list[str]) -> int:
     try:
         for port in ports:
             options = ["--server.port", str(port), "--server.address", "127.0.0.1", "--server.headless", "true"]
-            command = [sys.executable, "-m", "streamlit", "run", str(ENTRY), *options, *known]
-            children.append(subprocess.Popen(command, cwd=ENTRY.parents[1], env=environment))
+            command = [sys.executable, "-m", "dashboard", *options, *known]
+            children.append(subprocess.Popen(command, cwd=ROOT, env=environment))
         for port, child in zip(ports, children, strict=True):
             if not _is_up(port, child):
                 return _fail(f"expected the app on port {port}, found none; its output says why")

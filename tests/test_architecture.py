@@ -32,7 +32,7 @@ PACKAGE = [
 ]
 """The folders of `crm_models`: a module imports from its own folder and from those above it in this list."""
 
-APP = ["streamlit_patches", "jobs", "charts", "state", "panels", "app_pages", "app", "serve"]
+APP = ["streamlit_patches", "jobs", "charts", "state", "panels", "app_pages", "app", "serve", "__main__"]
 """The folders of `dashboard`, likewise."""
 
 TORCH = {"models", "training", "inference"}

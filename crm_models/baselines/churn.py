@@ -6,6 +6,8 @@ validation customers together, because they need no early stopping, and never on
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -18,6 +20,8 @@ from crm_models.data.split import Split
 
 LOGISTIC_ROWS = 200_000
 """Most customers that logistic regression is fitted on: plenty for some hundred coefficients."""
+PREDICTED_ROWS = 50_000
+"""Customers that it predicts at once."""
 
 
 def churn_baselines(
@@ -27,8 +31,8 @@ def churn_baselines(
     baselines = {"majority": majority(arrays, labels, split)}
     names = [feature.name for feature in encoder.behaviour]
     if "recency_days" in names:
-        column = arrays.behaviour[:, [names.index("recency_days")]]
-        baselines["recency"] = _regression(arrays, labels, split, column, None)
+        recency = [names.index("recency_days")]
+        baselines["recency"] = _regression(arrays, labels, split, lambda rows: [arrays.behaviour[rows][:, recency]])
     return baselines | {"logistic": logistic(arrays, labels, split, encoder)}
 
 
@@ -40,31 +44,35 @@ def majority(arrays: CohortArrays, labels: np.ndarray, split: Split) -> ChurnPre
 
 def logistic(arrays: CohortArrays, labels: np.ndarray, split: Split, encoder: FeatureEncoder) -> ChurnPredictions:
     """Logistic regression on profile and behaviour features: one-hot levels, median imputation, missing indicators."""
-    numbers = np.concatenate([arrays.numeric, arrays.behaviour], axis=1)
-    return _regression(arrays, labels, split, numbers, encoder)
+
+    def columns(rows: np.ndarray) -> list[np.ndarray]:
+        codes = arrays.categorical[rows]
+        levels = [codes[:, [k]] == np.arange(feature.n_codes) for k, feature in enumerate(encoder.categorical)]
+        return [arrays.numeric[rows], arrays.behaviour[rows], *levels]
+
+    return _regression(arrays, labels, split, columns)
 
 
 def _regression(
-    arrays: CohortArrays, labels: np.ndarray, split: Split, numbers: np.ndarray, encoder: FeatureEncoder | None
+    arrays: CohortArrays, labels: np.ndarray, split: Split, columns: Callable[[np.ndarray], list[np.ndarray]]
 ) -> ChurnPredictions:
-    """Logistic regression on numbers (N, F), and on the categorical features of `encoder` unless it is None."""
+    """Logistic regression on the columns of customers, each (len(rows), .)."""
     fitted, test = _labelled(labels, split)
     if len(np.unique(labels[fitted])) < 2:
         return majority(arrays, labels, split)
     fitted = fitted[np.linspace(0, len(fitted) - 1, min(len(fitted), LOGISTIC_ROWS)).astype(np.int64)]
-    features = encoder.categorical if encoder is not None else ()
 
     def design(rows: np.ndarray) -> np.ndarray:
-        levels = [arrays.categorical[rows][:, [k]] == np.arange(feature.n_codes) for k, feature in enumerate(features)]
         constant = np.zeros((len(rows), 1))  # there may be no feature at all
-        return np.concatenate([numbers[rows], *levels, constant], axis=1).astype(np.float64)
+        return np.concatenate([*columns(rows), constant], axis=1).astype(np.float64)
 
     model = make_pipeline(
         SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
         StandardScaler(),
         LogisticRegression(max_iter=2000),
     ).fit(design(fitted), labels[fitted])
-    p = model.predict_proba(design(test))[:, 1] if len(test) else np.zeros(0)
+    pieces = np.split(test, range(PREDICTED_ROWS, len(test), PREDICTED_ROWS)) if len(test) else []
+    p = np.concatenate([np.zeros(0), *(model.predict_proba(design(rows))[:, 1] for rows in pieces)])
     return _churn(arrays, labels, test, p)
 
 

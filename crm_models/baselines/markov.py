@@ -24,13 +24,14 @@ class Pairs:
     """Pairs of successive actions `last` and `following`; all arrays are (P,).
 
     before: the action before `last`, -1 if there is none. held: whether the pair is held back to choose the back-off
-    weights.
+    weights. times: how often there is such a pair.
     """
 
     last: np.ndarray
     following: np.ndarray
     before: np.ndarray
     held: np.ndarray
+    times: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +49,10 @@ class Chain:
     def fit(cls, pairs: Pairs, popular: np.ndarray) -> Chain:
         """A chain counted on all pairs, with the back-off weight of lowest loss on the held-back pairs."""
         n = len(popular)
-        weight = _best_weight(pairs.last, pairs.following, popular[pairs.following], pairs.held, (n, n))
-        return cls(follows=_table(pairs.last, pairs.following, (n, n)), popular=popular, weight=weight)
+        simpler_p = popular[pairs.following]
+        weight = _best_weight(pairs.last, pairs.following, simpler_p, pairs.held, pairs.times, (n, n))
+        follows = _table(pairs.last, pairs.following, pairs.times, (n, n))
+        return cls(follows=follows, popular=popular, weight=weight)
 
     def p(self, last: np.ndarray, action: np.ndarray) -> np.ndarray:
         """(M,) probability of `action` after `last`."""
@@ -145,15 +148,15 @@ class LongChain:
         """A chain counted on all triples, which backs off to `chain`, with a weight chosen in the same way."""
         n = len(chain.popular)
         known = pairs.before >= 0
-        last, following, held = pairs.last[known], pairs.following[known], pairs.held[known]
-        both, shape = pairs.before[known] * n + last, (n**2, n)
+        last, following, held, times = (getattr(pairs, k)[known] for k in ("last", "following", "held", "times"))
+        both, shape, counted = pairs.before[known] * n + last, (n**2, n), ~pairs.held
         without = Chain(
-            follows=_table(pairs.last[~pairs.held], pairs.following[~pairs.held], (n, n)),
+            follows=_table(pairs.last[counted], pairs.following[counted], pairs.times[counted], (n, n)),
             popular=chain.popular,
             weight=chain.weight,
         )
-        weight = _best_weight(both, following, without.p(last, following), held, shape)
-        seen, alone = _table(both, following, shape).toarray().reshape(n, n, n), chain.dense()[None]
+        weight = _best_weight(both, following, without.p(last, following), held, times, shape)
+        seen, alone = _table(both, following, times, shape).toarray().reshape(n, n, n), chain.dense()[None]
         table = (seen + weight * alone) / (seen.sum(axis=2, keepdims=True) + weight)
         return cls(table=np.concatenate([table, alone]))
 
@@ -205,24 +208,29 @@ def places(scores: np.ndarray) -> np.ndarray:
 
 
 def _best_weight(
-    context: np.ndarray, action: np.ndarray, simpler_p: np.ndarray, held: np.ndarray, shape: tuple[int, int]
+    context: np.ndarray,
+    action: np.ndarray,
+    simpler_p: np.ndarray,
+    held: np.ndarray,
+    times: np.ndarray,
+    shape: tuple[int, int],
 ) -> float:
     """The back-off weight with the lowest loss on the held-back pairs, with the table counted on the others.
 
-    context, action, simpler_p (probability of the action in the lower-order model) and held: (P,) each. shape: of the
-    table.
+    context, action, simpler_p (probability of the action in the lower-order model), held and times: (P,) each. shape:
+    of the table.
     """
     if not held.any() or held.all():
         return BACK_OFF[len(BACK_OFF) // 2]
-    table = _table(context[~held], action[~held], shape)
+    table = _table(context[~held], action[~held], times[~held], shape)
     seen, total = _looked_up(table, context[held], action[held]), _row_sums(table)[context[held]]
-    losses = [-np.log((seen + weight * simpler_p[held]) / (total + weight)).mean() for weight in BACK_OFF]
+    losses = [-times[held] @ np.log((seen + weight * simpler_p[held]) / (total + weight)) for weight in BACK_OFF]
     return BACK_OFF[int(np.argmin(losses))]
 
 
-def _table(context: np.ndarray, action: np.ndarray, shape: tuple[int, int]) -> sparse.csr_array:
+def _table(context: np.ndarray, action: np.ndarray, times: np.ndarray, shape: tuple[int, int]) -> sparse.csr_array:
     """Counts of each action in each context."""
-    table = sparse.coo_array((np.ones(len(action)), (context, action)), shape=shape).tocsr()
+    table = sparse.coo_array((times.astype(np.float64), (context, action)), shape=shape).tocsr()
     table.sort_indices()
     return table
 

@@ -8,6 +8,7 @@ Letters: N customers, M scored customers, E events, A actions.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +19,14 @@ from crm_models.core.records import SequencePredictions
 from crm_models.core.schema import N_STEPS
 from crm_models.data.features import CohortArrays, FeatureEncoder
 from crm_models.data.split import Outcomes, true_steps
-from crm_models.data.successions import DENSE_ACTIONS
+from crm_models.data.streaming import on_disk
+from crm_models.data.successions import DENSE_ACTIONS, Tally
 
 RECENT_SHARE = 0.2
 """Share of the events, the latest ones, that the baseline `recent` counts."""
+
+CUSTOMERS_AT_ONCE = 65_536
+"""Customers whose events are in memory while they are counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,29 +42,45 @@ class Counts:
 
 
 def count(arrays: CohortArrays, rows: np.ndarray, n_actions: int) -> Counts:
-    """Counts over all events of the customers `rows`."""
-    is_fitted = np.zeros(len(arrays), dtype=bool)
-    is_fitted[rows] = True
-    events = arrays.events
-    customer = np.repeat(np.arange(len(arrays)), np.diff(events.starts))
-    keep = is_fitted[customer]
-    action, days, customer = events.action[keep].astype(np.int64) - 1, events.days[keep], customer[keep]
-    latest = days >= np.quantile(days, 1 - RECENT_SHARE) if len(days) else np.zeros(0, bool)
-    last = np.flatnonzero(np.diff(customer) == 0)
-    before = np.maximum(last - 1, 0)
-    known = (last > 0) & (customer[before] == customer[last])
+    """Counts over all events of the customers `rows`, of a few customers at a time."""
     # A fifth of the customers, by hashed id, so that the order of rows changes nothing.
     held = pd.util.hash_array(arrays.customer_id.astype(object), categorize=False) % 5 == 0
+    popular, tally = np.zeros(n_actions, np.int64), Tally()
+    for action, _, customer in _fitted_events(arrays, rows):
+        popular += np.bincount(action, minlength=n_actions)
+        last = np.flatnonzero(np.diff(customer) == 0)
+        earlier = np.maximum(last - 1, 0)
+        known = (last > 0) & (customer[earlier] == customer[last]) & (n_actions <= DENSE_ACTIONS)
+        before = np.where(known, action[earlier] + 1, 0)
+        tally.add((((before * n_actions) + action[last]) * n_actions + action[last + 1]) * 2 + held[customer[last]])
+    number, times = tally.total()
+    number, is_held = np.divmod(number, 2)
+    number, following = np.divmod(number, n_actions)
+    before, last = np.divmod(number, n_actions)
+    days = on_disk(days for _, days, _ in _fitted_events(arrays, rows))
+    since = np.quantile(days, 1 - RECENT_SHARE, overwrite_input=True) if len(days) else np.inf
+    recent = [
+        np.bincount(action[days >= since], minlength=n_actions) for action, days, _ in _fitted_events(arrays, rows)
+    ]
     return Counts(
-        popular=_smoothed(np.bincount(action, minlength=n_actions)),
-        recent=_smoothed(np.bincount(action[latest], minlength=n_actions)),
-        pairs=Pairs(
-            last=action[last],
-            following=action[last + 1],
-            before=np.where(known, action[before], -1),
-            held=held[customer[last]],
-        ),
+        popular=_smoothed(popular),
+        recent=_smoothed(np.sum(recent, axis=0)),
+        pairs=Pairs(last=last, following=following, before=before - 1, held=is_held == 1, times=times),
     )
+
+
+def _fitted_events(arrays: CohortArrays, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Actions (from 0), days and customers of the events of the customers `rows`, in order, block by block."""
+    is_fitted = np.zeros(len(arrays), dtype=bool)
+    is_fitted[rows] = True
+    starts = arrays.events.starts
+    for first in range(0, len(arrays), CUSTOMERS_AT_ONCE):
+        some = np.arange(first, min(first + CUSTOMERS_AT_ONCE, len(arrays)))
+        events = slice(starts[some[0]], starts[some[-1] + 1])
+        customer = np.repeat(some, np.diff(starts[some[0] : some[-1] + 2]))
+        keep = is_fitted[customer]
+        action = arrays.events.action[events][keep].astype(np.int64) - 1
+        yield action, arrays.events.days[events][keep], customer[keep]
 
 
 def sequence_baselines(
@@ -107,7 +128,7 @@ def _repeat_last(arrays: CohortArrays, outcomes: Outcomes, counts: Counts) -> Se
     It plans and ranks in this order even if repeats are rare, so its plan need not be its most probable one.
     """
     pairs = counts.pairs
-    share = ((pairs.last == pairs.following).sum() + 0.5) / (len(pairs.last) + 1)
+    share = (pairs.times[pairs.last == pairs.following].sum() + 0.5) / (pairs.times.sum() + 1)
     actions = _last_and_true(arrays, outcomes)
     last, first = actions[:, 0], actions[:, 1]
     p = (1 - share) * counts.popular[actions[:, 1:]] + share * (actions[:, 1:] == actions[:, :-1])

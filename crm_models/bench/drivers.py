@@ -13,14 +13,12 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterable, Sequence
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from crm_models.inference.drivers import Faithfulness, Reasons
 from crm_models.runs.explaining import CohortExplainer, CohortStepExplainer
 from crm_models.runs.folder import RunFolder
-from crm_models.runs.scoring import moment_of
 from crm_models.runs.trained import load_models
 
 Explaining = Iterable[Sequence[tuple[float, Reasons]]]
@@ -44,13 +42,12 @@ def rows(folder: Path, customers: int) -> Iterable[str]:
     """The rows of a run."""
     run = RunFolder(folder)
     models, cohort = load_models(run, device="cpu", threads=1), Path(run.about()["cohort"])
-    after_all_events = partial(moment_of, as_of=None)
     if models.churn is not None:
-        risk = CohortExplainer.of(models, run, cohort, after_all_events, in_bulk=True)
+        risk = CohortExplainer.of(models, run, cohort, in_bulk=True)
         found = ([(one.churn_p, one)] for one in islice(risk.explain(), customers))
         yield row(folder, found, risk.faithfulness())
     if models.sequence is not None:
-        steps = CohortStepExplainer.of(models, run, cohort, after_all_events, in_bulk=True)
+        steps = CohortStepExplainer.of(models, run, cohort, in_bulk=True)
         of_steps = islice(steps.by_customer(), customers)
         yield row(folder, ([(one.step_p, one) for one in of_one] for of_one in of_steps), steps.faithfulness())
 

@@ -15,13 +15,15 @@ from crm_models.cli.options import (
     add_engine,
     add_policy,
     command,
+    computing,
     number,
+    pairs,
+    policy_of,
     positive,
     share,
     whole,
 )
 from crm_models.core.errors import ConfigError
-from crm_models.core.schema import DEFAULT_RETENTION_ACTIONS
 
 
 def add_campaign(commands: Any) -> None:
@@ -81,18 +83,12 @@ def _new(args: argparse.Namespace) -> None:
     from crm_models.campaigns.offers import read_offers
     from crm_models.campaigns.rules import read_rules
     from crm_models.campaigns.split import Split
-    from crm_models.planning.policy import Policy
 
     campaign = making.new(
         args.run_folder,
         args.out,
         cohort=args.cohort,
-        policy=Policy(
-            threshold=args.threshold,
-            mode=args.mode,
-            intensity=args.intensity,
-            retention_actions=tuple(args.retention or DEFAULT_RETENTION_ACTIONS),
-        ),
+        policy=policy_of(args),
         rules=read_rules(args.rules) if args.rules else (),
         offers=read_offers(args.offers) if args.offers else (),
         split=Split(
@@ -106,11 +102,7 @@ def _new(args: argparse.Namespace) -> None:
         plans=args.plans,
         allow_drift=args.allow_drift,
         overwrite=args.overwrite,
-        device=args.device,
-        threads=args.threads,
-        engine=args.engine,
-        workers=args.workers,
-        address=args.address,
+        **computing(args),
         progress=None if args.quiet else lambda done, total: print(f"{done:,} of {total:,} customers", file=sys.stderr),
     )
     for note in (*campaign.about["notes"], *campaign.about["funnel"]["warnings"]):
@@ -331,7 +323,7 @@ def _uplift(args: argparse.Namespace) -> None:
     if args.out is not None:
         need_file_target(args.out)
     if args.campaign.suffix == ".csv":
-        columns = dict(_pair(text) for text in args.column)
+        columns = pairs(args.column, "--column expects NAME=COLUMN, as in arm=segment")
         result = learning.learn_from_log(args.campaign, args.control, columns=columns, drop=args.drop, seed=args.seed)
     else:
         result = learning.learn(Campaign.load(args.campaign), seed=args.seed)
@@ -339,13 +331,6 @@ def _uplift(args: argparse.Namespace) -> None:
         write_json(args.out, result)
     for line in learning.lines(result):
         print(line)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, column = text.partition("=")
-    if not (equals and name and column):
-        raise ConfigError(f"--column expects NAME=COLUMN, as in arm=segment; found {text!r}")
-    return name, column
 
 
 def _add_report(steps: Any) -> None:

@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 
 from crm_models.core.engines import ENGINES
 from crm_models.core.errors import ConfigError
-from crm_models.core.schema import DEFAULT_THRESHOLD, PLAN_MODES
+from crm_models.core.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD, PLAN_MODES
+from crm_models.planning.policy import Policy
 
 
 class Parser(argparse.ArgumentParser):
@@ -75,6 +76,22 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--intensity", type=float, default=1.0, help="the paper's alpha, for --mode graded")
     parser.add_argument(
         "--retention", action="append", metavar="ACTION", help="a retention action; give three to replace the defaults"
+    )
+
+
+def computing(args: argparse.Namespace) -> dict[str, Any]:
+    """What `add_device` and `add_engine` asked for, as arguments of a verb."""
+    given = vars(args)
+    return {name: given[name] for name in ("device", "threads", "engine", "workers", "address") if name in given}
+
+
+def policy_of(args: argparse.Namespace) -> Policy:
+    """The policy that `add_policy` asked for."""
+    return Policy(
+        threshold=args.threshold,
+        mode=args.mode,
+        intensity=args.intensity,
+        retention_actions=tuple(args.retention or DEFAULT_RETENTION_ACTIONS),
     )
 
 

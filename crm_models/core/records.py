@@ -5,7 +5,9 @@ Plain frozen dataclasses over numpy, so that evaluation, planning and export nee
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -92,6 +94,15 @@ class ChurnPredictions:
     customer_id: np.ndarray
     churned: np.ndarray
     churn_p: np.ndarray
+
+
+Predictions = TypeVar("Predictions", SequencePredictions, ChurnPredictions)
+
+
+def concatenated(parts: Sequence[Predictions]) -> Predictions:
+    """Predictions of parts of the customers, at least one part, as those of all."""
+    fields = vars(parts[0])
+    return replace(parts[0], **{name: np.concatenate([vars(part)[name] for part in parts]) for name in fields})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from crm_models.core.schema import ACTION, CUSTOMER_ID, N_STEPS, TIMESTAMP
-from crm_models.data.cohort import Cohort, days
+from crm_models.core.schema import ACTION, CUSTOMER_ID, N_STEPS, TIMESTAMP, VALUE, Outcome
+from crm_models.data.cohort import Cohort, Moment, days, in_parts
 
 Level = Literal["problem", "warning", "note"]
 
@@ -45,15 +46,99 @@ class Finding:
     column: str | None = None
 
 
-def check_cohort(cohort: Cohort) -> list[Finding]:
-    """All findings of the cohort, problems first. Vectorised: seconds for a million customers."""
-    findings = [f for check in (_sizes, _labels, _events, _outcome, _features, _actions) for f in check(cohort)]
+@dataclass(frozen=True, kw_only=True)
+class _Facts:
+    """What the checks ask of a cohort, gathered from its parts.
+
+    lengths: (N,) events of each customer. by_action: (A,) events of each action. counts: of events, by what is odd.
+    """
+
+    customers: pd.DataFrame
+    feature_columns: list[str]
+    labels: np.ndarray
+    lengths: np.ndarray
+    actions: pd.DataFrame
+    by_action: np.ndarray
+    counts: Counter[str]
+    churn_date: str | None
+    as_of: Moment | None
+    outcome: Outcome
+
+    @property
+    def n_customers(self) -> int:
+        return len(self.customers)
+
+    @property
+    def n_events(self) -> int:
+        return int(self.lengths.sum())
+
+    @property
+    def has_labels(self) -> bool:
+        return not bool(np.isnan(self.labels).all())
+
+
+def check_cohort(cohort: Cohort | Iterable[Cohort]) -> list[Finding]:
+    """All findings of the cohort, problems first.
+
+    cohort: also as its parts, one after the other: then the customers are held in memory, and the events of one part.
+    """
+    facts = _gathered(in_parts(cohort))
+    findings = [f for check in (_sizes, _labels, _events, _outcome, _features, _actions) for f in check(facts)]
     order = {"problem": 0, "warning": 1, "note": 2}
     return sorted(findings, key=lambda f: order[f.level])
 
 
-def _sizes(cohort: Cohort) -> Iterator[Finding]:
-    n = cohort.n_customers
+def _gathered(parts: Iterable[Cohort]) -> _Facts:
+    tables, labels, lengths, by_action, counts = [], [], [], [], Counter[str]()
+    for part in parts:
+        churn_date = next((c for c in part.feature_columns if str(c).lower() in CHURN_DATE_WORDS), None)
+        tables.append(part.customers)
+        labels.append(part.labels)
+        lengths.append(np.diff(part.starts))
+        by_action.append(np.bincount(part.event_actions, minlength=len(part.actions)))
+        # Events are sorted by customer and time, so those that repeat another are in one tie.
+        tied = (np.diff(part.event_customers) == 0) & (np.diff(part.event_days) == 0)
+        counts += Counter(
+            tied=int(tied.sum()),
+            repeated=_repeated(part, tied) if tied.any() else 0,
+            future=int((part.interactions[TIMESTAMP] > pd.Timestamp.now()).sum()) if part.is_dated else 0,
+            late=_later_than(part, churn_date) if churn_date is not None else 0,
+            after=int((~part.is_history(part.as_of)).sum()),
+        )
+    return _Facts(
+        customers=pd.concat(tables, ignore_index=True),
+        feature_columns=part.feature_columns,
+        labels=np.concatenate(labels),
+        lengths=np.concatenate(lengths),
+        actions=part.actions,
+        by_action=np.sum(by_action, axis=0),
+        counts=counts,
+        churn_date=churn_date,
+        as_of=part.as_of,
+        outcome=part.outcome,
+    )
+
+
+def _repeated(cohort: Cohort, tied: np.ndarray) -> int:
+    """Events that repeat another of their customer in time, action and value; tied: (E - 1,) with the one before."""
+    at = np.concatenate([[False], tied]) | np.concatenate([tied, [False]])
+    codes = {"c": cohort.event_customers, "a": cohort.event_actions, "t": cohort.event_days}
+    codes["v"] = cohort.interactions[VALUE].to_numpy()
+    return int(pd.DataFrame({name: column[at] for name, column in codes.items()}).duplicated().sum())
+
+
+def _later_than(cohort: Cohort, column: str) -> int:
+    """Events that are later than the date in this column of their customer."""
+    if not (cohort.is_dated and cohort.has_events):
+        return 0
+    left = pd.to_datetime(cohort.customers[column], errors="coerce")
+    limit = days(left.astype("datetime64[us]"))
+    limit[left.isna().to_numpy()] = np.inf
+    return int((cohort.event_days > limit[cohort.event_customers]).sum())
+
+
+def _sizes(facts: _Facts) -> Iterator[Finding]:
+    n = facts.n_customers
     if n < FEW_CUSTOMERS:
         yield Finding(
             level="warning",
@@ -62,21 +147,21 @@ def _sizes(cohort: Cohort) -> Iterator[Finding]:
             advice="Read every score with its confidence interval, or add customers.",
             count=n,
         )
-    if not cohort.has_events and not cohort.has_labels:
+    if not facts.n_events and not facts.has_labels:
         yield Finding(
             level="problem",
             title="Nothing to train",
             detail="There are neither interactions nor churn labels.",
             advice="Add a table of interactions (customer_id, action, timestamp), or a column `churned`.",
         )
-    elif not cohort.has_events:
+    elif not facts.n_events:
         yield Finding(
             level="note",
             title="No interactions",
             detail="Only a churn model can be trained; plans are retention actions for customers at risk, else empty.",
             advice="Add a table of interactions (customer_id, action, timestamp) for engagement plans.",
         )
-    elif not cohort.has_labels:
+    elif not facts.has_labels:
         yield Finding(
             level="note",
             title="No churn labels",
@@ -85,8 +170,8 @@ def _sizes(cohort: Cohort) -> Iterator[Finding]:
         )
 
 
-def _labels(cohort: Cohort) -> Iterator[Finding]:
-    labels = cohort.labels
+def _labels(facts: _Facts) -> Iterator[Finding]:
+    labels = facts.labels
     known = labels[~np.isnan(labels)]
     if not len(known):
         return
@@ -120,42 +205,32 @@ def _labels(cohort: Cohort) -> Iterator[Finding]:
         )
 
 
-def _events(cohort: Cohort) -> Iterator[Finding]:
-    if not cohort.has_events:
+def _events(facts: _Facts) -> Iterator[Finding]:
+    n, counts, lengths = facts.n_events, facts.counts, facts.lengths
+    if not n:
         return
-    events = cohort.interactions
-    n = len(events)
-    # Events are sorted by customer and time, so duplicates are in the same tie, though not always adjacent.
-    same_moment = (np.diff(cohort.event_customers) == 0) & (np.diff(cohort.event_days) == 0)
-    ties = int(same_moment.sum())
-    if ties:
-        codes = pd.DataFrame(
-            {"c": cohort.event_customers, "a": cohort.event_actions, "t": cohort.event_days, "v": events["value"]}
+    if counts["repeated"]:
+        yield Finding(
+            level="warning",
+            title="Duplicate events",
+            detail=f"{counts['repeated']:,} of {n:,} events repeat another in customer, action, time and value.",
+            advice="Remove them if the source recorded them twice; the model would learn to repeat actions.",
+            count=counts["repeated"],
         )
-        tied = np.concatenate([[False], same_moment]) | np.concatenate([same_moment, [False]])
-        n_duplicates = int(codes[tied].duplicated().sum())
-        if n_duplicates:
-            yield Finding(
-                level="warning",
-                title="Duplicate events",
-                detail=f"{n_duplicates:,} of {n:,} events repeat another in customer, action, time and value.",
-                advice="Remove them if the source recorded them twice; the model would learn to repeat actions.",
-                count=n_duplicates,
-            )
-        if ties > 0.02 * n:
-            yield Finding(
-                level="warning",
-                title="Events at the same moment",
-                detail=f"{ties / n:.1%} of events have the customer and time of the one before; file order decides.",
-                advice="Use finer timestamps if you have them: models are tested on the order of events.",
-                count=ties,
-            )
-    lengths = np.diff(cohort.starts)
+    if counts["tied"] > 0.02 * n:
+        yield Finding(
+            level="warning",
+            title="Events at the same moment",
+            detail=f"{counts['tied'] / n:.1%} of events have the customer and time of the one before; "
+            "file order decides.",
+            advice="Use finer timestamps if you have them: models are tested on the order of events.",
+            count=counts["tied"],
+        )
     short, single = int(((lengths > 0) & (lengths <= N_STEPS)).sum()), int((lengths == 1).sum())
     if short:
         of_them = f", {single:,} of them only one" if single else ""
         yield Finding(
-            level="warning" if short > 0.2 * cohort.n_customers else "note",
+            level="warning" if short > 0.2 * facts.n_customers else "note",
             title="Short histories",
             detail=f"{short:,} customers have three events or fewer{of_them}.",
             advice="Their plans depend mostly on the profile and on what other customers do.",
@@ -170,56 +245,40 @@ def _events(cohort: Cohort) -> Iterator[Finding]:
             advice="",
             count=none,
         )
-    if cohort.is_dated:
-        future = int((events[TIMESTAMP] > pd.Timestamp.now()).sum())
-        if future and cohort.outcome != "simulated":
-            yield Finding(
-                level="warning",
-                title="Events in the future",
-                detail=f"{future:,} events are dated later than today.",
-                advice="Check the format of the dates (day and month swapped?) and the time zone.",
-                count=future,
-            )
+    if counts["future"] and facts.outcome != "simulated":
+        yield Finding(
+            level="warning",
+            title="Events in the future",
+            detail=f"{counts['future']:,} events are dated later than today.",
+            advice="Check the format of the dates (day and month swapped?) and the time zone.",
+            count=counts["future"],
+        )
 
 
-def _outcome(cohort: Cohort) -> Iterator[Finding]:
+def _outcome(facts: _Facts) -> Iterator[Finding]:
     """Events after the churn date or the cut-off: as model inputs they would leak the label."""
-    if not cohort.has_events or not cohort.has_labels:
-        return
-    if cohort.as_of is None:
-        column = next((c for c in cohort.feature_columns if str(c).lower() in CHURN_DATE_WORDS), None)
-        if column is None:
-            return
-        left = pd.to_datetime(cohort.customers[column], errors="coerce")
-        if not cohort.is_dated or left.isna().all():
-            return
-        limit = days(left.astype("datetime64[us]"))
-        limit[left.isna().to_numpy()] = np.inf
-        late = int((cohort.event_days > limit[cohort.event_customers]).sum())
-        if late:
-            yield Finding(
-                level="problem",
-                title="Events after the churn date",
-                detail=f"{late:,} events are later than the {column} of their customer.",
-                advice="Remove them, and the column itself: both give the label to the model.",
-                count=late,
-            )
-        return
-    if cohort.outcome == "observed":
-        after = int((~cohort.is_history(cohort.as_of)).sum())
-        if after:
-            yield Finding(
-                level="note",
-                title="Events after the cut-off",
-                detail=f"{after:,} events are after the cut-off: they are outcome, and churn features do not use them.",
-                advice="",
-                count=after,
-            )
+    late, after = facts.counts["late"], facts.counts["after"]
+    if facts.as_of is None and facts.has_labels and late:
+        yield Finding(
+            level="problem",
+            title="Events after the churn date",
+            detail=f"{late:,} events are later than the {facts.churn_date} of their customer.",
+            advice="Remove them, and the column itself: both give the label to the model.",
+            count=late,
+        )
+    if facts.has_labels and facts.outcome == "observed" and after:
+        yield Finding(
+            level="note",
+            title="Events after the cut-off",
+            detail=f"{after:,} events are after the cut-off: they are outcome, and churn features do not use them.",
+            advice="",
+            count=after,
+        )
 
 
-def _features(cohort: Cohort) -> Iterator[Finding]:
-    customers = cohort.customers
-    for name in cohort.feature_columns:
+def _features(facts: _Facts) -> Iterator[Finding]:
+    customers = facts.customers
+    for name in facts.feature_columns:
         column = customers[name]
         filled = column.dropna()
         if filled.nunique() <= 1:
@@ -249,22 +308,22 @@ def _features(cohort: Cohort) -> Iterator[Finding]:
                 advice="",
                 count=int(filled.nunique()),
             )
-    yield from _duplicate_profiles(cohort)
-    yield from _leaking_columns(cohort)
+    yield from _duplicate_profiles(facts)
+    yield from _leaking_columns(facts)
 
 
-def _duplicate_profiles(cohort: Cohort) -> Iterator[Finding]:
+def _duplicate_profiles(facts: _Facts) -> Iterator[Finding]:
     """Equal profiles under different ids: without events, they are probably the same customer."""
-    columns = cohort.feature_columns
-    if cohort.has_events or len(columns) < FEATURES_THAT_IDENTIFY:
+    columns = facts.feature_columns
+    if facts.n_events or len(columns) < FEATURES_THAT_IDENTIFY:
         return
-    profiles = cohort.customers.drop(columns=CUSTOMER_ID)
+    profiles = facts.customers.drop(columns=CUSTOMER_ID)
     n_duplicates = int(profiles.duplicated().sum())
     if n_duplicates > 2 * _equal_by_chance(profiles):
         yield Finding(
-            level="warning" if n_duplicates > 0.02 * cohort.n_customers else "note",
+            level="warning" if n_duplicates > 0.02 * facts.n_customers else "note",
             title="Duplicate profiles",
-            detail=f"{n_duplicates:,} of {cohort.n_customers:,} customers repeat another in every column but the id.",
+            detail=f"{n_duplicates:,} of {facts.n_customers:,} customers repeat another in every column but the id.",
             advice="Where columns are coarse, such as age groups, that is no fault. Are they the same customers twice, "
             "bring each once: copies on both sides of the split inflate every score.",
             count=n_duplicates,
@@ -281,14 +340,14 @@ def _equal_by_chance(profiles: pd.DataFrame) -> float:
     return min(n, n * (n - 1) / 2 * p_equal)
 
 
-def _leaking_columns(cohort: Cohort) -> Iterator[Finding]:
+def _leaking_columns(facts: _Facts) -> Iterator[Finding]:
     """Leakage: columns that alone almost determine the label, or in which one class has a single value."""
-    labels = cohort.labels
+    labels = facts.labels
     known = ~np.isnan(labels)
     if not known.sum() > 1 or len(np.unique(labels[known])) < 2:
         return
-    for name in cohort.feature_columns:
-        column = cohort.customers[name][known]
+    for name in facts.feature_columns:
+        column = facts.customers[name][known]
         auc = _auc_of(column, labels[known])
         if auc > TELLING_AUC:
             yield Finding(
@@ -358,10 +417,10 @@ def _auc_of(column: pd.Series, labels: np.ndarray) -> float:
     return float(max(auc, 1 - auc))
 
 
-def _actions(cohort: Cohort) -> Iterator[Finding]:
-    if not cohort.has_events:
+def _actions(facts: _Facts) -> Iterator[Finding]:
+    if not facts.n_events:
         return
-    count = np.bincount(cohort.event_actions, minlength=len(cohort.actions))
+    count = facts.by_action
     rare = int(((count > 0) & (count < RARE_EVENTS)).sum())
     if rare > 0.3 * (count > 0).sum():
         yield Finding(
@@ -373,7 +432,7 @@ def _actions(cohort: Cohort) -> Iterator[Finding]:
         )
     top = count.max() / count.sum()
     if top > 0.8:
-        name = cohort.actions[ACTION].iloc[int(count.argmax())]
+        name = facts.actions[ACTION].iloc[int(count.argmax())]
         yield Finding(
             level="warning",
             title="One action dominates",

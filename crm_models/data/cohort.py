@@ -207,6 +207,11 @@ def select(cohort: Cohort, rows: np.ndarray, ids: pd.Index | None = None) -> Coh
     return replace(cohort, customers=customers, interactions=events)
 
 
+def in_parts(cohort: Cohort | Iterable[Cohort]) -> Iterable[Cohort]:
+    """The parts of a cohort: the whole as one, or what it was given as."""
+    return [cohort] if isinstance(cohort, Cohort) else cohort
+
+
 def joined(parts: Iterable[Cohort]) -> Cohort:
     """One cohort of the customers of all parts, in their order; the parts have the same actions and columns.
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from crm_models.core.files import read_whole
 from crm_models.core.schema import ACTION, CHURNED, KIND, LABEL, VALUE
-from crm_models.data.cohort import Cohort, Moment, moment_days
+from crm_models.data.cohort import Cohort, Moment, in_parts, moment_days
 from crm_models.data.split import history
 from crm_models.data.storage import customer_table, describe
 
@@ -82,19 +82,36 @@ def headline(folder: Path) -> Headline:
     )
 
 
-def profile(cohort: Cohort) -> CohortProfile:
-    """Compute the statistics of a cohort; takes about a second for a million events."""
-    past = history(cohort, cohort.as_of)
-    n_events = np.diff(past.starts)
-    since, unit = _since_last(past), "days" if not past.has_events or past.is_dated else "time units"
-    groups = _feature_groups(past)
+def profile(cohort: Cohort | Iterable[Cohort]) -> CohortProfile:
+    """Compute the statistics of a cohort.
+
+    cohort: also as its parts, one after the other: then the customers and a few numbers for each are held in memory,
+    and the events of one part.
+    """
+    tables: list[pd.DataFrame] = []
+    numbers: list[pd.DataFrame] = []
+    events, having, unit = np.zeros(0, np.int64), np.zeros(0, np.int64), "days"
+    for part in in_parts(cohort):
+        past = history(part, part.as_of)
+        if not tables:
+            events, having = np.zeros((2, len(past.actions)), np.int64)
+        tables.append(past.customers)
+        numbers.append(_numbers(past))
+        events += np.bincount(past.event_actions, minlength=len(events))
+        having += _customers_having(past)
+        if past.has_events and not past.is_dated:
+            unit = "time units"
+    customers, number = pd.concat(tables, ignore_index=True), pd.concat(numbers, ignore_index=True)
+    labels, n_events = number["label"].to_numpy(), number["events"].to_numpy()
+    since = _now(past.as_of, number["last"].to_numpy()) - number["last"].to_numpy()
+    has, groups = n_events > 0, _feature_groups(customers[past.feature_columns], labels)
     return CohortProfile(
-        actions=_action_mix(past),
-        history=_by_range("events", n_events, _length_edges(n_events), past.labels),
-        recency=_by_range("since", since[n_events > 0], _recency_edges(since[n_events > 0]), past.labels[n_events > 0]),
+        actions=_action_mix(past.actions, events, having),
+        history=_by_range("events", n_events, _length_edges(n_events), labels),
+        recency=_by_range("since", since[has], _recency_edges(since[has]), labels[has]),
         features=groups,
         spread=_spread(groups),
-        segments=_segments(past, n_events, since),
+        segments=_segments(n_events, since, number["value"].to_numpy(), labels),
         time_unit=unit,
     )
 
@@ -109,18 +126,17 @@ def group_customers(cohort: Cohort | Iterable[Cohort], by: str) -> tuple[np.ndar
 
     cohort: also as its parts, one after the other: then only a few numbers for each customer are held in memory.
     """
-    columns, counts, lasts, as_of = [], [], [], None
-    for part in [cohort] if isinstance(cohort, Cohort) else cohort:
+    columns, numbers, as_of = [], [], None
+    for part in in_parts(cohort):
         as_of = part.as_of
         if by not in BEHAVIOUR:
             columns.append(part.customers[by])
-            continue
-        past = history(part, as_of)
-        counts.append(np.diff(past.starts))
-        lasts.append(_last_days(past))
+        else:
+            numbers.append(_numbers(history(part, as_of)))
     if columns:
         return _groups(pd.concat(columns, ignore_index=True))
-    n_events, last = np.concatenate(counts), np.concatenate(lasts)
+    number = pd.concat(numbers, ignore_index=True)
+    n_events, last = number["events"].to_numpy(), number["last"].to_numpy()
     since = _now(as_of, last) - last
     if by == SEGMENT:
         return _segment_of(n_events, since), [name for name, _ in SEGMENTS]
@@ -130,17 +146,14 @@ def group_customers(cohort: Cohort | Iterable[Cohort], by: str) -> tuple[np.ndar
     return np.where(n_events > 0, codes, len(names)), [*names, "no event"]
 
 
-def _since_last(past: Cohort) -> np.ndarray:
-    """(N,) time from each customer's last event to `as_of` (or the last event of the cohort); NaN without events."""
-    last = _last_days(past)
-    return _now(past.as_of, last) - last
-
-
-def _last_days(past: Cohort) -> np.ndarray:
-    """(N,) time of each customer's last event in days; NaN without events."""
-    last, has = np.full(past.n_customers, np.nan), np.diff(past.starts) > 0
-    last[has] = past.event_days[past.starts[1:][has] - 1]
-    return last
+def _numbers(past: Cohort) -> pd.DataFrame:
+    """Of each customer: `label`, number of `events`, time of the `last` one in days (NaN without), sum of `value`."""
+    starts = past.starts
+    n_events, last = np.diff(starts), np.full(past.n_customers, np.nan)
+    last[n_events > 0] = past.event_days[starts[1:][n_events > 0] - 1]
+    values = np.nan_to_num(past.interactions[VALUE].to_numpy())
+    value = np.bincount(past.event_customers, weights=values, minlength=past.n_customers)
+    return pd.DataFrame({"label": past.labels, "events": n_events, "last": last, "value": value})
 
 
 def _now(as_of: Moment | None, last: np.ndarray) -> float:
@@ -148,16 +161,20 @@ def _now(as_of: Moment | None, last: np.ndarray) -> float:
     return moment_days(as_of) if as_of is not None else float(np.max(last, initial=-np.inf, where=~np.isnan(last)))
 
 
-def _action_mix(past: Cohort) -> pd.DataFrame:
-    n = len(past.actions)
-    events = np.bincount(past.event_actions, minlength=n)
-    customers, starts = np.zeros(n, np.int64), past.starts
+def _customers_having(past: Cohort) -> np.ndarray:
+    """(A,) number of customers who had each action."""
+    n, starts = len(past.actions), past.starts
+    customers = np.zeros(n, np.int64)
     for first in range(0, past.n_customers, CHUNK):  # or the pairs of a million customers would take a gigabyte
         rows = slice(starts[first], starts[min(first + CHUNK, past.n_customers)])
         # Each (customer, action) pair once: pairs are numbered customer * A + action.
         pairs = np.unique(past.event_customers[rows].astype(np.int64) * n + past.event_actions[rows])
         customers += np.bincount(pairs % n, minlength=n)
-    table = past.actions[[ACTION, LABEL, KIND]].assign(
+    return customers
+
+
+def _action_mix(actions: pd.DataFrame, events: np.ndarray, customers: np.ndarray) -> pd.DataFrame:
+    table = actions[[ACTION, LABEL, KIND]].assign(
         events=events, share=events / max(events.sum(), 1), customers=customers
     )
     return table.sort_values("events", ascending=False, kind="stable").reset_index(drop=True)
@@ -207,11 +224,11 @@ def _rates(codes: np.ndarray, labels: np.ndarray, n: int) -> tuple[np.ndarray, n
 # ---- features by churn -----------------------------------------------------------------------------------------------
 
 
-def _feature_groups(past: Cohort) -> pd.DataFrame:
+def _feature_groups(features: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
     tables = []
-    for feature in past.feature_columns:
-        codes, names = _groups(past.customers[feature])
-        customers, rate = _rates(codes, past.labels, len(names))
+    for feature in features:
+        codes, names = _groups(features[feature])
+        customers, rate = _rates(codes, labels, len(names))
         table = pd.DataFrame({"feature": feature, "group": names, "customers": customers, "churn_rate": rate})
         tables.append(table[table["customers"] > 0])
     types = {"feature": "str", "group": "str", "customers": "int64", "churn_rate": "float64"}
@@ -302,21 +319,19 @@ def _segment_of(n_events: np.ndarray, since: np.ndarray) -> np.ndarray:
     return np.where(has, 2 * quiet + ~often, len(SEGMENTS) - 1)
 
 
-def _segments(past: Cohort, n_events: np.ndarray, since: np.ndarray) -> pd.DataFrame:
+def _segments(n_events: np.ndarray, since: np.ndarray, value: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
     names = ["segment", "meaning", "customers", "events_each", "value_each", "churn_rate"]
-    if not past.has_events:
+    if not n_events.any():
         return pd.DataFrame(columns=names)
     codes = _segment_of(n_events, since)
-    customers, rate = _rates(codes, past.labels, len(SEGMENTS))
-    value = np.nan_to_num(past.interactions[VALUE].to_numpy())
-    value_of = np.bincount(past.event_customers, weights=value, minlength=past.n_customers)
+    customers, rate = _rates(codes, labels, len(SEGMENTS))
     at_least_one = np.maximum(customers, 1)
     columns: dict[str, Any] = {
         "segment": [name for name, _ in SEGMENTS],
         "meaning": [meaning for _, meaning in SEGMENTS],
         "customers": customers,
         "events_each": np.bincount(codes, weights=n_events, minlength=len(SEGMENTS)) / at_least_one,
-        "value_each": np.bincount(codes, weights=value_of, minlength=len(SEGMENTS)) / at_least_one,
+        "value_each": np.bincount(codes, weights=value, minlength=len(SEGMENTS)) / at_least_one,
         "churn_rate": rate,
     }
     table = pd.DataFrame(columns, columns=names)

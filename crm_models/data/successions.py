@@ -28,7 +28,7 @@ class ActionCounts:
 
     def __init__(self, n_actions: int) -> None:
         self.single = np.zeros(n_actions, np.int64)
-        self._successions = {length: _Counter() for length in ((2, 3) if n_actions <= DENSE_ACTIONS else (2,))}
+        self._successions = {length: Tally(MOST_COUNTED) for length in ((2, 3) if n_actions <= DENSE_ACTIONS else (2,))}
 
     def add(self, part: Cohort, rows: np.ndarray) -> ActionCounts:
         """Count the events of the customers `rows` of a part of the cohort too."""
@@ -59,14 +59,16 @@ class ActionCounts:
         return tuple(map(tuple, np.column_stack([*ids, times[kept]]).tolist()))
 
 
-class _Counter:
-    """How often each number was added."""
+class Tally:
+    """How often each number was added. most: numbers kept, see `MOST_COUNTED`; None: all."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int | None = None) -> None:
+        self._most = most
         self._number, self._times = np.zeros(0, np.int64), np.zeros(0, np.int64)
         self._new: list[np.ndarray] = []
 
     def add(self, number: np.ndarray) -> None:
+        """Count the numbers too."""
         self._new.append(number)
         # Counting what is new together with what was counted pays when both are of about the same size.
         if sum(map(len, self._new)) > max(len(self._number), 1 << 20):
@@ -81,5 +83,5 @@ class _Counter:
         number, place = np.unique(np.concatenate([self._number, *self._new]), return_inverse=True)
         times = np.bincount(place, minlength=len(number))
         times[place[: len(self._number)]] += self._times - 1
-        kept = times > 1 if len(number) > MOST_COUNTED else slice(None)
+        kept = times > 1 if self._most is not None and len(number) > self._most else slice(None)
         self._number, self._times, self._new = number[kept], times[kept], []

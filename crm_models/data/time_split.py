@@ -6,6 +6,7 @@ the moment differs at which the training customers are seen.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,11 +38,12 @@ class Views:
         return replace(split, train=split.train[known[split.train]], valid=split.valid[known[split.valid]])
 
 
-def views_of(cohort: Cohort, date: str | None) -> Views:
+def views_of(cohort: Cohort, date: str | None, span: tuple[float, float] | None = None) -> Views:
     """The two views of a cohort. date: of the split, as `split_date` returns it; None: the split is random.
 
     Events from the date on are unknown to training. Churn labels are made anew for both sides, where churn is
-    inactivity: for training from the days right before the date, for testing from the days right after it.
+    inactivity: for training from the days right before the date, for testing from the days right after it. span: first
+    and last event in days of the whole cohort, if this is a part of it.
     """
     if date is None:
         return Views(learned=cohort, tested=cohort)
@@ -54,7 +56,7 @@ def views_of(cohort: Cohort, date: str | None) -> Views:
     known = history(cohort, moment)
     days: float = cohort.settings.get("churn_days", np.nan)
     activity: list[str] | None = cohort.settings.get("churn_activity")
-    no_churn = _no_churn(cohort, moment_days(moment), days)
+    no_churn = _no_churn(cohort, moment_days(moment), days, span or span_of([cohort]))
     if no_churn is not None:
         unknown = pd.array([pd.NA] * cohort.n_customers, dtype="boolean")
         learned = replace(known, as_of=None, customers=known.customers.assign(**{CHURNED: unknown}))
@@ -67,22 +69,29 @@ def views_of(cohort: Cohort, date: str | None) -> Views:
     )
 
 
-def split_date(cohort: Cohort, wanted: str, test_share: float) -> str:
+def span_of(parts: Iterable[Cohort]) -> tuple[float, float]:
+    """The first and the last event of all parts of a cohort in days; infinity and minus infinity without events."""
+    ends = [(np.min(part.event_days, initial=np.inf), np.max(part.event_days, initial=-np.inf)) for part in parts]
+    return float(min(first for first, _ in ends)), float(max(last for _, last in ends))
+
+
+def split_date(cohort: Cohort, wanted: str, test_share: float, days: np.ndarray | None = None) -> str:
     """The date of a time split as text. wanted: a date, or a number where times are numbers; "": the default.
 
-    The default is the cut-off of the cohort, or else the date from which on `test_share` of the events are. Raises
-    `DataError` for a cohort without events, `ConfigError` for a date that is none or not within the events.
+    The default is the cut-off of the cohort, or else the date from which on `test_share` of the events are. days: times
+    of all events, if the cohort is only a part; they are put in another order. Raises `DataError` for a cohort without
+    events, `ConfigError` for a date that is none or not within the events.
     """
-    if not cohort.has_events:
+    days = cohort.event_days.copy() if days is None else days
+    if not len(days):
         raise DataError("a split by time needs interactions, and the cohort has none; use the random split")
-    days = cohort.event_days
     first, last = (moment_text(_moment_at(day, cohort.is_dated)) for day in (days.min(), days.max()))
     if wanted:
         moment = moment_of(wanted, cohort.is_dated)
     elif cohort.as_of is not None:
         moment = cohort.as_of
     else:
-        moment = _moment_at(float(np.quantile(days, 1 - test_share)), cohort.is_dated)
+        moment = _moment_at(float(np.quantile(days, 1 - test_share, overwrite_input=True)), cohort.is_dated)
     if moment is None or not days.min() < moment_days(moment) <= days.max():
         usual = "a date such as 2026-01-31" if cohort.is_dated else "a number as its times are"
         raise ConfigError(
@@ -92,14 +101,14 @@ def split_date(cohort: Cohort, wanted: str, test_share: float) -> str:
     return moment_text(moment)
 
 
-def _no_churn(cohort: Cohort, moment: float, churn_days: float) -> str | None:
+def _no_churn(cohort: Cohort, moment: float, churn_days: float, span: tuple[float, float]) -> str | None:
     """Why the churn labels on both sides of a moment cannot be known; None if they can. churn_days: NaN if unknown."""
     if np.isnan(churn_days):
         return (
             "a split by time needs churn labels by inactivity, which can be made for any date (import with "
             "--churn-days); the labels of this cohort have no date"
         )
-    first, last = cohort.event_days.min() + churn_days, cohort.event_days.max() - churn_days
+    first, last = span[0] + churn_days, span[1] - churn_days
     # The cut-off of the import itself is always allowed: there, the last event may be a part of a second later.
     if cohort.as_of is not None:
         last = max(last, moment_days(cohort.as_of))
@@ -108,7 +117,7 @@ def _no_churn(cohort: Cohort, moment: float, churn_days: float) -> str | None:
     if first >= last:
         return (
             f"a split by time needs events over more than twice the {churn_days:g} days that count as churn, found "
-            f"{cohort.event_days.max() - cohort.event_days.min():.1f} days"
+            f"{span[1] - span[0]:.1f} days"
         )
     low, high = (moment_text(_moment_at(day, cohort.is_dated)) for day in (first, last))
     return (

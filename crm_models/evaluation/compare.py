@@ -7,19 +7,16 @@ tested on other outcomes of them, from another date on, are not compared: the li
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
-from crm_models.core.records import ChurnPredictions, SequencePredictions
+from crm_models.core.records import ChurnPredictions, Predictions, SequencePredictions
 from crm_models.evaluation.intervals import Estimate, auc_difference, difference_interval
 from crm_models.evaluation.scores import log_loss_per_customer, right_per_customer
 
 MIN_CUSTOMERS = 10
 """Fewer customers held out by both runs are not compared."""
-
-Predictions = TypeVar("Predictions", SequencePredictions, ChurnPredictions)
 
 
 @dataclass(frozen=True, kw_only=True)

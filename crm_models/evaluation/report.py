@@ -17,9 +17,9 @@ from crm_models.baselines.sequence import sequence_baselines
 from crm_models.core.records import ChurnPredictions, SequencePredictions
 from crm_models.core.schema import N_STEPS
 from crm_models.data.cohort import Cohort
-from crm_models.data.features import CohortArrays, FeatureEncoder
-from crm_models.data.split import Outcomes, Split
+from crm_models.data.features import FeatureEncoder
 from crm_models.data.truth import Truth, churn_ceiling, churn_p, sequence_ceiling
+from crm_models.evaluation.held_out import HeldOut
 from crm_models.evaluation.intervals import (
     Estimate,
     auc_difference,
@@ -40,54 +40,40 @@ from crm_models.evaluation.verdict import notes
 
 
 def build_report(
-    cohort: Cohort,
-    arrays: CohortArrays,
-    split: Split,
-    found: Outcomes,
+    held: HeldOut,
     encoder: FeatureEncoder,
     sequence: SequencePredictions | None,
     churn: ChurnPredictions | None,
-    truth: Truth | None,
-    learned: CohortArrays | None = None,
-    learned_labels: np.ndarray | None = None,
+    truth: Truth | None = None,
+    customers: Cohort | None = None,
 ) -> dict[str, Any]:
     """The content of `report.json`: a part for each model, None if it could not be trained, and `notes` in sentences.
 
-    arrays: the cohort at its `as_of`. found: test outcomes, in the order of `sequence`. learned, learned_labels: what
-    baselines learn from, if not `arrays` and the labels of the cohort (a split by time). Each part has the model's
-    scores and their `intervals`, `of_customers` of the cohort, `chance`, `baselines`, `ceiling` (None without truth),
-    `comparisons` with the best baseline (see `_compared`), and the first of these again as `over_best_baseline`.
-    `ceiling` is the expected score of the true probabilities; the churn part's `ceiling_as_drawn` is their score on the
-    outcomes actually drawn.
+    sequence, churn: predictions for the test customers. truth: with `customers`, the test customers alone. Each part
+    has the model's scores and their `intervals`, `of_customers` of the cohort, `chance`, `baselines`, `ceiling` (None
+    without truth), `comparisons` with the best baseline (see `_compared`), and the first of these again as
+    `over_best_baseline`. `ceiling` is the expected score of the true probabilities; the churn part's `ceiling_as_drawn`
+    is their score on the outcomes actually drawn.
     """
     parts: dict[str, dict[str, Any] | None] = {"sequence": None, "churn": None}
+    told = None if truth is None or customers is None else (truth, customers)
     if sequence is not None and len(sequence.rank):
-        parts["sequence"] = _sequence_part(cohort, arrays, learned or arrays, split, found, encoder, sequence, truth)
+        parts["sequence"] = _sequence_part(held, encoder, sequence, told)
     if churn is not None and len(churn.churn_p):
-        labels = cohort.labels
-        if learned is not None and learned_labels is not None:  # as learned from, but for the test customers
-            is_test = np.isin(np.arange(len(arrays)), split.test)
-            arrays = replace(arrays, behaviour=np.where(is_test[:, None], arrays.behaviour, learned.behaviour))
-            labels = np.where(is_test, labels, learned_labels)
-        parts["churn"] = _churn_part(cohort, arrays, labels, split, encoder, churn, truth)
+        parts["churn"] = _churn_part(held, encoder, churn, told)
     for part in parts.values():
         if part is not None:
-            part["of_customers"] = cohort.n_customers
+            part["of_customers"] = len(held.arrays)
     return parts | {"notes": notes(parts)}
 
 
 def _sequence_part(
-    cohort: Cohort,
-    arrays: CohortArrays,
-    learned: CohortArrays,
-    split: Split,
-    outcomes: Outcomes,
-    encoder: FeatureEncoder,
-    ours: SequencePredictions,
-    truth: Truth | None,
+    held: HeldOut, encoder: FeatureEncoder, ours: SequencePredictions, told: tuple[Truth, Cohort] | None
 ) -> dict[str, Any]:
-    n_actions = possible_actions(cohort)
-    others = sequence_baselines(learned, np.concatenate([split.train, split.valid]), arrays, outcomes, encoder)
+    arrays, split, outcomes = held.arrays, held.split, held.outcomes
+    n_actions = possible_actions(encoder.kinds, arrays.events.action)
+    fitted = np.concatenate([split.train, split.valid])
+    others = sequence_baselines(held.learned, fitted, arrays, outcomes, encoder)
     baselines = {name: sequence_scores(other, n_actions) for name, other in others.items()}
     steps = (ours.actual > 0).sum(axis=1)
 
@@ -103,10 +89,10 @@ def _sequence_part(
         return difference_interval(mine, other, steps)
 
     ceiling = None
-    if truth is not None:
-        n_history = np.zeros(cohort.n_customers, np.int64)
-        n_history[outcomes.rows] = outcomes.n_history
-        ceiling = sequence_ceiling(truth, cohort, rows=outcomes.rows, n_history=n_history)
+    if told is not None:
+        rows, n_history = np.searchsorted(split.test, outcomes.rows), np.zeros(len(split.test), np.int64)
+        n_history[rows] = outcomes.n_history
+        ceiling = sequence_ceiling(*told, rows=rows, n_history=n_history)
     comparisons = [
         _compared(score, best, gap(score, best))
         for score, best in _best(baselines, "step_accuracy", "plan_accuracy", "loss", "hr_at_1", "single_step_accuracy")
@@ -121,14 +107,13 @@ def _sequence_part(
 
 
 def _churn_part(
-    cohort: Cohort,
-    arrays: CohortArrays,
-    labels: np.ndarray,
-    split: Split,
-    encoder: FeatureEncoder,
-    ours: ChurnPredictions,
-    truth: Truth | None,
+    held: HeldOut, encoder: FeatureEncoder, ours: ChurnPredictions, told: tuple[Truth, Cohort] | None
 ) -> dict[str, Any]:
+    arrays, labels, split = held.arrays, held.labels, held.split
+    if held.learned is not arrays:  # as learned from, but for the test customers
+        is_test = np.isin(np.arange(len(arrays)), split.test)
+        arrays = replace(arrays, behaviour=np.where(is_test[:, None], arrays.behaviour, held.learned.behaviour))
+        labels = np.where(is_test, labels, held.learned_labels)
     others = churn_baselines(arrays, labels, split, encoder)
     baselines = {name: churn_scores(other) for name, other in others.items()}
 
@@ -138,9 +123,8 @@ def _churn_part(
         return difference_interval(log_loss_per_customer(others[best]), log_loss_per_customer(ours))
 
     ceiling = as_drawn = None
-    if truth is not None:
-        test = split.test[~np.isnan(cohort.labels[split.test])]
-        p = churn_p(truth, cohort)[test]
+    if told is not None:
+        p = churn_p(*told)[~np.isnan(labels[split.test])]
         ceiling, as_drawn = churn_ceiling(p), churn_scores(replace(ours, churn_p=p))
     comparisons = [_compared(score, best, gap(score, best)) for score, best in _best(baselines, "log_loss", "auc")]
     return churn_scores(ours) | {

@@ -6,13 +6,13 @@ Letters: M scored customers, A actions.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from crm_models.core.records import ChurnPredictions, SequencePredictions
-from crm_models.core.schema import DEFAULT_THRESHOLD, KIND, N_STEPS
-from crm_models.data.cohort import Cohort
+from crm_models.core.schema import DEFAULT_THRESHOLD, N_STEPS
 from crm_models.evaluation.intervals import (
     Estimate,
     auc_with_interval,
@@ -24,6 +24,7 @@ from crm_models.planning.policy import is_at_risk
 
 ECE_BINS = 10
 TOP = 10
+IDS_AT_ONCE = 1_000_000
 
 LOWER_IS_BETTER = frozenset({"loss", "log_loss", "brier", "ece"})
 
@@ -73,10 +74,12 @@ def sequence_chance(n_actions: int) -> dict[str, Any]:
     }
 
 
-def possible_actions(cohort: Cohort) -> int:
-    """A for chance: the engagement actions, and all others that occur in the interactions."""
-    occurs = np.bincount(cohort.event_actions, minlength=len(cohort.actions)) > 0
-    return int(((cohort.actions[KIND] == "engagement").to_numpy() | occurs).sum())
+def possible_actions(kinds: Sequence[str], occurring: np.ndarray) -> int:
+    """A for chance: the engagement actions, and all others among the ids (1 to A) of the actions that occur."""
+    occurs = np.array(["", *kinds]) == "engagement"
+    for first in range(0, len(occurring), IDS_AT_ONCE):
+        occurs[occurring[first : first + IDS_AT_ONCE]] = True
+    return int(occurs.sum())
 
 
 def right_per_customer(predictions: SequencePredictions, single: bool = False) -> np.ndarray:

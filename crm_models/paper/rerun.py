@@ -16,8 +16,8 @@ import numpy as np
 
 from crm_models.core.config import RunConfig
 from crm_models.core.presets import preset
-from crm_models.core.records import ChurnPredictions, SequencePredictions
-from crm_models.core.schema import MODEL_NAMES, ModelName
+from crm_models.core.records import ChurnPredictions, SequencePredictions, concatenated
+from crm_models.core.schema import KIND, MODEL_NAMES, ModelName
 from crm_models.data.cohort import Cohort
 from crm_models.data.features import CohortArrays, FeatureEncoder
 from crm_models.data.sources.synthetic import ScenarioSettings, generate
@@ -263,11 +263,7 @@ def step_attention(cohort: Cohort, fitted: Fitted) -> dict[str, Any]:
 
 def roc(predictions: list[ChurnPredictions]) -> dict[str, Any]:
     """ROC curve over the test customers of all re-runs together: `fpr`, `tpr`, `auc`."""
-    pooled = ChurnPredictions(
-        customer_id=np.concatenate([p.customer_id for p in predictions]),
-        churned=np.concatenate([p.churned for p in predictions]),
-        churn_p=np.concatenate([p.churn_p for p in predictions]),
-    )
+    pooled = concatenated(predictions)
     table = roc_table(pooled)
     auc = auc_with_interval(pooled.churned, pooled.churn_p).value
     return {"fpr": table["fpr"].round(6).tolist(), "tpr": table["tpr"].round(6).tolist(), "auc": round(auc, 6)}
@@ -292,7 +288,8 @@ def lifelike(
     test = outcomes(cohort).of_customers(fitted["sequence"].test)
     n_history = np.zeros(cohort.n_customers, np.int64)
     n_history[test.rows] = test.n_history
-    n_actions, churn_rate = possible_actions(cohort), float(np.nanmean(cohort.labels[fitted["churn"].test]))
+    n_actions = possible_actions(tuple(cohort.actions[KIND]), cohort.event_actions + 1)
+    churn_rate = float(np.nanmean(cohort.labels[fitted["churn"].test]))
     return {
         "signal": signal,
         "customers": cohort.n_customers,

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from crm_models.planning.plans import STEP_RETENTION, Plans
-from crm_models.planning.policy import is_at_risk
+from crm_models.planning.policy import Policy, is_at_risk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +56,10 @@ class Stability:
         agree = self.same_side(plans.policy.threshold)[at] & (is_retention | self.same_first[at])
         return pd.Series(agree, dtype="boolean").mask(at < 0)
 
-    def agree(self, threshold: float) -> np.ndarray:
-        """(N,) whether all seeds agree on the side of the threshold and, below it, on the first action."""
-        return self.same_side(threshold) & (is_at_risk(self.churn_p[:, 0], threshold) | self.same_first)
+    def agree(self, policy: Policy) -> np.ndarray:
+        """(N,) the same for the plans under a policy, without making them."""
+        is_retention = policy.n_retention(self.churn_p[:, 0]) > 0
+        return self.same_side(policy.threshold) & (is_retention | self.same_first)
 
     def judged(self, plans: Plans) -> Plans:
         """The plans that say whether all seeds agree."""
@@ -70,7 +71,7 @@ class Stability:
             "customers": len(self.customer_id),
             "change_side": int((~self.same_side(threshold)).sum()),
             "change_first_action": int((~self.same_first).sum()),
-            "not_confident": int((~self.agree(threshold)).sum()),
+            "not_confident": int((~self.agree(Policy(threshold=threshold))).sum()),
         }
 
     def spread(self, model: str, score: str) -> tuple[float, float] | None:

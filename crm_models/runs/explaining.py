@@ -63,15 +63,15 @@ class CohortExplainer:
         models: Models,
         run: RunFolder,
         folder: Place,
-        moment_of: Any,
         *,
         in_bulk: bool,
+        as_of: str | None = None,
         allow_drift: bool = False,
     ) -> CohortExplainer:
-        """moment_of: from a part of the cohort to the moment of planning. `RunError` without a churn model."""
+        """in_bulk: with a quarter of the comparisons. as_of: see `moment_of`. `RunError` without a churn model."""
         if models.churn is None:
             raise RunError(f"{run.folder}: expected a churn model, whose probabilities have drivers; the run has none")
-        schema, first, moment, last = _first_part(run, folder, moment_of, allow_drift)
+        schema, first, moment, last = _first_part(run, folder, as_of, allow_drift)
         explainer = Explainer.of(models.churn, models.encoder, first, moment, last)
         background = explainer.background(first, PAIRS)
         return cls(
@@ -136,8 +136,8 @@ class ExplainingJob:
                 models,
                 run,
                 place(asked.cohort),
-                lambda customers: moment_of(customers, asked.as_of),
                 in_bulk=True,
+                as_of=asked.as_of,
                 allow_drift=asked.allow_drift,
             )
 
@@ -158,16 +158,16 @@ class CohortStepExplainer:
         models: Models,
         run: RunFolder,
         folder: Place,
-        moment_of: Any,
         *,
         in_bulk: bool,
+        as_of: str | None = None,
         plan_for: PlanFor = "whole",
         allow_drift: bool = False,
     ) -> CohortStepExplainer:
-        """moment_of: from a part of the cohort to the moment of planning. `RunError` without a sequence model."""
+        """in_bulk, as_of: as in `CohortExplainer`. `RunError` without a sequence model."""
         if models.sequence is None:
             raise RunError(f"{run.folder}: expected a sequence model, whose steps have drivers; the run has none")
-        schema, first, moment, last = _first_part(run, folder, moment_of, allow_drift)
+        schema, first, moment, last = _first_part(run, folder, as_of, allow_drift)
         explainer = StepExplainer.of(models.sequence, models.encoder, first, moment, last)
         n_background = step_drivers.PAIRS_IN_BULK if in_bulk else step_drivers.PAIRS
         background = explainer.background(first, n_background)
@@ -226,12 +226,12 @@ def with_model_steps(plans: Plans) -> np.ndarray:
 
 
 def _first_part(
-    run: RunFolder, folder: Place, moment_of: Any, allow_drift: bool
+    run: RunFolder, folder: Place, as_of: str | None, allow_drift: bool
 ) -> tuple[TrainingSchema | None, Cohort, Moment | None, float | None]:
     """How a cohort is read, its first part, the moment of planning, and, where that is None, the last event in days."""
     schema = run.schema() if allow_drift else None
     first = _fitting(next(iter(parts(folder))), schema)
-    moment = moment_of(first)
+    moment = moment_of(first, as_of)
     return schema, first, moment, last_moment_days(describe(folder)) if moment is None else None
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from crm_models.core.config import RunConfig
-from crm_models.core.engines import cores
+from crm_models.core.engines import cores, engine_of
 from crm_models.core.errors import DataError, RunError, why
 from crm_models.core.files import absolute, new_folder, read_whole
 from crm_models.core.provenance import now, versions
@@ -27,11 +27,12 @@ from crm_models.core.sealed import FORMAT, write_record
 from crm_models.core.tables import write_table
 from crm_models.data.features import FeatureEncoder
 from crm_models.data.split import Split, split_table
-from crm_models.data.storage import customer_table, describe, digest, load_cohort
-from crm_models.data.streaming import Everyone, LearnedCohort, encoded, training_sample
+from crm_models.data.storage import Parts, customer_table, describe, digest
+from crm_models.data.streaming import Known, View, on_disk, training_sample
 from crm_models.data.time_split import split_date
 from crm_models.data.training_schema import TrainingSchema
 from crm_models.runs.earlier import current_weights
+from crm_models.runs.encoding import encoded
 from crm_models.runs.folder import RunFolder
 from crm_models.runs.tensors import load_tensors, save_tensors
 
@@ -44,6 +45,9 @@ MIN_CUSTOMERS = 20
 
 PARTS = ("train", "valid", "test")
 """Names of the parts of a split, as in `split.parquet`."""
+
+PARTS_ENCODED = 10
+"""As many parts of a cohort are encoded in the time that one is planned."""
 
 CHECKPOINT_SECONDS = 2.0
 """Least time between two checkpoints; a killed run repeats at most this much work, with the same numbers."""
@@ -73,8 +77,9 @@ def start_run(
                 f"{out}: holds a run already; choose another --out, continue it with --resume, or use --overwrite"
             )
     about, config = describe(folder), dated(folder, config)
-    cohort = LearnedCohort(folder, config)
-    ids, split, reasons = _split_and_reasons(folder, cohort, config)
+    parts = Parts(folder)
+    view = View.of(parts, config.split_date, "learned")
+    ids, split, reasons = _split_and_reasons(parts, view, config)
     models = tuple(model for model in config.models if reasons[model] is None)
     notes = [f"the {model} model was left out: {why}" for model, why in reasons.items() if why is not None]
     if not models or (chosen and notes):
@@ -82,7 +87,7 @@ def start_run(
     config = replace(config, models=models)
     if config.split == "time":
         notes.append(time_note(config))
-    sample, counts = training_sample(cohort, split.train)
+    sample, counts = training_sample(view.parts(parts), split.train)
     if sample.n_customers < len(split.train):
         notes.append(
             f"scales, levels and ranges of columns come from {sample.n_customers:,} of the training customers, evenly "
@@ -90,7 +95,7 @@ def start_run(
         )
     everyone = np.arange(sample.n_customers)
     encoder = FeatureEncoder.fit(
-        sample, everyone, sample.as_of, config.churn.n_bins, now_days=cohort.now_days, counts=counts
+        sample, everyone, sample.as_of, config.churn.n_bins, now_days=view.now_days, counts=counts
     )
     with new_folder(run.folder, "config.json") as part:
         write_record(part / "encoder.json", encoder.to_dict())
@@ -119,26 +124,24 @@ def start_run(
 
 def trainable(folder: Path, config: RunConfig) -> tuple[Split, dict[ModelName, str | None]]:
     """The split of a cohort, and for each configured model why the cohort cannot train it, or None if it can."""
-    config = dated(folder, config)
-    return _split_and_reasons(folder, LearnedCohort(folder, config), config)[1:]
+    config, parts = dated(folder, config), Parts(folder)
+    return _split_and_reasons(parts, View.of(parts, config.split_date, "learned"), config)[1:]
 
 
 def _split_and_reasons(
-    folder: Path, cohort: LearnedCohort, config: RunConfig
+    parts: Parts, view: View, config: RunConfig
 ) -> tuple[pd.Series, Split, dict[ModelName, str | None]]:
     """The customers' ids, and what `trainable` returns."""
-    customers = customer_table(folder, [CUSTOMER_ID, CHURNED])
+    customers = customer_table(parts.folder, [CUSTOMER_ID, CHURNED])
     seed = config.seed if config.split_seed is None else config.split_seed
     split = split_table(customers, seed=seed, test_share=config.test_share, valid_share=config.valid_share)
-    everyone = Everyone()
-    for part in cohort:
-        everyone.add(part)
+    everyone = Known.joined(map(Known.of, view.parts(parts)))
     if config.split == "time":
         seen = everyone.n_events > 0
         split = replace(split, train=split.train[seen[split.train]], valid=split.valid[seen[split.valid]])
     reasons = {model: _why_not(model, everyone, split) for model in config.models}
-    if "churn" in reasons and cohort.no_churn is not None and customers[CHURNED].notna().any():
-        reasons["churn"] = cohort.no_churn
+    if "churn" in reasons and view.no_churn is not None and customers[CHURNED].notna().any():
+        reasons["churn"] = view.no_churn
     return customers[CUSTOMER_ID], split, reasons
 
 
@@ -146,7 +149,9 @@ def dated(folder: Path, config: RunConfig) -> RunConfig:
     """The configuration with the date of a split by time; see `split_date`."""
     if config.split == "random":
         return config
-    return replace(config, split_date=split_date(load_cohort(folder), config.split_date, config.test_share))
+    parts = Parts(folder)
+    days = on_disk(part.event_days for part in parts)
+    return replace(config, split_date=split_date(parts[0], config.split_date, config.test_share, days))
 
 
 def time_note(config: RunConfig) -> str:
@@ -157,7 +162,7 @@ def time_note(config: RunConfig) -> str:
     )
 
 
-def _why_not(model: ModelName, everyone: Everyone, split: Split) -> str | None:
+def _why_not(model: ModelName, everyone: Known, split: Split) -> str | None:
     """Why the cohort cannot train the model, in a sentence; None if it can."""
     has_events = bool(everyone.n_events.any())
     if model == "sequence":
@@ -238,7 +243,7 @@ def follow(run: RunFolder, *, device: str | None = None, threads: int | None = N
         config = run.config()
         config = replace(config, device=device or config.device, threads=threads or config.threads)  # type: ignore[arg-type]  # as in `fit`
         prepare_torch(config.threads, config.deterministic)
-        data, states = training_data(run), _restored(run, config)
+        data, states = training_data(run, config.threads), _restored(run, config)
         for model in config.models:
             for _ in train(states.get(model) or _fresh(model, run, config), data):
                 pass
@@ -256,13 +261,16 @@ def reopen(run: RunFolder) -> RunFolder:
     return run
 
 
-def training_data(run: RunFolder) -> TrainingData:
-    """What the models of a run train on; the arrays are in files of the run folder, mapped into memory."""
+def training_data(run: RunFolder, threads: int | None = None) -> TrainingData:
+    """What the models of a run train on; the arrays are in files of the run folder, mapped into memory.
+
+    threads: how many cores may encode the cohort; None: all.
+    """
     from crm_models.training.objectives import TrainingData
 
-    cohort, everyone = LearnedCohort(Path(run.about()["cohort"]), run.config()), Everyone()
-    parts = (everyone.add(part) for part in cohort)
-    arrays = encoded(parts, run.encoder(), cohort.now_days, run.folder)
+    folder = Path(run.about()["cohort"])
+    engine = engine_of("local", len(Parts(folder)) // PARTS_ENCODED, workers=None, address=None, threads=threads)
+    arrays, everyone = encoded(run, folder, "learned", engine)
     part = run.split()["part"]  # in the order of the cohort, which has not changed since
     split = Split(**{name: np.flatnonzero(part == name) for name in PARTS})
     return TrainingData(arrays=arrays, labels=everyone.labels, split=split, outcomes=everyone.outcomes)
@@ -284,7 +292,7 @@ class _Fit:
         from crm_models.training import parallel
 
         prepare_torch(self.config.threads, self.config.deterministic)
-        data = training_data(self.folder)
+        data = training_data(self.folder, self.config.threads)
         states = _restored(self.folder, self.config)
         self.record("started", models=list(self.config.models), resumed=bool(states))
         for model in self.config.models:

@@ -16,14 +16,14 @@ from crm_models.core.errors import RunError
 from crm_models.core.files import folder_beside, new_file
 from crm_models.core.places import Place, address_of, here, place
 from crm_models.core.provenance import now, peak_mib, versions
-from crm_models.data.cohort import Cohort, Moment
+from crm_models.data.cohort import Cohort
 from crm_models.data.features import CohortArrays
 from crm_models.planning.export import ExportSettings, Written, computed_by, join_plans, write_rows
 from crm_models.planning.plans import make_plans
 from crm_models.planning.policy import Policy
 from crm_models.runs.explaining import CohortExplainer, CohortStepExplainer
 from crm_models.runs.folder import RunFolder
-from crm_models.runs.scoring import Scorer, ScoringJob, moment_of
+from crm_models.runs.scoring import Scorer, ScoringJob
 from crm_models.runs.stability import stability_on
 from crm_models.runs.trained import plan_catalogue
 
@@ -77,17 +77,12 @@ class Planner:
     def _explain(self, run: RunFolder, job: PlanningJob) -> None:
         """Open what the job asks to explain, as far as the run has the models."""
         models, scoring = self._scorer.models, job.scoring
-        folder, allow_drift = place(scoring.cohort), scoring.allow_drift
-
-        def moment(part: Cohort) -> Moment | None:
-            return moment_of(part, scoring.as_of)
-
+        folder = place(scoring.cohort)
+        asked: dict[str, Any] = {"in_bulk": True, "as_of": scoring.as_of, "allow_drift": scoring.allow_drift}
         if job.drivers and models.churn is not None:
-            self._explainer = CohortExplainer.of(models, run, folder, moment, in_bulk=True, allow_drift=allow_drift)
+            self._explainer = CohortExplainer.of(models, run, folder, **asked)
         if job.step_drivers and models.sequence is not None:
-            self._step_explainer = CohortStepExplainer.of(
-                models, run, folder, moment, in_bulk=True, plan_for=scoring.plan_for, allow_drift=allow_drift
-            )
+            self._step_explainer = CohortStepExplainer.of(models, run, folder, plan_for=scoring.plan_for, **asked)
 
     def read(self, k: int) -> tuple[Cohort, CohortArrays]:
         """Part k, as read and encoded."""

@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from crm_models.core.engines import InProcess
-from crm_models.core.errors import ConfigError, DataError, RunError
-from crm_models.core.files import new_file, sha256
+from crm_models.core.errors import ConfigError, RunError
+from crm_models.core.files import read_whole, sha256
 from crm_models.core.places import Place
 from crm_models.core.records import CustomerScores, EpochEnd
 from crm_models.core.schema import CUSTOMER_ID, PlanFor
+from crm_models.core.tables import read_table, write_table
 from crm_models.data.storage import digest
 from crm_models.evaluation.scores import churn_scores, sequence_scores
 from crm_models.planning.plans import make_plans
@@ -35,6 +35,7 @@ from crm_models.runs.trained import plan_catalogue
 
 FILE = "stability.parquet"
 _KEY = b"crm_stability"
+_WHAT, _REMEDY = "what several seeds say", "delete it, or run `stability` again"
 
 
 def member(run: RunFolder, seed: int) -> RunFolder:
@@ -92,7 +93,7 @@ def compared(
         churn_p.append(np.concatenate([part.churn_p for part in plans]))
         first.append(np.concatenate([part.before[:, 0] for part in plans]))
         encoder = of_seed.encoder()
-        held = held_out(of_seed, encoder, cohort)
+        held = held_out(of_seed, InProcess(threads), cohort)
         sequence, churn = predict_held_out(of_seed, held, cohort, InProcess(threads), device=device)
         if sequence is not None:
             scores.setdefault("sequence", []).append(sequence_scores(sequence, encoder.n_actions))
@@ -123,9 +124,7 @@ def write_stability(run: RunFolder, found: Stability) -> None:
         columns[f"churn_p_{seed}"] = pa.array(found.churn_p[:, k], from_pandas=False)
         columns[f"first_{seed}"] = pa.array(found.first[:, k].astype(np.int32))
     about = {"format": 1, "seeds": found.seeds, "scores": found.scores, "weights": sha256(run.need_weights())}
-    table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(about).encode()})
-    with new_file(run.folder / FILE) as part:
-        pq.write_table(table, part)
+    write_table(run.folder / FILE, pa.table(columns).replace_schema_metadata({_KEY: json.dumps(about).encode()}))
 
 
 def stability_on(run: RunFolder, cohort: Place, as_of: str | None, plan_for: PlanFor) -> Stability | None:
@@ -139,8 +138,8 @@ def read_stability(run: RunFolder) -> Stability | None:
     file = run.folder / FILE
     if not file.exists():
         return None
-    try:
-        table = pq.read_table(file)
+    table = read_table(file, _WHAT, remedy=_REMEDY)
+    with read_whole(file, _WHAT, _REMEDY):
         about = json.loads((table.schema.metadata or {})[_KEY])
         seeds = tuple(int(seed) for seed in about["seeds"])
         churn_p, first = (
@@ -149,11 +148,6 @@ def read_stability(run: RunFolder) -> Stability | None:
         )
         weights, scores = about["weights"], about["scores"]
         customer_id = table.column(CUSTOMER_ID).to_numpy()
-    except (OSError, KeyError, ValueError, TypeError) as error:  # pyarrow's errors are ValueErrors and KeyErrors
-        raise DataError(
-            f"{file}: expected what several seeds say of the customers, found a damaged file ({error}); delete it, or "
-            "run `stability` again"
-        ) from None
     if weights != sha256(run.need_weights()):
         return None
     return Stability(seeds=seeds, customer_id=customer_id, churn_p=churn_p, first=first, scores=scores)

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from crm_models.models.sequence import SequenceTransformer
 
 
-def rows_of(cohort: Cohort, table: pd.DataFrame) -> Split:
-    """The saved split as rows of the cohort, matched by id; customers new to the run are in no part."""
-    at = pd.Index(cohort.customers[CUSTOMER_ID]).get_indexer(pd.Index(table[CUSTOMER_ID]))
+def rows_of(customer_id: np.ndarray, table: pd.DataFrame) -> Split:
+    """The saved split as rows of a cohort's customers (N,), matched by id; customers new to the run are in no part."""
+    at = pd.Index(customer_id).get_indexer(pd.Index(table[CUSTOMER_ID]))
     rows = {part: np.sort(at[(table["part"] == part).to_numpy() & (at >= 0)]) for part in ("train", "valid", "test")}
     return Split(**rows)
 

@@ -56,9 +56,9 @@ def _predict(run: RunFolder, cohort: Path) -> Tested:
     from crm_models.evaluation.scores import possible_actions
     from crm_models.runs.held_out import held_out, predict_held_out
 
-    held = held_out(run, run.encoder(), cohort)
+    held, kinds = held_out(run, InProcess(threads=1), cohort), run.encoder().kinds
     sequence, churn = predict_held_out(run, held, cohort, InProcess(threads=1), device="cpu")
-    return Tested(sequence=sequence, churn=churn, n_actions=possible_actions(held.cohort))
+    return Tested(sequence=sequence, churn=churn, n_actions=possible_actions(kinds, held.arrays.events.action))
 
 
 def _write_tested(file: Path, key: str, tested: Tested) -> None:

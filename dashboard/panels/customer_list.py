@@ -85,7 +85,7 @@ def filter_row(card: store.RunCard, *, search: bool = True) -> Filter:
             placeholder="any plan",
             width=210,
         )
-        if stability.of_run(card) is not None:
+        if stability.of_plans(card) is not None:
             st.selectbox(
                 "Seeds", CONFIDENCES, index=None, key=CONFIDENCE, persist_state="session", placeholder="any", width=160,
                 help="Whether trainings with other seeds give the same plan.",
@@ -130,8 +130,8 @@ def filtered(card: store.RunCard, everybody: CustomerScores, policy: Policy, wan
         passes &= at_risk if wanted.who == "at risk" else ~at_risk
     if wanted.source is not None:
         passes &= _source(everybody, policy) == PLAN_SOURCES.index(wanted.source)
-    if wanted.confidence is not None and (seeds := stability.of_run(card)) is not None:
-        agree = pd.Series(seeds.agree(policy.threshold), index=seeds.customer_id).reindex(everybody.customer_id)
+    if wanted.confidence is not None and (seeds := stability.of_plans(card)) is not None:
+        agree = pd.Series(seeds.agree(policy), index=seeds.customer_id).reindex(everybody.customer_id)
         passes &= (agree == (wanted.confidence == CONFIDENCES[0])).to_numpy()
     if wanted.by is not None and wanted.group is not None and wanted.by in predictions.ways_to_group(card):
         codes, names = predictions.groups(card, wanted.by)

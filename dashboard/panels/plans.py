@@ -60,7 +60,7 @@ def decide(card: store.RunCard, bound: Bound) -> None:
             delta_color="off",
             delta_arrow="off",
         )
-        stability.metric(card, threshold)
+        stability.metric(card)
     # The browser paints updates that arrive together at once, and charts are slow: this lets the numbers appear first.
     time.sleep(PAINT_SECONDS)
     known = len(risk.rows) > 0

@@ -28,6 +28,11 @@ def of_run(run: store.RunCard) -> Stability | None:
         return None
 
 
+def of_plans(run: store.RunCard) -> Stability | None:
+    """The same where it is about the plans that are shown: the seeds plan as a whole, not single steps."""
+    return of_run(run) if store.plan_for() == "whole" else None
+
+
 def _read(run: store.RunCard) -> Stability | None:
     folder = run.folder.folder
     return _cached(str(folder), workspace.mark(folder / FILE), workspace.mark(folder / "weights.safetensors"))
@@ -52,13 +57,13 @@ def section(run: store.RunCard) -> None:
 
 def _disagreement(found: Stability) -> None:
     threshold = session.threshold()
-    counts = found.counts(threshold)
+    counts, n_unsure = found.counts(threshold), int((~found.agree(session.policy())).sum())
     ranges = {words: found.spread(model, score) for model, score, words in SCORES}
     spread = "; ".join(f"{words} {ends[0]:.3f} to {ends[1]:.3f}" for words, ends in ranges.items() if ends)
     st.markdown(
         f"{len(found.seeds)} seeds of the same training, on the same customers. Of {counts['customers']:,} customers "
         f"**{counts['change_side']:,}** change side of the threshold {threshold:.2f}, and "
-        f"**{counts['change_first_action']:,}** their first action. **{counts['not_confident']:,}** plans are "
+        f"**{counts['change_first_action']:,}** their first action. **{n_unsure:,}** plans are "
         "**not confident**: the column `confident` of the download says which."
     )
     if spread:
@@ -80,13 +85,13 @@ def _train(run: store.RunCard, *, is_known: bool) -> None:
             st.rerun()
 
 
-def metric(run: store.RunCard, threshold: float) -> None:
-    """Draw how many plans are not confident, if the seeds have been compared."""
-    found = of_run(run)
+def metric(run: store.RunCard) -> None:
+    """Draw how many of the plans shown are not confident, if the seeds have been compared."""
+    found = of_plans(run)
     if found is not None:
         st.metric(
             "Not confident",
-            f"{found.counts(threshold)['not_confident']:,}",
+            f"{(~found.agree(session.policy())).sum():,}",
             border=True,
             delta=f"{len(found.seeds)} seeds disagree",
             delta_color="off",
@@ -98,7 +103,7 @@ def metric(run: store.RunCard, threshold: float) -> None:
 
 def of_customer(run: store.RunCard, plans: Plans) -> None:
     """Draw whether the seeds disagree on the plan of one customer."""
-    found = of_run(run)
+    found = of_plans(run)
     if found is None or not (found.confident(plans) == False).any():  # noqa: E712  # missing is not False
         return
     row = int(np.flatnonzero(found.customer_id == plans.customer_id[0])[0])

@@ -92,7 +92,7 @@ def catalogue(card: store.RunCard, policy: Policy) -> Catalogue:
     return plan_catalogue(card.folder, policy)
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
+@st.cache_resource(max_entries=4, show_spinner="Counting the actions of all plans")
 def _mix_before(mark: str, retention: tuple[str, ...], _scores: CustomerScores, _catalogue: Catalogue) -> np.ndarray:
     """(V,) occurrences of each action in all plans before the policy. retention: the catalogue's retention actions."""
     without_retention = Policy(threshold=1.0, retention_actions=retention)
@@ -122,7 +122,7 @@ def mix(mark: str, policy: Policy, everybody: CustomerScores, words: Catalogue, 
     return used.sort_values("after", ascending=False, kind="stable").reset_index(drop=True)
 
 
-@st.cache_resource(max_entries=9, show_spinner=False)
+@st.cache_resource(max_entries=9, show_spinner="Counting the actions of all plans")
 def _change_sums(
     mark: str, retention: tuple[str, ...], k: int, _scores: CustomerScores, _risk: RiskIndex, _catalogue: Catalogue
 ) -> np.ndarray:

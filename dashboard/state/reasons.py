@@ -17,7 +17,6 @@ import streamlit as st
 from crm_models.core.permissions import MASK
 from crm_models.core.schema import PlanFor
 from crm_models.data.cohort import select
-from crm_models.data.split import planning_moment
 from dashboard.state import access, predictions, store, workspace
 from dashboard.state.predictions import scores_mark
 
@@ -42,7 +41,7 @@ def _explainer(run: str, cohort: str, mark: str, _card: store.RunCard) -> Cohort
     """Explains customers of a run, compared with the same few others for all viewers."""
     from crm_models.runs.explaining import CohortExplainer
 
-    return CohortExplainer.of(predictions.models(_card), _card.folder, Path(cohort), planning_moment, in_bulk=False)
+    return CohortExplainer.of(predictions.models(_card), _card.folder, Path(cohort), in_bulk=False)
 
 
 def explainer_of(card: store.RunCard) -> CohortExplainer:
@@ -126,7 +125,7 @@ def _step_explainer(
     from crm_models.runs.explaining import CohortStepExplainer
 
     return CohortStepExplainer.of(
-        predictions.models(_card), _card.folder, Path(cohort), planning_moment, in_bulk=in_bulk, plan_for=plan_for
+        predictions.models(_card), _card.folder, Path(cohort), in_bulk=in_bulk, plan_for=plan_for
     )
 
 

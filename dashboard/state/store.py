@@ -23,7 +23,6 @@ from crm_models.core.files import delete_folder, read_whole
 from crm_models.core.records import CustomerScores, EpochEnd
 from crm_models.core.schema import MODEL_NAMES, ModelName, PlanFor
 from crm_models.data.checks import Finding, check_cohort
-from crm_models.data.cohort import joined
 from crm_models.data.drift import Difference
 from crm_models.data.profile import CohortProfile, Headline, headline, profile
 from crm_models.data.storage import describe, parts
@@ -148,9 +147,8 @@ def _cannot_train(folder: str, stamp: str, seed: int, split: SplitKind, split_da
 
 @st.cache_data(max_entries=8, show_spinner="Describing these customers")
 def _described(folder: str, stamp: str) -> tuple[CohortProfile, list[Finding]]:
-    """Profile and data check of a cohort, computed together so that the cohort itself need not stay in memory."""
-    cohort = joined(parts(Path(folder)))
-    return profile(cohort), check_cohort(cohort)
+    """Profile and data check of a cohort, part by part, so that its events need not be in memory."""
+    return profile(parts(Path(folder))), check_cohort(parts(Path(folder)))
 
 
 # ---- runs ------------------------------------------------------------------------------------------------------------
@@ -469,7 +467,7 @@ def _ended(folder: str, mark: str) -> RunStatus:
     return RunFolder(Path(folder)).status()
 
 
-@st.cache_resource(max_entries=3, show_spinner=False)
+@st.cache_resource(max_entries=3, show_spinner="Reading the scores of all customers")
 def _scores(file: str, mark: str) -> CustomerScores:
     return read_scores(Path(file))
 

@@ -72,7 +72,6 @@ def read_upload(
     _refuse_large(name, raw, "tables")
     options = ReadOptions(
         encoding=encoding,
-        words_are_blank=False,
         skip_ragged=skip_bad_rows,
         max_unpacked=MAX_UNPACKED_MB * 1_000_000,
     )

@@ -18,7 +18,7 @@ def pairs_of(*histories: list[int], held: tuple[int, ...] = ()) -> Pairs:
         for k in range(len(h) - 1)
     ]
     last, following, before, kept = (np.array(column) for column in zip(*rows, strict=True))
-    return Pairs(last=last, following=following, before=before, held=kept)
+    return Pairs(last=last, following=following, before=before, held=kept, times=np.ones(len(last), np.int64))
 
 
 def random_pairs(n_actions: int, seed: int, customers: int = 30) -> tuple[Pairs, np.ndarray]:
@@ -120,7 +120,7 @@ def test_ranks_agree_with_sorting_the_whole_row(equal_popularity, cells, monkeyp
 
 def test_without_any_pair_everything_goes_by_popularity():
     nothing = np.zeros(0, np.int64)
-    pairs = Pairs(last=nothing, following=nothing, before=nothing, held=nothing.astype(bool))
+    pairs = Pairs(last=nothing, following=nothing, before=nothing, held=nothing.astype(bool), times=nothing)
     chain = Chain.fit(pairs, np.array([0.2, 0.5, 0.3]))
     assert chain.plans()[0].tolist() == [[1, 1, 1]] * 3
     assert chain.ranks(np.array([0, 0, 0]), np.array([0, 1, 2])).tolist() == [2, 0, 1]

@@ -38,21 +38,20 @@ PATIENCE_MS = 180_000
 
 
 @contextmanager
-def served(
-    workspace: Path, script: Path = ROOT / "dashboard" / "app.py", secrets: Callable[[int], str] | None = None
-) -> Iterator[str]:
-    """The address of an app that is running over this workspace. secrets: Streamlit's secrets for an app on a port."""
+def served(workspace: Path, script: Path | None = None, secrets: Callable[[int], str] | None = None) -> Iterator[str]:
+    """The address of the app, or of a script beside it, over this workspace. secrets: Streamlit's, by port."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
     log = workspace.parent / "server.log"
+    command = ["dashboard"] if script is None else ["streamlit", "run", str(script)]
     options: list[str] = []
     if secrets is not None:
         (workspace.parent / "secrets.toml").write_text(secrets(port))
         options = ["--secrets.files", str(workspace.parent / "secrets.toml")]
     with log.open("wb") as out:
         server = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(port), *options],
+            [sys.executable, "-m", *command, "--server.port", str(port), *options],
             cwd=ROOT,
             env=os.environ | {"CRM_WORKSPACE": str(workspace)},
             stdout=out,

@@ -137,7 +137,7 @@ def main() -> None:
         if args.seconds:
             for what, script, page in (("empty app", empty, ""), ("Plans", None, "plans")):
                 busy = training(cohort, workspace / "runs" / f"busy-{page}")
-                with served(workspace, script) if script else served(workspace) as address, busy:
+                with served(workspace, script) as address, busy:
                     took, each = asyncio.run(crowd(address, page, args.viewers, args.seconds, args.every, server_pid()))
                 about = f"{args.viewers} viewers, a move every {args.every:g} s, a training beside"
                 say(f"{what}, {about}, {1000 * each:.0f} ms of processor time a move", took, args.seconds)

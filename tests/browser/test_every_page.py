@@ -1,6 +1,7 @@
-"""Every page and tab, light and dark: axe-core finds nothing serious, and nothing sticks out of a narrow window."""
+"""Every page: the keyboard reaches what matters, axe finds nothing serious in light or dark, nothing is too wide."""
 
 from importlib.resources import files
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -19,6 +20,19 @@ STATES = (
 """Tabs and choices of the pages that open on something else, for the scripts beside these tests."""
 OPENED = (*(page + "?threshold=0.2" if page in ("customers", "plans") else page for page in PAGES), STATES[-1])
 """What the tests open, once each; they click through the tabs."""
+REACHED = {
+    "": [("button", "Set the threshold")],
+    "cohort": [("button", "Generate cohort")],
+    "train": [("button", "Train both models")],
+    "evaluate": [("button", "Numbers")],
+    "attention": [("radiogroup", "Prediction")],
+    "customers": [("combobox", "Customer")],
+    "plans": [("slider", "Churn threshold"), ("button", "Download plans (CSV)")],
+    "campaigns": [("button", "New campaign")],
+    "paper": [("button", "Run the paper")],
+}
+"""What somebody without a mouse must be able to use: a role and a name."""
+MOST_TABS = 90
 GROUND = {"light": "rgb(255, 255, 255)", "dark": "rgb(2, 3, 5)"}
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 SERIOUS = """
@@ -62,6 +76,17 @@ def violations(page) -> list[str]:
     found += page.evaluate(SERIOUS, COLOURS)
     in_scheme(page, "light")
     return [f"{f['rule']}: {f['html'][:200]} {f['told']}" for f in found if not is_streamlits_own(f)]
+
+
+def test_the_keyboard_reaches_what_matters(each_page):
+    for role, name in REACHED[urlsplit(each_page.url).path.strip("/")]:
+        wanted = each_page.get_by_role(role, name=name).first
+        for _ in range(MOST_TABS):
+            each_page.keyboard.press("Tab")
+            if wanted.evaluate("e => e === document.activeElement || e.contains(document.activeElement)"):
+                break
+        else:
+            pytest.fail(f"{MOST_TABS} times Tab, and {name} never had the focus")
 
 
 def test_axe_finds_nothing_serious_of_ours_on_any_tab(each_page):

@@ -1,12 +1,17 @@
 """Stability in the app: the button queues more seeds; scores, plans and customers show where they disagree."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from crm_models.inference.score_store import read_scores
+from crm_models.planning.plans import make_plans
+from crm_models.planning.policy import Policy
 from crm_models.planning.stability import Stability
 from crm_models.runs.folder import RunFolder
 from crm_models.runs.stability import FILE, member, write_stability
-from dashboard.jobs import worker
+from crm_models.runs.trained import plan_catalogue
+from dashboard.jobs import scoring, worker
 from dashboard.jobs.queue import Job, JobFolder
 
 
@@ -71,6 +76,30 @@ def test_pages_show_where_the_seeds_disagree(workspace, open_page, texts):
     assert "3 seeds of this run disagree on this plan. Churn probability 0.20 to 0.90." in texts(app)
     app = open_page("customers", run="first", customer=found.customer_id[1])
     assert "disagree on this plan" not in texts(app)
+    # The seeds have planned as a whole, so they say nothing of single steps.
+    scoring.keep(run, workspace / "cohorts" / "small", plan_for="steps")
+    app = open_page("plans", run="first", plan_for="single steps", plans_tab="The plans")
+    assert "Not confident" not in {metric.label for metric in app.metric}
+    assert "confidence" not in {box.key for box in app.selectbox}
+    app = open_page("customers", run="first", customer=found.customer_id[0], plan_for="single steps")
+    assert "disagree on this plan" not in texts(app)
+
+
+def test_whether_seeds_agree_is_the_same_with_and_without_the_plans(workspace):
+    """Also where a graded policy leaves customers at risk the model's first action."""
+    run = RunFolder(workspace / "runs" / "first")
+    scores = read_scores(run.folder / "scores" / "small.parquet")
+    n = len(scores.customer_id)
+    rng = np.random.default_rng(0)
+    found = Stability(
+        seeds=(0, 1), customer_id=scores.customer_id, churn_p=np.tile(rng.random((n, 1)), 2),
+        first=rng.integers(0, 2, (n, 2)), scores={},
+    )  # fmt: skip
+    scores = replace(scores, churn_p=found.churn_p[:, 0])
+    for policy in (Policy(), Policy(mode="graded", intensity=0.0), Policy(mode="graded", intensity=2.0)):
+        plans = make_plans(scores, plan_catalogue(run, policy), policy)
+        assert found.confident(plans).tolist() == found.agree(policy).tolist()
+        assert 0 < found.agree(policy).sum() < n
 
 
 def test_a_damaged_file_is_named_and_the_pages_go_on(workspace, open_page, texts):

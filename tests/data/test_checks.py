@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from crm_models.data.checks import check_cohort
-from crm_models.data.cohort import Cohort
+from crm_models.data.cohort import Cohort, select
 
 
 def cohort(people: dict | None = None, events: list[tuple] = (), **more) -> Cohort:
@@ -21,7 +21,11 @@ def cohort(people: dict | None = None, events: list[tuple] = (), **more) -> Coho
 
 
 def found(given: Cohort) -> dict:
-    return {finding.title: finding for finding in check_cohort(given)}
+    """The findings by title, which must not depend on the parts in which the cohort is read."""
+    findings = check_cohort(given)
+    pieces = np.array_split(np.arange(given.n_customers), min(3, given.n_customers))
+    assert check_cohort(select(given, rows) for rows in pieces) == findings
+    return {finding.title: finding for finding in findings}
 
 
 def sound(n: int = 300) -> Cohort:

@@ -52,6 +52,16 @@ def test_the_headline_of_a_damaged_cohort_says_which_file(tmp_path):
         headline(folder)
 
 
+@pytest.mark.parametrize("size", [1, 3])
+def test_it_does_not_matter_in_which_parts_a_cohort_is_read(size):
+    pieces = [select(cohort(), np.arange(first, min(first + size, 8))) for first in range(0, 8, size)]
+    whole, in_pieces = profile(cohort()), profile(pieces)
+    for name, table in vars(whole).items():
+        if isinstance(table, pd.DataFrame):
+            pd.testing.assert_frame_equal(vars(in_pieces)[name], table)
+    assert in_pieces.time_unit == whole.time_unit
+
+
 def test_the_action_mix_counts_events_and_customers_before_the_cut_off_only():
     table = profile(cohort()).actions
     assert table[["action", "events", "customers"]].values.tolist() == [["email", 6, 3], ["call", 2, 2]]

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crm_models.core.config import RunConfig
 from crm_models.data import storage, streaming, successions
 from crm_models.data.features import FeatureEncoder
 from crm_models.data.sources.synthetic import ScenarioSettings, generate
 from crm_models.data.split import outcomes, split_customers
-from crm_models.data.streaming import Everyone, LearnedCohort, encoded, training_sample
+from crm_models.data.storage import Parts
+from crm_models.data.streaming import Known, View, mapped, training_sample
 from crm_models.data.successions import ActionCounts
 from tests.models.test_transition_prior import cohort_of
 
@@ -31,13 +31,15 @@ def folder(cohort, tmp_path, monkeypatch):
 
 def test_parts_give_the_encoder_and_the_arrays_of_the_whole(cohort, folder, tmp_path):
     train = split_customers(cohort, seed=0).train
-    learned, everyone = LearnedCohort(folder, RunConfig()), Everyone()
-    sample, counts = training_sample(learned, train)
+    parts = Parts(folder)
+    view = View.of(parts, "", "learned")
+    sample, counts = training_sample(view.parts(parts), train)
     rows = np.arange(len(train))
-    encoder = FeatureEncoder.fit(sample, rows, sample.as_of, now_days=learned.now_days, counts=counts)
+    encoder = FeatureEncoder.fit(sample, rows, sample.as_of, now_days=view.now_days, counts=counts)
     assert encoder == FeatureEncoder.fit(cohort, train, cohort.as_of)
 
-    arrays = encoded((everyone.add(part) for part in learned), encoder, learned.now_days, tmp_path)
+    arrays = mapped((encoder.encode(part, part.as_of, view.now_days) for part in parts), tmp_path)
+    everyone = Known.joined(map(Known.of, parts))
     whole = encoder.encode(cohort, cohort.as_of)
     for name in ("numeric", "categorical", "behaviour", "n_history", "now_days"):
         np.testing.assert_array_equal(getattr(arrays, name), getattr(whole, name))
@@ -53,7 +55,7 @@ def test_parts_give_the_encoder_and_the_arrays_of_the_whole(cohort, folder, tmp_
 def test_scales_of_many_customers_come_from_an_even_sample_and_counts_from_all(cohort, folder, monkeypatch):
     train = split_customers(cohort, seed=0).train
     monkeypatch.setattr(streaming, "FITTED_CUSTOMERS", 20)
-    sample, counts = training_sample(LearnedCohort(folder, RunConfig()), train)
+    sample, counts = training_sample(Parts(folder), train)
     assert list(sample.customers["customer_id"]) == list(cohort.customers["customer_id"].iloc[train[::3]])
     assert counts.single.sum() == np.diff(cohort.starts)[train].sum()
 

@@ -85,7 +85,7 @@ def test_a_run_of_averaged_models_plans_as_it_did(first_workspace):
 
 
 def churn_p_of_test_customers(run: RunFolder) -> np.ndarray:
-    held = held_out(run, run.encoder())
+    held = held_out(run, InProcess(threads=1))
     return predict_held_out(run, held, Path(run.about()["cohort"]), InProcess(threads=1))[1].churn_p
 
 

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from crm_models.core.records import ChurnPredictions, SequencePredictions
+from crm_models.data.cohort import select
 from crm_models.data.features import FeatureEncoder
 from crm_models.data.sources.synthetic import ScenarioSettings, generate
 from crm_models.data.split import outcomes, split_customers
 from crm_models.data.truth import Belief, believe, best_plans, churn_p, next_p, sequence_ceiling
+from crm_models.evaluation.held_out import HeldOut
 from crm_models.evaluation.report import build_report, difference_interval
 from crm_models.evaluation.scores import (
     log_loss_per_customer,
@@ -78,8 +80,16 @@ class Bench:
     def report(
         self, sequence: SequencePredictions | None, churn: ChurnPredictions | None, truth: bool = True
     ) -> dict[str, Any]:
-        told = self.truth if truth else None
-        return build_report(self.cohort, self.arrays, self.split, self.found, self.encoder, sequence, churn, told)
+        told = (self.truth, select(self.cohort, self.split.test)) if truth else ()
+        held = HeldOut(
+            arrays=self.arrays,
+            labels=self.cohort.labels,
+            split=self.split,
+            outcomes=self.found,
+            learned=self.arrays,
+            learned_labels=self.cohort.labels,
+        )
+        return build_report(held, self.encoder, sequence, churn, *told)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import tomllib
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,8 +87,8 @@ IDS: dict[str, Callable[[str], str]] = {
 }
 CUT_IDS: dict[str, Callable[[str], str]] = {
     "exponent": lambda t: "1.23457E+15",
-    "exponent with comma": lambda t: f"1,2345{t[4:]}E+15",
-    "zeros behind": lambda t: f"123456789012{t[2:]}000",
+    "exponent with comma": lambda t: f"1,2345{t[-1:]}E+15",
+    "zeros behind": lambda t: f"123456789012{t[-3:]}000",
 }
 
 DAY_0 = pd.Timestamp("1899-12-30")
@@ -230,7 +231,8 @@ def id_form(e: Export, rng: np.random.Generator) -> str:
 
 def cut_ids(e: Export, rng: np.random.Generator) -> str:
     form = _some(rng, CUT_IDS)
-    e.respell("customer_id", CUT_IDS[form])
+    digits = [re.sub("[^0-9]", "", unicodedata.normalize("NFKC", t)).zfill(3) for t in e.meant["customer_id"]]
+    e.cells["customer_id"] = [CUT_IDS[form](t) for t in digits]
     e.meant["customer_id"] = list(e.cells["customer_id"])
     e.must_be_said = True
     return form
@@ -418,6 +420,10 @@ def quotes(e: Export, rng: np.random.Generator) -> str:
             "blank before",
         ),
     )
+
+    def cells_of(line: str) -> list[str]:
+        return next(csv.reader([line], delimiter=e.delimiter), [])
+
     column = list(e.cells)[0 if e.kind == "interactions" else int(_some(rng, (0, 5, 7)))]
     k = int(rng.integers(1, e.n - 6))
     if what == "all":
@@ -431,7 +437,7 @@ def quotes(e: Export, rng: np.random.Generator) -> str:
         if what != "line break":
             e.edit.append(lambda lines: [line.replace("QQ", written) for line in lines])
     elif what == "single":
-        e.edit.append(lambda lines: [e.delimiter.join(f"'{c}'" for c in line.split(e.delimiter)) for line in lines])
+        e.edit.append(lambda lines: [e.delimiter.join(f"'{c}'" for c in cells_of(line)) for line in lines])
     elif what == "smart":
         e.cells[column][k] = f"“{e.cells[column][k]}”"
         e.meant[column][k] = e.cells[column][k]
@@ -441,9 +447,7 @@ def quotes(e: Export, rng: np.random.Generator) -> str:
         e.edit.append(lambda lines: [line.replace("QQ", '"big" x y') for line in lines])
         e.must_be_said = True
     elif what == "blank before":
-        e.edit.append(
-            lambda lines: [(e.delimiter + " ").join(f'"{c}"' for c in line.split(e.delimiter)) for line in lines]
-        )
+        e.edit.append(lambda lines: [(e.delimiter + " ").join(f'"{c}"' for c in cells_of(line)) for line in lines])
     else:
         ends = [k, k + 4] if what == "two open" else [k]
         e.must_be_said = True
@@ -478,7 +482,7 @@ def bytes_damage(e: Export, rng: np.random.Generator) -> str:
     what = _some(rng, ("stray byte", "mojibake", "control-z", "nul at the end", "nul within", "bom twice", "cut off"))
     if what == "stray byte":
         e.finish.append(lambda raw: raw.replace(b"basic", b"b\xe4sic", 1).replace(b"call", b"c\xe4ll", 1))
-        e.must_be_said = True
+        e.must_be_said = not e.encoding.startswith(("utf-16", "utf-32"))
     elif what == "mojibake" and e.encoding == "utf-8":
         e.finish.append(
             lambda raw: raw.decode("utf-8", "ignore").encode("utf-8").decode("cp1252", "ignore").encode("utf-8")

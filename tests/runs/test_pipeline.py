@@ -117,7 +117,7 @@ def test_a_run_is_not_resumed_on_a_cohort_that_has_changed(folder, tmp_path):
 
 
 def test_the_test_customers_are_predicted_and_nobody_else(finished):
-    held, folder = held_out(finished, finished.encoder()), Path(finished.about()["cohort"])
+    held, folder = held_out(finished, InProcess(threads=1)), Path(finished.about()["cohort"])
     sequence, churn = predict_held_out(finished, held, folder, InProcess(threads=1))
     test_ids = set(finished.split().query("part == 'test'")["customer_id"])
     assert set(churn.customer_id) == test_ids

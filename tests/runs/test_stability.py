@@ -76,7 +76,7 @@ def test_other_weights_damage_and_a_changed_cohort(made, tmp_path):
     assert read_stability(run) is None
     weights.write_bytes(before)
     (run.folder / FILE).write_bytes(b"no table")
-    with pytest.raises(DataError, match=r"stability\.parquet: expected what several seeds say"):
+    with pytest.raises(DataError, match=r"stability\.parquet: expected a Parquet table \(what several seeds say"):
         read_stability(run)
     about = json.loads((run.folder / "config.json").read_text())
     (run.folder / "config.json").write_text(json.dumps(about | {"cohort_hash": "other"}))

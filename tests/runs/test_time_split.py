@@ -1,5 +1,6 @@
 """A run with a split by time: the same test customers as the random split, less to learn from, and it says so."""
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +10,15 @@ import pytest
 
 from crm_models import workflow
 from crm_models.core.config import RunConfig
+from crm_models.core.engines import InProcess
 from crm_models.core.errors import DataError
+from crm_models.data import storage
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources.inactivity import label_by_inactivity
 from crm_models.data.split import outcomes
-from crm_models.data.storage import save_cohort
+from crm_models.data.storage import load_cohort, save_cohort
+from crm_models.data.time_split import views_of
+from crm_models.runs.encoding import encoded
 from crm_models.runs.folder import RunFolder
 from crm_models.runs.held_out import held_out
 from crm_models.runs.pipeline import start_run
@@ -58,10 +63,10 @@ def test_the_run_says_its_date_and_what_it_means(runs):
 
 
 def test_test_customers_and_their_outcomes_are_those_of_the_random_split(runs):
-    random, time = (held_out(run, run.encoder()) for run in (runs["random"], runs["time"]))
+    random, time = (held_out(run, InProcess(threads=1)) for run in (runs["random"], runs["time"]))
     for name in ("rows", "n_history", "n_outcome"):
         np.testing.assert_array_equal(getattr(random.outcomes, name), getattr(time.outcomes, name))
-    np.testing.assert_array_equal(random.cohort.labels[random.split.test], time.cohort.labels[time.split.test])
+    np.testing.assert_array_equal(random.labels[random.split.test], time.labels[time.split.test])
     assert random.learned is random.arrays
     assert time.learned.events.days.max() < float(runs["time"].config().split_date)
     assert set(time.split.train) <= set(random.split.train)
@@ -91,3 +96,28 @@ def test_a_model_without_dated_labels_is_left_out_or_refused(tmp_path):
     with pytest.raises(DataError, match="--churn-days"):
         start_run(tmp_path / "generated", tmp_path / "other", replace(CONFIGS["time"], models=("churn",)), chosen=True)
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("side", ["learned", "tested"])
+@pytest.mark.parametrize("labels", [True, False])
+def test_parts_are_encoded_as_the_whole_is_seen(tmp_path, monkeypatch, folder, side, labels):
+    cohort = load_cohort(folder) if labels else replace(load_cohort(folder), settings={}, as_of=None)
+    monkeypatch.setattr(storage, "PART_CUSTOMERS", 50)
+    run = start_run(save_cohort(cohort, tmp_path / "cohort"), tmp_path / "run", CONFIGS["time"])
+    whole = getattr(views_of(cohort, run.config().split_date), side)
+    expected = run.encoder().encode(whole, whole.as_of)
+    arrays, known = encoded(run, tmp_path / "cohort", side, PickledEngine())
+    for name in ("numeric", "categorical", "behaviour", "n_history", "now_days"):
+        np.testing.assert_array_equal(getattr(arrays, name), getattr(expected, name))
+    for name, column in vars(expected.events).items():
+        np.testing.assert_array_equal(getattr(arrays.events, name), column)
+    np.testing.assert_array_equal(known.labels, whole.labels)
+    for name, column in vars(outcomes(whole)).items():
+        np.testing.assert_array_equal(getattr(known.outcomes, name), column)
+
+
+class PickledEngine(InProcess):
+    """Sends the job and its results as an engine of several processes does."""
+
+    def results(self, job, n):
+        return map(pickle.loads, map(pickle.dumps, super().results(pickle.loads(pickle.dumps(job)), n)))

@@ -11,17 +11,18 @@ from crm_models.core.errors import DataError
 from crm_models.core.schema import ACTION, CUSTOMER_ID, LABEL, REPEATABLE, TIMESTAMP, VALUE
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources.archives import read_bytes
+from crm_models.data.sources.frames import together
 from crm_models.data.sources.ids import names_of
-from crm_models.data.sources.importer import Importer, cohort_of, files_in, unpacked_name
+from crm_models.data.sources.importer import Importer, files_in, known_table, unpacked_name
 from crm_models.data.sources.json_lines import read_json
 from crm_models.data.sources.moments import moments_of
-from crm_models.data.sources.numbers import numbers_of
 from crm_models.data.sources.reading import read_table
 from crm_models.data.sources.receipt import Receipt
+from crm_models.data.sources.tables import KEEP_LATE, known_cohort
 
 FIELDS = {
     CUSTOMER_ID: ("reviewerID", "user_id", "userId"),
-    ACTION: ("asin", "parent_asin", "productId", "item_id"),
+    ACTION: ("parent_asin", "asin", "productId", "item_id"),
     VALUE: ("overall", "rating", "stars"),
     TIMESTAMP: ("unixReviewTime", "timestamp", "sort_timestamp", "reviewTime"),
 }
@@ -40,16 +41,16 @@ def import_amazon(sources: Sequence[Path], *, churn_days: float | None = None) -
 
     `parent_asin` is the product if a release has it: variants in colour and size count as one product.
     """
-    receipt = Receipt(accept_doubts=True)
+    receipt = Receipt(accept_doubts=True, answers=KEEP_LATE)
     files = [file for source in sources for file in _files(source, receipt)]
-    events = pd.concat([_reviews(file, receipt) for file in files], ignore_index=True)
-    products = pd.DataFrame({ACTION: sorted(events[ACTION].unique())}, dtype="str")
-    products = pd.DataFrame({ACTION: products[ACTION], LABEL: "product " + products[ACTION], REPEATABLE: False})
-    receipt.notes.insert(0, f"Amazon: {len(events):,} reviews; products are not recommended twice.")
-    timestamps = events[TIMESTAMP]
-    if pd.api.types.is_datetime64_any_dtype(timestamps) and (timestamps == timestamps.dt.normalize()).all():
+    reviews, name = together([(_reviews(file, receipt), file.name) for file in files])
+    products = pd.Index(sorted(names_of(reviews, name, ACTION).cat.categories), dtype="str")
+    actions = pd.DataFrame({ACTION: products, LABEL: "product " + products, REPEATABLE: False})
+    receipt.notes.insert(0, f"Amazon: {len(reviews):,} reviews; products are not recommended twice.")
+    moments = reviews[TIMESTAMP]
+    if pd.api.types.is_datetime64_any_dtype(moments) and (moments == moments.dt.normalize()).all():
         receipt.note("Reviews are dated to whole days only: those of one day keep the order of the file.")
-    return cohort_of("amazon", receipt, interactions=events, actions=products, churn_days=churn_days)
+    return known_cohort("amazon", {"interactions": (reviews, name), "actions": (actions, name)}, receipt, churn_days)
 
 
 def _files(source: Path, receipt: Receipt) -> list[Path]:
@@ -64,28 +65,15 @@ def _files(source: Path, receipt: Receipt) -> list[Path]:
 
 def _reviews(file: Path, receipt: Receipt) -> pd.DataFrame:
     raw, name = read_bytes(file), file.name
-    is_csv = unpacked_name(file).endswith(".csv")
     fields = {field: () for fields in FIELDS.values() for field in fields}
-    table = _csv(raw, name) if is_csv else read_json(raw, name, fields)
-    receipt.take_file(table, name, "interactions")
-    columns = {}
-    for column, names in FIELDS.items():
-        existing = [c for c in names if c in table and table[c].notna().any()]
-        # If there are both `asin` and `parent_asin`, the latter is the product.
-        field = "parent_asin" if "parent_asin" in existing else next(iter(existing), None)
-        if field is None:
-            raise DataError(
-                f"{name}: expected one of the fields {', '.join(names)} in every review, found none of them"
-            )
-        columns[column] = field
-    return pd.DataFrame(
-        {
-            CUSTOMER_ID: names_of(table, name, columns[CUSTOMER_ID]).astype("str"),
-            ACTION: names_of(table, name, columns[ACTION]).astype("str"),
-            TIMESTAMP: moments_of(table, name, columns[TIMESTAMP], receipt),
-            VALUE: numbers_of(table, name, columns[VALUE], receipt),
-        }
-    )
+    table = _csv(raw, name) if unpacked_name(file).endswith(".csv") else read_json(raw, name, fields)
+    for names in FIELDS.values():
+        if not any(field in table and table[field].notna().any() for field in names):
+            listed = ", ".join(names)
+            raise DataError(f"{name}: expected one of the fields {listed} in every review, found none of them")
+    reviews = known_table(file, "interactions", FIELDS, receipt, table)[list(FIELDS)]
+    reviews[TIMESTAMP] = moments_of(reviews, name, TIMESTAMP, receipt)
+    return reviews
 
 
 def _csv(raw: bytes, name: str) -> pd.DataFrame:

@@ -16,9 +16,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from mmap import ACCESS_READ, MADV_DONTNEED, mmap
 from pathlib import Path
-from typing import Protocol
+from typing import IO
 
 from crm_models.core.errors import DataError
+from crm_models.data.sources.frames import tidy
 from crm_models.data.sources.workbook import CONTENT_TYPES, is_workbook
 
 Raw = bytes | mmap
@@ -103,17 +104,11 @@ def unpack(raw: Raw, name: str, limit: int = MAX_UNPACKED) -> Raw:
     budget = _Budget(name, len(raw), limit)
     try:
         for _ in range(LAYERS):  # a zip of a gzip occurs; the limit stops archives that contain themselves
-            if raw[:2] == b"\x1f\x8b":
-                with gzip.open(io.BytesIO(raw)) as packed:
-                    raw = budget.read(packed)
-            elif is_workbook(raw):
-                break
-            elif raw[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
-                raw = _only_member(raw, name, budget)
-            elif raw[:4] == _SPREADSHEET:
+            if raw[:4] == _SPREADSHEET:
                 raise DataError(f"{name}: expected CSV, Parquet or .xlsx, found an older spreadsheet; save it as CSV")
-            else:
+            if not _is_packed(raw) or is_workbook(raw):
                 break
+            [raw] = _layer(raw, budget, only_one=True)
         return raw
     except _DAMAGED as error:
         raise _damaged(name, error) from None
@@ -121,29 +116,26 @@ def unpack(raw: Raw, name: str, limit: int = MAX_UNPACKED) -> Raw:
 
 def refuse_large(raw: bytes, name: str, limit: int) -> None:
     """`DataError` if the bytes unpack to more than `limit`, all files and layers of an archive together."""
-    budget = _Budget(name, len(raw), limit)
-    try:
-        _unpack_all(raw, budget, LAYERS)
-    except _DAMAGED:
-        return  # reading it says so
+    budget, layer = _Budget(name, len(raw), limit), [raw]
+    with suppress(*_DAMAGED):  # reading it says so
+        for _ in range(LAYERS):
+            layer = [inner for content in layer if _is_packed(content) for inner in _layer(content, budget)]
 
 
-def _unpack_all(raw: bytes, budget: _Budget, layers: int) -> None:
-    inner: list[bytes] = []
+def _is_packed(raw: Raw) -> bool:
+    return raw[:2] == b"\x1f\x8b" or raw[:4] in (b"PK\x03\x04", b"PK\x05\x06")
+
+
+def _layer(raw: Raw, budget: _Budget, *, only_one: bool = False) -> list[bytes]:
+    """The files in a packed one. `DataError` if they are not one but should be."""
     if raw[:2] == b"\x1f\x8b":
         with gzip.open(io.BytesIO(raw)) as packed:
-            inner = [budget.read(packed)]
-    elif raw[:2] == b"PK":
-        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-            for name in _members(archive):
-                with archive.open(name) as member:
-                    inner.append(budget.read(member))
-    for content in inner if layers > 1 else []:
-        _unpack_all(content, budget, layers - 1)
-
-
-class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
+            return [budget.read(packed)]
+    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+        names = _members(archive)
+        if only_one and len(names) != 1:
+            raise DataError(f"{budget.name}: expected one file in the archive, found {len(names)}; unpack it first")
+        return [budget.read(archive.open(name)) for name in names]
 
 
 class _Budget:
@@ -152,11 +144,11 @@ class _Budget:
     def __init__(self, name: str, packed: int, limit: int) -> None:
         self.name, self.packed, self.limit, self.used = name, packed, limit, 0
 
-    def read(self, file: _Readable) -> bytes:
+    def read(self, file: IO[bytes] | gzip.GzipFile) -> bytes:
         """The rest of an open packed file."""
         return b"".join(self.parts(file))
 
-    def parts(self, file: _Readable) -> Iterator[bytes]:
+    def parts(self, file: IO[bytes] | gzip.GzipFile) -> Iterator[bytes]:
         """The rest of an open packed file, a megabyte at a time."""
         while part := file.read(_PART):
             self.used += len(part)
@@ -173,22 +165,12 @@ class _Budget:
             yield part
 
 
-def _only_member(raw: Raw, name: str, budget: _Budget) -> bytes:
-    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-        names = _members(archive)
-        if len(names) != 1:
-            raise DataError(f"{name}: expected one file in the archive, found {len(names)}; unpack it first")
-        with archive.open(names[0]) as member:
-            return budget.read(member)
-
-
 def _members(archive: zipfile.ZipFile) -> list[str]:
     return [n for n in archive.namelist() if not n.endswith("/") and not n.startswith("__MACOSX/")]
 
 
 def _damaged(name: str, error: Exception) -> DataError:
-    reason = " ".join(str(error).split())[:120]
-    return DataError(f"{name}: expected a packed file, found a damaged or encrypted one ({reason})")
+    return DataError(f"{name}: expected a packed file, found a damaged or encrypted one ({tidy(error)})")
 
 
 @contextmanager
@@ -217,8 +199,7 @@ def _fetched(source: Path, folder: Path) -> Path:
         target.mkdir(parents=True) if is_folder else folder.mkdir(parents=True)
         fs.copy_files(path, str(target), source_filesystem=store)
     except (OSError, ArrowException, ValueError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise DataError(f"{uri}: expected files that can be read there, found none ({reason})") from None
+        raise DataError(f"{uri}: expected files that can be read there, found none ({tidy(error)})") from None
     return target
 
 

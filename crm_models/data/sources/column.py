@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crm_models.core.errors import DataError
+from crm_models.data.sources.frames import written_name
 from crm_models.data.sources.receipt import ColumnRead, Receipt, row_of, samples_of
 
 ROLES = ("customer_id", "action", "timestamp", "value", "churned", "label", "kind", "repeatable")
@@ -31,13 +32,13 @@ def need_columns(table: pd.DataFrame, name: str, *columns: str) -> None:
 
 
 class Column:
-    """A column with its R cells, of which D are distinct.
+    """A column with its R cells, of which D are distinct. name: as the file has it.
 
     values: the cells as read, without categories. Masks of distinct cells are (D,), those of rows (R,).
     """
 
     def __init__(self, table: pd.DataFrame, file: str, name: str, receipt: Receipt | None = None) -> None:
-        self.table, self.file, self.name = table, file, str(name)
+        self.table, self.file, self.column, self.name = table, file, name, written_name(table, name)
         self.receipt = receipt or Receipt()
         values = table[name]
         is_category = isinstance(values.dtype, pd.CategoricalDtype)
@@ -114,12 +115,12 @@ class Column:
 
     def refuse(self, rows: np.ndarray | pd.Series, expected: str, advice: str = "correct or remove the row") -> None:
         """`DataError` for the first of the masked rows, or reject all of them; see `Receipt.refuse`."""
-        self.receipt.refuse(self.table, self.file, self.name, rows, expected, advice)
+        self.receipt.refuse(self.table, self.file, self.column, rows, expected, advice)
 
     def proves(self, form: str) -> bool:
         """Whether a cell of another text column of the table has this form."""
         for k, other in enumerate(self.table.columns):
-            if other != self.name and isinstance(self.table.dtypes.iloc[k], pd.StringDtype):
+            if other != self.column and isinstance(self.table.dtypes.iloc[k], pd.StringDtype):
                 found = pc.match_substring_regex(pa.chunked_array(pa.array(self.table.iloc[:, k])), form)
                 if pc.any(found).as_py():
                     return True
@@ -135,6 +136,8 @@ class Column:
         unit: str = "",
     ) -> None:
         """Add the column to the receipt: what it was read as, its blanks by word, odd cells and a few samples."""
+        if any((known.file, known.column) == (self.file, self.name) for known in self.receipt.columns):
+            return  # a known format has read it before
         n_odd, first_odd = 0, None
         if odd is not None and odd.any():
             n_odd, first_odd = self.n_rows(odd), self.first(odd)
@@ -142,13 +145,13 @@ class Column:
             ColumnRead(
                 file=self.file,
                 column=self.name,
-                role=self.name if self.name in ROLES else "feature",
+                role=self.column if self.column in ROLES else "feature",
                 type=kind,
                 unit=unit,
                 blanks=dict(self._blanks(blank)),
                 odd=n_odd,
                 first_odd=first_odd,
-                samples=samples_of(self.table[self.name].iloc[:50].tolist(), found.iloc[:50].tolist()),
+                samples=samples_of(self.values.iloc[:50].tolist(), found.iloc[:50].tolist()),
             )
         )
 

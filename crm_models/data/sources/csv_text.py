@@ -10,7 +10,7 @@ import io
 import itertools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from mmap import mmap
 
 import numpy as np
@@ -20,6 +20,7 @@ import pyarrow.csv as pa_csv
 
 from crm_models.core.errors import DataError
 from crm_models.data.sources.archives import MAPPED, Blocks
+from crm_models.data.sources.frames import tidy
 from crm_models.data.sources.header import header_row
 from crm_models.data.sources.receipt import counted
 from crm_models.data.sources.rows import FOOTER_LINES, TOTAL
@@ -219,13 +220,11 @@ def _parse(body: Text, layout: Layout) -> pa.Table:
         cells = _arrow_csv(body, layout, ragged)
     except pa.ArrowInvalid as error:
         if not ragged.rows:
-            problem = "a row of more than 16 MB" if "straddling" in str(error) else " ".join(str(error).split())[:160]
+            problem = "a row of more than 16 MB" if "straddling" in str(error) else tidy(error)
             raise DataError(
                 f"{layout.name}: expected rows of cells, found {problem}; is a quotation mark left open?"
             ) from None
-        cells = _longer(body, layout) if ragged.rows[0].actual_columns == layout.width + 1 else None
-        if cells is None:
-            return _without_ragged(_without_surplus(body, layout), layout)
+        return _without_ragged(_without_surplus(body, layout), layout)
     if len(cells) < _n_lines(_without_last_ends(body)) + 1:  # blank lines, or cells of several lines
         numbers = _row_numbers(body, layout)
         if len(numbers) == len(cells):
@@ -236,16 +235,6 @@ def _parse(body: Text, layout: Layout) -> pa.Table:
             layout.remarks.append("Row numbers leave out blank lines, because the file is large.")
     _check_quotes(body, cells, layout)
     return cells
-
-
-def _longer(body: Text, layout: Layout) -> pa.Table | None:
-    """The cells of a table that ends every row below the header with a delimiter, as some programs do."""
-    try:
-        longer = _arrow_csv(body, replace(layout, width=layout.width + 1), _Ragged())
-    except pa.ArrowInvalid:
-        return None
-    last = longer.column(layout.width)
-    return longer.select(range(layout.width)) if last.null_count == len(longer) else None
 
 
 def _without_surplus(body: Text, layout: Layout) -> Text:
@@ -261,7 +250,9 @@ def _without_surplus(body: Text, layout: Layout) -> Text:
         return body
     row = _n_lines(body[: first.start()]) + layout.first_row
     text, n = surplus.subn(rb"\1", bytes(body))
-    layout.remarks.append(f"Empty cells behind the last column of {counted(n, 'row')} are left out (first: row {row}).")
+    if n < _n_lines(_without_last_ends(body)) + 1:  # some programs end every row with a delimiter
+        rows = counted(n, "row")
+        layout.remarks.append(f"Empty cells behind the last column of {rows} are left out (first: row {row}).")
     return text
 
 

@@ -105,9 +105,9 @@ def dates_of(cells: pd.Series) -> Dates:
             zoned = cells.str.contains(r":.*(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)$", regex=True)
             return Dates(values=best, other=other, zoned=zoned)
     ticks = cells.str.extract(r"^/Date\((-?[0-9]+)[+0-9]*\)/$")[0]
-    if ticks.notna().all():  # milliseconds of .NET
+    if ticks.notna().mean() > 0.5:  # milliseconds of .NET
         values = pd.to_datetime(pd.to_numeric(ticks), unit="ms").astype("datetime64[us]")
-        return Dates(values=values, zoned=pd.Series(True, index=cells.index))
+        return Dates(values=values, zoned=ticks.notna())
     clean, offset = _without_zones(_normalised(cells))
     best, other = _in_best_layout(clean)
     zoned = offset.notna()

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crm_models.core.errors import DataError
-from crm_models.data.sources.blanks import BLANKS
 
 FIRST_ROW = "first_row"
 """Key in `DataFrame.attrs`: the number of the first data row in messages; 2 below a header, else 1."""
@@ -27,12 +26,14 @@ REMARKS = "remarks"
 """Key in `DataFrame.attrs`: sentences on what was unusual about the file."""
 FOOTERS = "footers"
 """Key in `DataFrame.attrs`: lines below the table that are no rows of it."""
+WRITTEN = "written"
+"""Key in `DataFrame.attrs`: our name of a column to the one in the file, for messages."""
 RAGGED = "ragged"
 """Key in `DataFrame.attrs`: rows with too few or too many cells that were left out, as (row number, text)."""
 
 
 def to_pandas(
-    cells: list[pa.ChunkedArray], names: list[str], name: str, *, words_are_blank: bool, rows: np.ndarray | None = None
+    cells: list[pa.ChunkedArray], names: list[str], name: str, rows: np.ndarray | None = None
 ) -> pd.DataFrame:
     """Trimmed cells as a table, without empty unnamed columns and trailing blank rows (both from spreadsheets).
 
@@ -41,7 +42,7 @@ def to_pandas(
     """
     columns: list[pa.ChunkedArray] = []
     while cells:
-        columns.insert(0, trimmed(cells.pop(), words_are_blank))
+        columns.insert(0, trimmed(cells.pop()))
     kept = [k for k, column in enumerate(columns) if names[k] or column.null_count < len(column)]
     n = len(columns[0]) if columns else 0
     if n and all(not columns[k][n - 1].is_valid for k in kept):
@@ -59,18 +60,14 @@ def to_pandas(
     return table if rows is None else table.set_axis(rows[:n])
 
 
-def trimmed(column: pa.ChunkedArray, words_are_blank: bool) -> pa.ChunkedArray:
-    """The column without blanks around its cells; empty cells, and `BLANKS` if they are blank, become missing."""
+def trimmed(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The column without blanks around its cells; empty cells become missing."""
     if pa.types.is_null(column.type):  # without rows, Arrow ignores the given type
         column = column.cast(pa.string())
     trimmed = pc.utf8_trim_whitespace(column)
-    if words_are_blank:
-        blank = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(BLANKS, column.type))
-    else:
-        blank = pc.equal(trimmed, "")
     if pc.any(pc.starts_with(trimmed, '="')).as_py():  # how programs keep a spreadsheet from changing an id
         trimmed = pc.replace_substring_regex(trimmed, r'^="([^"]*)"$', r"\1")
-        blank = pc.or_(blank, pc.equal(trimmed, ""))
+    blank = pc.equal(trimmed, "")
     if pc.any(blank).as_py():
         return pc.if_else(blank, pa.scalar(None, column.type), trimmed)
     # Cells with nothing to trim stay the ones that were read, so that the copy is freed.
@@ -107,6 +104,11 @@ def together(tables: Sequence[tuple[pd.DataFrame, str]]) -> tuple[pd.DataFrame, 
 
 def _part(cells: pd.DataFrame, name: str, start: int) -> dict[str, Any]:
     return {"file": name, "start": start, "first_row": int(cells.attrs.get(FIRST_ROW, 2))}
+
+
+def written_name(table: pd.DataFrame, column: str) -> str:
+    """The name of a column as the file has it."""
+    return str(table.attrs.get(WRITTEN, {}).get(column, column))
 
 
 def tidy(error: Exception) -> str:

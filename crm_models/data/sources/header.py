@@ -35,12 +35,13 @@ def _is_above_the_names(rows: Sequence[Sequence[str]]) -> bool:
     filled = [cell.strip() for cell in above if cell.strip()]
     vague = len(filled) < 0.7 * len(names) or sum(bool(_CODE.fullmatch(c)) for c in filled) > 0.7 * len(filled)
     words = [cell.strip() for cell in names]
-    if not vague or not data or len(above) > len(names) or len(set(words)) < len(words) or not all(words[1:]):
+    named = [word for word in words if word]
+    if not vague or not data or len(above) > len(names) or len(set(named)) < max(len(named), len(words) - 2):
         return False
     if any(_NUMBER.fullmatch(word) for word in words):
         return False
-    numbers = (sum(bool(_NUMBER.fullmatch(row[k].strip())) for row in data) for k in range(len(names)))
-    return max(numbers) > 0.8 * len(data)  # the header again may be among the rows
+    numbers = (sum(bool(_NUMBER.fullmatch(row[k].strip())) for row in data) for k, word in enumerate(words) if word)
+    return max(numbers, default=0) > 0.8 * len(data)  # the header again may be among the rows
 
 
 def _n_filled(row: Sequence[str]) -> int:

@@ -16,7 +16,7 @@ from crm_models.core.errors import DataError
 from crm_models.core.schema import CUSTOMER_ID
 from crm_models.data.sources.blanks import BLANKS, NO_NUMBER
 from crm_models.data.sources.column import Column
-from crm_models.data.sources.frames import is_text
+from crm_models.data.sources.frames import written_name
 from crm_models.data.sources.receipt import Receipt, place_of, row_of
 
 INVISIBLE = dict.fromkeys([0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0x00AD, 0x200E, 0x200F])
@@ -47,7 +47,8 @@ def names_of(
     cells = Column(table, name, column, receipt)
     codes, distinct = pd.factorize(cells.values)
     written = _text_of(pd.Series(distinct))
-    text = _visible(written)
+    visible = _visible(written)
+    text = _whole(visible)
     blank = text.isin(("", "\\N"))
     blank |= _words_for_nobody(cells, text, codes, unique)
     cells.refuse(_rows(blank, codes, empty=True), "a name or number", "fill it or remove the row")
@@ -55,17 +56,19 @@ def names_of(
     odd = ~text.str.fullmatch("[0-9]+") & ~blank
     if 0 < odd.sum() <= FEW_ODD * len(text):
         first = f"{text[odd].iloc[0][:40]!r} in row {row_of(table, _rows(odd, codes))}"
-        cells.note(f"{int(odd.sum()):,} of {len(text):,} ids in {column!r} are no numbers like the others ({first}).")
+        cells.note(
+            f"{int(odd.sum()):,} of {len(text):,} ids in {cells.name!r} are no numbers like the others ({first})."
+        )
     text = text.mask(blank, "")
     merged, names = pd.factorize(text)
-    n_unseen = written[~blank].nunique() - text[~blank].nunique()
+    n_unseen = written[~blank].nunique() - visible[~blank].nunique()
     if n_unseen:
         cells.note(
-            f"{n_unseen:,} spellings in {column!r} differ from another only in invisible characters or the "
+            f"{n_unseen:,} spellings in {cells.name!r} differ from another only in invisible characters or the "
             "Unicode form of a letter; they are one."
         )
         cells.receipt.twins.append(
-            {"file": name, "column": column, "kind": "invisible", "count": n_unseen, "joined": True}
+            {"file": name, "column": cells.name, "kind": "invisible", "count": n_unseen, "joined": True}
         )
     found = pd.Series(
         pd.Categorical.from_codes(np.append(merged, -1)[codes], categories=pd.Index(names, dtype="str")),
@@ -78,15 +81,15 @@ def names_of(
 
 def unique_names_of(table: pd.DataFrame, file: str, column: str, receipt: Receipt | None = None) -> pd.Series:
     """`names_of` for one row per id; `DataError` with the row of a duplicate, unless bad rows are skipped."""
-    receipt = receipt or Receipt()
+    receipt, name = receipt or Receipt(), written_name(table, column)
     ids = names_of(table, file, column, receipt, unique=True)
     duplicate = ids.duplicated() & ids.notna()
     if duplicate.any() and receipt.skip_bad_rows:
-        receipt.refuse(table, file, column, duplicate, f"one row for each {column}")
+        receipt.refuse(table, file, column, duplicate, f"one row for each {name}")
     elif duplicate.any():
         raise DataError(
-            f"{place_of(table, file, duplicate)}: duplicate {column} {ids[duplicate].iloc[0]!r} "
-            f"(duplicate rows: {int(duplicate.sum()):,}); keep one row for each {column}"
+            f"{place_of(table, file, duplicate)}: duplicate {name} {ids[duplicate].iloc[0]!r} "
+            f"(duplicate rows: {int(duplicate.sum()):,}); keep one row for each {name}"
         )
     return ids
 
@@ -207,15 +210,15 @@ def _visible(text: pd.Series) -> pd.Series:
 
 
 def _text_of(distinct: pd.Series) -> pd.Series:
-    """Distinct ids as text: integers without ".0", everything else as written."""
-    if is_text(distinct):
-        distinct = distinct.str.strip()
-        if len(distinct) and distinct.str.fullmatch(r"[0-9]+(?:[.,]00?)?").mean() > 0.9:
-            # Spreadsheets and pandas write 17850.0 for an integer in a column with missing values.
-            return distinct.str.replace(r"[.,]00?$", "", regex=True)
-        return distinct
-    if pd.api.types.is_float_dtype(distinct):
-        values = distinct.astype("float64")
-        if (values.abs() < 2**53).all() and (values % 1 == 0).all():
-            return values.astype("int64").astype("str")
+    """Distinct ids as text, whole numbers without decimals."""
+    if pd.api.types.is_float_dtype(distinct) and (distinct.abs() < 2**53).all() and (distinct % 1 == 0).all():
+        return distinct.astype("int64").astype("str")
     return distinct.astype("str").str.strip()
+
+
+def _whole(text: pd.Series) -> pd.Series:
+    """Ids without the .0 that spreadsheets and pandas write behind integers in a column with missing values."""
+    whole = text.str.fullmatch(r"[0-9]+(?:[.,]00?)?")
+    if whole.mean() > 0.5 and not text[~whole].str.fullmatch(r"[0-9]+[.,][0-9]+").any():
+        return text.where(~whole, text.str.replace(r"[.,]00?$", "", regex=True))
+    return text

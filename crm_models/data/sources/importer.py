@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,12 @@ import pandas as pd
 
 from crm_models.core.errors import DataError
 from crm_models.data.cohort import Cohort
-from crm_models.data.sources.inactivity import label_by_inactivity
+from crm_models.data.sources.column import need_columns
+from crm_models.data.sources.files import prepared
+from crm_models.data.sources.frames import WRITTEN
+from crm_models.data.sources.reading import read_file
 from crm_models.data.sources.receipt import Receipt
+from crm_models.data.sources.roles import plain
 
 TABLE_ENDINGS = (".csv", ".csv.gz", ".csv.zip", ".parquet", ".xlsx")
 
@@ -56,24 +60,25 @@ def distinct_labels(labels: pd.Series, ids: pd.Index) -> pd.Series:
     return labels.where(~labels.duplicated(keep=False), labels + " [" + pd.Series(ids, index=labels.index) + "]")
 
 
-def cohort_of(
-    form: str,
-    receipt: Receipt,
-    *,
-    customers: pd.DataFrame | None = None,
-    interactions: pd.DataFrame | None = None,
-    actions: pd.DataFrame | None = None,
-    churn_days: float | None = None,
-    activity: Sequence[str] | None = None,
-) -> Cohort:
-    """The cohort of a known format with its receipt. churn_days, activity: see `label_by_inactivity`."""
-    cohort = Cohort.build(
-        name=form,
-        source=form,
-        customers=customers,
-        interactions=interactions,
-        actions=actions,
-        notes=receipt.notes,
-        documents=receipt.documents({}),
-    )
-    return cohort if churn_days is None else label_by_inactivity(cohort, churn_days, activity)
+def known_table(
+    file: Path, kind: str, columns: Mapping[str, Sequence[str]], receipt: Receipt, cells: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """The rows of a file of a known format, counted, its columns called as ours; messages keep the names of the file.
+
+    columns: ours to those that the releases have, whatever their case and punctuation; the first that is filled counts.
+    cells: what the file has, if it is read already.
+    """
+    cells = read_file(file) if cells is None else cells
+    receipt.count_file(cells, file.name, kind)
+    table = prepared(cells, file.name, receipt)
+    filled = {plain(column): str(column) for column in reversed(table.columns) if table[column].notna().any()}
+    existing = {plain(column): str(column) for column in reversed(table.columns)} | filled
+    written = {
+        ours: next((found[plain(c)] for found in (filled, existing) for c in theirs if plain(c) in found), theirs[0])
+        for ours, theirs in columns.items()
+    }
+    need_columns(table, file.name, *written.values())
+    table = table.drop(columns=[c for c in written if c in table and c not in written.values()])
+    table = table.rename(columns={theirs: ours for ours, theirs in written.items()})
+    table.attrs = cells.attrs | {WRITTEN: written}
+    return table

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from crm_models.core.errors import DataError
 from crm_models.core.schema import ACTION, CUSTOMER_ID, LABEL, REPEATABLE, TIMESTAMP, VALUE
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources.archives import read_bytes
-from crm_models.data.sources.column import need_columns
-from crm_models.data.sources.ids import names_of, unique_names_of
-from crm_models.data.sources.importer import Importer, cohort_of, distinct_labels, files_in, unpacked_name
+from crm_models.data.sources.ids import names_of
+from crm_models.data.sources.importer import Importer, distinct_labels, files_in, known_table, unpacked_name
 from crm_models.data.sources.moments import moments_of
-from crm_models.data.sources.numbers import numbers_of
 from crm_models.data.sources.reading import read_table
 from crm_models.data.sources.receipt import Receipt
+from crm_models.data.sources.tables import KEEP_LATE, known_cohort
 
 GENRES_100K = (
     *("unknown", "Action", "Adventure", "Animation", "Children", "Comedy", "Crime", "Documentary", "Drama", "Fantasy"),
@@ -26,6 +27,7 @@ GENRES_100K = (
 """The genre flags at the end of each line of u.item, in order (from its README)."""
 
 RATING = ("userId", "movieId", "rating", "timestamp")
+EVENT = {CUSTOMER_ID: ["userId"], ACTION: ["movieId"], VALUE: ["rating"], TIMESTAMP: ["timestamp"]}
 FILM = ("movieId", "title", "genres")
 U_ITEM = ("movieId", "title", "released", "on video", "address", *GENRES_100K)
 USERS_DAT = ("userId", "gender", "age", "occupation", "zip")
@@ -45,22 +47,23 @@ def import_movielens(sources: Sequence[Path], *, churn_days: float | None = None
     gender, age and occupation of users.
     """
     files = _files(sources)
-    name = files["ratings"].name
-    ratings = _read(files["ratings"], RATING)
-    receipt = Receipt(accept_doubts=True)
-    receipt.take_file(ratings, name, "interactions")
-    events = pd.DataFrame(
-        {
-            CUSTOMER_ID: names_of(ratings, name, "userId"),
-            ACTION: names_of(ratings, name, "movieId"),
-            TIMESTAMP: moments_of(ratings, name, "timestamp", receipt),
-            VALUE: numbers_of(ratings, name, "rating", receipt),
-        }
-    )
+    name, receipt = files["ratings"].name, Receipt(accept_doubts=True, answers=KEEP_LATE)
+    events = known_table(files["ratings"], "interactions", EVENT, receipt, _read(files["ratings"], RATING))
+    events[TIMESTAMP] = moments_of(events, name, TIMESTAMP, receipt)
+    events = events.sort_values(TIMESTAMP, kind="stable")
     receipt.notes.insert(0, f"MovieLens: {len(events):,} ratings; films are not recommended twice.")
-    films = _films(files.get("films"), events[ACTION].cat.categories, receipt)
-    users = _users(files.get("users"), receipt)
-    return cohort_of("movielens", receipt, customers=users, interactions=events, actions=films, churn_days=churn_days)
+    rated = names_of(events, name, ACTION).cat.categories
+    tables = {"interactions": (events[list(EVENT)], name)}
+    if users := files.get("users"):
+        cells = _read(users, PARTS["users"][unpacked_name(users)])
+        people = known_table(users, "customers", {CUSTOMER_ID: ["userId"]}, receipt, cells)
+        tables["customers"] = (people.drop(columns="zip"), users.name)  # almost unique
+    tables["actions"] = (_films(files.get("films"), rated, receipt), name)
+    cohort = known_cohort("movielens", tables, receipt, churn_days)
+    if "occupation" in cohort.customers and is_numeric_dtype(cohort.customers["occupation"]):
+        codes = cohort.customers["occupation"].map("{:g}".format).astype("str")  # text in the other release
+        cohort = replace(cohort, customers=cohort.customers.assign(occupation=codes))
+    return cohort
 
 
 def _files(sources: Sequence[Path]) -> dict[str, Path]:
@@ -94,32 +97,7 @@ def _read(file: Path, columns: Sequence[str]) -> pd.DataFrame:
         table = read_table(raw, file.name)
         if table.shape[1] == len(columns) and str(table.columns[0]).isdecimal():  # a copy without its header
             table = read_table(raw, file.name, header=columns)
-        table = _renamed(table, columns)
-    need_columns(table, file.name, *(columns if columns is RATING else columns[:2]))
     return table
-
-
-def _renamed(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """The table with columns renamed to `columns` where only case or underscores differ (`user_id`)."""
-    plain = {column.lower(): column for column in columns if column not in table}
-    names = {c: plain.get(str(c).lower().replace("_", ""), c) for c in table.columns}
-    return table.rename(columns=names)
-
-
-def _users(file: Path | None, receipt: Receipt) -> pd.DataFrame | None:
-    """The users with age, gender and occupation, if the release has them; postcodes are left out as almost unique."""
-    if file is None:
-        return None
-    table = _read(file, PARTS["users"][unpacked_name(file)])
-    receipt.take_file(table, file.name, "customers")
-    return pd.DataFrame(
-        {
-            CUSTOMER_ID: unique_names_of(table, file.name, "userId"),
-            "age": numbers_of(table, file.name, "age", receipt),
-            "gender": table["gender"],
-            "occupation": table["occupation"],  # text in one release, a code in the other
-        }
-    )
 
 
 def _films(file: Path | None, rated: pd.Index, receipt: Receipt) -> pd.DataFrame:
@@ -128,20 +106,19 @@ def _films(file: Path | None, rated: pd.Index, receipt: Receipt) -> pd.DataFrame
     if file is None:
         receipt.note("No file of films; they are named by their number.")
         return pd.DataFrame({ACTION: ids, LABEL: "movie " + ids, REPEATABLE: False})
-    films = _read(file, U_ITEM if unpacked_name(file) == "u.item" else FILM)
-    receipt.take_file(films, file.name, "actions")
-    if "Western" in films:
-        films = films.assign(genres=_from_flags(films[list(GENRES_100K)]))
-    films = films.assign(movieId=names_of(films, file.name, "movieId").astype("str"))
+    cells = _read(file, U_ITEM if unpacked_name(file) == "u.item" else FILM)
+    if "Western" in cells:
+        cells = cells.assign(genres=_from_flags(cells[list(GENRES_100K)]))
+    films = known_table(file, "actions", {c: [c] for c in FILM[:2]}, receipt, cells)
+    films["movieId"] = names_of(films, file.name, "movieId").astype("str")
     known = films.drop_duplicates("movieId").set_index("movieId").reindex(ids)
     title = known["title"].where(known["title"].notna(), "movie " + pd.Series(ids, index=ids))
     table = pd.DataFrame({ACTION: ids, LABEL: distinct_labels(title, ids).to_numpy(), REPEATABLE: False})
     if "genres" in known:
         table["genres"] = known["genres"].replace("(no genres listed)", None).to_numpy()
-    unrated, untitled = int((~films["movieId"].isin(ids)).sum()), int(known["title"].isna().sum())
-    if unrated:
-        receipt.leave_out(unrated, file.name, "films without ratings")
-        receipt.note(f"Films without ratings, left out: {unrated:,}.")
+    unrated, untitled = ~films["movieId"].isin(ids).to_numpy(), int(known["title"].isna().sum())
+    said = f"Films without ratings, left out: {int(unrated.sum()):,}."
+    receipt.explain(films, file.name, unrated, "films without ratings", said)
     if untitled:
         receipt.note(f"Rated films that are not in {file.name}, named by their number: {untitled:,}.")
     return table

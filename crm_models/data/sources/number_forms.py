@@ -24,7 +24,10 @@ _CORE = r"[0-9.,' ]*[0-9][.,]?(?:[eE][+-]?[0-9]+)?"
 _PARTS = rf"^([+-]?)\s*({_BEFORE}?)\s*([+-]?)\s*({_CORE}|[.,][0-9]+)\s*([^\d\s.,()+'-][^\d,()+-]{{0,15}})?$"
 """Sign, currency, sign, number and unit of a cell."""
 MAGNITUDES = {"k": 1e3, "tsd": 1e3, "mio": 1e6, "mn": 1e6, "million": 1e6, "mrd": 1e9, "bn": 1e9, "billion": 1e9}
-"""Words behind a number that multiply it."""
+"""Words behind a number that multiply it, and M; m is a metre."""
+_BEHIND = rf"^(?:(M|(?i:{'|'.join(MAGNITUDES)}))\b\.?)?\s*(.*)$"
+MOST_UNITS = 4
+"""From so many units in one column on, what stands behind its numbers are words, as in an address."""
 BOOKED = ("cr", "dr", "soll", "haben", "s", "h")
 """Marks of bookkeepers, whose sign depends on whose account it is: no units."""
 
@@ -49,6 +52,7 @@ class Numbers:
 
     notation: what was unusual about the writing, or "". doubt: marks before three digits can be either. mark: the
     decimal mark. unclear: the first cell that this changes. unit: what stands beside the numbers, such as "€" or "kg".
+    units: what stands beside them where it is not the same, so that they are no numbers.
     """
 
     values: np.ndarray
@@ -57,6 +61,7 @@ class Numbers:
     mark: Mark = "point"
     unclear: str = ""
     unit: str = ""
+    units: tuple[str, ...] = ()
 
 
 def parse(
@@ -71,7 +76,8 @@ def parse(
     a mark before three digits is, if it is known.
     """
     written = cells
-    cells, units, notations = _without_units(_plain_signs(cells))
+    cells, beside = _without_units(_plain_signs(cells))
+    notations = beside.notations
     values = _floats(cells)
     punctuated = cells.str.contains("[.,]", regex=True).to_numpy(dtype=bool)
     mark: Mark = "point"
@@ -88,20 +94,33 @@ def parse(
             notations.append(how)
         values = values.copy()
         values[punctuated] = _with_mark(marked, mark)
-    values = values * units.str.lower().map(MAGNITUDES).where(units != "m").fillna(1.0).to_numpy(dtype=float)
-    values = np.where(units == "M", values * 1e6, values)
-    percent = (units == "%").to_numpy(dtype=bool)
+    values = values * beside.factors
+    percent = (beside.unit == "%") & beside.marked
     if percent.any() and not percent[np.isfinite(values)].all():
         values = _shares(values, percent, notations)
-    unit = next((u for u in units if u and u.lower() not in MAGNITUDES and u != "M"), "")
     return Numbers(
         values=values,
         notation=", ".join(notations),
         doubt=doubt and settled is None,
         mark=mark,
         unclear=unclear,
-        unit="" if percent.any() and not percent.all() else unit,
+        unit="" if percent.any() and not percent.all() else beside.unit,
+        units=beside.units,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Beside:
+    """What stands beside D numbers: (D,) which have the unit, (D,) factors such as 1,000, and what was unusual.
+
+    unit: the one of the column, or "", as two currencies cannot be compared. units: several instead.
+    """
+
+    unit: str
+    marked: np.ndarray
+    factors: np.ndarray
+    units: tuple[str, ...]
+    notations: list[str]
 
 
 def _plain_signs(cells: pd.Series) -> pd.Series:
@@ -113,11 +132,8 @@ def _plain_signs(cells: pd.Series) -> pd.Series:
     return cells.str.replace(r"^'(?=[0-9.,+-])", "", regex=True)
 
 
-def _without_units(plain: pd.Series) -> tuple[pd.Series, pd.Series, list[str]]:
-    """Cells as digits, marks and a minus in front; what stood beside each; and what was unusual.
-
-    A unit is passed over where it is the only one of the column: two currencies cannot be compared.
-    """
+def _without_units(plain: pd.Series) -> tuple[pd.Series, _Beside]:
+    """Cells as digits, marks and a minus in front, and what stood beside them."""
     notations = []
     parenthesised = plain.str.fullmatch(r"\([^()]*[0-9][^()]*\)").to_numpy(dtype=bool)
     if parenthesised.any():
@@ -130,28 +146,30 @@ def _without_units(plain: pd.Series) -> tuple[pd.Series, pd.Series, list[str]]:
         plain = plain.where(~trailing, "-" + plain.str.slice(0, -1).str.strip())
         notations.append("minus behind the number")
     parts = plain.str.extract(_PARTS)
-    before, behind = parts[1].fillna(""), parts[4].fillna("").str.strip()
-    units = before.where(before != "", behind)
-    unit = units[units != ""]
-    known = unit.isin(["%"]) | (before[unit.index] != "") | behind[unit.index].str.fullmatch(_BEFORE)
-    magnitude = unit.str.lower().isin(MAGNITUDES) | (unit == "M")
-    common = unit[~magnitude & ~unit.str.lower().isin(BOOKED)]
-    is_unit = common.nunique() == 1 and (bool(known[common.index].all()) or 2 * len(common) > len(plain))
-    usable = (units == "") | magnitude.reindex(units.index, fill_value=False)
-    usable |= (units == common.iloc[0]) if is_unit else False
+    before, behind = parts[1].fillna(""), parts[4].fillna("").str.extract(_BEHIND)
+    units = (before + " " + behind[1].str.strip()).str.strip()
+    factors = behind[0].str.lower().map(MAGNITUDES | {"m": 1e6}).fillna(1.0)
+    common = units[(units != "") & ~units.str.lower().isin(BOOKED)]
+    known = (common == "%") | (before[common.index] != "") | behind[1][common.index].str.fullmatch(_BEFORE)
+    is_unit = common.nunique() == 1 and (bool(known.all()) or 2 * len(common) > len(plain))
+    unit = str(common.iloc[0]) if is_unit else ""
     signs = parts[0].fillna("") + parts[2].fillna("")
-    usable &= parts[3].notna() & (signs.str.len() < 2) & ~((before != "") & (behind != ""))
+    usable = units.isin(("", unit)) & parts[3].notna() & (signs.str.len() < 2)
     core = parts[3].str.strip()
     spaced = core.str.fullmatch(_SPACED)
     core = core.where(~spaced.fillna(False).astype(bool), core.str.replace("[ ']", "", regex=True))
     clean = signs.str.replace("+", "", regex=False) + core
-    if magnitude.any():
-        notations.append(f"{unit[magnitude].iloc[0]!r} as {_magnitude(unit[magnitude].iloc[0]):,.0f}")
-    return plain.where(~usable, clean), units.where(usable, ""), notations
-
-
-def _magnitude(unit: str) -> float:
-    return 1e6 if unit == "M" else MAGNITUDES[unit.lower()]
+    multiplied = usable & behind[0].notna()
+    if multiplied.any():
+        notations.append(f"{behind[0][multiplied].iloc[0]!r} as {factors[multiplied].iloc[0]:,.0f}")
+    several = common.unique()[:MOST_UNITS] if len(common) > 0.9 * len(plain) else ()
+    return plain.where(~usable, clean), _Beside(
+        unit=unit,
+        marked=(usable & (units != "")).to_numpy(dtype=bool),
+        factors=factors.where(usable, 1.0).to_numpy(dtype=float),
+        units=tuple(map(str, several)) if 1 < len(several) < MOST_UNITS and len(several) < len(common) else (),
+        notations=notations,
+    )
 
 
 def _decimal_mark(

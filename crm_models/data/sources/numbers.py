@@ -71,6 +71,11 @@ def parsed(cells: Column, blank: pd.Series) -> tuple[pd.Series, str]:
     delimiter = cells.table.attrs.get(DELIMITER)
     found = number_forms.parse(filled, delimiter, lambda: _mark_elsewhere(cells))
     first = str(filled.iloc[0])[:40] if len(filled) else ""
+    if found.units:
+        listed = ", ".join(map(repr, found.units))
+        cells.note(
+            f"numbers in {cells.name!r} have different units ({listed}; first: {first!r}): these are no numbers."
+        )
     if found.doubt and np.isfinite(found.values).any():
         sign, other = (",", "comma") if found.mark == "comma" else (".", "point")
         among = filled.str.count(r"[.,]").gt(0) & ~filled.str.fullmatch(rf"[^{sign}]*\{sign}[0-9]{{3}}\D*")

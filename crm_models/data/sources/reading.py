@@ -36,13 +36,11 @@ from crm_models.data.sources.workbook import Sheet, is_workbook, read_workbook
 
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions:
-    """How files are read. encoding: of text files, found if None. words_are_blank: whether `BLANKS` are missing values
-    in every column; else only empty cells are, and the column decides. skip_ragged: leave rows with too few or too many
-    cells out. max_unpacked: most bytes of a packed file.
+    """How files are read. encoding: of text files, found if None. skip_ragged: leave out rows with too few or too many
+    cells. max_unpacked: most bytes of a packed file.
     """
 
     encoding: str | None = None
-    words_are_blank: bool = True
     skip_ragged: bool = False
     max_unpacked: int = MAX_UNPACKED
 
@@ -56,7 +54,7 @@ def read_files(file: Path, options: ReadOptions | None = None) -> list[tuple[pd.
     """The tables of a file with a name for each: several where a workbook has sheets of different columns."""
     options, file = options or ReadOptions(), Path(file)
     if file.is_dir() and any(file.rglob("*.parquet")):
-        return [(read_parquet_folder(file, options.words_are_blank), file.name)]
+        return [(read_parquet_folder(file), file.name)]
     with open_bytes(file) as raw:
         return read_tables(raw, file.name, options)
 
@@ -69,7 +67,7 @@ def read_tables(source: Raw, name: str, options: ReadOptions) -> list[tuple[pd.D
     sheets: dict[tuple[str, ...], list[tuple[pd.DataFrame, str]]] = {}
     for sheet in read_workbook(raw, name):
         called = f"{name}, sheet {sheet.name}"
-        table = _from_sheet(sheet, called, options.words_are_blank)
+        table = _from_sheet(sheet, called)
         sheets.setdefault(tuple(table.columns), []).append((table, called))
     (first, _), *others = (together(same) for same in sheets.values())
     first.attrs[SHEETS_LEFT_OUT] = [called.rpartition(", sheet ")[2] for _, called in others]
@@ -94,7 +92,7 @@ def read_table(
     options = options or ReadOptions()
     raw = unpack(source if isinstance(source, bytes | mmap) else source.read(), name, options.max_unpacked)
     if raw[:4] == b"PAR1":
-        return read_parquet(raw, name, options.words_are_blank)
+        return read_parquet(raw, name)
     if is_workbook(raw):
         return read_tables(raw, name, options)[0][0]
     decoded = decode(raw, name, options.encoding)
@@ -110,7 +108,7 @@ def read_table(
     columns, remarks, encoding = list(cells.columns), decoded.remarks, decoded.encoding
     del cells, decoded
     forget(raw)
-    table = to_pandas(columns, names, name, words_are_blank=options.words_are_blank, rows=layout.rows)
+    table = to_pandas(columns, names, name, layout.rows)
     table.attrs = {
         FIRST_ROW: layout.first_row,
         DELIMITER: layout.delimiter,
@@ -122,13 +120,13 @@ def read_table(
     return table
 
 
-def _from_sheet(sheet: Sheet, name: str, words_are_blank: bool) -> pd.DataFrame:
+def _from_sheet(sheet: Sheet, name: str) -> pd.DataFrame:
     width = max(len(sheet.header), *(len(row) for row in sheet.rows)) if sheet.rows else len(sheet.header)
     names = [*sheet.header, *[""] * (width - len(sheet.header))]
     columns = zip(*(row + [None] * (width - len(row)) for row in sheet.rows), strict=True)
     arrays = [pa.chunked_array([pa.array(column, pa.string())]) for column in columns]
     arrays = arrays or [pa.chunked_array([], pa.string())] * width
     rows = np.asarray(sheet.numbers, dtype=np.int64) - sheet.header_row - 1
-    table = to_pandas(list(arrays), names, name, words_are_blank=words_are_blank, rows=rows)
+    table = to_pandas(list(arrays), names, name, rows)
     table.attrs = {FIRST_ROW: sheet.header_row + 1, REMARKS: list(sheet.remarks)}
     return table

@@ -20,7 +20,7 @@ import pandas as pd
 
 from crm_models.core.errors import ConfigError, DataError
 from crm_models.core.files import read_json
-from crm_models.data.sources.frames import FIRST_ROW, PARTS
+from crm_models.data.sources.frames import FIRST_ROW, PARTS, written_name
 
 SettledBy = Literal["answer", "recipe", "accepted", "open", "none needed"]
 
@@ -134,19 +134,6 @@ class Receipt:
         facts = {"name": name, "kind": kind, "rows": len(cells), "encoding": encoding, "delimiter": delimiter}
         self.files.append(facts)
 
-    def take_file(self, cells: pd.DataFrame, name: str, kind: str) -> None:
-        """List a file of a known format, whose rows are all kept but for those that `leave_out` takes away."""
-        self.count_file(cells, name, kind)
-        self.rows["read"] += len(cells)
-        self.rows["kept"] += len(cells)
-
-    def leave_out(self, rows: int, file: str, why: str) -> None:
-        """Count rows of a known format that are read and not kept."""
-        if rows:
-            self.rows["kept"] -= rows
-            self.rows["explained"] += rows
-            self.left_out.append({"file": file, "rows": rows, "first_row": None, "why": why})
-
     def note(self, text: str) -> None:
         """Add a sentence that the user should read."""
         if text not in self.notes:
@@ -210,13 +197,12 @@ class Receipt:
         bad = np.asarray(bad, dtype=bool)
         if not bad.any():
             return
-        values = table[column].to_numpy()[bad]
+        values, name = table[column].to_numpy()[bad], written_name(table, column)
         found = "a blank" if pd.isna(values[0]) else repr(str(values[0])[:40])
         if not self.skip_bad_rows:
             more = f" ({int(bad.sum()):,} such rows; --skip-bad-rows leaves them out)" if bad.sum() > 1 else ""
-            raise DataError(
-                f"{place_of(table, file, bad)}, column {column!r}: expected {expected}, found {found}{more}; {advice}"
-            )
+            where = f"{place_of(table, file, bad)}, column {name!r}"
+            raise DataError(f"{where}: expected {expected}, found {found}{more}; {advice}")
         labels = table.index.to_numpy()[bad]
         known = self._bad.setdefault(file, set())
         reason = f"expected {expected}"
@@ -226,7 +212,7 @@ class Receipt:
                 if len(self._rejects) < LISTED_REJECTS:
                     text = "" if pd.isna(value) else str(value)
                     where, row = _located(table, file, label)
-                    self._rejects.append({"file": where, "row": row, "column": column, "value": text, "reason": reason})
+                    self._rejects.append({"file": where, "row": row, "column": name, "value": text, "reason": reason})
 
     def reject_ragged(self, file: str, rows: Sequence[tuple[int, str]]) -> None:
         """Reject rows with too few or too many cells, as (row number, text), that the reader has left out."""
@@ -260,14 +246,14 @@ class Receipt:
             where = f" (first: row {first['row']}, {first['column'] or 'cells'})" if first else ""
             self.note(f"{file}: {counted(n, 'row')} that cannot be read left out{where}; see rejected.csv.")
 
-    def explain(self, table: pd.DataFrame, file: str, left_out: np.ndarray, why: str) -> pd.DataFrame:
-        """The table without the rows that are no data, which are counted and noted with the first row number."""
+    def explain(self, table: pd.DataFrame, file: str, left_out: np.ndarray, why: str, said: str = "") -> pd.DataFrame:
+        """The table without the rows that are no data, which are counted and noted: as said, or with the first."""
         if not left_out.any():
             return table
         n, row = int(left_out.sum()), row_of(table, left_out)
         self.rows["explained"] += n
         self.left_out.append({"file": file, "rows": n, "first_row": row, "why": why})
-        self.note(f"{file}: {counted(n, 'row')} left out ({'first: ' if n > 1 else ''}row {row}): {why}.")
+        self.note(said or f"{file}: {counted(n, 'row')} left out ({'first: ' if n > 1 else ''}row {row}): {why}.")
         kept = table[~left_out]
         kept.attrs = table.attrs
         return kept

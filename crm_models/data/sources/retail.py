@@ -10,28 +10,24 @@ import pandas as pd
 from crm_models.core.errors import DataError
 from crm_models.core.schema import ACTION, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
 from crm_models.data.cohort import Cohort
-from crm_models.data.sources.column import need_columns
-from crm_models.data.sources.frames import SHEETS_LEFT_OUT
-from crm_models.data.sources.ids import names_of
-from crm_models.data.sources.importer import TABLE_ENDINGS, Importer, cohort_of, distinct_labels, files_in
+from crm_models.data.sources.frames import SHEETS_LEFT_OUT, together
+from crm_models.data.sources.importer import TABLE_ENDINGS, Importer, distinct_labels, files_in, known_table
 from crm_models.data.sources.moments import moments_of
 from crm_models.data.sources.numbers import numbers_of
-from crm_models.data.sources.reading import read_file
 from crm_models.data.sources.receipt import Receipt
+from crm_models.data.sources.tables import KEEP_LATE, known_cohort
 
 CHURN_DAYS = 90.0
 
 COLUMNS = {
-    "InvoiceNo": ("Invoice",),
-    "StockCode": ("Stock Code",),
-    "Description": (),
-    "Quantity": (),
-    "InvoiceDate": ("Invoice Date",),
-    "UnitPrice": ("Price", "Unit Price"),
-    "CustomerID": ("Customer ID", "CustomerId"),
-    "Country": (),
+    "InvoiceNo": ("InvoiceNo", "Invoice"),
+    ACTION: ("StockCode",),
+    "Quantity": ("Quantity",),
+    TIMESTAMP: ("InvoiceDate",),
+    "UnitPrice": ("UnitPrice", "Price"),
+    CUSTOMER_ID: ("CustomerID",),
 }
-"""Column names of the first release, and their names in other releases."""
+"""Columns of the first release, and their names in other releases; `Description` and `Country` may be missing."""
 
 
 def import_retail(sources: Sequence[Path], *, churn_days: float | None = CHURN_DAYS) -> Cohort:
@@ -39,25 +35,16 @@ def import_retail(sources: Sequence[Path], *, churn_days: float | None = CHURN_D
 
     churn_days: days without a purchase that count as churn; None: no churn labels.
     """
-    receipt = Receipt(accept_doubts=True)
+    receipt = Receipt(accept_doubts=True, answers=KEEP_LATE)
     files = [file for source in sources for file in _files(source)]
-    lines = _kept(pd.concat([_lines(file, receipt) for file in files], ignore_index=True), receipt)
-    events = pd.DataFrame(
-        {
-            CUSTOMER_ID: lines["CustomerID"],
-            ACTION: lines["StockCode"],
-            TIMESTAMP: lines["InvoiceDate"],
-            VALUE: lines["Quantity"] * lines["UnitPrice"],
-        }
-    )
-    return cohort_of(
-        "retail",
-        receipt,
-        customers=_customers(lines, receipt),
-        interactions=events,
-        actions=_products(lines),
-        churn_days=churn_days,
-    )
+    lines, name = together([(_lines(file, receipt), file.name) for file in files])
+    lines = _kept(lines, name, receipt)
+    tables = {
+        "interactions": (lines[[CUSTOMER_ID, ACTION, TIMESTAMP, VALUE]], name),
+        "customers": (_customers(lines, receipt), name),
+        "actions": (_products(lines), name),
+    }
+    return known_cohort("retail", tables, receipt, churn_days)
 
 
 def _files(source: Path) -> list[Path]:
@@ -68,49 +55,32 @@ def _files(source: Path) -> list[Path]:
 
 
 def _lines(file: Path, receipt: Receipt) -> pd.DataFrame:
-    """The invoice lines of a file, with the column names of the first release; a blank `CustomerID` is missing."""
-    table = read_file(file)
-    receipt.take_file(table, file.name, "interactions")
+    """The invoice lines of a file, with their numbers and times."""
+    table = known_table(file, "interactions", COLUMNS, receipt)
     if table.attrs.get(SHEETS_LEFT_OUT):
         receipt.note(f"{file.name}: sheets with other columns are not read: {', '.join(table.attrs[SHEETS_LEFT_OUT])}.")
-    for name, other_names in COLUMNS.items():
-        other_name = next((c for c in other_names if c in table and name not in table), None)
-        table = table.rename(columns={other_name: name}) if other_name else table
-    need_columns(table, file.name, "InvoiceNo", "StockCode", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID")
-    return pd.DataFrame(
-        {
-            "InvoiceNo": names_of(table, file.name, "InvoiceNo").astype("str"),
-            "StockCode": names_of(table, file.name, "StockCode").astype("str").str.upper(),
-            "Description": _text(table, "Description"),
-            "Quantity": numbers_of(table, file.name, "Quantity", receipt),
-            "InvoiceDate": moments_of(table, file.name, "InvoiceDate", receipt),
-            "UnitPrice": numbers_of(table, file.name, "UnitPrice", receipt),
-            # Spreadsheets write 17850.0 for a customer number in a column with missing values.
-            "CustomerID": _text(table, "CustomerID").str.replace(r"\.0$", "", regex=True),
-            "Country": _text(table, "Country"),
-        }
-    )
+    for column in ("Quantity", "UnitPrice"):
+        table[column] = numbers_of(table, file.name, column, receipt)
+    table[TIMESTAMP] = moments_of(table, file.name, TIMESTAMP, receipt)
+    table[ACTION] = table[ACTION].str.upper()
+    table[CUSTOMER_ID] = table[CUSTOMER_ID].astype("str").str.removesuffix(".0")  # as spreadsheets write numbers
+    optional = {"Description": "str", "Country": "str"}
+    return table.reindex(columns=[*COLUMNS, *optional]).astype(optional)
 
 
-def _text(table: pd.DataFrame, column: str) -> pd.Series:
-    """A column as text, blanks as missing; all missing if there is no such column."""
-    if column not in table:
-        return pd.Series(None, index=table.index, dtype="str")
-    return table[column].astype("str").where(table[column].notna()).astype("str")
-
-
-def _kept(lines: pd.DataFrame, receipt: Receipt) -> pd.DataFrame:
-    """The lines that are purchases of a known customer; the receipt gets the counts of the others."""
-    cancelled = lines["InvoiceNo"].str.upper().str.startswith("C")
-    anonymous = lines["CustomerID"].isna()
+def _kept(lines: pd.DataFrame, name: str, receipt: Receipt) -> pd.DataFrame:
+    """The lines that are purchases of a known customer, with their value; the receipt gets the counts of the others."""
+    cancelled = lines["InvoiceNo"].astype("str").str.upper().str.startswith("C").fillna(False)
+    anonymous = lines[CUSTOMER_ID].isna()
     not_positive = ~(lines["Quantity"] > 0)
-    kept = lines[~(cancelled | anonymous | not_positive)].reset_index(drop=True)
-    receipt.leave_out(len(lines) - len(kept), "invoice lines", "no customer, a cancellation, or nothing sold")
-    receipt.note(
-        f"{len(lines):,} invoice lines, of which {len(kept):,} are kept. Left out (some for two reasons): "
-        f"{int(anonymous.sum()):,} without a customer, {int(cancelled.sum()):,} cancellations, "
+    left_out = (cancelled | anonymous | not_positive).to_numpy(dtype=bool)
+    said = (
+        f"{len(lines):,} invoice lines, of which {int((~left_out).sum()):,} are kept. Left out (some for two "
+        f"reasons): {int(anonymous.sum()):,} without a customer, {int(cancelled.sum()):,} cancellations, "
         f"{int(not_positive.sum()):,} with a quantity of 0 or less."
     )
+    lines[VALUE] = lines["Quantity"] * lines["UnitPrice"]
+    kept = receipt.explain(lines, name, left_out, "no customer, a cancellation, or nothing sold", said)
     if not len(kept):
         raise DataError("retail: expected invoice lines with a customer and a positive quantity, found none")
     return kept
@@ -118,31 +88,24 @@ def _kept(lines: pd.DataFrame, receipt: Receipt) -> pd.DataFrame:
 
 def _customers(lines: pd.DataFrame, receipt: Receipt) -> pd.DataFrame:
     """One row per customer, with the country of the first invoice."""
-    pairs = lines[["CustomerID", "Country"]].drop_duplicates()
-    several = int((pairs["CustomerID"].value_counts() > 1).sum())
+    pairs = lines[[CUSTOMER_ID, "Country"]].drop_duplicates()
+    several = int((pairs[CUSTOMER_ID].value_counts() > 1).sum())
     if several:
         receipt.note(f"Customers with purchases in several countries, of which the first is used: {several:,}.")
-    first = lines.sort_values("InvoiceDate", kind="stable").drop_duplicates("CustomerID").sort_values("CustomerID")
-    return pd.DataFrame({CUSTOMER_ID: first["CustomerID"], "country": first["Country"]}).reset_index(drop=True)
+    first = lines.sort_values(TIMESTAMP, kind="stable").drop_duplicates(CUSTOMER_ID).sort_values(CUSTOMER_ID)
+    return first[[CUSTOMER_ID, "Country"]].rename(columns={"Country": "country"})
 
 
 def _products(lines: pd.DataFrame) -> pd.DataFrame:
     """One row per stock code: its most frequent description, and the median price."""
-    counts = lines.dropna(subset=["Description"]).groupby(["StockCode", "Description"]).size().reset_index(name="n")
-    most_frequent = counts.sort_values(["n", "Description"], ascending=[False, True]).drop_duplicates("StockCode")
-    label = most_frequent.set_index("StockCode")["Description"]
-    price = lines.groupby("StockCode")["UnitPrice"].median()
+    counts = lines.dropna(subset=["Description"]).groupby([ACTION, "Description"]).size().reset_index(name="n")
+    most_frequent = counts.sort_values(["n", "Description"], ascending=[False, True]).drop_duplicates(ACTION)
+    price = lines.groupby(ACTION)["UnitPrice"].median()
     codes = pd.Index(sorted(price.index), dtype="str")
-    named = label.reindex(codes).fillna("product " + pd.Series(codes, index=codes))
-    return pd.DataFrame(
-        {
-            ACTION: codes,
-            LABEL: distinct_labels(named, codes).to_numpy(),
-            KIND: "engagement",
-            REPEATABLE: True,
-            "price": price.reindex(codes).to_numpy(),
-        }
-    )
+    label = most_frequent.set_index(ACTION)["Description"].reindex(codes)
+    named = distinct_labels(label.fillna("product " + pd.Series(codes, index=codes)), codes)
+    columns = {ACTION: codes, LABEL: named.to_numpy(), KIND: "engagement", REPEATABLE: True}
+    return pd.DataFrame(columns | {"price": price.reindex(codes).to_numpy()})
 
 
 IMPORTER = Importer(title="UCI Online Retail", files="the CSV of invoice lines", read=import_retail)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, TIMESTAMP, VALUE
-from crm_models.data.sources.dates import dates_of
+from crm_models.data.sources.dates import dates_of, look_dated
 from crm_models.data.sources.frames import is_text
 from crm_models.data.sources.labels import LEFT, NO, STAYED, YES
 from crm_models.data.sources.receipt import Receipt
@@ -127,13 +127,15 @@ def customer_of(table: pd.DataFrame, kind: str) -> str | None:
 
 def repeating_customer(table: pd.DataFrame, usual: Sequence[str] = OTHER_CUSTOMERS) -> str | None:
     """A column of customers, by a less usual name or as the only one named like an id, whose ids repeat."""
+    fit = (c for c in _ids(table, usual) if 1 < table[c].nunique() < table[c].notna().sum())
+    return next(fit, None)
+
+
+def _ids(table: pd.DataFrame, usual: Sequence[str]) -> list[str]:
+    """The columns of usual names, most likely first, and the only one that is named like an id."""
     names = {plain(column): str(column) for column in reversed(table.columns)}
-    named = [names[plain(n)] for n in usual if plain(n) in names]
     others = [str(c) for c in table.columns if _ID_NAME.fullmatch(plain(c)) and plain(c) != "id"]
-    for column in (*named, *(others if len(others) == 1 else [])):
-        if 1 < table[column].nunique() < table[column].notna().sum():
-            return column
-    return None
+    return [*(names[plain(n)] for n in usual if plain(n) in names), *(others if len(others) == 1 else [])]
 
 
 def dated_columns(table: pd.DataFrame, *used: str | None) -> list[str]:
@@ -212,13 +214,8 @@ def _never_repeats(table: pd.DataFrame, column: str) -> bool:
 
 def _unique_id(table: pd.DataFrame) -> str | None:
     """A column of another usual name, or the only one named as an id, that is filled and never repeats."""
-    names = {plain(column): str(column) for column in reversed(table.columns)}
-    named = [names[plain(n)] for n in OTHER_CUSTOMERS if plain(n) in names]
-    others = [str(c) for c in table.columns if re.fullmatch(r".*(id|nr|number|nummer|numero)", plain(c))]
-    for column in (*named, *(others if len(others) == 1 else [])):
-        if table[column].notna().all() and _never_repeats(table, column):
-            return column
-    return None
+    fit = (c for c in _ids(table, OTHER_CUSTOMERS) if table[c].notna().all() and _never_repeats(table, c))
+    return next(fit, None)
 
 
 def _is_dated(values: pd.Series) -> bool:
@@ -227,11 +224,7 @@ def _is_dated(values: pd.Series) -> bool:
     if not is_text(values):
         return False
     cells = pd.Series(values.dropna().unique()[:SAMPLE], dtype="str").str.strip()
-    if not len(cells) or not cells.str.contains(r"[0-9][^0-9]+[0-9]", regex=True).all():
-        return False
-    if cells.str.fullmatch(r"[+-]?[0-9.,]+").all() and not cells.str.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+").all():
-        return False
-    return bool(dates_of(cells).values.notna().mean() > 0.95)
+    return len(cells) > 0 and look_dated(cells) and bool(dates_of(cells).values.notna().mean() > 0.95)
 
 
 def _is_number(values: pd.Series) -> bool:

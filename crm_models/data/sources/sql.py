@@ -47,7 +47,7 @@ def import_sql(*, tables: Sequence[str] = (), queries: Sequence[str] = (), **opt
     def read() -> Iterator[tuple[pd.DataFrame, str, bool]]:
         for number, what in enumerate(asked, start=1):
             name = what.text if what.is_table else f"query {number}"
-            yield from_arrow(partial(_fetched, url, what, name), name, words_are_blank=False), name, True
+            yield from_arrow(partial(_fetched, url, what, name), name), name, True
 
     return imported(
         lambda _, known, receipt: recognised(read(), known.get("columns"), known.get("drop", ()), receipt),

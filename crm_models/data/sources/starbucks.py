@@ -12,13 +12,15 @@ from crm_models.core.errors import DataError
 from crm_models.core.schema import ACTION, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources.archives import read_bytes
+from crm_models.data.sources.frames import WRITTEN
 from crm_models.data.sources.ids import names_of
-from crm_models.data.sources.importer import Importer, cohort_of, files_in, unpacked_name
+from crm_models.data.sources.importer import Importer, files_in, known_table, unpacked_name
 from crm_models.data.sources.json_lines import read_json
 from crm_models.data.sources.moments import moments_of
 from crm_models.data.sources.numbers import numbers_of
 from crm_models.data.sources.reading import read_table
 from crm_models.data.sources.receipt import Receipt
+from crm_models.data.sources.tables import KEEP_LATE, known_cohort
 
 CHURN_DAYS = 7.0
 """Default for churn: a week without a transaction, because the data span 30 days. Set by `--churn-days`."""
@@ -45,6 +47,7 @@ FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
     "portfolio": {"id": (), "offer_type": (), "difficulty": (), "reward": (), "duration": (), "channels": ()},
 }
 """Fields read from each file, with the nested fields of objects."""
+KINDS = {"transcript": "interactions", "profile": "customers", "portfolio": "actions"}
 
 
 def import_starbucks(sources: Sequence[Path], *, churn_days: float | None = CHURN_DAYS) -> Cohort:
@@ -54,21 +57,16 @@ def import_starbucks(sources: Sequence[Path], *, churn_days: float | None = CHUR
     that count as churn; None: no churn labels.
     """
     files = {name: _find(sources, name) for name in FIELDS}
-    tables = {name: _read(file, FIELDS[name]) for name, file in files.items()}
-    receipt = Receipt(accept_doubts=True)
-    for name, kind in (("transcript", "interactions"), ("profile", "customers"), ("portfolio", "actions")):
-        receipt.take_file(tables[name], files[name].name, kind)
-    offers = _offers(tables["portfolio"], files["portfolio"].name)
-    events = _events(tables["transcript"], files["transcript"].name, offers, receipt)
-    return cohort_of(
-        "starbucks",
-        receipt,
-        customers=_customers(tables["profile"], files["profile"].name, receipt),
-        interactions=events,
-        actions=_actions(offers),
-        churn_days=churn_days,
-        activity=[TRANSACTION],
-    )
+    receipt = Receipt(accept_doubts=True, answers=KEEP_LATE)
+    events, people, portfolio = (_table(file, name, receipt) for name, file in files.items())
+    names = [file.name for file in files.values()]
+    offers = _offers(portfolio, names[2])
+    tables = {
+        "interactions": (_events(events, names[0], offers, receipt), names[0]),
+        "customers": (_customers(people, names[1], receipt), names[1]),
+        "actions": (_actions(offers), names[2]),
+    }
+    return known_cohort("starbucks", tables, receipt, churn_days, [TRANSACTION])
 
 
 def _find(sources: Sequence[Path], name: str) -> Path:
@@ -77,6 +75,15 @@ def _find(sources: Sequence[Path], name: str) -> Path:
             if re.fullmatch(rf"{name}.*\.(json|csv)", unpacked_name(file)):
                 return file
     raise DataError(f"{sources[0]}: expected {name}.json (or .json.gz), found none")
+
+
+def _table(file: Path, name: str, receipt: Receipt) -> pd.DataFrame:
+    """The counted rows of a file. `DataError` if a field is filled nowhere."""
+    table = known_table(file, KINDS[name], {}, receipt, _read(file, FIELDS[name]))
+    for field, inner in FIELDS[name].items():
+        if not inner and field != "channels" and not table[field].notna().any():
+            raise DataError(f"{file.name}: expected objects with the field {field!r}, found none with it")
+    return table
 
 
 def _read(file: Path, fields: dict[str, tuple[str, ...]]) -> pd.DataFrame:
@@ -102,7 +109,6 @@ def _read(file: Path, fields: dict[str, tuple[str, ...]]) -> pd.DataFrame:
 
 def _offers(portfolio: pd.DataFrame, file: str) -> pd.DataFrame:
     """One row per offer, with a readable name: "bogo 10/10, 7 days"."""
-    _need(portfolio, file, "id", "offer_type", "difficulty", "reward", "duration")
     table = pd.DataFrame(
         {
             "id": names_of(portfolio, file, "id").astype("str"),
@@ -119,27 +125,18 @@ def _offers(portfolio: pd.DataFrame, file: str) -> pd.DataFrame:
     return table.assign(name=name, channels=portfolio["channels"]).set_index("id")
 
 
-def _events(transcript: pd.DataFrame, file: str, offers: pd.DataFrame, receipt: Receipt) -> pd.DataFrame:
+def _events(table: pd.DataFrame, file: str, offers: pd.DataFrame, receipt: Receipt) -> pd.DataFrame:
     """The events without duplicates; each kind of event about each offer is a separate action."""
-    _need(transcript, file, "person", "event", "time")
-    offer, other = (transcript[f"value.{key}"] for key in OFFER_KEYS)
-    amount, reward = (numbers_of(transcript, file, f"value.{key}") for key in ("amount", "reward"))
-    table = pd.DataFrame(
-        {
-            CUSTOMER_ID: names_of(transcript, file, "person"),
-            "event": names_of(transcript, file, "event").astype("str"),
-            "offer": offer.where(offer.notna(), other).astype("str").where(offer.notna() | other.notna()),
-            TIMESTAMP: numbers_of(transcript, file, "time"),
-            VALUE: amount.fillna(reward),
-        }
+    offer, other = (table[f"value.{key}"] for key in OFFER_KEYS)
+    amount, reward = (numbers_of(table, file, f"value.{key}") for key in ("amount", "reward"))
+    table = table.assign(
+        offer=offer.where(offer.notna(), other), hour=numbers_of(table, file, "time"), amount=amount.fillna(reward)
     )
-    if table[TIMESTAMP].isna().any():
+    if table["hour"].isna().any():
         raise DataError(f"{file}: expected hours since the start in `time` of every event, found a blank")
-    duplicate = table.duplicated()
-    if duplicate.any():
-        receipt.leave_out(int(duplicate.sum()), file, "the same event again")
-        receipt.note(f"Duplicate events, left out: {int(duplicate.sum()):,}.")
-        table = table[~duplicate].reset_index(drop=True)
+    duplicate = table.duplicated(["person", "event", "offer", "hour", "amount"]).to_numpy()
+    said = f"Duplicate events, left out: {int(duplicate.sum()):,}."
+    table = receipt.explain(table, file, duplicate, "the same event again", said)
     name = pd.Series(offers["name"].reindex(table["offer"]).to_numpy(), index=table.index, dtype="str")
     unknown = table["offer"].notna() & name.isna()
     if unknown.any():
@@ -147,14 +144,16 @@ def _events(transcript: pd.DataFrame, file: str, offers: pd.DataFrame, receipt: 
             f"{file}: expected offers of the portfolio, found {str(table['offer'][unknown].iloc[0])[:40]!r}"
         )
     receipt.note(f"Times are hours since an unknown start, assumed to be {START.date()}.")
-    return pd.DataFrame(
+    events = pd.DataFrame(
         {
-            CUSTOMER_ID: table[CUSTOMER_ID],
+            CUSTOMER_ID: table["person"],
             ACTION: table["event"].where(name.isna(), table["event"] + ": " + name),
-            TIMESTAMP: START + pd.to_timedelta(table[TIMESTAMP], unit="h"),
-            VALUE: table[VALUE],
+            TIMESTAMP: START + pd.to_timedelta(table["hour"], unit="h"),
+            VALUE: table["amount"],
         }
     )
+    events.attrs = table.attrs | {WRITTEN: {CUSTOMER_ID: "person", ACTION: "event"}}
+    return events
 
 
 def _actions(offers: pd.DataFrame) -> pd.DataFrame:
@@ -171,7 +170,6 @@ def _actions(offers: pd.DataFrame) -> pd.DataFrame:
 
 
 def _customers(profile: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFrame:
-    _need(profile, file, "id", "age", "gender", "income", "became_member_on")
     age = numbers_of(profile, file, "age")
     unknown = age == UNKNOWN_AGE
     if unknown.any():
@@ -181,19 +179,13 @@ def _customers(profile: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFra
         raise DataError(f"{file}: expected dates such as 20180131 in `became_member_on`, found {since.iloc[0]:g}")
     return pd.DataFrame(
         {
-            CUSTOMER_ID: names_of(profile, file, "id"),
+            CUSTOMER_ID: profile["id"],
             "age": age.where(~unknown),
-            "gender": profile["gender"].astype("str").where(profile["gender"].notna()).astype("str"),
+            "gender": profile["gender"],
             "income": numbers_of(profile, file, "income"),
             "member_days": (START - since).dt.days.astype("float64"),
         }
     )
-
-
-def _need(table: pd.DataFrame, name: str, *fields: str) -> None:
-    for field in fields:
-        if not table[field].notna().any():
-            raise DataError(f"{name}: expected objects with the field {field!r}, found none with it")
 
 
 IMPORTER = Importer(

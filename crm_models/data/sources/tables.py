@@ -112,7 +112,7 @@ def imported(
     receipt = Receipt(
         answers=answers or {}, recipe=remembered, accept_doubts=accept_doubts, skip_bad_rows=skip_bad_rows
     )
-    read = ReadOptions(encoding=options.get("encoding"), words_are_blank=False, skip_ragged=skip_bad_rows)
+    read = ReadOptions(encoding=options.get("encoding"), skip_ragged=skip_bad_rows)
     with receipt.doubts_beside_refusals():
         cohort = cohort_from_tables(
             find(read, options, receipt),
@@ -169,6 +169,24 @@ def cohort_from_tables(
         name=name, source="tables", customers=customers, interactions=events, actions=actions, notes=receipt.notes
     )
     return cohort if churn_days is None else label_by_inactivity(cohort, churn_days, made_on=made_on)
+
+
+KEEP_LATE = {"interactions.timestamp.late": "keep"}
+"""An answer for public data: their first and last events are known to be right."""
+
+
+def known_cohort(
+    form: str,
+    tables: dict[str, Table],
+    receipt: Receipt,
+    churn_days: float | None = None,
+    activity: Sequence[str] | None = None,
+) -> Cohort:
+    """The cohort of a known format from tables with our columns. churn_days, activity: see `label_by_inactivity`."""
+    cohort = cohort_from_tables(tables, name=form, receipt=receipt)
+    receipt.rows["kept"] = receipt.rows["read"] - receipt.rows["explained"]  # products and customers are made of events
+    cohort = replace(cohort, source=form, documents=receipt.documents({}))
+    return cohort if churn_days is None else label_by_inactivity(cohort, churn_days, activity)
 
 
 def _made_on(as_of: str | None) -> pd.Timestamp | None:

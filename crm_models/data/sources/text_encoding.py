@@ -83,22 +83,28 @@ def _encoded_twice(raw: bytes | mmap) -> Decoded | None:
     """The text of a file whose UTF-8 was taken for cp1252 and written as UTF-8 again ("MÃ¼ller"); else None."""
     if not re.search(rb"\xc3[\x82-\xb4][\xc2-\xc6\xcb\xe2]", raw):
         return None
-    lines = raw[:].decode("utf-8").lstrip("\ufeff").split("\n")
+    text, remark = once(raw[:].decode("utf-8").lstrip("\ufeff"))
+    return Decoded(text=text.encode("utf-8"), encoding="utf-8", remarks=(remark,)) if remark else None
+
+
+def once(text: str) -> tuple[str, str]:
+    """A text as it was meant before some of its letters were encoded twice, and a remark; "" if none were."""
+    meant = re.sub("[^\x00-\x7f]+", _letters_once, text)
+    if meant == text:
+        return text, ""
+    changed = [line for before, line in zip(text.split("\n"), meant.split("\n"), strict=True) if before != line]
+    words = _words("\n".join(changed))
+    return meant, f"The text was encoded twice by the program that wrote it, and is read as it was meant: {words}."
+
+
+def _letters_once(match: re.Match[str]) -> str:
+    """Letters outside ASCII as they were meant, if they were encoded twice."""
+    letters = re.sub("â€$", "â€\x9d", match.group())  # many programs lose the last byte of ”
     try:
-        text = "\n".join(line if line.isascii() else _once(line) for line in lines)
-    except UnicodeError:
-        return None
-    remark = f"The text was encoded twice by the program that wrote it, and is read as it was meant: {_words(text)}."
-    return Decoded(text=text.encode("utf-8"), encoding="utf-8", remarks=(remark,))
-
-
-def _once(line: str) -> str:
-    """A line that was encoded twice, as it was meant. `UnicodeError` if it was not."""
-    raw = bytearray()
-    for letter in line:
         # Five bytes mean nothing in cp1252; programs keep them as they are.
-        raw += letter.encode("latin-1" if "\x80" <= letter <= "\x9f" else "cp1252")
-    return raw.decode("utf-8")
+        return b"".join(c.encode("latin-1" if "\x80" <= c <= "\x9f" else "cp1252") for c in letters).decode("utf-8")
+    except UnicodeError:
+        return match.group()
 
 
 def _given(raw: bytes, name: str, encoding: str) -> Decoded:

@@ -21,8 +21,10 @@ from typing import IO
 from xml.etree import ElementTree
 
 from crm_models.core.errors import DataError
+from crm_models.data.sources.frames import tidy
 from crm_models.data.sources.header import header_row
 from crm_models.data.sources.receipt import counted
+from crm_models.data.sources.text_encoding import once
 
 CONTENT_TYPES = "[Content_Types].xml"
 MAX_COLUMNS = 16_384
@@ -83,8 +85,7 @@ def read_workbook(raw: bytes | mmap, name: str) -> list[Sheet]:
     except DataError as error:
         raise DataError(f"{name}, {error}") from None
     except _DAMAGED as error:
-        reason = " ".join(str(error).split())[:120]
-        raise DataError(f"{name}: expected a workbook (.xlsx), found one that cannot be read ({reason})") from None
+        raise DataError(f"{name}: expected a workbook (.xlsx), found one that cannot be read ({tidy(error)})") from None
     if not sheets:
         raise DataError(f"{name}: expected a table in the first sheets, found empty ones")
     return sorted(sheets, key=lambda sheet: -len(sheet.rows))
@@ -146,16 +147,18 @@ class _Cells:
     """Converts a cell to its text in a CSV file. Dates are cached, because few are distinct."""
 
     def __init__(self, shared: list[str], formats: dict[str, str], from_1904: bool) -> None:
-        self.shared, self.formats, self.epoch = shared, formats, EPOCHS[from_1904]
+        text, self.twice = once("\0".join(shared))
+        self.shared, self.formats, self.epoch = text.split("\0") if shared else [], formats, EPOCHS[from_1904]
         self.dates: dict[str, str] = {}
         self.without_result, self.first_without = 0, ""
 
     def text(self, cell: ElementTree.Element) -> str | None:
         kind = cell.get("t", "n")
         if kind == "inlineStr":
-            return "".join(
-                part.text or "" for part in [*cell.iterfind("{*}is/{*}t"), *cell.iterfind("{*}is/{*}r/{*}t")]
-            )
+            parts = [*cell.iterfind("{*}is/{*}t"), *cell.iterfind("{*}is/{*}r/{*}t")]
+            text, twice = once("".join(part.text or "" for part in parts))
+            self.twice = self.twice or twice
+            return text
         value, formula = None, False
         for part in cell:  # the value comes after a formula
             formula = formula or part.tag.endswith("}f")
@@ -206,7 +209,7 @@ def _sheet(file: IO[bytes], name: str, cells: _Cells) -> Sheet | None:
     if not rows:
         return None
     start = header_row([[cell or "" for cell in row] + [""] * (width - len(row)) for row in rows[:60]])
-    remarks = []
+    remarks = [cells.twice] if cells.twice else []
     if start:
         above = next(cell for row in rows for cell in row if cell and cell.strip())
         remarks.append(f"{counted(start, 'row')} above the header left out, the first {above[:60]!r}.")

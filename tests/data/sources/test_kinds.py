@@ -8,6 +8,7 @@ import pytest
 from crm_models.core.errors import CrmError, DataError
 from crm_models.data.sources import import_cohort
 from crm_models.data.sources.receipt import DoubtError
+from tests.data.sources.test_workbook import rows_of, workbook
 
 EVENTS = "".join(
     f"k{k % 12},{['call', 'mail', 'visit'][k % 3]},2026-0{1 + k % 9}-{1 + k % 28:02d}\n" for k in range(60)
@@ -70,12 +71,22 @@ def rows(cohort) -> tuple[int, ...]:
         (['="5.50"', "7"], [5.5, 7]),
         (["\uff15.\uff15", "7"], [5.5, 7]),
         (["1 234.50 \u20bd", "7.00 \u20bd"], [1234.5, 7]),
+        (["$5.50 kg", "$-7 kg"], [5.5, -7]),
+        (["$1.2M", "$3k", "$8"], [1_200_000, 3000, 8]),
+        (["1.2 Mio. EUR", "3.5 Mio. EUR"], [1_200_000, 3_500_000]),
     ],
 )
 def test_the_usual_spellings_of_numbers_are_numbers(read, cells, meant):
     found = read(customers(cells)).customers["x"]
     assert found.dtype == "float64"
     assert [None if pd.isna(value) else value for value in found] == pytest.approx(meant)
+
+
+def test_numbers_of_several_units_are_text_and_said(read):
+    cohort = read(customers(["$5.50 kg", "$7", "$8.25 kg", "$9"]))
+    assert cohort.customers["x"].tolist()[1] == "$7"
+    assert any("'x' have different units ('$ kg', '$'; first: '$5.50 kg')" in note for note in cohort.notes)
+    assert read(customers(["12 Main St", "7 High St", "9 Low Rd", "3 Mill Ln", "1 Elm Ct"])).notes == ()
 
 
 def test_points_before_three_digits_are_decided_by_the_file_or_asked_about(read):
@@ -121,6 +132,12 @@ def test_names_below_groups_are_the_header_though_a_ruler_or_a_blank_row_follows
     for below in ("-,-,-\n", ",,\n"):
         found = read({"customers.csv": f"Customer,,\ncustomer_id,age,visits\n{below}{rows}"}).customers
         assert (list(found)[-1], found["age"].tolist()) == ("visits", [0, 1, 2, 3, 4, 5])
+
+
+def test_names_below_groups_are_the_header_though_some_columns_have_no_name(read):
+    rows = "".join(f"c{k},{k},{k % 3},{k % 2}\n" for k in range(6))
+    found = read({"customers.csv": f"Customer,,,Flags\ncustomer_id,age,visits,\n{rows}"}).customers
+    assert (list(found)[2:], found["age"].tolist()) == (["age", "visits", "column 4"], [0, 1, 2, 3, 4, 5])
 
 
 def test_a_note_that_a_comma_separates_below_a_blank_row_is_no_customer(read):
@@ -225,6 +242,13 @@ def test_invisible_characters_and_unicode_forms_do_not_split_a_customer(read):
     assert any("2 spellings in 'customer_id'" in note for note in cohort.notes)
 
 
+def test_decimals_that_a_program_writes_behind_whole_ids_are_no_part_of_them(read):
+    cohort = read({"customers.csv": "customer_id,x\n\u200b0000.0,1\n0001.0,2\n0002.0,3\nA7,4\n"})
+    assert cohort.customers["customer_id"].tolist() == ["0000", "0001", "0002", "A7"]
+    versions = read({"customers.csv": "customer_id,x\n1.0,1\n1.5,2\n2.0,3\n"})
+    assert versions.customers["customer_id"].tolist() == ["1.0", "1.5", "2.0"]
+
+
 def test_ids_cut_by_a_spreadsheet_are_asked_about(read):
     text = HEADER + "".join(f"{123456789012345 + k % 6}000,a,2026-01-0{1 + k % 9}\n" for k in range(12))
     with pytest.raises(DoubtError, match=r"customer_id\.cut=keep"):
@@ -254,6 +278,12 @@ def test_one_odd_date_is_missing_and_named(read, odd):
     cohort = read(customers([*days, odd]))
     assert cohort.customers["x"].isna().tolist() == [False] * 40 + [True]
     assert any(f"the first {odd!r} in row 42" in note for note in cohort.notes)
+
+
+def test_an_odd_cell_among_dates_of_net_is_missing_and_named(read):
+    cohort = read(customers([f"/Date({1_700_000_000_000 + k * 86_400_000})/" for k in range(30)] + ["/Date(17"]))
+    assert cohort.customers["x"].iloc[0] == pd.Timestamp("2023-11-14 22:13:20")
+    assert any("1 of 31 cells in 'x' are no dates, the first '/Date(17' in row 32" in note for note in cohort.notes)
 
 
 def test_an_odd_cell_does_not_hide_that_day_and_month_can_be_either(read):
@@ -498,6 +528,13 @@ def test_text_that_was_encoded_twice_is_read_as_it_was_meant(read):
     twice = "customer_id,city,churned\na,K\u00f6ln,1\nb,S\u00e3o,0\n".encode().decode("cp1252").encode()
     cohort = read({"customers.csv": twice})
     assert cohort.customers["city"].tolist() == ["K\u00f6ln", "S\u00e3o"]
+    assert any("encoded twice" in note for note in cohort.notes)
+    lossy = "customer_id,city,churned\na,\u201cK\u00f6ln\u201d,1\nb,S\u00e3o,0\n".encode().decode("cp1252", "ignore")
+    assert read({"customers.csv": lossy}).customers["city"].tolist() == ["\u201cK\u00f6ln\u201d", "S\u00e3o"]
+    assert read({"customers.csv": "customer_id,city\na,JO\u00c3O\nb,K\u00f6ln\n"}).notes == ()
+    lines = lossy.replace("\n", "\r\n").split("\r\n")[:3]
+    cohort = read({"customers.xlsx": workbook({"S": rows_of(*(tuple(line.split(",")) for line in lines))})})
+    assert cohort.customers["city"].tolist() == ["\u201cK\u00f6ln\u201d", "S\u00e3o"]
     assert any("encoded twice" in note for note in cohort.notes)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from crm_models.core.errors import DataError
 from crm_models.data.sources.csv_text import sniff_delimiter
+from crm_models.data.sources.features import feature_of
 from crm_models.data.sources.frames import DELIMITER, FIRST_ROW
 from crm_models.data.sources.reading import ReadOptions, read_file, read_table
 
@@ -105,8 +106,9 @@ def test_without_quoting_a_quotation_mark_is_a_sign_like_any_other():
 @pytest.mark.parametrize(
     "blank", ["", " ", "NA", "n/a", "NaN", "None", "null", "NULL", "?", "-", "#N/A", "NaT", "<NA>", " na "]
 )
-def test_every_usual_word_for_nothing_is_a_missing_cell(blank):
-    assert cells(f"a,b\n{blank},1\nx,2\n")[1] == [None, "1"]
+def test_every_usual_word_for_nothing_is_a_missing_value(blank):
+    table = read_table(f"a,b\n{blank},1\nx,2\n".encode(), "t.csv")
+    assert feature_of(table, "t.csv", "a").isna().tolist() == [True, False]
 
 
 def test_cells_and_column_names_lose_outer_and_doubled_blanks_only():
@@ -223,7 +225,8 @@ def test_parquet_columns_of_unusual_types_become_numbers_dates_or_text():
     assert table["tags"][0] == "['a', 'b']"
     assert table["city"][0] == "Köln"
     assert table["raw"][0] == "x"
-    assert table.iloc[1].isna().all()
+    assert table["city"][1] == "NA"
+    assert table.drop(columns="city").iloc[1].isna().all()
 
 
 def test_an_index_that_pandas_wrote_into_parquet_is_a_column_unless_it_only_counts():

@@ -147,4 +147,4 @@ def test_known_formats_have_a_receipt_too(tmp_path):
     receipt = cohort.documents["receipt.json"]
     assert receipt["rows"] == {"read": 3, "kept": 2, "rejected": 0, "explained": 1}
     assert [file["name"] for file in receipt["files"]] == ["ratings.csv", "movies.csv"]
-    assert receipt["left_out"] == [{"file": "movies.csv", "rows": 1, "first_row": None, "why": "films without ratings"}]
+    assert receipt["left_out"] == [{"file": "movies.csv", "rows": 1, "first_row": 3, "why": "films without ratings"}]
