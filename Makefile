@@ -53,7 +53,7 @@ check: $(STAMPS)/test ## formatter, linter and type checker
 	$(BIN)/mypy
 
 # Apart from `test`: Ray takes a quarter of a gigabyte. The S3 server needs older packages, so it has its own environment.
-cluster: $(STAMPS)/cluster ## planning on several machines: Ray with several nodes, and an S3 server, on this machine
+cluster: $(STAMPS)/cluster ## planning and training on several machines: Ray with several nodes, and an S3 server, on this machine
 	$(PYTEST) -m cluster tests/cluster
 
 # A stamp is newer than the list it was installed from, so a second call starts at once.

@@ -41,7 +41,8 @@ def measure(customers: int, workers: list[int], *, events: int = 20, ray: bool =
 def _planned(folder: Path, engine: str, workers: int, customers: int) -> dict[str, Any]:
     out = folder / "plans.csv"
     plan = ["plan", str(folder / "run"), "--cohort", str(folder / "cohort"), "--quiet", "--out", str(out)]
-    found = timed([*plan, "--engine", engine, "--workers", str(workers)])
+    # One worker on this machine would use all cores, one on a cluster has one.
+    found = timed([*plan, "--engine", engine, "--workers", str(workers), "--threads", "1"])
     manifest = read_json(folder / "plans.manifest.json")
     digest = hashlib.sha256()
     with out.open(encoding="utf-8") as rows:

@@ -36,16 +36,16 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=whole(1), help="number of CPU threads (default: all cores)")
 
 
-def add_engine(parser: argparse.ArgumentParser) -> None:
-    """Add the options of every command that goes through a cohort part by part."""
+def add_engine(
+    parser: argparse.ArgumentParser,
+    workers: str = "processes at a time, of one thread and some 0.5 GB each (default: as they pay)",
+    default: int | None = None,
+) -> None:
+    """Add the options of every command that several processes can do; by default, one goes through a cohort's parts."""
     parser.add_argument(
         "--engine", choices=ENGINES, default="local", help="local: processes on this machine; ray: a Ray cluster"
     )
-    parser.add_argument(
-        "--workers",
-        type=whole(1),
-        help="processes at a time, of one thread and some 0.5 GB each (default: as they pay)",
-    )
+    parser.add_argument("--workers", type=whole(1), default=default, help=workers)
     parser.add_argument("--address", metavar="HOST:PORT", help="of the Ray cluster; without it, Ray is started here")
 
 

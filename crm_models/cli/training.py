@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from crm_models.cli.options import add_device, add_threshold, command, computing, positive, whole
+from crm_models.cli.options import add_device, add_engine, add_threshold, command, computing, positive, whole
 from crm_models.core.schema import PRESET_NAMES
 
 
@@ -41,9 +41,7 @@ def _add_train(commands: Any) -> None:
         "--resume", nargs="?", const=True, default=False, metavar="RUN", help="resume training of a run"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing run of this name")
-    parser.add_argument(
-        "--workers", type=whole(1), default=1, help="processes that share each batch (see also torchrun)"
-    )
+    add_engine(parser, "processes that share each batch (see also torchrun)", default=1)
     add_device(parser)
 
 
@@ -76,9 +74,8 @@ def _train(args: argparse.Namespace) -> None:
             split_date=args.split_date or "",
         )
         chosen = args.model is not None
-        events = workflow.train(
-            args.cohort, args.out, config, chosen=chosen, overwrite=args.overwrite, workers=args.workers
-        )
+        where: dict[str, Any] = {"workers": args.workers, "engine": args.engine, "address": args.address}
+        events = workflow.train(args.cohort, args.out, config, chosen=chosen, overwrite=args.overwrite, **where)
     for event in events:
         if not args.quiet:
             valid = "" if event.valid_loss is None else f", validation {event.valid_loss:.4f}"

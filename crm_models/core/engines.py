@@ -82,12 +82,11 @@ def engine_of(name: EngineName, parts: int, *, workers: int | None, address: str
     workers: processes; by default one for each of `threads`, but no more than pay for their start. address: of a Ray
     cluster; None: this machine. Raises `ConfigError` for what the engine does not know.
     """
+    need_engine(name, address)
     if name == "ray":
         from crm_models.core.ray_engine import RayCluster
 
         return RayCluster(address=address, workers=workers)
-    if address is not None:
-        raise ConfigError(f"an address is that of a Ray cluster and needs the engine ray; found {address!r}")
     if workers is None:
         workers = min(threads or cores(), parts // PARTS_PER_PROCESS)
     if min(workers, parts) < 2:
@@ -95,6 +94,12 @@ def engine_of(name: EngineName, parts: int, *, workers: int | None, address: str
     from crm_models.core.local_engine import LocalProcesses
 
     return LocalProcesses(min(workers, parts))
+
+
+def need_engine(name: EngineName, address: str | None) -> None:
+    """`ConfigError` for an address that the engine does not have."""
+    if name == "local" and address is not None:
+        raise ConfigError(f"an address is that of a Ray cluster and needs the engine ray; found {address!r}")
 
 
 def cores() -> int:

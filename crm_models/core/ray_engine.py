@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,15 +50,25 @@ class RayCluster:
 
     def results(self, job: Job[Result], n: int) -> Iterator[Result]:
         """The results of parts 0 to n - 1, in this order. `RunError` if the cluster goes away."""
+        with self.connected():
+            self.workers = self._asked or max(1, int(ray.cluster_resources().get("CPU", 1)))
+            yield from results_of(_Pool(min(self.workers, n)), job, n)
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """Be connected to the cluster; `RunError` if it cannot be reached."""
         ours = not ray.is_initialized()  # a notebook may be connected already, and stays so
         if ours:
             self._connect()
         try:
-            self.workers = self._asked or max(1, int(ray.cluster_resources().get("CPU", 1)))
-            yield from results_of(_Pool(min(self.workers, n)), job, n)
+            yield
         finally:
             if ours:
                 ray.shutdown()
+
+    def this_machine(self) -> str:
+        """The address of this machine, as those of the cluster reach it; connected to it."""
+        return str(ray.util.get_node_ip_address())
 
     def _connect(self) -> None:
         if self._address not in (None, "auto") and (unreached := _unreached(self._address)):
@@ -93,6 +104,40 @@ def _unreached(address: str) -> str | None:
     except (OSError, ValueError) as error:
         return str(error)
     return None
+
+
+class RayProcess:
+    """An object of a class in a process of its own on the cluster, with environment variables; connected to it.
+
+    processors: that it needs.
+    """
+
+    def __init__(self, kind: type, environment: dict[str, str], processors: int) -> None:
+        options = {"num_cpus": processors, "runtime_env": {"env_vars": environment}}
+        self._actor = ray.remote(kind).options(**options).remote()
+
+    def begin(self, method: str, *arguments: Any) -> Any:
+        """Call a method, and go on without waiting; for `result`."""
+        return getattr(self._actor, method).remote(*arguments)
+
+    def result(self, begun: Any) -> Any:
+        """What the method returned. `RunError` if no processor is free for the object, or its process ended."""
+        try:
+            return ray.get(begun, timeout=CHECKS * CHECK_SECONDS)
+        except ray.exceptions.RayTaskError as error:
+            raise error.as_instanceof_cause() from None
+        except ray.exceptions.GetTimeoutError:
+            raise RunError(
+                f"expected a free processor of the Ray cluster for each of --workers, found none for one of them in "
+                f"{CHECKS * CHECK_SECONDS} seconds (in all {int(ray.cluster_resources().get('CPU', 0))}); use fewer "
+                "--workers, or wait until the cluster is free"
+            ) from None
+        except ray.exceptions.RayError as error:
+            raise RunError(f"a process on the Ray cluster ended ({' '.join(str(error).split())[:200]})") from None
+
+    def stop(self) -> None:
+        """End the process."""
+        ray.kill(self._actor)
 
 
 class _Pool:

@@ -52,8 +52,8 @@ class View:
         view = cls(side=side, date=date, span=span_of(prefetch(iter(parts))))
         views = views_of(parts[0], date, view.span)
         if getattr(views, side).as_of is None:  # no cut-off: the last of those events that are known by the date
-            last = max(0.0, span_of(view.parts(parts))[1])
-            view = replace(view, now_days=last)
+            last = span_of(view.parts(parts))[1]
+            view = replace(view, now_days=last if np.isfinite(last) else 0.0)
         return replace(view, no_churn=views.no_churn)
 
     def part(self, part: Cohort) -> Cohort:

@@ -9,18 +9,17 @@ DIFF from paper, Attention Weights Visualization: the paper reads importance off
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import spearmanr
 from torch import Tensor
 
-from crm_models.core.schema import ModelName
 from crm_models.data.cohort import Cohort, Moment, moment_days, select
 from crm_models.data.events import history_counts
 from crm_models.data.features import MISSING_LEVEL, CohortArrays, FeatureEncoder
+from crm_models.inference.effects import AttentionMap, Effects, Explanation
 from crm_models.models.batches import churn_batch, history_batch
 from crm_models.models.blocks import picked
 from crm_models.models.churn import ChurnBatch, ChurnTransformer
@@ -30,90 +29,6 @@ PROFILE = "customer profile"
 """Label of the profile token in front of a history."""
 
 BATCH = 512
-
-
-@dataclass(frozen=True, kw_only=True)
-class AttentionMap:
-    """Attention weights (layers, heads, T, T): row attends to column, rows sum to one.
-
-    tokens (T,): labels of both axes. reader: the row that the prediction is computed from. n_customers: how many
-    customers the map is averaged over, or 1.
-    """
-
-    model: ModelName
-    tokens: tuple[str, ...]
-    weights: np.ndarray
-    reader: int
-    n_customers: int
-
-    def read_weights(self) -> np.ndarray:
-        """(T,) attention of the row `reader`, averaged over layers and heads."""
-        return self.weights[:, :, self.reader].mean(axis=(0, 1))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Effects:
-    """Effect of each event or feature on a prediction, beside its attention.
-
-    names (M,). kind (M,): `event` or `feature`. effect (M,): probability minus probability without it; over several
-    customers, the mean of its absolute value. attention (M,). outcome: the predicted outcome in words; probability: its
-    probability. agreement: Spearman's rank correlation of attention and absolute effect, None for fewer than three.
-    """
-
-    model: ModelName
-    names: tuple[str, ...]
-    kind: tuple[str, ...]
-    effect: np.ndarray
-    attention: np.ndarray
-    outcome: str
-    probability: float
-    agreement: float | None
-
-    def table(self) -> pd.DataFrame:
-        """One row per event or feature: name, kind, effect, attention, and the rank of each (1 = strongest)."""
-        table = pd.DataFrame(
-            {"name": self.names, "kind": self.kind, "effect": self.effect, "attention": self.attention}
-        )
-        table["effect_rank"] = table["effect"].abs().rank(ascending=False, method="min").astype(int)
-        table["attention_rank"] = table["attention"].rank(ascending=False, method="min").astype(int)
-        return table
-
-    def note(self) -> str:
-        """One sentence on whether attention and effect agree."""
-        if self.agreement is None:
-            return "Too few events or features to compare attention with effect."
-        size = np.abs(self.effect)
-        most_attended, most_effective = self.names[int(self.attention.argmax())], self.names[int(size.argmax())]
-        if self.agreement >= 0.5:
-            return f"Attention and effect largely agree (rank correlation {self.agreement:.2f})."
-        if most_attended == most_effective:
-            return (
-                f"Attention and effect are both highest for {_quoted(most_attended)}, but agree little on the rest "
-                f"(rank correlation {self.agreement:.2f})."
-            )
-        return (
-            f"Attention and effect disagree (rank correlation {self.agreement:.2f}): among {self._inputs()}, most "
-            f"attention goes to {_quoted(most_attended)}, but removing {_quoted(most_effective)} changes the "
-            "prediction most."
-        )
-
-    def _inputs(self) -> str:
-        """What is compared: events, features, or both."""
-        kinds = sorted(set(self.kind))
-        return " and ".join(f"{kind}s" for kind in kinds)
-
-
-def _quoted(name: str) -> str:
-    """A name from the data in quotes; the place of an event ("the 2nd latest event") without."""
-    return f"the {name}" if name.endswith("latest event") else f"“{name}”"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Explanation:
-    """An attention map and the effects of the same events or features."""
-
-    attention: AttentionMap
-    effects: Effects
 
 
 # ---- one customer ----------------------------------------------------------------------------------------------------
@@ -147,14 +62,14 @@ def explain_sequence(
     without = _next_p(model, encoder, _without_each_event(one, moment, n_events), moment, now)[:, top]
     return Explanation(
         attention=attention,
-        effects=_effects(
-            "sequence",
-            events,
-            ["event"] * n_events,
-            float(p[top]) - without,
-            attention.read_weights()[model.n_front :],
-            f"the next action is {encoder.action_labels[top]}",
-            float(p[top]),
+        effects=Effects.of(
+            model="sequence",
+            names=tuple(events),
+            kind=("event",) * n_events,
+            effect=float(p[top]) - without,
+            attention=attention.read_weights()[model.n_front :],
+            outcome=f"the next action is {encoder.action_labels[top]}",
+            probability=float(p[top]),
         ),
     )
 
@@ -186,14 +101,14 @@ def explain_churn(
         effect = np.concatenate([effect, p - _churn_p(model, variants)])
     return Explanation(
         attention=attention,
-        effects=_effects(
-            "churn",
-            tokens[1:],
-            ["feature"] * len(model.feature_names) + ["event"] * len(events),
-            effect,
-            attention.read_weights()[1:],
-            "the customer churns",
-            p,
+        effects=Effects.of(
+            model="churn",
+            names=tuple(tokens[1:]),
+            kind=("feature",) * len(model.feature_names) + ("event",) * len(events),
+            effect=effect,
+            attention=attention.read_weights()[1:],
+            outcome="the customer churns",
+            probability=p,
         ),
     )
 
@@ -250,14 +165,14 @@ def average_sequence(
         effect = np.abs(np.repeat(p, n_latest) - without).reshape(n, n_latest).mean(axis=0)
     return Explanation(
         attention=attention,
-        effects=_effects(
-            "sequence",
-            names,
-            ["event"] * n_latest,
-            effect,
-            attention.read_weights()[n_front:],
-            "the most likely next action",
-            float(np.concatenate(probabilities).mean()) if n else 0.0,
+        effects=Effects.of(
+            model="sequence",
+            names=tuple(names),
+            kind=("event",) * n_latest,
+            effect=effect,
+            attention=attention.read_weights()[n_front:],
+            outcome="the most likely next action",
+            probability=float(np.concatenate(probabilities).mean()) if n else 0.0,
         ),
     )
 
@@ -295,44 +210,19 @@ def average_churn(
     attention = AttentionMap(model="churn", tokens=tuple(tokens), weights=total / max(n, 1), reader=0, n_customers=n)
     return Explanation(
         attention=attention,
-        effects=_effects(
-            "churn",
-            list(model.feature_names),
-            ["feature"] * n_features,
-            size / max(n, 1),
-            attention.read_weights()[1 : 1 + n_features],
-            "the customer churns",
-            p_sum / max(n, 1),
+        effects=Effects.of(
+            model="churn",
+            names=tuple(model.feature_names),
+            kind=("feature",) * n_features,
+            effect=size / max(n, 1),
+            attention=attention.read_weights()[1 : 1 + n_features],
+            outcome="the customer churns",
+            probability=p_sum / max(n, 1),
         ),
     )
 
 
 # ---- helpers ---------------------------------------------------------------------------------------------------------
-
-
-def _effects(
-    model: ModelName,
-    names: list[str],
-    kind: list[str],
-    effect: np.ndarray,
-    attention: np.ndarray,
-    outcome: str,
-    probability: float,
-) -> Effects:
-    size = np.abs(effect)
-    agreement = None
-    if len(names) >= 3 and np.ptp(size) > 0 and np.ptp(attention) > 0:
-        agreement = float(spearmanr(attention, size).statistic)
-    return Effects(
-        model=model,
-        names=tuple(names),
-        kind=tuple(kind),
-        effect=effect,
-        attention=attention,
-        outcome=outcome,
-        probability=probability,
-        agreement=agreement,
-    )
 
 
 def _without_each_event(cohort: Cohort, moment: Moment | None, n_latest: int) -> Cohort:

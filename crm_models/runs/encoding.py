@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from crm_models.core.engines import Engine
+from crm_models.core.engines import Engine, cores, engine_of
 from crm_models.core.places import Place, address_of, here, place
 from crm_models.data.cohort import Cohort
 from crm_models.data.drift import conformed
@@ -14,6 +14,9 @@ from crm_models.data.features import CohortArrays
 from crm_models.data.storage import Parts
 from crm_models.data.streaming import Known, Side, View, mapped
 from crm_models.runs.folder import RunFolder
+
+PARTS_ENCODED = 10
+"""As many parts of a cohort are encoded in the time that one is planned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,12 @@ class Encoding:
     def work(self, k: int, read: Cohort) -> tuple[CohortArrays, Known]:
         """Arrays of part k, and what has to be known of its customers."""
         return self._encoder.encode(read, read.as_of, self._view.now_days), Known.of(read)
+
+
+def engine_to_encode(n_parts: int, threads: int | None) -> Engine:
+    """This process, which reads a part while it encodes the one before; where they pay, several on this machine."""
+    pairs = max(1, (threads or cores()) // 2)
+    return engine_of("local", n_parts // PARTS_ENCODED, workers=None, address=None, threads=pairs)
 
 
 def encoded(

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Generator, Iterator
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from crm_models.core.config import RunConfig
-from crm_models.core.engines import cores, engine_of
+from crm_models.core.engines import EngineName, cores
 from crm_models.core.errors import DataError, RunError, why
 from crm_models.core.files import absolute, new_folder, read_whole
 from crm_models.core.provenance import now, versions
@@ -32,9 +32,10 @@ from crm_models.data.streaming import Known, View, on_disk, training_sample
 from crm_models.data.time_split import split_date
 from crm_models.data.training_schema import TrainingSchema
 from crm_models.runs.earlier import current_weights
-from crm_models.runs.encoding import encoded
+from crm_models.runs.encoding import encoded, engine_to_encode
 from crm_models.runs.folder import RunFolder
 from crm_models.runs.tensors import load_tensors, save_tensors
+from crm_models.runs.together import together
 
 if TYPE_CHECKING:
     from crm_models.training.objectives import TrainingData
@@ -45,9 +46,6 @@ MIN_CUSTOMERS = 20
 
 PARTS = ("train", "valid", "test")
 """Names of the parts of a split, as in `split.parquet`."""
-
-PARTS_ENCODED = 10
-"""As many parts of a cohort are encoded in the time that one is planned."""
 
 CHECKPOINT_SECONDS = 2.0
 """Least time between two checkpoints; a killed run repeats at most this much work, with the same numbers."""
@@ -79,7 +77,8 @@ def start_run(
     about, config = describe(folder), dated(folder, config)
     parts = Parts(folder)
     view = View.of(parts, config.split_date, "learned")
-    ids, split, reasons = _split_and_reasons(parts, view, config)
+    found = _trainable(parts, view, config)
+    split, reasons = found.split, found.reasons
     models = tuple(model for model in config.models if reasons[model] is None)
     notes = [f"the {model} model was left out: {why}" for model, why in reasons.items() if why is not None]
     if not models or (chosen and notes):
@@ -100,7 +99,7 @@ def start_run(
     with new_folder(run.folder, "config.json") as part:
         write_record(part / "encoder.json", encoder.to_dict())
         write_record(part / "schema.json", TrainingSchema.of(sample, everyone, encoder).to_dict())
-        write_table(part / "split.parquet", _parts_of(ids, split))
+        write_table(part / "split.parquet", _parts_of(found.customer_id, split))
         write_record(
             part / "config.json",
             {
@@ -122,27 +121,34 @@ def start_run(
     return run
 
 
-def trainable(folder: Path, config: RunConfig) -> tuple[Split, dict[ModelName, str | None]]:
-    """The split of a cohort, and for each configured model why the cohort cannot train it, or None if it can."""
+@dataclass(frozen=True, kw_only=True)
+class Trainable:
+    """What a cohort can train. customer_id (N,). reasons: for each configured model why it cannot, None if it can."""
+
+    customer_id: pd.Series
+    known: Known
+    split: Split
+    reasons: dict[ModelName, str | None]
+
+
+def trainable(folder: Path, config: RunConfig) -> Trainable:
+    """The split of a cohort, and which of the configured models the cohort can train."""
     config, parts = dated(folder, config), Parts(folder)
-    return _split_and_reasons(parts, View.of(parts, config.split_date, "learned"), config)[1:]
+    return _trainable(parts, View.of(parts, config.split_date, "learned"), config)
 
 
-def _split_and_reasons(
-    parts: Parts, view: View, config: RunConfig
-) -> tuple[pd.Series, Split, dict[ModelName, str | None]]:
-    """The customers' ids, and what `trainable` returns."""
+def _trainable(parts: Parts, view: View, config: RunConfig) -> Trainable:
     customers = customer_table(parts.folder, [CUSTOMER_ID, CHURNED])
     seed = config.seed if config.split_seed is None else config.split_seed
     split = split_table(customers, seed=seed, test_share=config.test_share, valid_share=config.valid_share)
-    everyone = Known.joined(map(Known.of, view.parts(parts)))
+    known = Known.joined(map(Known.of, view.parts(parts)))
     if config.split == "time":
-        seen = everyone.n_events > 0
+        seen = known.n_events > 0
         split = replace(split, train=split.train[seen[split.train]], valid=split.valid[seen[split.valid]])
-    reasons = {model: _why_not(model, everyone, split) for model in config.models}
+    reasons = {model: _why_not(model, known, split) for model in config.models}
     if "churn" in reasons and view.no_churn is not None and customers[CHURNED].notna().any():
         reasons["churn"] = view.no_churn
-    return customers[CUSTOMER_ID], split, reasons
+    return Trainable(customer_id=customers[CUSTOMER_ID], known=known, split=split, reasons=reasons)
 
 
 def dated(folder: Path, config: RunConfig) -> RunConfig:
@@ -207,25 +213,30 @@ def _popular(encoder: FeatureEncoder) -> list[list[Any]]:
 
 
 def fit(
-    run: RunFolder, *, device: str | None = None, threads: int | None = None, workers: int = 1
+    run: RunFolder,
+    *,
+    device: str | None = None,
+    threads: int | None = None,
+    workers: int = 1,
+    engine: EngineName = "local",
+    address: str | None = None,
 ) -> Generator[EpochEnd, None, None]:
     """Train the models of a run, from the start or from its checkpoint; yields each epoch as it ends.
 
     Ends early after `run.request_stop()`. workers: processes that share each batch, this one included; without
-    `threads` they share the cores too. Raises `RunError` if another process is training the run, if its cohort has
-    changed since it began, or if one of the processes ends.
+    `threads` they share the cores too, and have one each on a cluster. engine, address: where they are, see
+    `engine_of`. Raises `RunError` if another process is training the run, if its cohort has changed since it began, or
+    if one of the processes ends.
     """
     with run.locked():
         about, config = run.about(), run.config()
-        threads = threads or config.threads or (max(1, cores() // workers) if workers > 1 else None)
+        share = 1 if engine == "ray" else max(1, cores() // workers)
+        threads = threads or config.threads or (share if workers > 1 else None)
         config = replace(config, device=device or config.device, threads=threads)  # type: ignore[arg-type]  # RunConfig checks it
         (run.folder / "stop").unlink(missing_ok=True)
         (run.folder / "result.json").unlink(missing_ok=True)
         try:
-            from crm_models.training import parallel
-
-            options = ["--device", config.device, *(("--threads", str(threads)) if threads else ())]
-            with parallel.group(workers, ("train", "--resume", str(absolute(run.folder)), *options)):
+            with together(run, workers, engine, address, device=config.device, threads=threads):
                 yield from _Fit(run, about, config).run()
         except Exception as error:
             with suppress(OSError):  # a full disk: the run then counts as interrupted
@@ -269,7 +280,7 @@ def training_data(run: RunFolder, threads: int | None = None) -> TrainingData:
     from crm_models.training.objectives import TrainingData
 
     folder = Path(run.about()["cohort"])
-    engine = engine_of("local", len(Parts(folder)) // PARTS_ENCODED, workers=None, address=None, threads=threads)
+    engine = engine_to_encode(len(Parts(folder)), threads)
     arrays, everyone = encoded(run, folder, "learned", engine)
     part = run.split()["part"]  # in the order of the cohort, which has not changed since
     split = Split(**{name: np.flatnonzero(part == name) for name in PARTS})

@@ -15,7 +15,7 @@ from crm_models.core.engines import Engine
 from crm_models.core.errors import RunError
 from crm_models.core.files import folder_beside, new_file
 from crm_models.core.places import Place, address_of, here, place
-from crm_models.core.provenance import now, peak_mib, versions
+from crm_models.core.provenance import need_same, now, peak_mib, versions
 from crm_models.data.cohort import Cohort
 from crm_models.data.features import CohortArrays
 from crm_models.planning.export import ExportSettings, Written, computed_by, join_plans, write_rows
@@ -168,14 +168,8 @@ def plan_parts(
 
 def _checked(results: Iterable[PlannedPart], into: Place) -> Iterator[PlannedPart]:
     """The parts, whose files are here. `RunError` for one whose file is not, or that other versions computed."""
-    ours = versions()
     for planned in results:
-        for name, version in planned.versions.items():
-            if version != ours[name]:
-                raise RunError(
-                    f"{planned.name}: expected the same versions on every machine, found {name} {version} on one and "
-                    f"{ours[name]} here; install requirements.lock on every machine"
-                )
+        need_same(planned.versions, planned.name)
         if not (into / planned.name).exists():
             raise RunError(
                 f"{into / planned.name}: expected the plans of a part, found none: it was written on another machine; "

@@ -30,11 +30,9 @@ from crm_models.core.provenance import now
 from crm_models.core.records import EpochEnd
 from crm_models.core.schema import ModelName
 from crm_models.core.sealed import FORMAT, write_record
-from crm_models.data.cohort import Cohort
-from crm_models.data.split import Outcomes, Split, outcomes
-from crm_models.data.storage import digest, load_cohort
+from crm_models.data.storage import describe, digest
 from crm_models.runs.folder import RunFolder
-from crm_models.runs.pipeline import fit, reopen, start_run, trainable
+from crm_models.runs.pipeline import Trainable, fit, reopen, start_run, trainable
 from crm_models.runs.search_space import Range, Space, differences
 from crm_models.runs.trials import FILE, SEARCH_AGAIN, SearchState, Trial, TrialState, best_of, found, read_search
 
@@ -155,13 +153,16 @@ class _Task:
             problem = f"{config.preset} has none"
             raise ConfigError(f"tune compares trials on validation customers, and {problem}; start from standard")
         (model,) = config.models
-        cohort = load_cohort(folder)
-        split, reasons = trainable(folder, config)
-        why = reasons[model] or _no_validation(model, cohort, split)
+        learned = trainable(folder, config)
+        why = learned.reasons[model] or _no_validation(model, learned)
         if why is not None:
             raise DataError(f"{folder}: {why}")
-        longest = int(np.diff(cohort.starts).max(initial=0))
-        about = {"cohort": str(absolute(folder)), "cohort_name": cohort.name, "cohort_hash": digest(folder)}
+        longest = int(learned.known.n_events.max(initial=0))
+        about = {
+            "cohort": str(absolute(folder)),
+            "cohort_name": describe(folder)["name"],
+            "cohort_hash": digest(folder),
+        }
         space = Space.of(config, model, longest=longest, pinned=pinned)
         return cls(model=model, config=config, start=start, space=space, cohort=about)
 
@@ -207,10 +208,10 @@ class _Task:
         return options
 
 
-def _no_validation(model: ModelName, cohort: Cohort, split: Split) -> str | None:
+def _no_validation(model: ModelName, learned: Trainable) -> str | None:
     """Why there are no customers to compare trials on, or None if there are."""
-    known: Outcomes | None = outcomes(cohort) if model == "sequence" else None
-    n = len(split.valid) if known is None else int(np.isin(known.rows, split.valid).sum())
+    valid = learned.split.valid
+    n = int(np.isin(learned.known.outcomes.rows, valid).sum()) if model == "sequence" else len(valid)
     return None if n else "tune compares trials on validation customers with a known outcome, and there is none"
 
 

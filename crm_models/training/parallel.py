@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -33,24 +34,58 @@ def is_follower() -> bool:
     return all(name in os.environ for name in NAMES) and int(os.environ["RANK"]) > 0
 
 
-@contextmanager
-def group(workers: int = 1, command: tuple[str, ...] = ()) -> Iterator[None]:
-    """Join the processes that train together: those of torchrun, or `workers` in all on this machine.
+class Follower(Protocol):
+    """Another process that trains together with this one."""
 
-    command: arguments of `python -m crm_models` with which the others follow. Raises `RunError` if one of them ends.
+    def wait_until_ready(self) -> None:
+        """Return when it is about to join. Raises `RuntimeError` if it has ended."""
+        ...
+
+    def stop(self) -> None:
+        """End the process."""
+        ...
+
+
+class LocalFollower:
+    """A process on this machine. command: arguments of `python -m crm_models`; told: environment variables."""
+
+    def __init__(self, command: tuple[str, ...], told: dict[str, str]) -> None:
+        environment = os.environ | told | {OURS: "1", "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+        program = [sys.executable, "-m", "crm_models", *command]
+        self._process = subprocess.Popen(program, env=environment, stdout=subprocess.PIPE)
+
+    def wait_until_ready(self) -> None:
+        """Return when it is about to join. Raises `RuntimeError` if it has ended."""
+        if self._process.stdout is None or not self._process.stdout.readline():
+            raise RuntimeError("ended at its start")
+
+    def stop(self) -> None:
+        """End the process."""
+        self._process.terminate()
+        self._process.communicate()
+
+
+@contextmanager
+def group(
+    workers: int = 1, start: Callable[[dict[str, str]], Follower] | None = None, host: str = "127.0.0.1"
+) -> Iterator[None]:
+    """Join the processes that train together: those of torchrun, or `workers` in all.
+
+    start: starts another one, with these environment variables. host: this machine, as the others reach it. Raises
+    `RunError` if one of them ends.
     """
-    told, others = {name: os.environ[name] for name in NAMES if name in os.environ}, list[subprocess.Popen[bytes]]()
+    told, others = {name: os.environ[name] for name in NAMES if name in os.environ}, list[Follower]()
     if len(told) < len(NAMES):
-        if workers == 1:
+        if workers == 1 or start is None:
             yield
             return
         with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            told = dict(zip(NAMES, ("127.0.0.1", str(free.getsockname()[1]), "0", str(workers)), strict=True))
-        others = [_started(command, told | {"RANK": str(rank)}) for rank in range(1, workers)]
+            free.bind((host, 0))
+            told = dict(zip(NAMES, (host, str(free.getsockname()[1]), "0", str(workers)), strict=True))
+        others = [start(told | {"RANK": str(rank)}) for rank in range(1, workers)]
     try:
-        if any(not other.stdout.readline() for other in others if other.stdout):
-            raise RuntimeError("ended at its start")
+        for other in others:
+            other.wait_until_ready()
         _join(told)
         yield
     except RuntimeError as error:
@@ -64,13 +99,7 @@ def group(workers: int = 1, command: tuple[str, ...] = ()) -> Iterator[None]:
         if distributed.is_initialized():
             distributed.destroy_process_group()
         for other in others:
-            other.terminate()
-            other.communicate()
-
-
-def _started(command: tuple[str, ...], told: dict[str, str]) -> subprocess.Popen[bytes]:
-    environment = os.environ | told | {OURS: "1", "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    return subprocess.Popen([sys.executable, "-m", "crm_models", *command], env=environment, stdout=subprocess.PIPE)
+            other.stop()
 
 
 def _join(told: dict[str, str]) -> None:

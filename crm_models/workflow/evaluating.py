@@ -50,6 +50,7 @@ def evaluate(
     """
     from crm_models.data.truth import load_truth
     from crm_models.evaluation.report import build_report
+    from crm_models.runs.encoding import engine_to_encode
     from crm_models.runs.held_out import customers_tested, held_out, predict_held_out
     from crm_models.runs.scoring import engine_for
     from crm_models.runs.trained import differences
@@ -62,7 +63,8 @@ def evaluate(
         refuse(found, folder)
     n_parts = len(Parts(folder))
     chosen = engine_for(engine, n_parts, workers=workers, address=address, threads=threads, device=device)
-    held = held_out(run, chosen, folder, allow_drift=allow_drift)
+    reader = chosen if engine == "ray" else engine_to_encode(n_parts, threads)
+    held = held_out(run, reader, folder, allow_drift=allow_drift)
     sequence, churn = predict_held_out(run, held, folder, chosen, allow_drift=allow_drift, device=device)
     truth = load_truth(folder)
     tested = None if truth is None else customers_tested(run, folder, held.split)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crm_models.core.config import RunConfig, SplitKind
+from crm_models.core.engines import EngineName, need_engine
 from crm_models.core.files import read_whole
 from crm_models.core.presets import preset as preset_config
 from crm_models.core.records import CustomerScores, EpochEnd
@@ -59,12 +60,15 @@ def train(
     chosen: bool = False,
     overwrite: bool = False,
     workers: int = 1,
+    engine: EngineName = "local",
+    address: str | None = None,
 ) -> Iterator[EpochEnd]:
     """Train the configured models on a cohort folder into the run folder `out`; yields each epoch as it ends.
 
     chosen: whether the caller named the models; then a model that the data cannot train is an error, else it is left
     out. workers: processes that share each batch; torchrun may start them instead, and only the first one yields
-    epochs. Nothing happens until the epochs are iterated over, and leaving the loop stops the training.
+    epochs. engine, address: where they run, as for `plan`. Nothing happens until the epochs are iterated over, and
+    leaving the loop stops the training.
 
     >>> from crm_models import workflow
     >>> config = workflow.run_config(preset="paper", epochs=2)
@@ -82,17 +86,24 @@ def train(
     if is_follower():
         follow(RunFolder(Path(out)))
         return
+    need_engine(engine, address)
     resolve_device(config.device)  # before anything is written
     run = start_run(Path(cohort), Path(out), config, chosen=chosen, overwrite=overwrite)
-    yield from fit(run, workers=workers)
+    yield from fit(run, workers=workers, engine=engine, address=address)
 
 
 def resume(
-    out: Path | str, *, device: str = "auto", threads: int | None = None, workers: int = 1
+    out: Path | str,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    workers: int = 1,
+    engine: EngineName = "local",
+    address: str | None = None,
 ) -> Iterator[EpochEnd]:
     """Resume a run that was killed or stopped; it ends with the numbers of an uninterrupted one.
 
-    workers: as in `train`; it need not be as many as before.
+    workers, engine, address: as in `train`; they need not be as before.
 
     >>> from crm_models import workflow
     >>> config = workflow.run_config(preset="paper", epochs=3)
@@ -110,7 +121,8 @@ def resume(
     if is_follower():
         follow(run, device=device, threads=threads)
         return
-    yield from fit(reopen(run), device=device, threads=threads, workers=workers)
+    need_engine(engine, address)
+    yield from fit(reopen(run), device=device, threads=threads, workers=workers, engine=engine, address=address)
 
 
 def run_summary(out: Path | str) -> str:

@@ -18,7 +18,7 @@ from dashboard.panels import customers as customer_panels
 from dashboard.state import predictions, session, store, workspace
 
 if TYPE_CHECKING:
-    from crm_models.inference.explanation import AttentionMap, Explanation
+    from crm_models.inference.effects import AttentionMap, Explanation
 
 MODEL = "attention_model"
 WHO = "attention_who"

@@ -135,7 +135,8 @@ def _cohort_facts(folder: str, stamp: str) -> tuple[dict[str, Any], Headline]:
 def _cannot_train(folder: str, stamp: str, seed: int, split: SplitKind, split_date: str) -> dict[ModelName, str]:
     facts = headline(Path(folder))
     if facts.customers <= EXACT_CUSTOMERS or split == "time":
-        _, reasons = trainable(Path(folder), RunConfig(seed=seed, split=split, split_date=split_date))
+        config = RunConfig(seed=seed, split=split, split_date=split_date)
+        reasons = trainable(Path(folder), config).reasons
         return {model: why for model, why in reasons.items() if why is not None}
     found: dict[ModelName, str] = {}
     if not facts.interactions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from crm_models.cli.commands import main
 from crm_models.core.engines import InProcess
 from crm_models.core.errors import RunError
 from crm_models.core.places import place
+from crm_models.runs.folder import RunFolder
 from crm_models.runs.planning import plan_parts
 from tests.core.test_engines import Squares
 from tests.runs.test_planning import PARTS, DyingJob, job, small_parts
@@ -91,6 +93,30 @@ def test_a_cluster_that_is_not_there_is_named(made, capsys):
     assert main(["plan", str(made / "run"), "--engine", "ray", "--address", address, "--quiet", "--out", out]) == 2
     assert f"error: {address}: expected a Ray cluster that can be reached" in capsys.readouterr().err
     assert not Path(out).exists()
+
+
+def test_processes_on_a_cluster_train_as_one_and_a_lost_one_or_a_full_cluster_is_named(
+    made, tmp_path, cluster, monkeypatch
+):
+    from crm_models.core import ray_engine
+
+    config = replace(workflow.run_config(preset="paper", epochs=100_000), models=("sequence",))
+    alone = workflow.train(made / "cohort", tmp_path / "alone", config)
+    expected = [next(alone).train_loss for _ in range(2)]
+    alone.close()
+    where = {"workers": 3, "engine": "ray", "address": cluster.address}
+    together = workflow.train(made / "cohort", tmp_path / "run", config, **where)
+    assert [next(together).train_loss for _ in range(2)] == pytest.approx(expected, rel=1e-4)
+    cluster.remove_node(cluster.workers.pop(), allow_graceful=False)
+    with pytest.raises(RunError, match=r"expected 3 processes .* `train --resume` goes on from the last epoch"):
+        list(together)
+    last = RunFolder(tmp_path / "run").status().epochs[-1].epoch
+    resumed = workflow.resume(tmp_path / "run", **where | {"workers": 2})
+    assert next(resumed).epoch <= last + 1
+    resumed.close()
+    monkeypatch.setattr(ray_engine, "CHECK_SECONDS", 1)
+    with pytest.raises(RunError, match=r"expected a free processor .* found none for one of them .*in all 1"):
+        list(workflow.train(made / "cohort", tmp_path / "more", config, **where))
 
 
 # ---- object storage --------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from crm_models.inference.explanation import AttentionMap
+from crm_models.inference.effects import AttentionMap
 from crm_models.inference.score_store import read_scores
 from dashboard.panels import attention as attention_panels
 from dashboard.panels import customer_list

@@ -13,13 +13,8 @@ from crm_models.data.cohort import Cohort, select
 from crm_models.data.features import FeatureEncoder
 from crm_models.data.sources.synthetic import ScenarioSettings, generate
 from crm_models.inference.decoding import churn_probabilities
-from crm_models.inference.explanation import (
-    Effects,
-    average_churn,
-    average_sequence,
-    explain_churn,
-    explain_sequence,
-)
+from crm_models.inference.effects import Effects
+from crm_models.inference.explanation import average_churn, average_sequence, explain_churn, explain_sequence
 from crm_models.training.state import TrainingState
 
 SMALL = {"d_model": 8, "n_heads": 2, "n_blocks": 2, "d_feedforward": 8, "max_events": 6}

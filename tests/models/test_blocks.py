@@ -135,3 +135,12 @@ def test_the_first_position_alone_is_what_it_is_among_all(norm_first, n_heads):
         strict=True,
     ):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+def test_a_few_positions_at_a_time_are_the_same_as_all_at_once(monkeypatch):
+    torch.manual_seed(0)
+    block, x = Block(8, 2, 16, 0.0, norm_first=True), torch.randn(3, 7, 8)
+    with_gradients, _, _ = block(x, causal(7))
+    monkeypatch.setattr("crm_models.models.blocks.ROWS_AT_ONCE", 4)
+    with torch.inference_mode():
+        torch.testing.assert_close(block(x, causal(7))[0], with_gradients.detach(), atol=1e-6, rtol=1e-5)

@@ -1,6 +1,7 @@
 """Several processes train as one: the same losses to rounding, one set of files, resumed by any number."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def test_two_processes_train_as_one_and_one_goes_on_where_they_were_left(cohort,
 def test_a_process_that_ends_is_an_error_that_says_how_to_go_on():
     with (
         pytest.raises(RunError, match=r"expected 2 processes .* `train --resume` goes on"),
-        parallel.group(2, ("--no-such-option",)),
+        parallel.group(2, partial(parallel.LocalFollower, ("--no-such-option",))),
     ):
         parallel.mean([(torch.ones(()), 1)])
     assert parallel.world() == 1

@@ -101,7 +101,10 @@ def test_a_model_without_dated_labels_is_left_out_or_refused(tmp_path):
 @pytest.mark.parametrize("side", ["learned", "tested"])
 @pytest.mark.parametrize("labels", [True, False])
 def test_parts_are_encoded_as_the_whole_is_seen(tmp_path, monkeypatch, folder, side, labels):
-    cohort = load_cohort(folder) if labels else replace(load_cohort(folder), settings={}, as_of=None)
+    cohort = load_cohort(folder)
+    if not labels:  # nor a cut-off, and all of it before day 0
+        events = cohort.interactions.assign(timestamp=cohort.interactions["timestamp"] - 1000)
+        cohort = replace(cohort, settings={}, as_of=None, interactions=events)
     monkeypatch.setattr(storage, "PART_CUSTOMERS", 50)
     run = start_run(save_cohort(cohort, tmp_path / "cohort"), tmp_path / "run", CONFIGS["time"])
     whole = getattr(views_of(cohort, run.config().split_date), side)
