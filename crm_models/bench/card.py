@@ -88,7 +88,7 @@ def _of_shape(
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     seconds = _epoch_seconds(state, data)
-    most = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else None
+    most = round(torch.cuda.max_memory_allocated() / 2**20) if device == "cuda" else None
 
     def one_epoch(known: TrainingData = data) -> Callable[[], object]:
         started = _start("sequence", config.with_epochs(1), encoder)

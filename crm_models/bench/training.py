@@ -2,7 +2,7 @@
 
 `python -m crm_models.bench.training [--customers N ...] [--events 50] [--updates 400] [--actions A]`. Memory is
 anonymous memory, which the system cannot take back; pages of mapped files, which it can, are in `peak_mib` only.
-With `--workers 1 2` it measures what several processes gain.
+With `--workers 1 2` it measures what several processes gain, with `--evaluate` the command `evaluate`.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ import json
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from crm_models.bench.quality import configured
-from crm_models.bench.speed import timed
+from crm_models.bench.speed import MemoryWatch, timed
 from crm_models.core.provenance import peak_mib
 from crm_models.runs.folder import RunFolder
 
 NARROW = ("sequence.d_model=16", "sequence.d_feedforward=32", "sequence_training.n_epochs=1")
 """A model so small that reading histories is as much of the work as it can be."""
+
+NARROW_CHURN = ("churn.d_model=16", "churn.d_feedforward=32", "churn_training.n_epochs=1")
 
 WARM = 20
 """Updates before the time is taken."""
@@ -51,7 +52,7 @@ def trained(cohort: Path, updates: int) -> dict[str, Any]:
     """
     from crm_models.runs.pipeline import start_run, training_data
 
-    watch = _Watch()
+    watch = MemoryWatch()
     config = configured("sequence", 0, NARROW)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="crm-trained-") as out:
@@ -64,7 +65,7 @@ def trained(cohort: Path, updates: int) -> dict[str, Any]:
             "start_s": round(started - began, 1),
             "encode_s": round(encoded - started, 1),
             "customers_per_second": round(mapped),
-            "anonymous_mib": watch.most,
+            "anonymous_mib": watch.anonymous_mib,
             "peak_mib": peak_mib(),
         }
         events = data.arrays.events
@@ -117,18 +118,16 @@ def shared(customers: int, events: int, workers: list[int]) -> dict[str, Any]:
     return {"customers": customers, "events": events, "epoch_s": seconds, "gain": gain}
 
 
-class _Watch:
-    """The most anonymous memory (MiB) of this process so far, looked at fifty times a second."""
-
-    def __init__(self) -> None:
-        self.most = 0
-        threading.Thread(target=self._look, daemon=True).start()
-
-    def _look(self) -> None:
-        while True:
-            status = Path("/proc/self/status").read_text(encoding="ascii")
-            self.most = max(self.most, int(status.partition("RssAnon:")[2].split()[0]) // 1024)
-            time.sleep(0.02)
+def evaluated(customers: int, events: int) -> dict[str, Any]:
+    """Seconds and memory (MiB) of `evaluate` in one process, of narrow models after an epoch."""
+    with tempfile.TemporaryDirectory(prefix="crm-evaluated-") as name:
+        cohort, run = Path(name) / "cohort", Path(name) / "run"
+        made = ["--customers", str(customers), "--events", str(events), "--out", str(cohort), "--quiet"]
+        timed(["generate", "--scenario", "lifelike", *made])
+        narrow = [word for setting in (*NARROW, *NARROW_CHURN) for word in ("--set", setting)]
+        timed(["train", str(cohort), "--out", str(run), "--quiet", *narrow])
+        report = timed(["evaluate", str(run), "--out", str(Path(name) / "report.json"), "--workers", "1"])
+    return {"customers": customers, "events": events, "evaluate": report}
 
 
 def write_log(folder: Path, customers: int, events: int, actions: int) -> None:
@@ -166,9 +165,12 @@ if __name__ == "__main__":
     parser.add_argument("--actions", type=int, help="a log with so many actions instead of a lifelike cohort")
     parser.add_argument("--train", type=Path, metavar="COHORT", help="measure in this process, on a cohort that exists")
     parser.add_argument("--workers", type=int, nargs="+", help="measure the gain of so many processes instead")
+    parser.add_argument("--evaluate", action="store_true", help="measure `evaluate` instead")
     args = parser.parse_args()
-    if args.train:
-        found: Any = trained(args.train, args.updates)
+    if args.evaluate:
+        found: Any = [evaluated(n, args.events) for n in args.customers]
+    elif args.train:
+        found = trained(args.train, args.updates)
     elif args.workers:
         found = [shared(n, args.events, args.workers) for n in args.customers]
     else:

@@ -9,6 +9,7 @@ from typing import Any
 
 from crm_models.cli.options import add_device, add_engine, add_threshold, command, computing, positive, whole
 from crm_models.core.schema import PRESET_NAMES
+from crm_models.runs.processes import is_follower
 
 
 def add_training(commands: Any) -> None:
@@ -83,7 +84,6 @@ def _train(args: argparse.Namespace) -> None:
             best = " *" if event.best else ""
             prefix = f"{event.model:<8} epoch {event.epoch:>3}/{event.n_epochs}"
             print(f"{prefix}  loss {event.train_loss:.4f}{outcome}  {event.seconds:.1f} s{best}", file=sys.stderr)
-    from crm_models.training.parallel import is_follower  # not before: it imports torch
 
     if not is_follower():
         print(workflow.run_summary(args.out))

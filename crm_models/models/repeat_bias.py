@@ -13,18 +13,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from crm_models.models.candidates import Candidates, add_at
-
 PACE = 16.0
 """Log-odds per unit of weight. An update moves a weight by about the learning rate, and ruling an action out takes
 several log-odds: with 1, training would end before the weights got there."""
 
 
 class RepeatBias(nn.Module):
-    """Adds a learned bias, positive or negative, to the logit of each recent action, scaled by the context.
-
-    It is zero before training.
-    """
+    """A learned bias, positive or negative, of each recent action's logit, scaled by the context; zero at first."""
 
     def __init__(self, n_places: int, width: int) -> None:
         """n_places: R, the number of most recent events that count."""
@@ -34,11 +29,11 @@ class RepeatBias(nn.Module):
         nn.init.zeros_(self.trust.weight)
         nn.init.ones_(self.trust.bias)
 
-    def forward(self, scores: Tensor, hidden: Tensor, recent: Tensor, among: Candidates | None = None) -> Tensor:
-        """Logits `scores` (..., A) with the bias added, for hidden states (..., D).
+    def forward(self, hidden: Tensor, recent: Tensor) -> tuple[Tensor, Tensor]:
+        """Indices of actions (..., R) and what is added to their logits (..., R), for hidden states (..., D).
 
         recent (..., R): ids of the latest actions, the latest last, 0 where there are fewer. An action that occurs more
-        than once gets a bias for each time. among: the actions that the columns of `scores` stand for; None: all.
+        than once gets a bias for each time.
         """
         bias = torch.where(recent > 0, PACE * self.worth, 0.0) * self.trust(hidden)
-        return add_at(scores, (recent - 1).clamp(min=0), bias, among)
+        return (recent - 1).clamp(min=0), bias

@@ -17,7 +17,7 @@ from crm_models.core.config import SequenceConfig
 from crm_models.core.schema import N_STEPS, PADDING
 from crm_models.data.features import FeatureEncoder
 from crm_models.models.blocks import Block, FeatureTokens, KeyValue, rotation_of
-from crm_models.models.candidates import Candidates, draw_share
+from crm_models.models.candidates import Candidates, add_at, draw_share
 from crm_models.models.repeat_bias import RepeatBias
 from crm_models.models.transition_prior import TransitionPrior
 
@@ -191,10 +191,11 @@ class SequenceTransformer(nn.Module):
         the logits (..., C) of these candidates only.
         """
         scores = self._network_logits(hidden, slice(None) if among is None else among.ids)
-        if self.repeat_bias is not None:
-            scores = self.repeat_bias(scores, hidden, recent, among)
-        prior = self.transition_prior
-        return scores if prior is None else prior(scores, hidden, recent, target, among)
+        bonuses = [] if self.repeat_bias is None else [self.repeat_bias(hidden, recent)]
+        bonuses += [] if self.transition_prior is None else self.transition_prior(hidden, recent, target)
+        for actions, bonus in bonuses:
+            scores = add_at(scores, actions, bonus, among)
+        return scores
 
     def _network_logits(self, hidden: Tensor, ids: Tensor | slice) -> Tensor:
         """Logits of the actions `ids`, without repeat bias and transition prior."""

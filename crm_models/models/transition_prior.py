@@ -20,14 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from crm_models.baselines.markov import leave_one_out_weight
-from crm_models.models.candidates import Candidates, add_at
 
 Successions = tuple[tuple[int, ...], ...]
 """(ids of successive actions ..., how often), grouped by all but the last id, by decreasing count."""
 
 
 class CountedBonus(nn.Module):
-    """Adds log(1 + n(c, b) / (w p(b))) to the logit of b after context c, times a trust that is learned."""
+    """log(1 + n(c, b) / (w p(b))), which is added to the logit of b after context c, times a trust that is learned."""
 
     following: Tensor
     bonus: Tensor
@@ -65,22 +64,17 @@ class CountedBonus(nn.Module):
         nn.init.zeros_(self.trust.weight)
         nn.init.ones_(self.trust.bias)
 
-    def forward(
-        self, scores: Tensor, hidden: Tensor, context: Tensor, target: Tensor | None, among: Candidates | None
-    ) -> Tensor:
-        """Logits `scores` (..., A) with the bonus added, for hidden states (..., D) in the contexts (...).
-
-        target, among: see `TransitionPrior.forward`.
-        """
+    def forward(self, hidden: Tensor, context: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Indices of actions (..., K) and what is added to their logits; see `TransitionPrior.forward`."""
         following, bonus = self.following[context], self.bonus[context]
         if target is not None:
             is_target = (following == target[..., None]) & (bonus > 0)
             bonus = torch.where(is_target, self.bonus_without_one[context], bonus)
-        return add_at(scores, following, self.trust(hidden) * bonus, among)
+        return following, self.trust(hidden) * bonus
 
 
 class TransitionPrior(nn.Module):
-    """Adds to the logits what usually follows the last action, and with few actions what follows the last two."""
+    """What usually follows the last action, and with few actions what follows the last two, as part of the logits."""
 
     number_of: Tensor
 
@@ -107,22 +101,15 @@ class TransitionPrior(nn.Module):
             p, p_without = ((n - one + prior) / (of_last - one + self.after_one.weight) for one in (0, 1))
             self.after_two = CountedBonus(context + 1, after, times, p, p_without, width, n_contexts=len(contexts))
 
-    def forward(
-        self,
-        scores: Tensor,
-        hidden: Tensor,
-        recent: Tensor,
-        target: Tensor | None = None,
-        among: Candidates | None = None,
-    ) -> Tensor:
-        """Logits `scores` (..., A) with the prior added; hidden (..., D), recent (..., R) ids of the latest actions.
+    def forward(self, hidden: Tensor, recent: Tensor, target: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
+        """Pairs of actions (..., K), as indices, and what is added to their logits (..., K).
 
-        target (...), indices 0 to A - 1: the true next action, in training. It is itself in the counts, which events
-        predicted later are not, so it is left out of them (leave-one-out). among: the actions that the columns
-        of `scores` stand for; None: all.
+        hidden (..., D); recent (..., R): ids of the latest actions. target (...), indices 0 to A - 1: the true next
+        action, in training. It is itself in the counts, which events predicted later are not, so it is left out of them
+        (leave-one-out).
         """
-        scores = self.after_one(scores, hidden, recent[..., -1], target, among)
+        bonuses = [self.after_one(hidden, recent[..., -1], target)]
         if self.after_two is not None and recent.shape[-1] > 1:
             context = self.number_of[recent[..., -2] * (self.n_actions + 1) + recent[..., -1]]
-            scores = self.after_two(scores, hidden, context, target, among)
-        return scores
+            bonuses.append(self.after_two(hidden, context, target))
+        return bonuses

@@ -34,6 +34,7 @@ from crm_models.data.training_schema import TrainingSchema
 from crm_models.runs.earlier import current_weights
 from crm_models.runs.encoding import encoded, engine_to_encode
 from crm_models.runs.folder import RunFolder
+from crm_models.runs.processes import group
 from crm_models.runs.tensors import load_tensors, save_tensors
 from crm_models.runs.together import together
 
@@ -250,7 +251,7 @@ def follow(run: RunFolder, *, device: str | None = None, threads: int | None = N
     from crm_models.training import parallel
     from crm_models.training.loop import train
 
-    with parallel.group():  # waits for the process that leads, which writes the run folder before
+    with group():  # waits for the process that leads, which writes the run folder before
         config = run.config()
         config = replace(config, device=device or config.device, threads=threads or config.threads)  # type: ignore[arg-type]  # as in `fit`
         prepare_torch(config.threads, config.deterministic)

@@ -19,6 +19,7 @@ from crm_models.core.errors import RunError
 from crm_models.core.files import absolute
 from crm_models.core.provenance import need_same, versions
 from crm_models.runs.folder import RunFolder
+from crm_models.runs.processes import LocalFollower, group
 
 
 @contextmanager
@@ -29,8 +30,6 @@ def together(
 
     engine, address: as for `engine_of`. threads: of each process. Raises `RunError` if one of them ends.
     """
-    from crm_models.training.parallel import LocalFollower, group
-
     if engine == "local":
         options = ["--device", device, *(("--threads", str(threads)) if threads else ())]
         command = ("train", "--resume", str(absolute(run.folder)), *options)

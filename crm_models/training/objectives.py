@@ -120,8 +120,8 @@ class SequenceObjective(_Objective):
         full = history_batch(self.cohort, chosen[own], stops[own], self.window).to(self.device)
         hide = placed(hidden_context[own, : full.action.shape[1]], self.device)
         gap, value = (column.masked_fill(hide, torch.nan)[:, :-1] for column in (full.gap, full.value))
-        batch, targets = replace(full, action=full.action[:, :-1], gap=gap, value=value), full.action
-        targets = targets[:, 1 - model.n_front :] - 1
+        batch = replace(full, action=full.action[:, :-1], gap=gap, value=value)
+        targets = full.action[:, 1 - model.n_front :] - 1
         at = self._first(targets.shape[1], length[own] - 1 + model.n_front)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type in IN_BFLOAT16):
             hidden = model(batch).hidden

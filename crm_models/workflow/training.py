@@ -81,7 +81,7 @@ def train(
     """
     from crm_models.models.runtime import resolve_device
     from crm_models.runs.pipeline import fit, follow, start_run
-    from crm_models.training.parallel import is_follower
+    from crm_models.runs.processes import is_follower
 
     if is_follower():
         follow(RunFolder(Path(out)))
@@ -115,7 +115,7 @@ def resume(
     [('sequence', 2), ('sequence', 3)]
     """
     from crm_models.runs.pipeline import fit, follow, reopen
-    from crm_models.training.parallel import is_follower
+    from crm_models.runs.processes import is_follower
 
     run = RunFolder(Path(out))
     if is_follower():

@@ -8,6 +8,7 @@ import torch
 
 from crm_models.core.config import TrainingConfig
 from crm_models.data.cohort import Cohort
+from crm_models.models.candidates import add_at
 from crm_models.models.repeat_bias import PACE, RepeatBias
 from crm_models.training.loop import train
 from crm_models.training.state import TrainingState
@@ -24,7 +25,7 @@ def test_each_place_of_the_history_adds_its_worth_to_its_action():
         scores = torch.zeros(2, 3)
         hidden = torch.tensor([[0.0, 9.0], [0.5, 9.0]])  # trusted by half, and wholly
         recent = torch.tensor([[0, 0, 2, 1], [3, 3, 1, 0]])
-        found = repeats(scores, hidden, recent)
+        found = add_at(scores, *repeats(hidden, recent), None)
     torch.testing.assert_close(found, torch.tensor([[2.0, 1.5, 0.0], [3.0, 0.0, 3.0]]))
 
 

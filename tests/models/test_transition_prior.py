@@ -10,6 +10,7 @@ from crm_models.baselines.sequence import sequence_baselines
 from crm_models.data.cohort import Cohort
 from crm_models.data.features import FeatureEncoder
 from crm_models.data.successions import MAX_SUCCESSORS
+from crm_models.models.candidates import add_at
 from crm_models.models.transition_prior import TransitionPrior
 from tests.small_cohorts import SMALL, random_cohort, training_data, untrained, with_sequence
 
@@ -26,10 +27,19 @@ def table(pairs: tuple, weight: float) -> np.ndarray:
     return (seen + weight * POPULAR) / (seen.sum(axis=1, keepdims=True) + weight)
 
 
-def scores(follow_ups: TransitionPrior, last: torch.Tensor, target: torch.Tensor | None = None) -> np.ndarray:
-    start = torch.tensor(np.log(POPULAR), dtype=torch.float32).repeat(len(last), 1)
+def probabilities(
+    prior: TransitionPrior, popular: np.ndarray, recent: torch.Tensor, target: torch.Tensor | None = None
+) -> np.ndarray:
+    """(M, A) after recent (M, R): popularity with the prior added."""
+    logits = torch.tensor(np.log(popular), dtype=torch.float32).repeat(len(recent), 1)
     with torch.no_grad():
-        return follow_ups(start, torch.zeros(len(last), 4), last[:, None], target).softmax(dim=-1).numpy()
+        for actions, bonus in prior(torch.zeros(len(recent), 4), recent, target):
+            logits = add_at(logits, actions, bonus, None)
+    return logits.softmax(dim=-1).numpy()
+
+
+def scores(follow_ups: TransitionPrior, last: torch.Tensor, target: torch.Tensor | None = None) -> np.ndarray:
+    return probabilities(follow_ups, POPULAR, last[:, None], target)
 
 
 def weight_of(pairs: tuple) -> float:
@@ -131,9 +141,7 @@ def test_with_few_actions_the_scores_begin_as_the_table_of_the_last_two():
     prior = prior_of(HISTORIES)
     expected, popular = chained(HISTORIES, (prior.after_one.weight, prior.after_two.weight))
     recent = torch.tensor([[before, last] for before in range(1, 4) for last in range(1, 4)])
-    start = torch.tensor(np.log(popular), dtype=torch.float32).repeat(len(recent), 1)
-    with torch.no_grad():
-        found = prior(start, torch.zeros(len(recent), 4), recent).softmax(dim=-1).numpy()
+    found = probabilities(prior, popular, recent)
     np.testing.assert_allclose(found, expected[1:, 1:].reshape(9, 3), rtol=1e-5)
 
 
@@ -143,9 +151,7 @@ def test_an_event_is_not_counted_for_itself_in_either_table():
     weights = (prior.after_one.weight, prior.after_two.weight)
     with_all, popular = chained(HISTORIES, weights)
     without, _ = chained(HISTORIES, weights, left_out=(1, 2, 3))
-    start = torch.tensor(np.log(popular), dtype=torch.float32)[None]
-    with torch.no_grad():
-        found = prior(start, torch.zeros(1, 4), torch.tensor([[1, 2]]), torch.tensor([2]))[0].softmax(dim=-1).numpy()
+    (found,) = probabilities(prior, popular, torch.tensor([[1, 2]]), torch.tensor([2]))
     assert abs(found[2] - without[1, 2, 2]) < 0.3 * abs(with_all[1, 2, 2] - without[1, 2, 2])
 
 

@@ -10,6 +10,7 @@ import torch
 from crm_models.core.errors import RunError
 from crm_models.data.storage import save_cohort
 from crm_models.runs.pipeline import fit, start_run
+from crm_models.runs.processes import LocalFollower, group
 from crm_models.training import parallel
 from tests.small_cohorts import SMALL, random_cohort, with_churn, with_sequence
 
@@ -44,7 +45,7 @@ def test_two_processes_train_as_one_and_one_goes_on_where_they_were_left(cohort,
 def test_a_process_that_ends_is_an_error_that_says_how_to_go_on():
     with (
         pytest.raises(RunError, match=r"expected 2 processes .* `train --resume` goes on"),
-        parallel.group(2, partial(parallel.LocalFollower, ("--no-such-option",))),
+        group(2, partial(LocalFollower, ("--no-such-option",))),
     ):
         parallel.mean([(torch.ones(()), 1)])
     assert parallel.world() == 1

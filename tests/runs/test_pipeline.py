@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from crm_models.core.config import ChurnConfig, RunConfig, SequenceConfig, TrainingConfig
 from crm_models.core.engines import InProcess
@@ -15,6 +16,7 @@ from crm_models.core.errors import CrmError, DataError, RunError
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources.synthetic import ScenarioSettings, generate
 from crm_models.data.storage import load_cohort, save_cohort
+from crm_models.models.runtime import prepare_torch
 from crm_models.runs.folder import RunFolder
 from crm_models.runs.held_out import held_out, predict_held_out
 from crm_models.runs.pipeline import fit, reopen, start_run
@@ -122,6 +124,15 @@ def test_the_test_customers_are_predicted_and_nobody_else(finished):
     test_ids = set(finished.split().query("part == 'test'")["customer_id"])
     assert set(churn.customer_id) == test_ids
     assert set(sequence.customer_id) <= test_ids
+
+
+def test_what_is_asked_to_be_deterministic_is_trained_so(folder, tmp_path):
+    epochs = fit(start_run(folder, tmp_path / "run", replace(CONFIG, models=("churn",), deterministic=True)))
+    next(epochs)
+    asked = torch.are_deterministic_algorithms_enabled()
+    epochs.close()
+    prepare_torch(1)
+    assert (asked, torch.are_deterministic_algorithms_enabled()) == (True, False)
 
 
 def test_a_loss_that_is_no_number_fails_the_run_with_its_reason(folder, tmp_path, monkeypatch):

@@ -66,7 +66,7 @@ def test_training_in_bfloat16_gives_about_the_same_losses(small, monkeypatch):
         losses = []
         for kinds in ((), ("cpu",)):
             monkeypatch.setattr(objectives, "IN_BFLOAT16", kinds)
-            state = TrainingState.start("sequence", config, small[0])
+            state = TrainingState.start("sequence", config.with_epochs(1), small[0])
             losses.append([epoch.train_loss for epoch in train(state, small[1])])
             assert {weight.dtype for weight in state.module.parameters()} == {torch.float32}
         assert losses[0] != losses[1]
