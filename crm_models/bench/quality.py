@@ -238,9 +238,10 @@ def _rates(
     """Training speed over `epochs` epochs; one more epoch is run to count the operations.
 
     sequences_per_second: training customers per second, counted once per epoch. matrix_share: FLOP/s of the matrix
-    products in training as a share of those of one large matrix product on this machine.
+    products in training as a share of those of one large matrix product on the same device.
     """
     from crm_models.bench.rates import gigaflops_of, matrix_product_gflops
+    from crm_models.models.runtime import resolve_device
     from crm_models.training.loop import train
     from crm_models.training.state import TrainingState
 
@@ -248,7 +249,7 @@ def _rates(
     gigaflops = epochs * gigaflops_of(lambda: next(train(state, training_data), None))
     return {
         "sequences_per_second": round(epochs * len(training_data.split.train) / seconds),
-        "matrix_share": round(gigaflops / seconds / matrix_product_gflops(repeats=3), 4),
+        "matrix_share": round(gigaflops / seconds / matrix_product_gflops(3, resolve_device(config.device).type), 4),
     }
 
 

@@ -17,11 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from crm_models.bench.rates import MATRIX, gigaflops_of
+from crm_models.bench.rates import gigaflops_of
 from crm_models.bench.speed import timed
 from crm_models.data.storage import load_cohort
 from crm_models.runs.folder import RunFolder
 from crm_models.runs.trained import load_models
+
+MATRIX = 2048
+"""Rows of the matrices, as in `crm_models.bench.rates`."""
 
 
 def measure(customers: int, events: int, rounds: int) -> dict[str, Any]:

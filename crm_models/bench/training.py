@@ -39,7 +39,7 @@ def measure(customers: int, events: int, updates: int, actions: int | None) -> d
             made = ["--customers", str(customers), "--events", str(events), "--out", str(cohort), "--quiet"]
             timed(["generate", "--scenario", "lifelike", *made])
         else:
-            _write_log(cohort, customers, events, actions)
+            write_log(cohort, customers, events, actions)
         command = [sys.executable, "-m", __spec__.name, "--train", str(cohort), "--updates", str(updates)]
         found = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
         return {"customers": customers, "events": events, "actions": actions or "lifelike"} | json.loads(found.stdout)
@@ -98,7 +98,7 @@ def _rate(config: Any, encoder: Any, data: Any, updates: int) -> float:
     rate = (len(times) - 1 - WARM) * config.sequence_training.batch_size / (last - first)
     few = replace(data, split=replace(data.split, valid=data.split.valid[:5000]))
     with torch.no_grad():
-        SequenceObjective(state.module, config.sequence_training, few).valid_loss()
+        SequenceObjective(state.module, config.sequence_training, few).valid_loss(state.module)
     return rate
 
 
@@ -130,7 +130,7 @@ def evaluated(customers: int, events: int) -> dict[str, Any]:
     return {"customers": customers, "events": events, "evaluate": report}
 
 
-def _write_log(folder: Path, customers: int, events: int, actions: int) -> None:
+def write_log(folder: Path, customers: int, events: int, actions: int) -> None:
     """A cohort whose actions are drawn by popularity, a quarter of them followed by a fixed one."""
     import numpy as np
     import pandas as pd

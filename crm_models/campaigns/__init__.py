@@ -13,7 +13,6 @@
 """
 
 from crm_models.campaigns.budgeting import fund as fund
-from crm_models.campaigns.exporting import ExportOptions as ExportOptions
 from crm_models.campaigns.exporting import export as export
 from crm_models.campaigns.folder import Campaign as Campaign
 from crm_models.campaigns.learning import learn as learn
@@ -22,6 +21,7 @@ from crm_models.campaigns.loaded import confirm as confirm
 from crm_models.campaigns.making import new as new
 from crm_models.campaigns.offers import Offer as Offer
 from crm_models.campaigns.offers import read_offers as read_offers
+from crm_models.campaigns.presets import ExportOptions as ExportOptions
 from crm_models.campaigns.reading import keep as keep
 from crm_models.campaigns.reading import read_outcomes as read_outcomes
 from crm_models.campaigns.reading import summary as summary

@@ -11,9 +11,11 @@ Letters: N customers, C actions on offer.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import linprog
 
 from crm_models.core.errors import ConfigError
@@ -89,13 +91,16 @@ def allocate(v: np.ndarray, limits: Limits) -> Allocation:
 
 def chosen_at(v: np.ndarray, costs: np.ndarray, money_price: float, capacity_price: np.ndarray) -> np.ndarray:
     """(N,) the action that each customer would get at these prices, -1 for none: the rule behind an allocation."""
-    action = np.full(len(v), -1)
+    chosen = [np.where(worth > 0, best, -1) for best, worth in _swept(v, money_price * costs + capacity_price)]
+    return np.concatenate([np.zeros(0, np.int64), *chosen])
+
+
+def _swept(v: np.ndarray, prices: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """For some customers after the others, (n,) the best action at these prices (C,), and (n,) what it is worth."""
     for first in range(0, len(v), ROWS):
-        net = v[first : first + ROWS] - (money_price * costs + capacity_price)
+        net = v[first : first + ROWS] - prices
         best = net.argmax(axis=1)
-        worth = np.take_along_axis(net, best[:, None], axis=1)[:, 0]
-        action[first : first + ROWS] = np.where(worth > 0, best, -1)
-    return action
+        yield best, net[np.arange(len(net)), best]
 
 
 LEAST_DEVIATIONS = 20
@@ -156,10 +161,7 @@ def _prices(v: np.ndarray, limits: Limits) -> tuple[float, np.ndarray, float, in
     def dual(x: np.ndarray) -> tuple[float, np.ndarray]:
         lam, mu = split(x)
         total, used = 0.0, np.zeros(n_actions)
-        for first in range(0, len(v), ROWS):
-            net = v[first : first + ROWS] - (lam * limits.costs + mu)
-            best = net.argmax(axis=1)
-            worth = np.take_along_axis(net, best[:, None], axis=1)[:, 0]
+        for best, worth in _swept(v, lam * limits.costs + mu):
             taken = worth > 0
             total += float(worth[taken].sum())
             used += np.bincount(best[taken], minlength=n_actions)
@@ -200,8 +202,9 @@ def _repaired(v: np.ndarray, limits: Limits, money_price: float, capacity_price:
     action = chosen_at(v, costs, money_price, capacity_price)
     taken = np.flatnonzero(action >= 0)
     net = v[taken] - prices
-    best = np.take_along_axis(net, action[taken][:, None], axis=1)[:, 0]
-    net[np.arange(len(taken)), action[taken]] = -np.inf
+    own = np.arange(len(taken)), action[taken]
+    best = net[own]
+    net[own] = -np.inf
     regret = best - np.maximum(net.max(axis=1, initial=-np.inf), 0.0)
     order = taken[np.lexsort((taken, -v[taken, action[taken]], -regret))]
     action[order[~_fits(action[order], limits, np.zeros(len(costs)), 0.0)]] = -1
@@ -231,10 +234,7 @@ def _repaired(v: np.ndarray, limits: Limits, money_price: float, capacity_price:
 
 def _fits(action: np.ndarray, limits: Limits, used: np.ndarray, spent: float) -> np.ndarray:
     """(M,) which of these actions (M,), taken in order, fit into the capacities and into the money that is left."""
-    rank = np.zeros(len(action))
-    for a in range(len(limits.costs)):
-        at = action == a
-        rank[at] = np.arange(1, int(at.sum()) + 1)
+    rank = pd.Series(action).groupby(action).cumcount().to_numpy() + 1
     fits = used[action] + rank <= limits.capacity[action]
     if limits.money is not None:
         running = spent + np.cumsum(np.where(fits, limits.costs[action], 0.0))

@@ -101,11 +101,12 @@ def _allocate(folder: Path) -> None:
     from crm_models.campaigns.budgeting import fund
 
     campaign = _campaign(folder)
-    fund(campaign, money=0.3 * campaign.about["funnel"]["customers"], value=200.0)
+    fund(campaign, money=0.3 * campaign.customers, value=200.0)
 
 
 def _export(folder: Path, **options: Any) -> None:
-    from crm_models.campaigns.exporting import ExportOptions, export
+    from crm_models.campaigns.exporting import export
+    from crm_models.campaigns.presets import ExportOptions
 
     export(_campaign(folder), folder / "file.csv", ExportOptions(**options))
 

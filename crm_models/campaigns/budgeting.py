@@ -6,6 +6,9 @@ same kind of customers. The budget pays for the contacts only. Letters: N custom
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,73 +65,89 @@ def spend(
     """The same as `fund`, for a caller who has the campaign for themselves already."""
     if is_fixed(campaign):
         raise ConfigError(f"{campaign.name} was exported or read already, so its budget stays; make a new campaign")
-    (ids, churn_p), offered = campaign.risks(), campaign.offered()
-    candidates = np.array(campaign.candidates)
-    by_code = {campaign.catalogue.code(offer.action): offer for offer in campaign.offers}
-    offers = [by_code.get(code) for code in campaign.candidates]
-    costs = np.array([offer.cost if offer else 0.0 for offer in offers])
-    rates = np.array(
-        [SUCCESS_RATE if offer is None or offer.success_rate is None else offer.success_rate for offer in offers]
-    )
-    capacity = np.array([np.inf if offer is None or offer.capacity is None else offer.capacity for offer in offers])
-    worth = _customer_values(campaign, value)
-    known = ~np.isnan(churn_p) & ~np.isnan(worth)
-    pool = np.flatnonzero(known & (campaign.policy.n_retention(churn_p) > 0))
-    # In a random order, because customers of equal worth are taken in the order given.
-    pool = pool[np.argsort(unit_hash(f"{campaign.split.salt}:order", ids[pool]), kind="stable")]
-    labels = [campaign.catalogue.labels[code] for code in candidates]
-    gains = np.outer(churn_p[pool], rates)
-    for k, label in enumerate(labels):
-        if effects is not None and label in effects:
-            gains[:, k] = effects[label][pool]
-    v = gains * worth[pool][:, None] - costs
-    v[~offered[pool]] = -np.inf
-    arms = campaign.split.arms(ids[pool])
-    limits = Limits(costs=costs, money=money, capacity=capacity)
-    chosen = np.full(len(pool), -1)
-    explores, plan, control = (arms == arm for arm in (EXPLORE, PLAN, HOLDOUT))
-    if explores.any():
-        chosen[explores] = allocate(v[~control], limits).action[explores[~control]]
-        paid = explores & (chosen >= 0)
-        limits = _without_explorers(campaign, ids[pool], offered[pool], paid, limits)
-    final = allocate(v[plan], limits)
-    chosen[plan] = final.action
-    draw = unit_hash(f"{campaign.split.salt}:tie", ids[pool][control])
-    chosen[control] = counterparts(v[plan], final, costs, v[control], draw)
-    codes, expected = np.full(len(known), -1), np.full(len(known), np.nan)
+    taught = {label: effects[label] for label in _labels(campaign) if effects is not None and label in effects}
+    pool = _Pool.of(campaign, _customer_values(campaign, value), taught)
+    capacity = [math.inf if offer.capacity is None else offer.capacity for offer in campaign.offered_actions]
+    limits = Limits(costs=_costs(campaign), money=money, capacity=np.array(capacity))
+    chosen, final, limits = _allocated(campaign, pool, limits)
     given = chosen >= 0
-    codes[pool[given]] = candidates[chosen[given]]
-    expected[pool[given]] = v[np.flatnonzero(given), chosen[given]]
-    taught = [label for label in labels if label in (effects or {})]
-    about = campaign.about | {
-        "budget": {
-            "money": money,
-            "value": value,
-            "success_rates": dict(zip(labels, rates.tolist(), strict=True)),
-            "taught_by": taught_by if taught else None,
-            "taught": taught,
-            "assumed": [
-                label
-                for label, offer in zip(labels, offers, strict=True)
-                if label not in taught and (offer is None or offer.success_rate is None)
-            ],
-            "not_candidates": int((~known).sum()),
-            **_facts(final, labels, limits),
-            "curve": _curve(v[plan], limits),
-        }
-    }
-    funded = Campaign(campaign.folder, about)
+    codes, expected = np.full(campaign.customers, -1), np.full(campaign.customers, np.nan)
+    codes[pool.rows[given]] = np.array(campaign.candidates)[chosen[given]]
+    expected[pool.rows[given]] = pool.v[given, chosen[given]]
+    stated = {"money": money, "value": value, "taught_by": taught_by if taught else None, "taught": list(taught)}
+    found = _facts(campaign, final, limits, taught) | {"curve": _curve(pool.v[pool.arms == PLAN], limits)}
+    about = campaign.about | {"budget": stated | {"not_candidates": pool.unknown} | found}
     with new_files() as part_of:
-        write_decisions(funded, part_of(campaign.folder / DECISIONS), chosen=codes, value=expected)
+        decisions = part_of(campaign.folder / DECISIONS)
+        write_decisions(Campaign(campaign.folder, about), decisions, chosen=codes, value=expected)
         part_of(campaign.folder / FILE).write_text(json_text(sealed(about)), encoding="utf-8")
     return Campaign.load(campaign.folder)
 
 
-def _without_explorers(
-    campaign: Campaign, ids: np.ndarray, offered: np.ndarray, at: np.ndarray, limits: Limits
-) -> Limits:
-    """What is left for the others after the random actions of the customers `at` who explore."""
-    drawn = explored(campaign.split.salt, ids[at], offered[at])
+@dataclass(frozen=True, kw_only=True)
+class _Pool:
+    """The M customers at risk whose risk and value are known, in a random order, and what each action is worth to them.
+
+    rows (M,) of the cohort. ids (M,). arms (M,): index in ARMS. offered (M, C) bool. v (M, C): worth of each action,
+    -inf where it is not offered. unknown: customers left out because their risk or value is not known.
+    """
+
+    rows: np.ndarray
+    ids: np.ndarray
+    arms: np.ndarray
+    offered: np.ndarray
+    v: np.ndarray
+    unknown: int
+
+    @classmethod
+    def of(cls, campaign: Campaign, worth: np.ndarray, taught: dict[str, np.ndarray]) -> _Pool:
+        """worth (N,): value of each customer who is kept. taught: (N,) effects by action, instead of success rates."""
+        ids, churn_p = campaign.risks()
+        known = ~np.isnan(churn_p) & ~np.isnan(worth)
+        rows = np.flatnonzero(known & (campaign.policy.n_retention(churn_p) > 0))
+        # In a random order, because customers of equal worth are taken in the order given.
+        rows = rows[np.argsort(unit_hash(f"{campaign.split.salt}:order", ids[rows]), kind="stable")]
+        gains = np.outer(churn_p[rows], _success_rates(campaign))
+        for k, label in enumerate(_labels(campaign)):
+            if label in taught:
+                gains[:, k] = taught[label][rows]
+        offered = campaign.offered()[rows]
+        v = np.where(offered, gains * worth[rows][:, None] - _costs(campaign), -np.inf)
+        arms = campaign.split.arms(ids[rows])
+        return cls(rows=rows, ids=ids[rows], arms=arms, offered=offered, v=v, unknown=int((~known).sum()))
+
+
+def _allocated(campaign: Campaign, pool: _Pool, limits: Limits) -> tuple[np.ndarray, Allocation, Limits]:
+    """(M,) the action of each customer of the pool, -1 for none; the allocation to the plan group, and its limits."""
+    chosen = np.full(len(pool.v), -1)
+    explores, plan, control = (pool.arms == arm for arm in (EXPLORE, PLAN, HOLDOUT))
+    if explores.any():
+        chosen[explores] = allocate(pool.v[~control], limits).action[explores[~control]]
+        paid = explores & (chosen >= 0)
+        limits = _without_explorers(campaign, pool.ids[paid], pool.offered[paid], limits)
+    final = allocate(pool.v[plan], limits)
+    chosen[plan] = final.action
+    draw = unit_hash(f"{campaign.split.salt}:tie", pool.ids[control])
+    chosen[control] = counterparts(pool.v[plan], final, limits.costs, pool.v[control], draw)
+    return chosen, final, limits
+
+
+def _labels(campaign: Campaign) -> list[str]:
+    return [campaign.catalogue.labels[code] for code in campaign.candidates]
+
+
+def _costs(campaign: Campaign) -> np.ndarray:
+    return campaign.costs[list(campaign.candidates)]
+
+
+def _success_rates(campaign: Campaign) -> list[float]:
+    rates = [offer.success_rate for offer in campaign.offered_actions]
+    return [SUCCESS_RATE if rate is None else rate for rate in rates]
+
+
+def _without_explorers(campaign: Campaign, ids: np.ndarray, offered: np.ndarray, limits: Limits) -> Limits:
+    """What is left for the others after the random actions of these customers, who explore."""
+    drawn = explored(campaign.split.salt, ids, offered)
     used = np.bincount(drawn[drawn >= 0], minlength=len(limits.costs))
     spent = float(used @ limits.costs)
     if limits.money is not None and spent > limits.money:
@@ -136,16 +155,13 @@ def _without_explorers(
             f"expected a budget that pays for the customers who explore ({spent:,.0f}), found {limits.money:,.0f}; "
             "raise the budget or lower the explore share"
         )
-    return Limits(
-        costs=limits.costs,
-        money=None if limits.money is None else limits.money - spent,
-        capacity=np.maximum(limits.capacity - used, 0),
-    )
+    left = None if limits.money is None else limits.money - spent
+    return replace(limits, money=left, capacity=np.maximum(limits.capacity - used, 0))
 
 
 def _customer_values(campaign: Campaign, value: float | str) -> np.ndarray:
     """(N,) value of each customer who is kept."""
-    n = campaign.about["funnel"]["customers"]
+    n = campaign.customers
     if not isinstance(value, str):
         if not 0 <= value < np.inf:
             raise ConfigError(f"the value of a kept customer must be a number from 0 up, found {value}")
@@ -163,18 +179,26 @@ def _customer_values(campaign: Campaign, value: float | str) -> np.ndarray:
     return worth
 
 
-def _facts(allocation: Allocation, labels: list[str], limits: Limits) -> dict[str, Any]:
+def _facts(campaign: Campaign, allocation: Allocation, limits: Limits, taught: Collection[str]) -> dict[str, Any]:
+    """What campaign.json says of the allocation; lists by action in the order of the candidates."""
+    labels, offers = _labels(campaign), campaign.offered_actions
+    assumed = [label for label, offer in zip(labels, offers, strict=True) if offer.success_rate is None]
+    by_action = {
+        "success_rates": _success_rates(campaign),
+        "capacity_price": allocation.capacity_price.tolist(),
+        "used": allocation.used.tolist(),
+        "costs": limits.costs.tolist(),
+        "capacity": [None if math.isinf(places) else float(places) for places in limits.capacity],
+    }
     return {
+        "assumed": [label for label in assumed if label not in taught],
         "expected_value": allocation.value,
         "bound": allocation.bound,
         "gap": allocation.gap,
         "spent": allocation.spent,
         "money_price": allocation.money_price,
-        "capacity_price": dict(zip(labels, allocation.capacity_price.tolist(), strict=True)),
-        "used": dict(zip(labels, allocation.used.tolist(), strict=True)),
-        "costs": dict(zip(labels, limits.costs.tolist(), strict=True)),
-        "capacity": {k: None if np.isinf(c) else float(c) for k, c in zip(labels, limits.capacity, strict=True)},
         "passes": allocation.passes,
+        **{name: dict(zip(labels, values, strict=True)) for name, values in by_action.items()},
     }
 
 
@@ -185,12 +209,9 @@ def _curve(v: np.ndarray, limits: Limits) -> list[dict[str, float]]:
     take = np.random.default_rng(0).permutation(len(v))[:CURVE_CUSTOMERS]
     scale = len(take) / len(v)
     points = []
-    for share in CURVE_SHARES:
-        part = Limits(costs=limits.costs, money=limits.money * share * scale, capacity=limits.capacity * scale)
-        at = allocate(v[take], part)
-        points.append(
-            {"money": limits.money * share, "value": at.value / scale, "contacts": int(at.used.sum()) / scale}
-        )
+    for money in (limits.money * share for share in CURVE_SHARES):
+        found = allocate(v[take], replace(limits, money=money * scale, capacity=limits.capacity * scale))
+        points.append({"money": money, "value": found.value / scale, "contacts": int(found.used.sum()) / scale})
     return points
 
 

@@ -14,10 +14,12 @@ import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from crm_models.campaigns.confidence import CONFIDENT, GIVEN, SOURCE, seeds_of
 from crm_models.campaigns.folder import Campaign, Part
 from crm_models.campaigns.judging import ALLOWED
 from crm_models.campaigns.ledger import state
@@ -27,9 +29,6 @@ from crm_models.core.schema import CUSTOMER_ID, N_STEPS, PLAN_SOURCES
 from crm_models.core.tables import TableWriter
 from crm_models.planning.plans import Plans, make_plans
 from crm_models.planning.policy import rounded
-from crm_models.planning.stability import Stability
-from crm_models.runs.folder import RunFolder
-from crm_models.runs.stability import read_stability
 
 RISK_BANDS = ((0.0, "low"), (0.5, "medium"), (0.75, "high"))
 """Lower ends of the bands of churn risk, as in Braze's Predictive Churn."""
@@ -97,56 +96,37 @@ def write_decisions(
     chosen: np.ndarray | None = None,
     value: np.ndarray | None = None,
     value_before: np.ndarray | None = None,
-    confident: np.ndarray | None = None,
+    confident: Any = None,
 ) -> None:
     """Write the decisions of a campaign to `file`, part by part.
 
     chosen, value (N,): the allocation's action and its expected value. value_before (N,): sum of the values of past
-    events. confident (N,) of True, False or NA: whether several trainings agree on the plan, if the run does not know
-    it (`stability`). The last two are kept from the decisions before where they are not given.
+    events. confident (N,) of True, False or NA: whether several trainings agree on the plan; the seeds of the run say
+    it anew, unless a plans.csv does. The last two are kept from the decisions before where they are not given.
     """
-    n = campaign.about["funnel"]["customers"]
-    value = np.full(n, np.nan) if value is None else value
     if value_before is None:
-        before = campaign.decisions(["value_before", "confident"])
-        value_before, confident = before["value_before"].to_numpy(), before["confident"].array
-    costs = np.zeros(len(campaign.actions) + 1)  # code -1, none, costs nothing
-    for offer in campaign.offers:
-        costs[campaign.catalogue.code(offer.action)] = offer.cost
-    stability = _stability(campaign)
+        before = campaign.decisions(["value_before", CONFIDENT])
+        value_before, confident = before["value_before"].to_numpy(), before[CONFIDENT].array
+    value = np.full(len(value_before), np.nan) if value is None else value
+    confident = pd.array([pd.NA] * len(value_before), "boolean") if confident is None else confident
+    seeds = None if campaign.about.get(SOURCE) == GIVEN else seeds_of(campaign.about)
     with TableWriter(file) as writer:
         for part in campaign.parts(decided=False):
             own = None if chosen is None else chosen[part.rows]
             assignment = assign(campaign, part.scores, part.allowed, own)
             plans = plans_of(campaign, part.scores, part.allowed, assignment.retention)
-            table = _table(campaign, plans, assignment, costs)
             reason, not_before = _why_untargeted(campaign, part)
-            table = table.assign(
+            table = _table(campaign, plans, assignment).assign(
                 value=value[part.rows],
                 value_before=value_before[part.rows],
                 dropped_reason=pd.array(reason, dtype="str"),
-                confident=pd.array(
-                    stability.confident(plans).array
-                    if stability is not None
-                    else [pd.NA] * len(table)
-                    if confident is None
-                    else confident[part.rows],
-                    "boolean",
-                ),
+                confident=confident[part.rows] if seeds is None else seeds.confident(plans),
                 not_before=pd.array(not_before, dtype="str"),
             )
             writer.write(table)
 
 
-def _stability(campaign: Campaign) -> Stability | None:
-    """What runs of other seeds say of the customers of the campaign; None if there are none, or the run is gone."""
-    about = campaign.about
-    if about["cohort_hash"] != about["trained_on_cohort_hash"]:
-        return None
-    return read_stability(RunFolder(Path(about["run"])))
-
-
-def _table(campaign: Campaign, plans: Plans, assignment: Assignment, costs: np.ndarray) -> pd.DataFrame:
+def _table(campaign: Campaign, plans: Plans, assignment: Assignment) -> pd.DataFrame:
     labels = np.array([*campaign.catalogue.labels, ""], dtype=object)
     churn_p = rounded(plans.churn_p)
     bands = np.array([name for _, name in RISK_BANDS] + [""], dtype=object)
@@ -165,7 +145,7 @@ def _table(campaign: Campaign, plans: Plans, assignment: Assignment, costs: np.n
         "action": labels[assignment.given],
         "planned_action": labels[assignment.planned],
         "propensity": assignment.propensity,
-        "cost": costs[assignment.given],
+        "cost": campaign.costs[assignment.given],
         "n_events": plans.n_events,
     }
     return pd.DataFrame(columns)
@@ -207,11 +187,10 @@ def edited_plans(campaign: Campaign, *, targeted_only: bool = False) -> Iterator
 
 def _retention(campaign: Campaign, decisions: pd.DataFrame) -> np.ndarray:
     """(n, 3) retention steps of the decisions, -1 for none: the leading steps that have no probability of the model."""
-    codes = {label: code for code, label in reversed(list(enumerate(campaign.catalogue.labels)))} | {"": -1}
     retention = np.full((len(decisions), N_STEPS), -1)
     leads = np.isin(decisions["plan_source"], ["override", "graded"])
     for k in range(N_STEPS):
-        code = decisions[f"step_{k + 1}"].map(codes).to_numpy(np.int64)
+        code = campaign.codes(decisions[f"step_{k + 1}"])
         leads = leads & np.isin(code, campaign.candidates) & decisions[f"step_{k + 1}_probability"].isna().to_numpy()
         retention[leads, k] = code[leads]
     return retention

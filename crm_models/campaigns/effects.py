@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from crm_models.campaigns.split import Reading
 from crm_models.evaluation.intervals import Estimate, Z, wilson
 
 SAMPLE_RATIO_P = 0.001
@@ -83,7 +84,7 @@ def relative_lift(treated: np.ndarray, control: np.ndarray, z: float = Z) -> Est
         return None
     value = t.mean / c.mean - 1
     error = math.hypot(t.error, t.mean / c.mean * c.error) / c.mean
-    return Estimate(value, value - z * error, value + z * error)
+    return Estimate.around(value, error, z)
 
 
 def adjusted_difference(
@@ -112,8 +113,7 @@ def adjusted_difference(
     leverage = np.minimum((q**2).sum(axis=1), 1 - 1e-9)
     weights = np.linalg.solve(r, q.T)[1]  # the row of the treatment in (X'X)^-1 X'
     error = math.sqrt(float((weights**2 * residual**2 / (1 - leverage)).sum()))
-    value = float(coefficients[1])
-    return Estimate(value, value - z * error, value + z * error)
+    return Estimate.around(float(coefficients[1]), error, z)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,8 +155,7 @@ def _r2(planned: int) -> float:
 def any_time(treated: np.ndarray, control: np.ndarray, planned: int, alpha: float = 0.05) -> Estimate:
     """The difference with an interval that may be looked at as often as you like (see `any_time_z`)."""
     t, c = Group.of(treated), Group.of(control)
-    value, half = t.mean - c.mean, any_time_z(t.n + c.n, planned, alpha) * math.hypot(t.error, c.error)
-    return Estimate(value, value - half, value + half)
+    return Estimate.around(t.mean - c.mean, math.hypot(t.error, c.error), any_time_z(t.n + c.n, planned, alpha))
 
 
 def any_time_p_value(treated: np.ndarray, control: np.ndarray, planned: int) -> float:
@@ -177,6 +176,30 @@ def p_value(treated: np.ndarray, control: np.ndarray) -> float:
         return float(stats.fisher_exact(np.array(kept, dtype=np.int64)).pvalue)
     p = float(stats.ttest_ind(treated, control, equal_var=False).pvalue)
     return p if p == p else 1.0
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How differences are read: at one look, or at any number of them. planned: customers in both groups."""
+
+    reading: Reading
+    planned: int
+
+    def z(self, n: int) -> float:
+        """Half-width of a 95 % interval in standard errors, at n customers."""
+        return any_time_z(n, self.planned) if self.reading == "any_time" else Z
+
+    def difference(self, treated: np.ndarray, control: np.ndarray, alpha: float = 0.05) -> Estimate:
+        """The difference with an interval of 1 - alpha."""
+        if self.reading == "any_time":
+            return any_time(treated, control, self.planned, alpha)
+        return difference(treated, control, alpha)
+
+    def p_value(self, treated: np.ndarray, control: np.ndarray) -> float:
+        """Two-sided p-value of no difference."""
+        if self.reading == "any_time":
+            return any_time_p_value(treated, control, self.planned)
+        return p_value(treated, control)
 
 
 def verdict(low: float, high: float, p_adjusted: float) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +14,13 @@ import pandas as pd
 from crm_models.campaigns import ledger
 from crm_models.campaigns.deciding import edited_plans
 from crm_models.campaigns.folder import Campaign
-from crm_models.campaigns.presets import PresetName, preset
+from crm_models.campaigns.presets import ExportOptions
 from crm_models.campaigns.systems import write_system
 from crm_models.core.errors import ConfigError, CrmError
 from crm_models.core.files import PartOf, json_text, new_files, read_json
 from crm_models.core.permissions import Actor, Who, doing
 from crm_models.core.provenance import now, versions
-from crm_models.planning.export import ExportSettings, manifest_path, neutralised, wide_table
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportOptions:
-    """How to export.
-
-    identifier: the system's column, if not its usual one. id_column: column of the customers with the identifiers, if
-    not `customer_id`. alias_label: for Braze's user_alias_name. changed_only: only rows that differ from what was
-    confirmed as loaded, by this campaign or one beside it. targeted_only: leave out customers whom the campaign is not
-    for. api_exact: for csv, no apostrophe before formulas. most_mb, most_rows: of one file, where your way into the
-    system takes less than the largest.
-    """
-
-    preset: PresetName = "csv"
-    identifier: str | None = None
-    id_column: str | None = None
-    alias_label: str = ""
-    changed_only: bool = False
-    targeted_only: bool = False
-    api_exact: bool = False
-    most_mb: float | None = None
-    most_rows: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.identifier == "user_alias_name" and not self.alias_label:
-            raise ConfigError("Braze's user_alias_name needs a label beside it; found none")
+from crm_models.planning.export import ExportSettings, Written, manifest_path, settings_safe, write_rows
 
 
 def export(campaign: Campaign, out: Path | str, options: ExportOptions, *, who: Who = "local") -> dict[str, Any]:
@@ -62,7 +36,7 @@ def export(campaign: Campaign, out: Path | str, options: ExportOptions, *, who: 
             )
         out = Path(out)
         with new_files() as part_of:
-            write = _csv if options.preset == "csv" else _system
+            write = _csv if options.preset == "csv" else write_system
             made = write(campaign, out, options, part_of)
             manifest = {
                 "campaign": campaign.name,
@@ -114,50 +88,29 @@ def _csv(campaign: Campaign, out: Path, options: ExportOptions, part_of: PartOf)
     settings = ExportSettings(
         run_id=campaign.about["run_id"], scored_at=campaign.about["created_at"], api_exact=options.api_exact
     )
-    rows, changed = 0, 0
-    with part_of(out).open("w", encoding="utf-8", newline="") as handle:
+    written = Written.nothing()
+    with part_of(out).open("wb") as handle:
         for k, (plans, decisions) in enumerate(edited_plans(campaign, targeted_only=options.targeted_only)):
-            table = wide_table(plans, settings)
-            changed += int((table["customer_id"].to_numpy() != plans.customer_id).sum())
-            for name, column in _campaign_columns(decisions, options.api_exact).items():
-                table[name] = column
-            table.to_csv(handle, index=False, header=k == 0, lineterminator="\r\n", quoting=csv.QUOTE_MINIMAL)
-            rows += len(table)
-    text = "exact" if options.api_exact else "spreadsheet-safe"
+            more = _campaign_columns(decisions, settings)
+            written += write_rows(plans, handle, settings, header=k == 0, more=more)
     return {
         "files": [out.name],
-        "text": text,
-        "ids_changed": changed,
-        "counts": {"rows": rows, "rejected": 0},
+        "text": settings.text,
+        "ids_changed": written.changed_ids,
+        "counts": {"rows": written.counts["customers"], "rejected": 0},
         "rejected_file": None,
     }
 
 
-def _campaign_columns(decisions: pd.DataFrame, exact: bool) -> dict[str, Any]:
-    reason = decisions["dropped_reason"]
+def _campaign_columns(decisions: pd.DataFrame, settings: ExportSettings) -> dict[str, Any]:
     return {
         "holdout": np.where(decisions["arm"] == "holdout", "true", "false"),
         "arm": decisions["arm"].to_numpy(),
         "propensity": decisions["propensity"].to_numpy(),
-        "dropped_reason": (reason if exact else reason.map(neutralised)).to_numpy(),
+        "dropped_reason": decisions["dropped_reason"].map(partial(settings_safe, settings=settings)).to_numpy(),
         "confident": decisions["confident"].astype(object).map({True: "true", False: "false"}).to_numpy(),
         "not_before": decisions["not_before"].to_numpy(),
     }
 
 
 # ---- systems ---------------------------------------------------------------------------------------------------------
-
-
-def _system(campaign: Campaign, out: Path, options: ExportOptions, part_of: PartOf) -> dict[str, Any]:
-    made_for = preset(options.preset)
-    return write_system(
-        campaign,
-        out,
-        part_of,
-        made_for.within(options.most_mb, options.most_rows),
-        identifier=made_for.identifier(options.identifier),
-        id_column=options.id_column,
-        alias_label=options.alias_label,
-        changed_only=options.changed_only,
-        targeted_only=options.targeted_only,
-    )

@@ -115,7 +115,7 @@ class Campaign:
         campaign = cls(folder, about)
         with read_whole(folder / FILE, "a campaign", _REMEDY):
             _ = campaign.rules, campaign.offers, campaign.split, campaign.policy, campaign.actions, campaign.catalogue
-            _ = about["funnel"]["customers"], campaign.candidates
+            _ = campaign.customers, campaign.candidates
         return campaign
 
     @property
@@ -182,6 +182,29 @@ class Campaign:
         """Scores of all customers, with plans that keep the rules."""
         return read_scores(self.folder / "scores.parquet")
 
+    @property
+    def customers(self) -> int:
+        """Number of customers, N."""
+        return int(self.about["funnel"]["customers"])
+
+    @cached_property
+    def offered_actions(self) -> tuple[Offer, ...]:
+        """The offer of each candidate; one without cost, limit and success rate where none was given."""
+        given = {self.catalogue.code(offer.action): offer for offer in self.offers}
+        return tuple(given.get(code, Offer(action=self.catalogue.labels[code])) for code in self.candidates)
+
+    @cached_property
+    def costs(self) -> np.ndarray:
+        """(V + 1,) cost of one contact with each action; the last one, for code -1 (none), is 0."""
+        costs = np.zeros(len(self.actions) + 1)
+        costs[list(self.candidates)] = [offer.cost for offer in self.offered_actions]
+        return costs
+
+    def codes(self, labels: pd.Series) -> np.ndarray:
+        """(N,) action codes of labels, -1 for blanks."""
+        words = {"": -1} | {label: self.catalogue.code(label) for label in labels.unique() if label}
+        return labels.map(words).to_numpy(np.int64)
+
     def risks(self) -> tuple[np.ndarray, np.ndarray]:
         """(N,) ids of all customers, and (N,) their churn probabilities, NaN where unknown."""
         columns = [CUSTOMER_ID, "churn_p"]
@@ -198,7 +221,7 @@ class Campaign:
 
     def offered(self) -> np.ndarray:
         """(N, C) bool: the retention actions on offer that the rules allow each customer."""
-        offered = np.ones((self.about["funnel"]["customers"], len(self.candidates)), dtype=bool)
+        offered = np.ones((self.customers, len(self.candidates)), dtype=bool)
         rows, codes = self.dropped()
         offered[rows] = codes[:, self.candidates] == ALLOWED
         return offered

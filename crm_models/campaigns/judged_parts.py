@@ -1,4 +1,4 @@
-"""The parts of a cohort, scored and judged by the rules of a campaign, by whichever process is given the part.
+"""The parts of a cohort, scored and judged by the rules of a campaign, by whichever process is given the part; kept.
 
 Removing an action that a plan does not use never changes the most probable plan, so only customers whose plan holds a
 dropped action are decoded again.
@@ -6,22 +6,29 @@ dropped action are decoded again.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
-from crm_models.campaigns.judging import ALLOWED, Verdicts, judge
+from crm_models.campaigns.folder import ROW
+from crm_models.campaigns.judging import ALLOWED, Funnel, Verdicts, judge
 from crm_models.campaigns.offers import Actions
 from crm_models.campaigns.rules import Rule
 from crm_models.core.errors import DataError
 from crm_models.core.places import place
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import CUSTOMER_ID, VALUE
+from crm_models.core.tables import TableWriter
 from crm_models.data.cohort import Cohort, Moment
 from crm_models.data.features import CohortArrays
 from crm_models.data.split import planning_moment
 from crm_models.data.storage import Parts, last_moment_days
+from crm_models.inference.score_store import write_scores
 from crm_models.runs.scoring import Scorer, ScoringJob
 
 
@@ -35,6 +42,16 @@ class JudgedPart:
 
     scores: CustomerScores
     verdicts: Verdicts
+    value_before: np.ndarray
+    has_values: bool
+    decoded_again: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """All customers of a campaign, whose scores and dropped actions are in its folder; fields as in `JudgedPart`."""
+
+    funnel: Funnel
     value_before: np.ndarray
     has_values: bool
     decoded_again: int
@@ -130,3 +147,43 @@ def _value_before(part: Cohort, moment: Moment | None) -> tuple[np.ndarray, bool
     counted = part.is_history(moment) & np.isfinite(value)
     sums = np.bincount(part.event_customers[counted], value[counted], minlength=part.n_customers)
     return sums, bool(counted.any())
+
+
+def write_judged(
+    folder: Path, parts: Iterable[JudgedPart], funnel: Funnel, progress: Callable[[int], None] | None
+) -> Judged:
+    """Write scores.parquet and dropped.parquet part by part, and add what was dropped to the funnel.
+
+    progress: called with the number of customers done.
+    """
+    # Labels may repeat, so a column is named by its place as well.
+    names = [f"{k}:{label}" for k, label in enumerate(funnel.actions.labels)]
+    layout = pa.schema([(ROW, pa.int64()), *((name, pa.uint8()) for name in names)])
+    values: list[np.ndarray] = []
+    counts = Counter[str]()
+
+    def scores() -> Iterator[CustomerScores]:
+        with TableWriter(folder / "dropped.parquet") as writer:
+            for part in parts:
+                writer.write(_dropped(part.verdicts.code, funnel.customers, layout))
+                funnel.add(part.verdicts)
+                values.append(part.value_before)
+                counts.update(has_values=part.has_values, decoded_again=part.decoded_again)
+                yield part.scores
+                if progress is not None:
+                    progress(funnel.customers)
+
+    write_scores(folder / "scores.parquet", scores(), key="campaign")
+    return Judged(
+        funnel=funnel,
+        value_before=np.concatenate(values),
+        has_values=bool(counts["has_values"]),
+        decoded_again=counts["decoded_again"],
+    )
+
+
+def _dropped(code: np.ndarray, first: int, layout: pa.Schema) -> pa.Table:
+    """The customers of a part for whom something was dropped; first: row in the cohort of the first of the part."""
+    rows = np.flatnonzero((code != ALLOWED).any(axis=1))
+    columns = [pa.array(rows + first), *(pa.array(np.ascontiguousarray(column)) for column in code[rows].T)]
+    return pa.Table.from_arrays(columns, schema=layout)

@@ -10,8 +10,9 @@ Letters: N customers, E events, V actions of a campaign, R rules.
 from __future__ import annotations
 
 import math
+import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from crm_models.campaigns.offers import Actions
-from crm_models.campaigns.rules import COMPUTED, KINDS, Condition, Rule
+from crm_models.campaigns.rules import COMPUTED, KINDS, Condition, Op, Rule
 from crm_models.core.errors import DataError
 from crm_models.data.cohort import Cohort, Moment, moment_days
 
@@ -91,7 +92,8 @@ def need_valid(
                     raise DataError(f"rule {rule.name!r}: {action!r} is blocked for everybody, but it is mandatory")
 
 
-_CALL = re.compile(r"(count|days_since)\((.*)\)")
+_DAYS_SINCE = re.compile(r"days_since\((.*)\)")
+_COUNT = re.compile(r"count\((.*),\s*(\d+\.?\d*(?:e\d+)?|inf)\s*\)")
 
 
 class _Facts:
@@ -122,9 +124,8 @@ class _Facts:
         if rule.kind == "eligible":
             return ~met, int(unknown.sum())
         if rule.most is not None and rule.days is not None:
-            recent = self.days >= self.now - rule.days
             counted = self._counted(rule.counts)
-            met &= np.bincount(self.customer[counted & recent], minlength=self.n) >= rule.most
+            met &= self._n_recent(counted, rule.days) >= rule.most
             if rule.pause_days is not None:
                 met &= self._days_since(counted) < rule.pause_days
         if rule.kind == "quiet":
@@ -151,6 +152,10 @@ class _Facts:
             return np.ones(len(self.action), dtype=bool)
         return np.append(self.actions.matching(patterns), False)[self.action]
 
+    def _n_recent(self, counted: np.ndarray, days: float) -> np.ndarray:
+        """(N,) how many of the counted events lie in the last `days` days."""
+        return np.bincount(self.customer[counted & (self.days >= self.now - days)], minlength=self.n)
+
     def _days_since(self, counted: np.ndarray) -> np.ndarray:
         """(N,) days since the latest of the counted events, NaN if there is none."""
         latest = np.full(self.n, np.nan)
@@ -163,27 +168,18 @@ class _Facts:
         return self._columns[name]
 
     def _compute(self, name: str) -> pd.Series:
-        everything = np.ones(len(self.action), dtype=bool)
         if name == "churn_probability":
             return pd.Series(self.churn_p)
         if name == "n_events":
             return pd.Series(np.bincount(self.customer, minlength=self.n))
         if name == "recency_days":
-            return pd.Series(self._days_since(everything))
-        if call := _CALL.fullmatch(name):
-            verb, inside = call.groups()
-            if verb == "days_since":
-                return pd.Series(self._days_since(self._counted([inside])))
-            action, comma, days = inside.rpartition(",")
-            try:
-                window = float(days)
-            except ValueError:
-                comma = ""
-                window = 0.0
-            if not comma:
-                raise DataError(f"expected count(ACTION, DAYS), found {name!r}")
-            within = self._counted([action]) & (self.days >= self.now - window)
-            return pd.Series(np.bincount(self.customer[within], minlength=self.n))
+            return pd.Series(self._days_since(self._counted(["*"])))
+        if call := _DAYS_SINCE.fullmatch(name):
+            return pd.Series(self._days_since(self._counted([call[1]])))
+        if call := _COUNT.fullmatch(name):
+            return pd.Series(self._n_recent(self._counted([call[1]]), float(call[2])))
+        if name.startswith("count("):
+            raise DataError(f"expected count(ACTION, DAYS), found {name!r}")
         if name not in self.part.feature_columns:
             raise DataError(
                 f"expected a profile column ({', '.join(self.part.feature_columns)}), {', '.join(COMPUTED)}, "
@@ -197,20 +193,18 @@ class _Facts:
         missing = column.isna().to_numpy()
         if condition.op == "missing":
             return missing, np.zeros_like(missing)
-        value = _as_type_of(column, condition)
-        if condition.op == "is":
-            holds = column == value
-        elif condition.op == "is not":
-            holds = column != value
-        elif condition.op == "one of":
-            holds = column.isin(value)
-        elif condition.op == ">=":
-            holds = column >= value
-        elif condition.op == "<=":
-            holds = column <= value
-        else:
-            holds = (column >= value[0]) & (column <= value[1])
+        holds = _HOLDS[condition.op](column, _as_type_of(column, condition))
         return holds.fillna(False).to_numpy(dtype=bool) & ~missing, missing
+
+
+_HOLDS: dict[Op, Callable[[pd.Series, Any], pd.Series]] = {
+    "is": operator.eq,
+    "is not": operator.ne,
+    "one of": pd.Series.isin,
+    ">=": operator.ge,
+    "<=": operator.le,
+    "between": lambda column, ends: column.between(*ends),
+}
 
 
 def _as_type_of(column: pd.Series, condition: Condition) -> Any:

@@ -6,8 +6,9 @@ explore make other plans identifiable. A log of another campaign is read by `rea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ import pandas as pd
 from crm_models.campaigns.folder import OUTCOMES, Campaign
 from crm_models.campaigns.offpolicy import Log, outcome_model, value_of
 from crm_models.campaigns.reading import OUTCOME
-from crm_models.campaigns.simulation import World, codes_of
+from crm_models.campaigns.simulation import World
 from crm_models.campaigns.split import propensity
+from crm_models.campaigns.tables import need_columns, read_brought
 from crm_models.campaigns.uplift import LEAST_PER_ARM, Trial, arm_models, features_of, fitted, read_uplift
 from crm_models.core.errors import DataError
 from crm_models.core.files import sha256
@@ -59,7 +61,7 @@ class Past:
         rows = np.flatnonzero((decisions["arm"] != "none") & decisions[OUTCOME].notna())
         table = decisions.iloc[rows].reset_index(drop=True)
         candidates = np.array(campaign.candidates)
-        given, planned = codes_of(campaign, table["action"]), codes_of(campaign, table["planned_action"])
+        given, planned = campaign.codes(table["action"]), campaign.codes(table["planned_action"])
         allowed = campaign.offered()[rows]
         codes = np.append(-1, candidates)
         n_choices = allowed.sum(axis=1) + 1
@@ -181,17 +183,21 @@ def _plans(campaign: Campaign, past: Past, log: Log, seed: int) -> list[dict[str
         "highest learned uplift": np.where(known, q, -np.inf).argmax(axis=1),
     }
     plans |= {f"{past.labels[k]} for all": np.where(allowed[:, k], k, 0) for k in range(1, len(past.labels))}
-    codes = np.append(-1, np.array(campaign.candidates))
+    codes = np.array([-1, *campaign.candidates])
     try:
-        world: World | None = World.of(campaign)
+        world = World.of(campaign)
     except DataError:
-        world = None
-    found = []
-    for name, choice in plans.items():
-        value = value_of(log, np.eye(log.n_choices)[choice], q, seed=seed)
-        truth = None if world is None else float(world.stay_with(codes[choice], past.rows).mean())
-        found.append({"plan": name, **value, "truth": truth})
-    return found
+        truths: Iterable[float | None] = repeat(None)
+    else:
+        truths = (float(world.stay_with(codes[choice], past.rows).mean()) for choice in plans.values())
+    valued = _values(log, plans, q, seed)
+    return [plan | {"truth": truth} for plan, truth in zip(valued, truths, strict=False)]
+
+
+def _values(log: Log, plans: dict[str, np.ndarray], q: np.ndarray, seed: int) -> list[dict[str, Any]]:
+    """The value of plans, each (N,) of choices."""
+    certain = np.eye(log.n_choices)
+    return [{"plan": name, **value_of(log, certain[choice], q, seed=seed)} for name, choice in plans.items()]
 
 
 def _features(campaign: Campaign, table: pd.DataFrame) -> pd.DataFrame:
@@ -214,17 +220,9 @@ def read_log(
     control: the arm that got nothing; by default one called control, none, holdout or the like. columns: the file's
     name of arm, outcome and so on. drop: columns that are no features, such as other outcomes. Raises `DataError`.
     """
-    try:
-        table = pd.read_csv(file, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: expected a CSV of a past campaign, found: {error}") from None
-    for name in [*(columns or {}).values(), *drop]:
-        if name not in table:
-            raise DataError(f"{file}: expected the column {name}, found {', '.join(map(str, table.columns))}")
+    table = read_brought(file, "a log of a past campaign", [*(columns or {}).values(), *drop], as_text=False)
     table = table.drop(columns=list(drop)).rename(columns={own: name for name, own in (columns or {}).items()})
-    for column in ("arm", OUTCOME):
-        if column not in table:
-            raise DataError(f"{file}: expected the column {column}, found {', '.join(map(str, table.columns))}")
+    need_columns(file, table, ("arm", OUTCOME))
     if not pd.api.types.is_numeric_dtype(table[OUTCOME]) or table[OUTCOME].isna().any():
         raise DataError(f"{file}: expected a number as outcome in every row, found others")
     arms = table["arm"].astype("str")
@@ -258,11 +256,10 @@ def learn_from_log(
     best = arm_models(trial, seed).argmax(axis=1)
     plans = {"nobody": np.zeros(len(log.choice), np.int64), "highest learned uplift": best}
     plans |= {f"{name} for all": np.full(len(log.choice), k) for k, name in enumerate(trial.actions, 1)}
-    values = [{"plan": name, **value_of(log, np.eye(log.n_choices)[c], q, seed=seed)} for name, c in plans.items()]
     return {
         "customers": len(log.choice),
         "uplift": read_uplift(trial, seed),
-        "plans": values,
+        "plans": _values(log, plans, q, seed),
         "features": log.x.shape[1],
     }
 

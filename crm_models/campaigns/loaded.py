@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from crm_models.campaigns import ledger
 from crm_models.campaigns.folder import FILE, Campaign
 from crm_models.campaigns.presets import PresetName, preset
+from crm_models.campaigns.tables import read_brought
 from crm_models.core.errors import CrmError, DataError
 from crm_models.core.files import read_whole
 from crm_models.core.permissions import Who, doing
@@ -100,10 +101,7 @@ def _confirm(campaign: Campaign, system: PresetName, failed: Path | str | None, 
     pending = read_frame(file, "the rows of the last export", remedy="export again")
     lost: set[str] = set()
     if failed is not None:
-        try:
-            lost = set(pd.read_csv(failed, dtype="str", keep_default_na=False, encoding="utf-8-sig").iloc[:, 0])
-        except (OSError, ValueError, IndexError) as error:
-            raise DataError(f"{failed}: expected a CSV with the failed identifiers, found: {error}") from None
+        lost = set(read_brought(failed, "the failed identifiers").iloc[:, 0])
         if unknown := sorted(lost.difference(pending["identifier"])):
             raise DataError(f"{failed}: expected identifiers of the export, found {unknown[0]!r}")
     loaded = pending[~pending["identifier"].isin(list(lost))].assign(preset=system, at=now())

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import pyarrow as pa
-
 from crm_models.campaigns.budgeting import spend
+from crm_models.campaigns.confidence import CONFIDENT, GIVEN, SOURCE, read_confident, seeds_of
 from crm_models.campaigns.deciding import write_decisions
-from crm_models.campaigns.folder import DECISIONS, FILE, ROW, Campaign, need_as_seen
-from crm_models.campaigns.judged_parts import JudgedPart, JudgingJob
-from crm_models.campaigns.judging import ALLOWED, Funnel, need_valid
+from crm_models.campaigns.folder import DECISIONS, FILE, Campaign, need_as_seen
+from crm_models.campaigns.judged_parts import JudgingJob, write_judged
+from crm_models.campaigns.judging import Funnel, need_valid
 from crm_models.campaigns.ledger import exclusive, is_fixed
 from crm_models.campaigns.offers import Actions, Offer
 from crm_models.campaigns.rules import Rule, checked
@@ -32,12 +28,11 @@ from crm_models.core.provenance import now, versions
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import CUSTOMER_ID
 from crm_models.core.sealed import FORMAT, write_record
-from crm_models.core.tables import TableWriter
-from crm_models.data.drift import refuse
+from crm_models.data.cohort import Moment
+from crm_models.data.drift import Difference, refuse
 from crm_models.data.split import planning_moment
-from crm_models.data.storage import Parts, describe, digest
-from crm_models.inference.score_store import write_scores
-from crm_models.planning.export import neutralised
+from crm_models.data.storage import Parts, customer_table, describe, digest
+from crm_models.planning.plans import Catalogue
 from crm_models.planning.policy import Policy
 from crm_models.runs.folder import RunFolder
 from crm_models.runs.scoring import ScoringJob, engine_for
@@ -45,8 +40,7 @@ from crm_models.runs.trained import differences, plan_catalogue
 
 Progress = Callable[[int, int], None]
 
-CONFIDENT = "confident"
-"""Column of plans.csv: whether several trainings agree on the plan."""
+OVERRULED = "Whether several trainings agree is taken from the plans.csv that was given, not from the seeds of the run."
 
 
 def new(
@@ -76,121 +70,87 @@ def new(
     cohort: customers other than those of the run. offers: the retention actions to choose from, in order of preference;
     without any, the policy's. split: by default a control group of a tenth, with a salt of its own. scores: of all
     customers of the cohort, if they are known already. plans: a plans.csv whose column `confident` says for whom
-    several trainings agree. allow_drift: also for customers too different from the training customers. overwrite:
-    replace an existing campaign. engine, workers, address: as for `workflow.plan`. before: the campaign that is made
-    again; its ledger, budget and `confident` stay. who: makes it. Nothing is written before everything is known to be
-    valid.
+    several trainings agree, whatever the seeds of the run say. allow_drift: also for customers too different from the
+    training customers. overwrite: replace an existing campaign. engine, workers, address: as for `workflow.plan`.
+    before: the campaign that is made again; its ledger, budget and `confident` stay. who: makes it. Nothing is written
+    before everything is known to be valid.
     """
     folder, out = RunFolder(Path(run)), Path(out)
     if (out / FILE).exists() and not overwrite:
         raise DataError(f"{out}: a campaign of this name exists; choose another --out, or replace it with --overwrite")
-    split = split or Split(salt=secrets.token_hex(4))
     source = Path(cohort or folder.about()["cohort"])
-    about_cohort = describe(source)
     drift = differences(folder, source)
     if not allow_drift:
         refuse(drift, source)
-    policy, offers = _with_offers(policy or Policy(), offers)
-    catalogue = plan_catalogue(folder, policy)
-    actions = Actions.of(catalogue, folder.encoder(), offers)
-    cohort_parts = Parts(source)
-    first_part = cohort_parts[0]
-    moment = planning_moment(first_part)
-    mandatory = [offer.action for offer in offers if offer.mandatory]
-    rules = checked(tuple(rules))
-    need_valid(rules, first_part, actions, moment, mandatory)
-    wanted = [offer.action for offer in offers] or list(policy.retention_actions)
-    ordered = sorted(wanted, key=lambda action: action not in mandatory)
-    funnel = Funnel(rules, actions)
-    job = JudgingJob(
-        scoring=ScoringJob(
-            run=address_of(folder.folder), cohort=address_of(source), allow_drift=allow_drift, device=device
-        ),
-        rules=rules,
-        actions=actions,
-        scores=scores,
+    design = _Design.of(folder, policy or Policy(), tuple(rules), tuple(offers))
+    parts, n_customers = Parts(source), describe(source)["customers"]
+    first = parts[0]
+    moment = planning_moment(first)
+    need_valid(design.rules, first, design.actions, moment, design.mandatory)
+    origin = _origin(folder, source, moment, drift)
+    said_by, confident = _confident(source, origin["cohort_hash"], plans, before)
+    if said_by == GIVEN and seeds_of(origin) is not None:
+        origin["notes"].append(OVERRULED)
+    scoring = ScoringJob(
+        run=address_of(folder.folder), cohort=address_of(source), allow_drift=allow_drift, device=device
     )
-    n_parts = len(cohort_parts)
+    job = JudgingJob(scoring=scoring, rules=design.rules, actions=design.actions, scores=scores)
     chosen: Engine = InProcess(threads)
     if scores is None:
-        chosen = engine_for(engine, n_parts, workers=workers, address=address, threads=threads, device=device)
+        chosen = engine_for(engine, len(parts), workers=workers, address=address, threads=threads, device=device)
+    said = None if progress is None else lambda done: progress(done, n_customers)
     with doing(who, "campaign.make", f"campaigns/{out.name}"), new_folder(out, FILE) as made:
-        judged = _said(chosen.results(job, n_parts), about_cohort["customers"], progress)
-        value_before, has_values, decoded_again = _write_judged(made, judged, actions, funnel)
+        funnel = Funnel(design.rules, design.actions)
+        judged = write_judged(made, chosen.results(job, len(parts)), funnel, said)
         about: dict[str, Any] = {
             "format": FORMAT,
             "name": out.name,
             "created_at": now(),
-            "run": str(absolute(folder.folder)),
-            "run_id": folder.run_id,
-            "cohort": about_cohort["name"],
-            "cohort_folder": str(absolute(source)),
-            "cohort_hash": digest(source),
-            "trained_on_cohort_hash": folder.about()["cohort_hash"],
-            "moment": about_cohort["as_of"] if moment is not None else about_cohort["last_timestamp"],
-            "policy": policy.to_dict(),
-            "rules": [rule.to_dict() for rule in rules],
-            "offers": [offer.to_dict() for offer in offers],
-            "candidates": [catalogue.code(action) for action in ordered],
-            "mandatory": [catalogue.code(action) for action in mandatory],
-            "split": split.to_dict(),
-            "covariates": ["churn_probability", "n_events", *(["value_before"] if has_values else [])],
+            **origin,
+            **design.to_dict(),
+            "split": (split or Split(salt=secrets.token_hex(4))).to_dict(),
+            "covariates": ["churn_probability", "n_events", *(["value_before"] if judged.has_values else [])],
             "budget": None,
             "funnel": funnel.to_dict(),
-            "actions": {
-                "names": list(actions.names),
-                "labels": list(actions.labels),
-                "kinds": list(actions.kinds),
-                "channels": list(actions.channels),
-                "once": actions.once.tolist(),
-            },
-            "catalogue": {
-                "n_actions": catalogue.n_actions,
-                "fallback": list(catalogue.fallback),
-                "fallback_p": list(catalogue.fallback_p),
-            },
-            "decoded_again": decoded_again,
-            "notes": [*folder.about()["notes"], *(difference.text for difference in drift)],
-            "drift": [difference.to_dict() for difference in drift],
+            "decoded_again": judged.decoded_again,
+            SOURCE: said_by,
             "versions": versions(),
         }
-        campaign, confident = Campaign(made, about), None
-        if plans is not None:
-            confident = confident_of(Path(plans), campaign.risks()[0])
-        elif before is not None and before.about["cohort_hash"] == about["cohort_hash"]:
-            confident = before.decisions(["confident"])["confident"].array
-        write_decisions(campaign, made / DECISIONS, value_before=value_before, confident=confident)
+        write_decisions(Campaign(made, about), made / DECISIONS, value_before=judged.value_before, confident=confident)
         if before is not None and (ledger := before.folder / "ledger.jsonl").exists():
             shutil.copyfile(ledger, made / "ledger.jsonl")
         write_record(made / FILE, about)
-        if before is not None and (budget := before.about["budget"]) is not None:
+        if before is not None and (budget := before.budget) is not None:
             spend(Campaign.load(made), money=budget["money"], value=budget["value"])
     return Campaign.load(out)
 
 
-def confident_of(plans: Path, customer_id: np.ndarray) -> Any:
-    """(N,) of True, False and NA: the column `confident` of a plans.csv by customer. `DataError` if it has none."""
-    try:
-        table = pd.read_csv(plans, dtype="str", keep_default_na=False, encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{plans}: expected plans as CSV, found an unreadable file ({error})") from None
-    for name in (CUSTOMER_ID, CONFIDENT):
-        if name not in table:
-            raise DataError(
-                f"{plans}: expected the column {name}, found {', '.join(table.columns)}; plans have it where several "
-                "trainings were compared"
-            )
-    words = {"true": True, "false": False, "": None}
-    if (wrong := ~table[CONFIDENT].str.lower().isin(list(words))).any():
-        row = int(wrong.argmax())
-        raise DataError(
-            f"{plans} row {row + 2}, column confident: expected true or false, found {table[CONFIDENT][row]!r}"
-        )
-    # A spreadsheet-safe file has an apostrophe before ids that start like a formula.
-    ids = table[CUSTOMER_ID].map(lambda text: text[1:] if text[:1] == "'" and neutralised(text[1:]) == text else text)
-    by_id = pd.Series(table[CONFIDENT].str.lower().map(words).to_numpy(), index=ids)
-    by_id = by_id[~by_id.index.duplicated()]  # the long layout has a row for each step
-    return by_id.reindex(customer_id).astype("boolean").array
+def _origin(run: RunFolder, cohort: Path, moment: Moment | None, drift: Sequence[Difference]) -> dict[str, Any]:
+    """What campaign.json says of run, cohort and how they differ."""
+    about_run, about_cohort = run.about(), describe(cohort)
+    return {
+        "run": str(absolute(run.folder)),
+        "run_id": run.run_id,
+        "cohort": about_cohort["name"],
+        "cohort_folder": str(absolute(cohort)),
+        "cohort_hash": digest(cohort),
+        "trained_on_cohort_hash": about_run["cohort_hash"],
+        "moment": about_cohort["as_of"] if moment is not None else about_cohort["last_timestamp"],
+        "notes": [*about_run["notes"], *(difference.text for difference in drift)],
+        "drift": [difference.to_dict() for difference in drift],
+    }
+
+
+def _confident(
+    cohort: Path, cohort_hash: str, plans: Path | str | None, before: Campaign | None
+) -> tuple[str | None, Any]:
+    """Where it was said whether several trainings agree, and (N,) what was said; None where nothing was."""
+    if plans is not None:
+        ids = customer_table(cohort, [CUSTOMER_ID])[CUSTOMER_ID].astype("str")
+        return GIVEN, read_confident(Path(plans), ids.to_numpy())
+    if before is None or before.about["cohort_hash"] != cohort_hash:
+        return None, None
+    return before.about.get(SOURCE), before.decisions([CONFIDENT])[CONFIDENT].array
 
 
 def remake(seen: Campaign, scores: CustomerScores | None = None, *, who: Who = "local", **changes: Any) -> Campaign:
@@ -220,58 +180,44 @@ def remake(seen: Campaign, scores: CustomerScores | None = None, *, who: Who = "
         )
 
 
-def _with_offers(policy: Policy, offers: Sequence[Offer]) -> tuple[Policy, tuple[Offer, ...]]:
-    """The policy with the offers as its retention actions, filled up with its own to the three that it needs."""
-    offers = tuple(offers)
-    names = [offer.action for offer in offers]
-    if len(set(names)) < len(names):
-        raise ConfigError(f"expected each action once among the offers, found {', '.join(names)}")
-    if not offers:
-        return policy, offers
-    others = [action for action in policy.retention_actions if action not in names]
-    return replace(policy, retention_actions=(*names, *others)), offers
+@dataclass(frozen=True, kw_only=True)
+class _Design:
+    """What a campaign may propose: checked, and in the vocabulary of the run. `Campaign` reads it back."""
 
+    policy: Policy
+    rules: tuple[Rule, ...]
+    offers: tuple[Offer, ...]
+    catalogue: Catalogue
+    actions: Actions
 
-def _said(judged: Iterable[JudgedPart], n: int, progress: Progress | None) -> Iterator[JudgedPart]:
-    """The parts as they come; says how many of the n customers are done."""
-    done = 0
-    for part in judged:
-        yield part
-        done += len(part.scores.customer_id)
-        if progress is not None:
-            progress(done, n)
+    @classmethod
+    def of(cls, run: RunFolder, policy: Policy, rules: tuple[Rule, ...], offers: tuple[Offer, ...]) -> _Design:
+        """The offers become the policy's retention actions, filled up with its own to the three that it needs."""
+        names = [offer.action for offer in offers]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"expected each action once among the offers, found {', '.join(names)}")
+        if offers:
+            others = [action for action in policy.retention_actions if action not in names]
+            policy = replace(policy, retention_actions=(*names, *others))
+        catalogue = plan_catalogue(run, policy)
+        actions = Actions.of(catalogue, run.encoder(), offers)
+        return cls(policy=policy, rules=checked(rules), offers=offers, catalogue=catalogue, actions=actions)
 
+    @property
+    def mandatory(self) -> list[str]:
+        """Actions that come first wherever they are allowed."""
+        return [offer.action for offer in self.offers if offer.mandatory]
 
-def _write_judged(
-    folder: Path, judged: Iterable[JudgedPart], actions: Actions, funnel: Funnel
-) -> tuple[np.ndarray, bool, int]:
-    """Write the scores and what was dropped, part by part, and add it to the funnel.
-
-    Returns the value of each customer's past events, whether any has one, and how many customers were decoded again.
-    """
-    # Labels may repeat, so a column is named by its place as well.
-    names = [f"{k}:{label}" for k, label in enumerate(actions.labels)]
-    layout = pa.schema([(ROW, pa.int64()), *((name, pa.uint8()) for name in names)])
-    values: list[np.ndarray] = []
-    counts = Counter[str]()
-
-    def stream() -> Iterator[CustomerScores]:
-        done = 0
-        with TableWriter(folder / "dropped.parquet") as writer:
-            for part in judged:
-                funnel.add(part.verdicts)
-                writer.write(_dropped(part.verdicts.code, done, layout))
-                values.append(part.value_before)
-                counts.update(has_values=part.has_values, decoded_again=part.decoded_again)
-                yield part.scores
-                done += len(part.scores.customer_id)
-
-    write_scores(folder / "scores.parquet", stream(), key="campaign")
-    return np.concatenate(values), bool(counts["has_values"]), counts["decoded_again"]
-
-
-def _dropped(code: np.ndarray, first: int, schema: pa.Schema) -> pa.Table:
-    """The customers of a part for whom something was dropped; first: row in the cohort of the first of the part."""
-    rows = np.flatnonzero((code != ALLOWED).any(axis=1))
-    columns = [pa.array(rows + first), *(pa.array(np.ascontiguousarray(column)) for column in code[rows].T)]
-    return pa.Table.from_arrays(columns, schema=schema)
+    def to_dict(self) -> dict[str, Any]:
+        """Entries of campaign.json; candidates: codes of the actions on offer, in order of preference."""
+        wanted = [offer.action for offer in self.offers] or self.policy.retention_actions
+        ordered = sorted(wanted, key=lambda action: action not in self.mandatory)
+        return {
+            "policy": self.policy.to_dict(),
+            "rules": [rule.to_dict() for rule in self.rules],
+            "offers": [offer.to_dict() for offer in self.offers],
+            "candidates": [self.catalogue.code(action) for action in ordered],
+            "mandatory": [self.catalogue.code(action) for action in self.mandatory],
+            "actions": vars(self.actions) | {"once": self.actions.once.tolist()},
+            "catalogue": {name: getattr(self.catalogue, name) for name in ("n_actions", "fallback", "fallback_p")},
+        }

@@ -16,7 +16,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from crm_models.campaigns.uplift import fitted, folds_of
+from crm_models.campaigns.uplift import cross_fitted
 from crm_models.core.errors import DataError
 from crm_models.evaluation.intervals import Estimate, Z
 
@@ -57,15 +57,8 @@ class Log:
 
 
 def outcome_model(log: Log, seed: int = 0) -> np.ndarray:
-    """(N, K) expected outcome of each choice, from models that have not seen the customer; the mean where a choice has
-    fewer than ten rows."""
-    fold, q = folds_of(log.customer, seed), np.full((len(log.choice), log.n_choices), float(log.outcome.mean()))
-    for k in np.unique(fold):
-        for choice in range(log.n_choices):
-            learn = (fold != k) & (log.choice == choice)
-            if learn.sum() >= 10:
-                q[fold == k, choice] = fitted(log.x[learn], log.outcome[learn], log.x[fold == k])
-    return q
+    """(N, K) expected outcome of each choice, from models that have not seen the customer."""
+    return cross_fitted(log.x, log.outcome, log.choice, log.n_choices, log.customer, seed)
 
 
 def clustered(values: np.ndarray, customer: np.ndarray) -> float:
@@ -78,14 +71,14 @@ def clustered(values: np.ndarray, customer: np.ndarray) -> float:
 def ips(log: Log, pi: np.ndarray) -> Estimate:
     """Inverse propensity score: mean of w y, with w = pi(choice) / propensity."""
     w, y = _weights(log, pi), log.outcome
-    return _estimate(float((w * y).mean()), clustered(w * y, log.customer))
+    return Estimate.around(float((w * y).mean()), clustered(w * y, log.customer))
 
 
 def snips(log: Log, pi: np.ndarray) -> Estimate:
     """Self-normalised: sum of w y over sum of w."""
     w, y = _weights(log, pi), log.outcome
     value = float((w * y).sum() / w.sum())
-    return _estimate(value, clustered(w * (y - value) / w.mean(), log.customer))
+    return Estimate.around(value, clustered(w * (y - value) / w.mean(), log.customer))
 
 
 def doubly_robust(log: Log, pi: np.ndarray, q: np.ndarray) -> Estimate:
@@ -93,7 +86,7 @@ def doubly_robust(log: Log, pi: np.ndarray, q: np.ndarray) -> Estimate:
     w = _weights(log, pi)
     own = q[np.arange(len(q)), log.choice]
     values = (pi * q).sum(axis=1) + w * (log.outcome - own)
-    return _estimate(float(values.mean()), clustered(values, log.customer))
+    return Estimate.around(float(values.mean()), clustered(values, log.customer))
 
 
 def gain(log: Log, pi: np.ndarray, other: np.ndarray, q: np.ndarray) -> Estimate:
@@ -101,7 +94,7 @@ def gain(log: Log, pi: np.ndarray, other: np.ndarray, q: np.ndarray) -> Estimate
     log = _with_propensity(log)
     own, change = q[np.arange(len(q)), log.choice], pi - other
     values = (change * q).sum(axis=1) + _weights(log, change) * (log.outcome - own)
-    return _estimate(float(values.mean()), clustered(values, log.customer))
+    return Estimate.around(float(values.mean()), clustered(values, log.customer))
 
 
 def effective_size(log: Log, pi: np.ndarray) -> float:
@@ -175,7 +168,3 @@ def _predictability(log: Log, seed: int) -> str | None:
             f"from the customers, where guessing gives {commonest:.0%}"
         )
     return None
-
-
-def _estimate(value: float, error: float) -> Estimate:
-    return Estimate(value, value - Z * error, value + Z * error)

@@ -42,6 +42,32 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """How to export.
+
+    identifier: the system's column, if not its usual one. id_column: column of the customers with the identifiers, if
+    not `customer_id`. alias_label: for Braze's user_alias_name. changed_only: only rows that differ from what was
+    confirmed as loaded, by this campaign or one beside it. targeted_only: leave out customers whom the campaign is not
+    for. api_exact: for csv, no apostrophe before formulas. most_mb, most_rows: of one file, where your way into the
+    system takes less than the largest.
+    """
+
+    preset: PresetName = "csv"
+    identifier: str | None = None
+    id_column: str | None = None
+    alias_label: str = ""
+    changed_only: bool = False
+    targeted_only: bool = False
+    api_exact: bool = False
+    most_mb: float | None = None
+    most_rows: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.identifier == "user_alias_name" and not self.alias_label:
+            raise ConfigError("Braze's user_alias_name needs a label beside it; found none")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Identifier:
     """A column that identifies a customer: its longest value, and the shape that a value must have."""
 

@@ -16,35 +16,34 @@ import pandas as pd
 
 from crm_models.campaigns.effects import (
     Group,
+    Looks,
     adjusted_difference,
-    any_time,
-    any_time_p_value,
-    any_time_z,
-    difference,
     holm,
     is_share,
-    p_value,
     relative_lift,
     sample_ratio,
     verdict,
 )
 from crm_models.campaigns.folder import OUTCOMES, READING, Campaign
 from crm_models.campaigns.ledger import exclusive
-from crm_models.campaigns.split import Reading
+from crm_models.campaigns.tables import read_brought
 from crm_models.core.errors import DataError
-from crm_models.core.files import DAMAGED, json_text, new_files
+from crm_models.core.files import json_text, new_files
 from crm_models.core.permissions import Who, doing
 from crm_models.core.provenance import now
 from crm_models.core.schema import CUSTOMER_ID
 from crm_models.core.sealed import sealed
 from crm_models.core.tables import TableWriter
-from crm_models.evaluation.intervals import Estimate, Z
+from crm_models.evaluation.intervals import Estimate
 
 OUTCOME = "outcome"
 OUTCOME_COLUMNS = (CUSTOMER_ID, OUTCOME, "value", "observed_at")
 
 ATTRITION = 0.02
 """Difference between the observed shares of the two groups from which on a warning is given."""
+
+GROUPS = ("plan", "holdout")
+"""The arms that are compared."""
 
 SEGMENTED_BY = ("planned_action", "risk_band")
 LEAST_PER_GROUP = 20
@@ -57,20 +56,7 @@ def read_outcomes(file: Path | str) -> pd.DataFrame:
     Raises `DataError` for missing columns, a customer named twice, or an outcome that is no number; a blank outcome is
     a customer who was not observed.
     """
-    file = Path(file)
-    try:
-        if file.suffix == ".parquet":
-            table = pd.read_parquet(file)
-        else:
-            table = pd.read_csv(file, dtype="str", keep_default_na=False, encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"{file}: expected a table of outcomes, found no file") from None
-    except (NotImplementedError, OSError, *DAMAGED) as error:  # the first: a compression that Arrow does not know
-        raise DataError(f"{file}: expected a CSV or Parquet of outcomes, found an unreadable file ({error})") from None
-    table.columns = [str(column).strip() for column in table.columns]
-    for column in (CUSTOMER_ID, OUTCOME):
-        if column not in table:
-            raise DataError(f"{file}: expected the column {column}, found {', '.join(table.columns)}")
+    table = read_brought(file, "a table of outcomes", (CUSTOMER_ID, OUTCOME))
     table[CUSTOMER_ID] = table[CUSTOMER_ID].astype("str")
     twice = table[CUSTOMER_ID].duplicated()
     if twice.any():
@@ -85,7 +71,7 @@ def read_outcomes(file: Path | str) -> pd.DataFrame:
     return table[[column for column in OUTCOME_COLUMNS if column in table]]
 
 
-def _numbers(file: Path, column: pd.Series) -> pd.Series:
+def _numbers(file: Path | str, column: pd.Series) -> pd.Series:
     """The column as float64, NaN for blanks; yes, no, true and false count as 1 and 0."""
     words = {"true": "1", "yes": "1", "false": "0", "no": "0", "": None}
     text = column.astype("str").str.strip() if column.dtype == "str" else column
@@ -111,18 +97,11 @@ class Observed:
     @classmethod
     def of(cls, decisions: pd.DataFrame, outcomes: pd.DataFrame) -> Observed:
         """Outcomes joined to decisions by customer; outcomes of customers outside the campaign are counted only."""
-        targeted = decisions[decisions["arm"].isin(["plan", "holdout"])].reset_index(drop=True)
-        known = pd.Index(decisions[CUSTOMER_ID])
-        at = pd.Index(outcomes[CUSTOMER_ID]).get_indexer(pd.Index(targeted[CUSTOMER_ID]))
-        values = {
-            column: np.where(at >= 0, outcomes[column].to_numpy(np.float64)[at.clip(min=0)], np.nan)
-            if len(outcomes)
-            else np.full(len(targeted), np.nan)
-            for column in (OUTCOME, "value")
-            if column in outcomes
-        }
-        unknown = int((known.get_indexer(pd.Index(outcomes[CUSTOMER_ID])) < 0).sum())
-        return cls(table=targeted.assign(**values), unknown_customers=unknown)
+        targeted = decisions[decisions["arm"].isin(GROUPS)]
+        columns = [column for column in (OUTCOME, "value") if column in outcomes]
+        values = outcomes.set_index(CUSTOMER_ID)[columns].astype("float64")
+        unknown = ~outcomes[CUSTOMER_ID].isin(decisions[CUSTOMER_ID])
+        return cls(table=targeted.join(values, on=CUSTOMER_ID), unknown_customers=int(unknown.sum()))
 
     def group(self, arm: str, rows: np.ndarray | None = None, column: str = OUTCOME) -> np.ndarray:
         """Observed outcomes, or values, of one group (rows: a mask of the table)."""
@@ -135,13 +114,16 @@ def read(campaign: Campaign, outcomes: pd.DataFrame) -> dict[str, Any]:
     observed = Observed.of(
         campaign.decisions([CUSTOMER_ID, "arm", *SEGMENTED_BY, *campaign.about["covariates"]]), outcomes
     )
-    table, split = observed.table, campaign.split
-    assigned = {arm: int((table["arm"] == arm).sum()) for arm in ("plan", "holdout")}
-    treated, control = observed.group("plan"), observed.group("holdout")
-    seen = {"plan": len(treated), "holdout": len(control)}
+    split = campaign.split
+    assigned = {arm: int((observed.table["arm"] == arm).sum()) for arm in GROUPS}
+    groups = {arm: observed.group(arm) for arm in GROUPS}
+    seen = {arm: len(group) for arm, group in groups.items()}
     share = split.holdout / (1 - split.explore)  # of the control group among the two
-    ratio = sample_ratio(assigned["plan"], assigned["holdout"], share)
-    seen_ratio = sample_ratio(seen["plan"], seen["holdout"], share)
+    ratios = {
+        where: sample_ratio(counted["plan"], counted["holdout"], share)
+        for where, counted in (("assigned", assigned), ("observed", seen))
+    }
+    is_ok = all(ratio.ok for ratio in ratios.values())
     result: dict[str, Any] = {
         "campaign": campaign.name,
         "read_at": now(),
@@ -150,49 +132,56 @@ def read(campaign: Campaign, outcomes: pd.DataFrame) -> dict[str, Any]:
         "assigned": assigned,
         "observed": seen,
         "unknown_customers": observed.unknown_customers,
-        "means": {"plan": _plain(Group.of(treated).mean), "holdout": _plain(Group.of(control).mean)},
-        "sample_ratio": {"p": _plain(ratio.p), "deviation": _plain(ratio.deviation), "control_share": share},
-        "sample_ratio_ok": ratio.ok and seen_ratio.ok,
+        "means": {arm: _plain(Group.of(group).mean) for arm, group in groups.items()},
+        "sample_ratio": {name: _plain(vars(ratios["assigned"])[name]) for name in ("p", "deviation")}
+        | {"control_share": share},
+        "sample_ratio_ok": is_ok,
         "difference": None,
         "relative_lift": None,
         "adjusted": None,
         "value": None,
         "segments": [],
-        "notes": [],
+        "notes": _attrition(assigned, seen, observed.unknown_customers) + _early(campaign, outcomes),
     }
-    result["notes"] += _attrition(assigned, seen, observed.unknown_customers) + _early(campaign, outcomes)
     if min(seen.values()) < 2:
         result["notes"].append(
             "Nothing can be compared: outcomes are needed for at least two customers in the plan group and two in the "
             f"control group; found {seen['plan']:,} and {seen['holdout']:,}."
         )
-        return result
-    if not result["sample_ratio_ok"]:
-        worse = ratio if not ratio.ok else seen_ratio
-        where = "assigned" if not ratio.ok else "observed"
+    elif not is_ok:
+        where = next(where for where, ratio in ratios.items() if not ratio.ok)
+        counted = result[where]
         result["notes"].append(
             f"No lift is shown: the control group should be {share:.1%} of the {where} customers, and chance alone "
-            f"hardly explains {seen['holdout'] if ratio.ok else assigned['holdout']:,} of "
-            f"{sum((seen if ratio.ok else assigned).values()):,} (p = {worse.p:.2g}). Look for customers lost or added "
-            "on the way in one of the groups."
+            f"hardly explains {counted['holdout']:,} of {sum(counted.values()):,} (p = {ratios[where].p:.2g}). Look "
+            "for customers lost or added on the way in one of the groups."
         )
-        return result
-    looks = Looks(split.reading, sum(assigned.values()))
-    result["difference"] = _estimate(looks.difference(treated, control))
-    z = looks.z(len(treated) + len(control))
-    result["relative_lift"] = _estimate(relative_lift(treated, control, z))
-    result["adjusted"] = _estimate(_adjusted(campaign, observed, z))
-    if "value" in table and min(len(observed.group(arm, column="value")) for arm in assigned) > 1:
-        values = {arm: observed.group(arm, column="value") for arm in assigned}
-        result["value"] = _estimate(looks.difference(values["plan"], values["holdout"]))
-    result["segments"] = segments(observed, looks)
-    result["binary"] = is_share(treated, control)
-    if split.reading == "any_time":
-        result["notes"].append(
-            "Read at any time: the intervals are wider than for a single look at the end, and stay valid however often "
-            "you look."
-        )
+    else:
+        result |= _compared(campaign, observed, Looks(split.reading, sum(assigned.values())))
+        if split.reading == "any_time":
+            result["notes"].append(
+                "Read at any time: the intervals are wider than for a single look at the end, and stay valid however "
+                "often you look."
+            )
     return result
+
+
+def _compared(campaign: Campaign, observed: Observed, looks: Looks) -> dict[str, Any]:
+    """The plan group beside the control group: overall, adjusted, in value and by segment."""
+    treated, control = (observed.group(arm) for arm in GROUPS)
+    z = looks.z(len(treated) + len(control))
+    value = None
+    if "value" in observed.table:
+        with_plan, without = (observed.group(arm, column="value") for arm in GROUPS)
+        value = looks.difference(with_plan, without) if min(len(with_plan), len(without)) > 1 else None
+    return {
+        "difference": _estimate(looks.difference(treated, control)),
+        "relative_lift": _estimate(relative_lift(treated, control, z)),
+        "adjusted": _estimate(_adjusted(campaign, observed, z)),
+        "value": _estimate(value),
+        "segments": segments(observed, looks),
+        "binary": is_share(treated, control),
+    }
 
 
 def _attrition(assigned: dict[str, int], seen: dict[str, int], unknown: int) -> list[str]:
@@ -236,30 +225,6 @@ def _adjusted(campaign: Campaign, observed: Observed, z: float) -> Estimate | No
     return adjusted_difference(table[OUTCOME].to_numpy(), (table["arm"] == "plan").to_numpy(), covariates, z)
 
 
-@dataclass(frozen=True)
-class Looks:
-    """How differences are read: at one look, or at any number of them. planned: customers in both groups."""
-
-    reading: Reading
-    planned: int
-
-    def z(self, n: int) -> float:
-        """Half-width of a 95 % interval in standard errors, at n customers."""
-        return any_time_z(n, self.planned) if self.reading == "any_time" else Z
-
-    def difference(self, treated: np.ndarray, control: np.ndarray, alpha: float = 0.05) -> Estimate:
-        """The difference with an interval of 1 - alpha."""
-        if self.reading == "any_time":
-            return any_time(treated, control, self.planned, alpha)
-        return difference(treated, control, alpha)
-
-    def p_value(self, treated: np.ndarray, control: np.ndarray) -> float:
-        """Two-sided p-value of no difference."""
-        if self.reading == "any_time":
-            return any_time_p_value(treated, control, self.planned)
-        return p_value(treated, control)
-
-
 def segments(observed: Observed, looks: Looks) -> list[dict[str, Any]]:
     """The difference in each segment of planned action and risk band, with p-values adjusted by Holm over all segments.
 
@@ -270,7 +235,7 @@ def segments(observed: Observed, looks: Looks) -> list[dict[str, Any]]:
         values = observed.table[column].to_numpy()
         for value in dict.fromkeys(values):
             rows = values == value
-            groups = observed.group("plan", rows), observed.group("holdout", rows)
+            groups = [observed.group(arm, rows) for arm in GROUPS]
             if min(map(len, groups)) >= LEAST_PER_GROUP:
                 found.append((column, str(value), groups))
     adjusted = holm([looks.p_value(*groups) for _, _, groups in found])
@@ -279,7 +244,7 @@ def segments(observed: Observed, looks: Looks) -> list[dict[str, Any]]:
         estimate = looks.difference(treated, control, 0.05 / len(found))
         result.append(
             {"by": column, "segment": value, "plan": len(treated), "holdout": len(control)}
-            | {"value": estimate.value, "low": _plain(estimate.low), "high": _plain(estimate.high)}
+            | (_estimate(estimate) or {})
             | {"p_adjusted": float(p), "verdict": verdict(estimate.low, estimate.high, p)}
         )
     return result
@@ -320,9 +285,7 @@ def summary(result: dict[str, Any]) -> str:
 
 
 def _estimate(estimate: Estimate | None) -> dict[str, float | None] | None:
-    if estimate is None:
-        return None
-    return {"value": _plain(estimate.value), "low": _plain(estimate.low), "high": _plain(estimate.high)}
+    return None if estimate is None else {end: _plain(number) for end, number in vars(estimate).items()}
 
 
 def _plain(value: float) -> float | None:

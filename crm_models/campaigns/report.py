@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from crm_models.campaigns import budgeting, ledger
-from crm_models.campaigns.checking import facts
+from crm_models.campaigns.checking import Facts, facts
 from crm_models.campaigns.folder import Campaign
 from crm_models.campaigns.reading import summary
 from crm_models.core import html_page
@@ -40,12 +40,12 @@ def write_report(campaign: Campaign, out: Path | str) -> Path:
 
 def page(campaign: Campaign, hidden: Collection[str] = ()) -> str:
     """The report as HTML. hidden: columns whose values do not stand in it."""
-    reading = campaign.reading()
+    reading, found = campaign.reading(), facts(campaign)
     sections = [
-        _campaign(campaign),
+        _campaign(campaign, found),
         _rules(campaign, hidden),
         _budget(campaign),
-        _groups(campaign),
+        _groups(campaign, found),
         _section("What it did", _p("Not read yet.")) if reading is None else _effect(reading),
         _ledger(campaign),
         _model_card(campaign),
@@ -53,8 +53,8 @@ def page(campaign: Campaign, hidden: Collection[str] = ()) -> str:
     return html_page.page(f"Campaign {campaign.name}", sections, style=STYLE)
 
 
-def _campaign(campaign: Campaign) -> str:
-    found, about = facts(campaign), campaign.about
+def _campaign(campaign: Campaign, found: Facts) -> str:
+    about = campaign.about
     return (
         _p(found.sentence() + ".", "lead")
         + _p(
@@ -104,8 +104,8 @@ def _budget(campaign: Campaign) -> str:
     return _section("Budget", *(_p(line) for line in lines), _table(table))
 
 
-def _groups(campaign: Campaign) -> str:
-    found, split = facts(campaign), campaign.split
+def _groups(campaign: Campaign, found: Facts) -> str:
+    split = campaign.split
     groups = pd.DataFrame({"group": list(found.by_arm), "customers": list(found.by_arm.values())})
     return _section(
         "Control group",

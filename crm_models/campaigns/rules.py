@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -118,38 +118,35 @@ class Rule:
     def sentence(self, hidden: Collection[str] = ()) -> str:
         """The rule in words, to read it back: what is dropped, and for whom; without the values of hidden columns."""
         what = " or ".join(map(_named, self.actions))
-        who = " and ".join(condition.sentence(hidden) for condition in self.where)
+        who = " where " + " and ".join(condition.sentence(hidden) for condition in self.where) if self.where else ""
         events = "event" if self.most == 1 else "events"
         counted = events if self.counts == ("*",) else f"of {' or '.join(map(_named, self.counts))}"
         if self.kind == "block":
-            text = f"Never propose {what}" + (f" where {who}" if who else "")
-        elif self.kind == "eligible":
-            text = f"Propose {what} only where {who}"
-        elif self.kind == "quiet":
-            text = f"Do not propose {what} from {self.first} to {self.last}" + (f" where {who}" if who else "")
-        elif self.kind == "cap":
-            text = f"Do not propose {what} after {self.most} {counted} in the last {self.days:g} days"
-            text += f" where {who}" if who else ""
-        else:
-            text = f"Do not propose {what}" + (f" where {who}" if who else "")
-            if self.most is not None and self.days is not None and self.pause_days is not None:
-                text += f"{' and' if who else ''} after {self.most} {counted} within {self.days:g} days"
-                text += f", until {self.pause_days:g} days have passed since the last"
-        return text + "."
+            return f"Never propose {what}{who}."
+        if self.kind == "eligible":
+            return f"Propose {what} only{who}."
+        if self.kind == "quiet":
+            return f"Do not propose {what} from {self.first} to {self.last}{who}."
+        if self.kind == "cap":
+            return f"Do not propose {what} after {self.most} {counted} in the last {self.days:g} days{who}."
+        pause = ""
+        if self.most is not None:
+            pause = f"{' and' if who else ''} after {self.most} {counted} within {self.days:g} days, "
+            pause += f"until {self.pause_days:g} days have passed since the last"
+        return f"Do not propose {what}{who}{pause}."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `Rule.from_dict` is the inverse."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        conditions = [{"column": c.column, "op": c.op, "value": _plain(c.value)} for c in self.where]
-        days = {name: None if values[name] is None else values[name].isoformat() for name in ("first", "last")}
-        return values | days | {"where": conditions, "actions": list(self.actions), "counts": list(self.counts)}
+        conditions = [vars(c) | {"value": list(c.value) if isinstance(c.value, tuple) else c.value} for c in self.where]
+        days = {name: day and day.isoformat() for name, day in (("first", self.first), ("last", self.last))}
+        lists = {"where": conditions, "actions": list(self.actions), "counts": list(self.counts)}
+        return vars(self) | days | lists
 
     @classmethod
     def from_dict(cls, given: dict[str, Any]) -> Rule:
         """The rule from values of `to_dict`."""
         where = tuple(
-            Condition(column=c["column"], op=c["op"], value=tuple(v) if isinstance(v := c["value"], list) else v)
-            for c in given["where"]
+            Condition(**c | {"value": tuple(v) if isinstance(v := c["value"], list) else v}) for c in given["where"]
         )
         days = {name: None if given[name] is None else date.fromisoformat(given[name]) for name in ("first", "last")}
         lists = {name: tuple(given[name]) for name in ("actions", "counts")}
@@ -164,10 +161,6 @@ def _named(pattern: str) -> str:
     if group == "kind" and name:
         return f"any {name} action"
     return f"any action by {name}" if group == "channel" and name else pattern
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 # ---- rules.csv -------------------------------------------------------------------------------------------------------

@@ -54,10 +54,10 @@ class World:
             )
         days = campaign.split.horizon_days
         stay = np.concatenate([1 - churn_p_by_action(truth, part, days) for part in parts(folder)])
-        if len(stay) != campaign.about["funnel"]["customers"]:
+        if len(stay) != campaign.customers:
             raise DataError(
-                f"{folder}: expected the {campaign.about['funnel']['customers']:,} customers of the campaign, "
-                f"found {len(stay):,}; make the campaign again"
+                f"{folder}: expected the {campaign.customers:,} customers of the campaign, found {len(stay):,}; make "
+                "the campaign again"
             )
         return cls(stay=stay, column=_columns(campaign, truth))
 
@@ -65,6 +65,10 @@ class World:
         """(M,) true probability of staying with each action code (M,), -1 for none; rows (M,) of the customers."""
         rows = np.arange(len(self.stay)) if rows is None else rows
         return self.stay[rows, self.column[action]]
+
+    def effect(self, action: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """(M,) by how much each action (M,) raises the probability of staying of the customers `rows` (M,)."""
+        return self.stay_with(action, rows) - self.stay[rows, 0]
 
 
 def _columns(campaign: Campaign, truth: Truth) -> np.ndarray:
@@ -74,15 +78,9 @@ def _columns(campaign: Campaign, truth: Truth) -> np.ndarray:
     return np.array([*(known.get(name, known.get(label, 0)) for name, label in names), 0])
 
 
-def codes_of(campaign: Campaign, labels: pd.Series) -> np.ndarray:
-    """(N,) action codes of labels, -1 for blanks."""
-    words = {"": -1} | {label: campaign.catalogue.code(label) for label in set(labels) if label}
-    return labels.map(words).to_numpy(np.int64)
-
-
 def given_now(campaign: Campaign, decisions: pd.DataFrame) -> np.ndarray:
     """(N,) code of the action that each customer is given after the edits of the ledger, -1 for none."""
-    given, now = codes_of(campaign, decisions["action"]), state(campaign)
+    given, now = campaign.codes(decisions["action"]), state(campaign)
     if now.excluded or now.swaps:
         ids = pd.Index(decisions[CUSTOMER_ID])
         given[ids.get_indexer(list(now.excluded))] = -1
@@ -103,7 +101,7 @@ def simulate(campaign: Campaign, *, seed: int = 0, value: float | None = None, w
         decisions = campaign.decisions(
             [CUSTOMER_ID, "arm", "churn_probability", "risk_band", "action", "planned_action"]
         )
-        given, planned = given_now(campaign, decisions), codes_of(campaign, decisions["planned_action"])
+        given, planned = given_now(campaign, decisions), campaign.codes(decisions["planned_action"])
         rng = np.random.default_rng([seed, STREAMS.index("outcomes")])
         stayed = rng.random(len(decisions)) < world.stay_with(given)
         outcomes = pd.DataFrame({CUSTOMER_ID: decisions[CUSTOMER_ID], "outcome": stayed.astype(np.float64)})
@@ -120,7 +118,7 @@ def true_effect(world: World, decisions: pd.DataFrame, given: np.ndarray, planne
     rows = np.flatnonzero(decisions["arm"].isin(["plan", "holdout"]))
     if not len(rows):
         return {"difference": None, "segments": [], "kinds": {}}
-    effect = world.stay_with(planned[rows], rows) - world.stay[rows, 0]
+    effect = world.effect(planned[rows], rows)
     found = []
     for column in ("planned_action", "risk_band"):
         values = decisions[column].to_numpy()[rows]
@@ -189,29 +187,22 @@ def earnings(
     among those at risk. best: the most valuable allowed action for each customer at risk, with as many contacts; no
     targeting earns more. best_unlimited: the same for as many customers as it pays for.
     """
-    candidates = np.array(campaign.candidates)
-    costs = np.zeros(len(campaign.actions) + 1)
-    for offer in campaign.offers:
-        costs[campaign.catalogue.code(offer.action)] = offer.cost
-    allowed = campaign.offered()
+    candidates, costs, allowed = np.array(campaign.candidates), campaign.costs, campaign.offered()
     at_risk = campaign.policy.n_retention(decisions["churn_probability"].to_numpy()) > 0
     pool = np.flatnonzero(at_risk & allowed.any(axis=1))
     contacts = int((planned >= 0).sum())
 
-    def worth(rows: np.ndarray, action: np.ndarray) -> np.ndarray:
-        return (world.stay_with(action, rows) - world.stay[rows, 0]) * value - costs[action]
-
     def facts(rows: np.ndarray, action: np.ndarray) -> dict[str, float]:
-        kept = float((world.stay_with(action, rows) - world.stay[rows, 0]).sum())
+        kept = float(world.effect(action, rows).sum())
         spent = float(costs[action].sum())
         return {"contacts": len(rows), "kept": kept, "spent": spent, "earned": kept * value - spent}
 
     sent = np.flatnonzero(planned >= 0)
     risk = decisions["churn_probability"].to_numpy()[pool]
     riskiest = pool[np.argsort(-risk, kind="stable")[:contacts]]
-    preferred = candidates[np.argmax(allowed[riskiest], axis=1)] if len(riskiest) else np.zeros(0, np.int64)
-    each = np.stack([worth(pool, np.full(len(pool), code)) for code in candidates], axis=1)
-    each[~allowed[pool]] = -np.inf
+    preferred = candidates[np.argmax(allowed[riskiest], axis=1)]
+    each = np.stack([world.effect(np.full(len(pool), code), pool) for code in candidates], axis=1)
+    each = np.where(allowed[pool], each * value - costs[candidates], -np.inf)
     best, best_worth = candidates[each.argmax(axis=1)], each.max(axis=1)
     order = np.argsort(-best_worth, kind="stable")
     order = order[best_worth[order] > 0]

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
@@ -20,7 +19,7 @@ import pyarrow as pa
 from crm_models.campaigns.deciding import edited_plans
 from crm_models.campaigns.folder import CHUNK, Campaign
 from crm_models.campaigns.loaded import Loaded, pending_file
-from crm_models.campaigns.presets import FIELDS, Preset, identifier_rules, label_rules
+from crm_models.campaigns.presets import FIELDS, ExportOptions, Preset, identifier_rules, label_rules, preset
 from crm_models.core.errors import ConfigError, DataError
 from crm_models.core.files import PartOf
 from crm_models.core.schema import CUSTOMER_ID, N_STEPS, PLAN_SOURCES
@@ -32,78 +31,106 @@ REJECTED_COLUMNS = ("row", "customer_id", "column", "value", "rule")
 PENDING = pa.schema([(name, pa.string()) for name in ("identifier_column", "identifier", "row_hash")])
 
 
-def write_system(
-    campaign: Campaign,
-    out: Path,
-    part_of: PartOf,
-    made_for: Preset,
-    *,
-    identifier: str,
-    id_column: str | None,
-    alias_label: str,
-    changed_only: bool,
-    targeted_only: bool,
-) -> dict[str, Any]:
+def write_system(campaign: Campaign, out: Path, options: ExportOptions, part_of: PartOf) -> dict[str, Any]:
     """Write the files, the rejected rows, and what waits to be confirmed; returns their part of the manifest."""
-    ids = _customer_ids(campaign, targeted_only)
-    values = ids if id_column is None else _identifiers(campaign, id_column, ids)
+    made_for = preset(options.preset).within(options.most_mb, options.most_rows)
+    identifier = made_for.identifier(options.identifier)
+    ids = _customer_ids(campaign, options.targeted_only)
+    values = ids if options.id_column is None else _identifiers(campaign, options.id_column, ids)
     rules = identifier_rules(made_for.identifiers[identifier], values)
-    loaded = Loaded.of(campaign, made_for.key, identifier)
-    front = {"user_alias_label": alias_label} if identifier == "user_alias_name" else {}
+    front = {"user_alias_label": options.alias_label} if identifier == "user_alias_name" else {}
     back = {made_for.scored_at: pd.Timestamp(campaign.about["created_at"]).tz_convert("UTC").strftime("%FT%TZ")}
     header = [identifier, *front, *map(made_for.column, FIELDS), *back]
-    counts = dict.fromkeys(("rows", "rejected", "insert", "update", "clear", "unchanged"), 0)
-    written = hashlib.sha256()  # of the rows as meant, to compare with the files as read
+    loaded = Loaded.of(campaign, made_for.key, identifier)
     rejected_file = out.with_name(f"{out.stem}.rejected.csv")
     with (
         closing(_Parts(out, made_for, header, part_of)) as parts,
         TableWriter(part_of(pending_file(campaign, made_for.key))) as pending,
-        part_of(rejected_file).open("w", encoding="utf-8", newline="") as handle,
+        part_of(rejected_file).open("w", encoding="utf-8", newline="") as rejected,
     ):
-        pending.write(PENDING.empty_table())
-        rejected = csv.writer(handle)
-        rejected.writerow(REJECTED_COLUMNS)
-
-        def write(table: pd.DataFrame, hashes: np.ndarray, confirmed: np.ndarray) -> None:
-            parts.add(table.assign(**back))
-            written.update("".join(hashes).encode())
-            counts["rows"] += len(table)
-            columns = [np.full(len(table), identifier, dtype=object), table[identifier].to_numpy(), confirmed]
-            pending.write(pa.table([pa.array(c, pa.string()) for c in columns], schema=PENDING))
-
+        sorter = _Sorter(loaded, parts, pending, rejected, back, changed_only=options.changed_only)
         first = 0
-        for plans, decisions in edited_plans(campaign, targeted_only=targeted_only):
+        for plans, decisions in edited_plans(campaign, targeted_only=options.targeted_only):
             rows = slice(first, first + len(plans))
-            first = rows.stop
             table = _fields(campaign, made_for, plans, decisions)
             table = pd.DataFrame({identifier: values[rows], **front}, index=table.index).join(table)
-            problems = {identifier: rules[rows], **label_rules(made_for, table)}
-            bad = np.any([rule != "" for rule in problems.values()], axis=0)
-            counts["rejected"] += int(bad.sum())
-            rejected.writerows(_rejected(table[bad], ids[rows][bad], rows.start + np.flatnonzero(bad) + 1,
-                                         {column: rule[bad] for column, rule in problems.items()}))  # fmt: skip
-            table = table[~bad]
-            hashes = row_hashes(table)
-            before = loaded.hashes_of(pa.array(table[identifier], pa.string()))
-            kind = np.where(before == None, "insert", np.where(before == hashes, "unchanged", "update"))  # noqa: E711
-            for name, n in zip(*np.unique(kind, return_counts=True), strict=True):
-                counts[name] += int(n)
-            keep = kind != "unchanged" if changed_only else np.ones(len(table), dtype=bool)
-            write(table[keep], hashes[keep], hashes[keep])
+            sorter.add(table, {identifier: rules[rows], **label_rules(made_for, table)}, ids[rows], first)
+            first = rows.stop
         gone = loaded.gone(pa.array(values, pa.string()))
-        counts["clear"] = len(gone)
-        if changed_only and gone:
-            table = _cleared(made_for, identifier, front, gone)
-            write(table, row_hashes(table), np.full(len(gone), "", dtype=object))
+        sorter.clear(_cleared(made_for, identifier, front, gone))
         parts.close()
-        _need_round_trip(list(parts.files.values()), header, back, counts["rows"], written.hexdigest())
+        _need_round_trip(list(parts.files.values()), header, back, sorter.counts["rows"], sorter.written.hexdigest())
     return {
         "files": list(parts.files),
         "text": "exact",
         "identifier": identifier,
-        "counts": counts,
+        "counts": sorter.counts,
         "rejected_file": rejected_file.name,
     }
+
+
+class _Sorter:
+    """Sorts rows into sent, rejected and unchanged ones, and writes each where it belongs.
+
+    A row is the identifier and what the system is told; `back`: constant columns that follow in the file and are no
+    change. counts: rows of the files, and of each kind. written: hash of the rows as meant, to compare with the files.
+    """
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        parts: _Parts,
+        pending: TableWriter,
+        rejected: TextIO,
+        back: dict[str, str],
+        *,
+        changed_only: bool,
+    ) -> None:
+        self.counts = dict.fromkeys(("rows", "rejected", "insert", "update", "clear", "unchanged"), 0)
+        self.written = hashlib.sha256()
+        self._loaded, self._parts, self._pending, self._back = loaded, parts, pending, back
+        self._changed_only = changed_only
+        self._rejected = csv.writer(rejected)
+        self._rejected.writerow(REJECTED_COLUMNS)
+        pending.write(PENDING.empty_table())
+
+    def add(self, table: pd.DataFrame, problems: dict[str, np.ndarray], ids: np.ndarray, first: int) -> None:
+        """Rows of the customers `ids` (n,), the first of which is row `first` of the campaign.
+
+        problems: by column, (n,) the rule that rejects its text, "" for none.
+        """
+        bad = np.any([rule != "" for rule in problems.values()], axis=0)
+        for row in np.flatnonzero(bad):
+            for column, rule in problems.items():
+                if rule[row]:
+                    text = str(table[column].iloc[row])[:80]
+                    self._rejected.writerow([first + int(row) + 1, str(ids[row]), column, text, rule[row]])
+        self.counts["rejected"] += int(bad.sum())
+        table = table[~bad]
+        hashes = row_hashes(table)
+        before = self._loaded.hashes_of(pa.array(table.iloc[:, 0], pa.string()))
+        kind = np.where(before == None, "insert", np.where(before == hashes, "unchanged", "update"))  # noqa: E711
+        for name, n in zip(*np.unique(kind, return_counts=True), strict=True):
+            self.counts[name] += int(n)
+        keep = kind != "unchanged" if self._changed_only else np.ones(len(table), dtype=bool)
+        self._send(table[keep], hashes[keep], hashes[keep])
+
+    def clear(self, table: pd.DataFrame) -> None:
+        """Rows of customers whom the campaign no longer holds; sent only among changes."""
+        self.counts["clear"] = len(table)
+        if self._changed_only:
+            self._send(table, row_hashes(table), np.full(len(table), "", dtype=object))
+
+    def _send(self, table: pd.DataFrame, hashes: np.ndarray, confirmed: np.ndarray) -> None:
+        """confirmed: what counts as loaded once somebody confirms the file; "" for a row that clears."""
+        if table.empty:
+            return
+        self._parts.add(table.assign(**self._back))
+        self.written.update("".join(hashes).encode())
+        self.counts["rows"] += len(table)
+        identifier = table.columns[0]
+        columns = [np.full(len(table), identifier, dtype=object), table[identifier].to_numpy(), confirmed]
+        self._pending.write(pa.table([pa.array(c, pa.string()) for c in columns], schema=PENDING))
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------
@@ -151,16 +178,6 @@ def _cleared(made_for: Preset, identifier: str, front: dict[str, str], gone: lis
     blanks |= {"at_risk": made_for.false, "holdout": made_for.false}
     about = {made_for.column(name): blanks[name] for name in FIELDS}
     return pd.DataFrame({identifier: gone}).assign(**front, **about).astype(object)
-
-
-def _rejected(
-    table: pd.DataFrame, ids: np.ndarray, row: np.ndarray, rules: dict[str, np.ndarray]
-) -> Iterator[tuple[Any, ...]]:
-    """Lines of rejected.csv: one for each problem of a row. row (n,): counts from 1, in the order of the campaign."""
-    for k in range(len(table)):
-        for column, rule in rules.items():
-            if rule[k]:
-                yield int(row[k]), str(ids[k]), column, str(table[column].iloc[k])[:80], rule[k]
 
 
 def row_hashes(table: pd.DataFrame) -> np.ndarray:

@@ -1,15 +1,19 @@
-"""Small CSV tables that people write by hand (rules, offers): read with the row and column of every mistake."""
+"""Tables that people bring: rules and offers, read with the place of every mistake, and large ones as data frames."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from crm_models.core.errors import DataError
+from crm_models.core.files import DAMAGED
 
 YES, NO = ("1", "true", "yes", "y"), ("", "0", "false", "no", "n")
 
@@ -30,23 +34,19 @@ class Row:
         """The parts of a cell between semicolons, blank ones left out."""
         return tuple(part.strip() for part in self.text(column).split(";") if part.strip())
 
-    def number_of(self, column: str) -> float:
-        """The number in a cell, which must not be blank."""
-        try:
-            return float(self.text(column))
-        except ValueError:
-            raise DataError(f"column {column}: expected a number, found {self.text(column)!r}") from None
-
     def number(self, column: str) -> float | None:
         """The number in a cell; None if it is blank."""
-        return self.number_of(column) if self.text(column) else None
+        try:
+            return float(self.text(column)) if self.text(column) else None
+        except ValueError:
+            raise DataError(f"column {column}: expected a number, found {self.text(column)!r}") from None
 
     def whole(self, column: str) -> int | None:
         """The whole number in a cell; None if it is blank."""
         value = self.number(column)
         if value is None:
             return None
-        if value != value or value in (float("inf"), float("-inf")) or value != int(value):
+        if not value.is_integer():
             raise DataError(f"column {column}: expected a whole number, found {self.text(column)!r}")
         return int(value)
 
@@ -108,3 +108,29 @@ def read_rows(file: Path, *, needed: Sequence[str], known: Sequence[str]) -> lis
         if any(cell.strip() for cell in cells):
             rows.append(Row(str(file), number, dict(zip(columns, cells, strict=False))))
     return rows
+
+
+def read_brought(file: Path | str, what: str, needed: Sequence[str] = (), *, as_text: bool = True) -> pd.DataFrame:
+    """A large table: a Parquet as it is, or a CSV (UTF-8), whose cells stay text unless `as_text` is false.
+
+    what: for the `DataError` of a missing or unreadable file, or of a `needed` column that is missing.
+    """
+    file = Path(file)
+    text: dict[str, Any] = {"dtype": "str", "keep_default_na": False} if as_text else {}
+    try:
+        is_parquet = file.suffix == ".parquet"
+        table = pd.read_parquet(file) if is_parquet else pd.read_csv(file, encoding="utf-8-sig", **text)
+    except FileNotFoundError:
+        raise DataError(f"{file}: expected {what}, found no file") from None
+    except (NotImplementedError, OSError, *DAMAGED) as error:  # the first: a compression that Arrow does not know
+        raise DataError(f"{file}: expected {what} as CSV or Parquet, found an unreadable file ({error})") from None
+    table.columns = [str(column).strip() for column in table.columns]
+    need_columns(file, table, needed)
+    return table
+
+
+def need_columns(file: Path | str, table: pd.DataFrame, names: Iterable[str]) -> None:
+    """`DataError` if a table lacks one of these columns."""
+    for name in names:
+        if name not in table:
+            raise DataError(f"{file}: expected the column {name}, found {', '.join(table.columns)}")

@@ -27,6 +27,9 @@ GROUPS = 5
 LEAST_PER_ARM = 50
 """Customers that an arm needs for its model."""
 
+LEAST_ROWS = 10
+"""Rows that a model is fitted on, at least."""
+
 MOST_LEVELS = 20
 """Most frequent values of a text column that become features of their own."""
 
@@ -99,12 +102,22 @@ def folds_of(customer: np.ndarray, seed: int = 0) -> np.ndarray:
 
 def arm_models(trial: Trial, seed: int = 0) -> np.ndarray:
     """(N, 1 + A) expected outcome under each arm, from models that have not seen the customer."""
-    fold = folds_of(trial.customer, seed)
-    expected = np.zeros((len(trial.arm), len(trial.actions) + 1))
-    for k in range(FOLDS):
-        for arm in range(expected.shape[1]):
-            learn = (fold != k) & (trial.arm == arm)
-            expected[fold == k, arm] = fitted(trial.x[learn], trial.outcome[learn], trial.x[fold == k])
+    return cross_fitted(trial.x, trial.outcome, trial.arm, len(trial.actions) + 1, trial.customer, seed)
+
+
+def cross_fitted(
+    x: np.ndarray, outcome: np.ndarray, choice: np.ndarray, n_choices: int, customer: np.ndarray, seed: int
+) -> np.ndarray:
+    """(N, K) expected outcome of each choice, from models that have not seen the customer.
+
+    x (N, F); outcome, choice and customer (N,). The mean of all outcomes where a choice has fewer than `LEAST_ROWS`.
+    """
+    fold, expected = folds_of(customer, seed), np.full((len(choice), n_choices), float(outcome.mean()))
+    for k in np.unique(fold):
+        for made in range(n_choices):
+            learn = (fold != k) & (choice == made)
+            if learn.sum() >= LEAST_ROWS:
+                expected[fold == k, made] = fitted(x[learn], outcome[learn], x[fold == k])
     return expected
 
 
@@ -192,15 +205,18 @@ def groups(trial: Trial, score: np.ndarray, effect: np.ndarray) -> list[dict[str
         values = effect[place == k]
         if len(values) < 2:
             continue
-        mean, error = float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
-        p_values.append(2 * float(stats.norm.sf(abs(mean) / error)) if error > 0 else 1.0)
-        found.append(
-            {"group": k + 1, "customers": len(values), "predicted": float(score[place == k].mean())}
-            | {"value": mean, "low": mean - z * error, "high": mean + z * error}
-        )
+        mean = _mean(values, z)
+        error = (mean.high - mean.low) / (2 * z)
+        p_values.append(2 * float(stats.norm.sf(abs(mean.value) / error)) if error > 0 else 1.0)
+        predicted = float(score[place == k].mean())
+        found.append({"group": k + 1, "customers": len(values), "predicted": predicted} | vars(mean))
     for row, p in zip(found, holm(p_values), strict=True):
         row |= {"p_adjusted": float(p), "verdict": verdict(row["low"], row["high"], p)}
     return found
+
+
+def _mean(values: np.ndarray, z: float = Z) -> Estimate:
+    return Estimate.around(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))), z)
 
 
 def read_uplift(trial: Trial, seed: int = 0) -> list[dict[str, Any]]:
@@ -218,14 +234,12 @@ def read_uplift(trial: Trial, seed: int = 0) -> list[dict[str, Any]]:
         if pair.risk is not None:
             rankings["risk"] = pair.risk
         scores = {k: vars(qini_with_interval(s, treated, pair.outcome, seed)) for k, s in rankings.items()}
-        error = float(effect.std(ddof=1) / np.sqrt(len(effect)))
-        mean = float(effect.mean())
         found.append(
             {
                 "action": name,
                 "customers": int(treated.sum()),
                 "control": int((~treated).sum()),
-                "average": {"value": mean, "low": mean - Z * error, "high": mean + Z * error},
+                "average": vars(_mean(effect)),
                 "qini": scores,
                 "reliability": reliability(tau, effect),
                 "useful": scores["uplift"]["low"] > 0,

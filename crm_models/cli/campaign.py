@@ -228,6 +228,7 @@ def _add_export(steps: Any) -> None:
 def _export(args: argparse.Namespace) -> None:
     from crm_models.campaigns import exporting, ledger, loaded
     from crm_models.campaigns.folder import Campaign
+    from crm_models.campaigns.presets import ExportOptions
 
     campaign, who = Campaign.load(args.campaign), args.who or getpass.getuser()
     if args.confirm:
@@ -238,7 +239,7 @@ def _export(args: argparse.Namespace) -> None:
         raise ConfigError("export needs --out FILE, or --confirm")
     if args.approved_only and ledger.state(campaign).approved_by is None:
         raise ConfigError(f"{args.campaign} is not approved as it is now; use `campaign approve` first")
-    options = exporting.ExportOptions(
+    options = ExportOptions(
         preset=args.preset,
         identifier=args.identifier,
         id_column=args.id_column,

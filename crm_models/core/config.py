@@ -145,6 +145,7 @@ class RunConfig:
     )
     device: Device = "auto"
     threads: int | None = None  # None: PyTorch's default
+    deterministic: bool = False  # on a GPU: the same numbers each time to the last digit; a processor always does that
 
     def __post_init__(self) -> None:
         one_of("preset", self.preset, PRESET_NAMES)

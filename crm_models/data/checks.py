@@ -152,7 +152,7 @@ def _sizes(facts: _Facts) -> Iterator[Finding]:
             level="problem",
             title="Nothing to train",
             detail="There are neither interactions nor churn labels.",
-            advice="Add a table of interactions (customer_id, action, timestamp), or a column `churned`.",
+            advice="Add a table of interactions (customer_id, action, timestamp), or a column of churn labels.",
         )
     elif not facts.n_events:
         yield Finding(
@@ -166,7 +166,7 @@ def _sizes(facts: _Facts) -> Iterator[Finding]:
             level="note",
             title="No churn labels",
             detail="Only the sequence model can be trained; no customer counts as at risk.",
-            advice="Add a column `churned`, or label churn by inactivity (--churn-days).",
+            advice="Add a column of churn labels, or label churn by inactivity (--churn-days).",
         )
 
 

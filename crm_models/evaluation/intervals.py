@@ -28,6 +28,11 @@ class Estimate:
     low: float
     high: float
 
+    @classmethod
+    def around(cls, value: float, error: float, z: float = Z) -> Estimate:
+        """With an interval of z standard errors to either side."""
+        return cls(value, value - z * error, value + z * error)
+
 
 def wilson(share: float, n: float, z: float = Z) -> tuple[float, float]:
     """Wilson's interval of a share among n, which need not be a whole number (see `bounded`); 95 % by default."""

@@ -17,6 +17,7 @@ from crm_models.core.records import DecodedPlans
 from crm_models.core.schema import N_STEPS
 from crm_models.data.features import CohortArrays, FeatureEncoder
 from crm_models.models.blocks import KeyValue, picked
+from crm_models.models.runtime import most_logits
 from crm_models.models.sequence import SequenceBatch, SequenceTransformer
 
 NARROW, WIDE = 4, 16
@@ -170,7 +171,7 @@ def step_log_p(model: SequenceTransformer, history: History, steps: Tensor) -> T
 def _log_p_of(model: SequenceTransformer, hidden: Tensor, recent: Tensor, action: Tensor) -> Tensor:
     """(B,) log-probability of the actions (B,) after hidden states (B, D) and recent (B, R); 0 where there is none."""
     pieces = []
-    for piece in torch.arange(len(action)).split(max(1, SCORES_AT_ONCE // model.n_actions)):
+    for piece in torch.arange(len(action)).split(max(1, most_logits(SCORES_AT_ONCE, hidden.device) // model.n_actions)):
         log_p = model.logits(hidden[piece], recent[piece]).log_softmax(dim=-1)
         at = action[piece]
         pieces.append(log_p.gather(1, (at - 1).clamp(min=0)[:, None])[:, 0].masked_fill(at == 0, 0.0))
@@ -290,7 +291,7 @@ class _Following:
 
     def _pieces(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Customers, their logits (b, W, A), -inf for actions that may not follow, and logs (b, W, 1) of their sums."""
-        size = max(1, SCORES_AT_ONCE // (self.hidden.shape[1] * self.model.n_actions))
+        size = max(1, most_logits(SCORES_AT_ONCE, self.hidden.device) // (self.hidden.shape[1] * self.model.n_actions))
         for start in range(0, len(self.hidden), size):
             at = slice(start, start + size)
             logits = self.model.logits(self.hidden[at], self.recent[at])

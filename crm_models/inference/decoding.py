@@ -17,7 +17,7 @@ from crm_models.core.schema import N_STEPS, PlanFor
 from crm_models.data.features import CohortArrays, FeatureEncoder
 from crm_models.data.split import Outcomes, true_steps
 from crm_models.inference.beam import Allowed, best_plans, encoded_histories, single_steps, step_log_p
-from crm_models.models.batches import churn_batch, history_batch
+from crm_models.models.batches import CohortTensors, churn_batch, history_batch
 from crm_models.models.churn import ChurnTransformer
 from crm_models.models.sequence import SequenceTransformer
 from crm_models.training.objectives import outcome_log_p, outcomes_at_once
@@ -28,6 +28,9 @@ SCORING_BATCH = 256
 
 CHURN_ROWS = 512
 """Customers x ensemble members per batch, for the same reasons."""
+
+CARD_BATCH = 2048
+"""Customers per batch on a GPU, which needs more at once to be busy."""
 
 Result = TypeVar("Result")
 
@@ -54,14 +57,15 @@ def churn_probabilities(model: ChurnTransformer, arrays: CohortArrays, rows: np.
     """(N,) float64 churn probabilities of the customers `rows` (None: all), in their order."""
     rows = np.arange(len(arrays)) if rows is None else rows
     device = model.output.weight.device
-    out = np.empty(len(rows))
+    out, cohort = np.empty(len(rows)), CohortTensors.of(arrays, device)
 
     @torch.inference_mode()
     def score(at: np.ndarray) -> None:
-        logits, _ = model(churn_batch(arrays, rows[at], model).to(device))
+        logits, _ = model(churn_batch(cohort, rows[at], model).to(device))
         out[at] = torch.sigmoid(logits.double()).cpu().numpy()
 
-    batches = _by_length(arrays.n_history[rows], max(1, CHURN_ROWS // model.config.n_members))
+    size = max(1, CHURN_ROWS // model.config.n_members) if device.type == "cpu" else CARD_BATCH
+    batches = _by_length(arrays.n_history[rows], size)
     _in_parallel(score, batches, device)
     return out
 
@@ -132,18 +136,20 @@ def decode_plans(
     already had (a film, a product) is not proposed; the paper puts no such limits on a plan.
     """
     rows = np.arange(len(arrays)) if rows is None else rows
+    device = model.action.weight.device
+    cohort = CohortTensors.of(arrays, device)
 
     @torch.inference_mode()
     def decode(at: np.ndarray) -> DecodedPlans:
         batch_rows, stops = rows[at], arrays.n_history[rows[at]]
-        batch = history_batch(arrays, batch_rows, stops, model.config.max_events)
+        batch = history_batch(cohort, batch_rows, stops, model.config.max_events)
         forbidden = None if dropped is None else dropped[at]
         allowed = Allowed.for_use(model, arrays, encoder, batch_rows, forbidden)
         history = encoded_histories(model, batch, stops, allowed)
         return best_plans(model, history) if plan_for == "whole" else single_steps(model, history)
 
-    batches = _by_length(arrays.n_history[rows])
-    decoded = _in_parallel(decode, batches, model.action.weight.device)
+    batches = _by_length(arrays.n_history[rows], SCORING_BATCH if device.type == "cpu" else CARD_BATCH)
+    decoded = _in_parallel(decode, batches, device)
     return _in_order(list(zip(batches, decoded, strict=True)), len(rows))
 
 

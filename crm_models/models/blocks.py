@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +42,7 @@ class SelfAttention(nn.Module):
     def forward(
         self,
         x: Tensor,
-        mask: Tensor,
+        mask: Tensor | None = None,
         past: KeyValue | None = None,
         need_weights: bool = False,
         read: Tensor | None = None,
@@ -51,10 +51,11 @@ class SelfAttention(nn.Module):
         """Attend from the positions of x (B, T, D) to x itself and to the cached `past`.
 
         mask: boolean, broadcastable to (B, H, T, P + T); True where a position (row) may attend to another (column).
+        None: every position attends to itself and to those before it, by a kernel that needs no mask.
         read (B, R): compute only these positions of x; the rows of `mask` and of the results are then R instead of T.
         rotation (B or 1, T, .): see `rotation_of`; None: attention does not depend on positions.
-        Returns the output (B, T, D), keys and values of past and present positions, and with `need_weights` the
-        attention weights (B, H, T, P + T), whose rows sum to one.
+        Returns the output (B, T, D), keys and values of past and present positions, and with `need_weights`, which
+        needs a mask, the attention weights (B, H, T, P + T), whose rows sum to one.
         """
         query, key, value = (self._heads(part) for part in self._projected(x, read))
         if rotation is not None:
@@ -63,46 +64,42 @@ class SelfAttention(nn.Module):
         if past is not None:
             key, value = torch.cat([past.key, key], dim=2), torch.cat([past.value, value], dim=2)
         weights = None
-        if need_weights or past is not None:
+        if mask is not None and (need_weights or past is not None):
             # The fused kernel below does not return the weights, and for the few tokens after a past it is slower.
-            scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
+            scores = query @ key.mT / math.sqrt(query.shape[-1])
             weights = scores.masked_fill(~mask, -torch.inf).softmax(dim=-1)
             mixed = weights @ value
         else:
-            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        batch, _, n_positions, _ = mixed.shape
-        out = self.project_out(mixed.transpose(1, 2).reshape(batch, n_positions, -1))
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
+        out = self.project_out(mixed.transpose(1, 2).flatten(2))
         return out, KeyValue(key, value), weights if need_weights else None
 
     def of_first(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Attention output (B, D) of the first position of x (B, T, D): row 0 of `forward`, computed faster.
+        """Attention output (B, D) of the first position of x (B, T, D), row 0 of `forward`, in half the time.
 
         mask (B, T). With one query per head the products can be reordered: q . (K x) = (K' q) . x, and a weighted mean
-        of values is the value of the weighted mean. Keys and values are therefore never computed: 2 H products of D
-        numbers per position instead of 2 D. The bias of the keys shifts all scores of a row equally, so it cancels in
-        the softmax.
+        of values is the value of the weighted mean, so keys and values are never computed. The bias of the keys shifts
+        all scores of a row alike and cancels in the softmax.
         """
-        batch, _, width = x.shape
-        query, key, value = self.project_in.weight.view(3, self.n_heads, -1, width)  # each (H, D / H, D)
+        query, key, value = self.project_in.weight.view(3, self.n_heads, -1, x.shape[2])  # each (H, D / H, D)
         bias = self.project_in.bias.view(3, self.n_heads, -1)
         query_times_key = (torch.einsum("bd,hed->hbe", x[:, 0], query) + bias[0][:, None]) @ key
-        scores = query_times_key.transpose(0, 1) @ x.transpose(1, 2) / math.sqrt(query.shape[1])
+        scores = query_times_key.transpose(0, 1) @ x.mT / math.sqrt(query.shape[1])
         weights = scores.masked_fill(~mask[:, None], -torch.inf).softmax(dim=-1)
-        mixed = (weights @ x).transpose(0, 1) @ value.transpose(1, 2) + bias[2][:, None]
-        return self.project_out(mixed.transpose(0, 1).reshape(batch, width))
+        mixed = (weights @ x).transpose(0, 1) @ value.mT + bias[2][:, None]
+        return self.project_out(mixed.transpose(0, 1).flatten(1))
 
     def _projected(self, x: Tensor, read: Tensor | None) -> tuple[Tensor, ...]:
         """Queries of the positions `read` (None: all positions); keys and values of all positions."""
         if read is None:
             return self.project_in(x).chunk(3, dim=-1)
-        width = x.shape[-1]
-        weight, bias = self.project_in.weight, self.project_in.bias
-        query = F.linear(picked(x, read), weight[:width], bias[:width])
-        return query, *F.linear(x, weight[width:], bias[width:]).chunk(2, dim=-1)
+        (query, keys), (query_bias, key_bias) = (
+            part.tensor_split([x.shape[-1]]) for part in (self.project_in.weight, self.project_in.bias)
+        )
+        return F.linear(picked(x, read), query, query_bias), *F.linear(x, keys, key_bias).chunk(2, dim=-1)
 
     def _heads(self, x: Tensor) -> Tensor:
-        batch, n_positions, width = x.shape
-        return x.view(batch, n_positions, self.n_heads, width // self.n_heads).transpose(1, 2)
+        return x.unflatten(2, (self.n_heads, -1)).transpose(1, 2)
 
 
 def picked(x: Tensor, positions: Tensor | None) -> Tensor:
@@ -113,9 +110,8 @@ def picked(x: Tensor, positions: Tensor | None) -> Tensor:
 def rotation_of(position: Tensor, d_head: int) -> Tensor:
     """Factors (..., 2 d_head) by which queries and keys (..., d_head) at positions (...) are turned: see `rotated`.
 
-    Rotary positions (Su et al., "RoFormer", 2021, section 3.4.2): each pair of coordinates turns at a speed of its own,
-    so the product of a query and a key depends on the distance between their positions, wherever they stand. The pairs
-    are coordinates k and k + d_head // 2; the last coordinate of an odd number stays.
+    Rotary positions (Su et al., "RoFormer", 2021, section 3.4.2): each pair of coordinates k and k + d_head // 2 turns
+    at a speed of its own, so the product of a query and a key depends on the distance between their positions alone.
     """
     n_pairs = d_head // 2
     speed = SLOWEST_TURN ** (-torch.arange(n_pairs, device=position.device) / max(n_pairs, 1))
@@ -128,8 +124,8 @@ def rotation_of(position: Tensor, d_head: int) -> Tensor:
 def rotated(x: Tensor, rotation: Tensor) -> Tensor:
     """Queries or keys x (B, H, T, d_head) turned by rotation (B or 1, T, 2 d_head).
 
-    (one, other) becomes (one cos - other sin, other cos + one sin). All of a head at once and not half after half:
-    rows of half a head are too short for the processor, which took ten times as long over them.
+    (one, other) becomes (one cos - other sin, other cos + one sin). All of a head at once: half after half, in rows too
+    short for the processor, took ten times as long.
     """
     itself, exchanged = rotation[:, None].chunk(2, dim=-1)
     n_pairs = x.shape[-1] // 2
@@ -153,52 +149,43 @@ class FeedForward(nn.Sequential):
 class Block(nn.Module):
     """Transformer block: self-attention, then a feed-forward network, each with a residual connection and layer norm.
 
-    norm_first: layer norm before each sublayer (pre-norm) instead of after it. dropout: on the output of each sublayer.
-
-    DIFF from paper, Transformer Models: pre-norm, because stacked blocks then train more stably, and GELU, which
-    scored better; the preset `paper` has layer norm after each sublayer and ReLU, as the original Transformer.
-    DIFF from paper, Optimizer and Regularization: dropout beside L2 (0 in `paper`). It is left out on the attention
-    weights and the hidden layer, where it took more time than all else without improving predictions.
+    DIFF from paper, Transformer Models: layer norm before each sublayer (`norm_first`), because stacked blocks then
+    train more stably, and GELU, which scored better; in `paper` layer norm after each sublayer and ReLU.
+    DIFF from paper, Optimizer and Regularization: dropout on the output of each sublayer beside L2 (0 in `paper`), not
+    on attention weights and hidden layer, where it took more time than all else without improving predictions.
     """
 
     def __init__(self, d_model: int, n_heads: int, d_feedforward: int, dropout: float, norm_first: bool) -> None:
         super().__init__()
         self.norm_first = norm_first
         self.attention = SelfAttention(d_model, n_heads)
-        self.feed_forward = FeedForward(
-            nn.Linear(d_model, d_feedforward),
-            nn.GELU() if norm_first else nn.ReLU(),
-            nn.Linear(d_feedforward, d_model),
-        )
+        widen, narrow = nn.Linear(d_model, d_feedforward), nn.Linear(d_feedforward, d_model)
+        self.feed_forward = FeedForward(widen, nn.GELU() if norm_first else nn.ReLU(), narrow)
         self.norm_attention = nn.LayerNorm(d_model)
         self.norm_feed_forward = nn.LayerNorm(d_model)
         self.drop = nn.Dropout(dropout)
 
     def forward(
-        self,
-        x: Tensor,
-        mask: Tensor,
-        past: KeyValue | None = None,
-        need_weights: bool = False,
-        read: Tensor | None = None,
-        rotation: Tensor | None = None,
+        self, x: Tensor, *how: Any, read: Tensor | None = None, **options: Any
     ) -> tuple[Tensor, KeyValue, Tensor | None]:
         """Apply the block to x (B, T, D); arguments and results as in `SelfAttention.forward`."""
-        if self.norm_first:
-            mixed, present, weights = self.attention(self.norm_attention(x), mask, past, need_weights, read, rotation)
-            x = picked(x, read) + self.drop(mixed)
-            return x + self.drop(self.feed_forward(self.norm_feed_forward(x))), present, weights
-        mixed, present, weights = self.attention(x, mask, past, need_weights, read, rotation)
-        x = self.norm_attention(picked(x, read) + self.drop(mixed))
-        return self.norm_feed_forward(x + self.drop(self.feed_forward(x))), present, weights
+        mixed, present, weights = self.attention(self._before(x), *how, read=read, **options)
+        return self._after(picked(x, read), mixed), present, weights
 
     def of_first(self, x: Tensor, mask: Tensor) -> Tensor:
         """Output (B, D) of the first position of x (B, T, D), equal to row 0 of `forward`; mask (B, T)."""
+        return self._after(x[:, 0], self.attention.of_first(self._before(x), mask))
+
+    def _before(self, x: Tensor) -> Tensor:
+        return self.norm_attention(x) if self.norm_first else x
+
+    def _after(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """The block's output from its input and what attention made of it."""
+        x = x + self.drop(mixed)
         if self.norm_first:
-            first = x[:, 0] + self.drop(self.attention.of_first(self.norm_attention(x), mask))
-            return first + self.drop(self.feed_forward(self.norm_feed_forward(first)))
-        first = self.norm_attention(x[:, 0] + self.drop(self.attention.of_first(x, mask)))
-        return self.norm_feed_forward(first + self.drop(self.feed_forward(first)))
+            return x + self.drop(self.feed_forward(self.norm_feed_forward(x)))
+        x = self.norm_attention(x)
+        return self.norm_feed_forward(x + self.drop(self.feed_forward(x)))
 
 
 class FeatureTokens(nn.Module):

@@ -19,7 +19,6 @@ from torch import Tensor
 DRAWS = 1024
 """Draws of candidates for a group of targets."""
 
-
 FLATTENED = 0.5
 """Actions are drawn by popularity to this power: frequent ones weigh more in the sum, rare ones must be seen too."""
 
@@ -33,8 +32,7 @@ def draw_share(counts: Tensor) -> Tensor:
 class Candidates(NamedTuple):
     """ids (C,): indices of actions, 0 to A - 1, ascending. place (A,): column of each; is_in (A,): whether it is one.
 
-    log_weight (C,): minus the log of the probability of being drawn; minus infinity for those that were not drawn but
-    are the true next action of a target.
+    log_weight (C,): minus the log of the probability of being drawn; minus infinity for true actions not drawn.
     """
 
     ids: Tensor
@@ -45,13 +43,10 @@ class Candidates(NamedTuple):
 
 def drawn_candidates(share: Tensor, targets: Tensor) -> Candidates:
     """Candidates drawn with probabilities share (A,), and the true next actions targets (M,), indices."""
-    drawn = torch.multinomial(share, DRAWS, replacement=True)
-    is_drawn, is_in = (torch.zeros(len(share), dtype=torch.bool, device=share.device) for _ in range(2))
-    is_drawn[drawn] = True
-    is_in[drawn] = is_in[targets] = True
-    ids = is_in.nonzero().squeeze(1)
-    place = torch.zeros(len(share), dtype=torch.long, device=share.device)
-    place[ids] = torch.arange(len(ids), device=share.device)
+    is_drawn = torch.zeros_like(share, dtype=torch.bool)
+    is_drawn[torch.multinomial(share, DRAWS, replacement=True)] = True
+    is_in = is_drawn.index_fill(0, targets, True)
+    ids, place = is_in.nonzero().squeeze(1), (is_in.cumsum(0) - 1).clamp(min=0)
     chance = -torch.expm1(DRAWS * torch.log1p(-share[ids]))
     return Candidates(ids, place, is_in, torch.where(is_drawn[ids], -chance.log(), -torch.inf))
 

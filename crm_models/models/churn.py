@@ -5,8 +5,7 @@ BERT-like (Paper, Variants Used): bidirectional over one token per feature and o
 
 A model is an ensemble of members whose log-odds are averaged. Members share all weights except two vectors each: one
 scales the input tokens, one maps the output of [CLS] to log-odds (Wen et al., "BatchEnsemble", 2020; Gorishniy et al.,
-"TabM", 2024). In training, each customer of a batch goes to one member, drawn anew in each epoch, so the ensemble costs
-as much as one model.
+"TabM", 2024). In training each customer goes to one member, drawn anew in each epoch: at the cost of one model.
 Letters: B batch, M members, T positions, D width, H heads.
 """
 
@@ -84,11 +83,9 @@ class ChurnTransformer(nn.Module):
         # DIFF from paper, Transformer Models: an ensemble of members instead of one model, against overfitting; one
         # member in `paper`.
         self.output = nn.Linear(width, config.n_members)
-        self.scale = (
-            nn.Parameter(1 + MEMBER_SCALE_SD * torch.randn(config.n_members, 1, width))
-            if config.n_members > 1
-            else None
-        )
+        self.scale = None
+        if config.n_members > 1:
+            self.scale = nn.Parameter(1 + MEMBER_SCALE_SD * torch.randn(config.n_members, 1, width))
 
     def forward(self, batch: ChurnBatch, need_weights: bool = False) -> tuple[Tensor, list[Tensor]]:
         """Log-odds of churn (B,); with `need_weights` also the attention weights per block (B, H, T', T').
@@ -96,8 +93,7 @@ class ChurnTransformer(nn.Module):
         Both are means over members. T' counts [CLS], then features (`feature_names`), then events.
         """
         log_odds, all_weights = self.members(batch, need_weights)
-        n_members = self.config.n_members
-        return log_odds.mean(dim=1), [w.unflatten(0, (-1, n_members)).mean(dim=1) for w in all_weights]
+        return log_odds.mean(dim=1), [w.unflatten(0, log_odds.shape).mean(dim=1) for w in all_weights]
 
     def members(self, batch: ChurnBatch, need_weights: bool = False) -> tuple[Tensor, list[Tensor]]:
         """Log-odds of each member (B, M), and with `need_weights` the attention per block (B * M, H, T', T')."""
@@ -106,28 +102,29 @@ class ChurnTransformer(nn.Module):
             x = (x[:, None] * self.scale).flatten(0, 1)
             mask = mask.repeat_interleave(len(self.scale), dim=0)
         x, all_weights = self._encode(x, mask, need_weights)
-        by_member = x.unflatten(0, (-1, self.config.n_members))
-        return self.output(by_member).diagonal(dim1=1, dim2=2), all_weights  # each member has its own output unit
+        by_member = self.output(x.unflatten(0, (-1, self.config.n_members)))
+        return by_member.diagonal(dim1=1, dim2=2), all_weights  # each member has its own output unit
 
     def of_member(self, batch: ChurnBatch, member: Tensor) -> Tensor:
         """Log-odds (B,), each customer's by the one member (B,) given for it."""
         x, mask = self._tokens(batch)
         if self.scale is not None:
             x = x * self.scale[member]
-        x, _ = self._encode(x, mask, need_weights=False)
-        return self.output(x).gather(1, member[:, None]).squeeze(1)
+        return self.output(self._encode(x, mask)[0]).gather(1, member[:, None]).squeeze(1)
 
     def _tokens(self, batch: ChurnBatch) -> tuple[Tensor, Tensor]:
         """Tokens (B, T', D) of [CLS], features and events, and a mask (B, T') that is False for padding."""
-        x = self.features(batch.numeric, batch.categorical)
+        features = self.features(batch.numeric, batch.categorical)
+        x = torch.cat([self.reader.expand(len(features), 1, -1), features], dim=1)
         mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-        if self.use_events:
-            x = torch.cat([x, self._event_tokens(batch)], dim=1)
-            mask = torch.cat([mask, batch.action > 0], dim=1)
-        x = torch.cat([self.reader.expand(len(x), 1, -1), x], dim=1)
-        return x, torch.cat([mask.new_ones(len(x), 1), mask], dim=1)
+        if not self.use_events:
+            return x, mask
+        known = torch.isfinite(batch.value)
+        context = [batch.age, batch.gap, torch.where(known, batch.value, 0.0), known.float()]
+        events = self.action(batch.action) + self.from_context(torch.stack(context, dim=-1))
+        return torch.cat([x, events], dim=1), torch.cat([mask, batch.action > 0], dim=1)
 
-    def _encode(self, x: Tensor, mask: Tensor, need_weights: bool) -> tuple[Tensor, list[Tensor]]:
+    def _encode(self, x: Tensor, mask: Tensor, need_weights: bool = False) -> tuple[Tensor, list[Tensor]]:
         """Output of [CLS] (N, D) after all blocks over tokens (N, T', D), and the attention weights if requested."""
         x, all_weights = self.drop(x), []
         # Only the output of [CLS] is used, so the last block computes nothing else, unless its weights are requested.
@@ -137,8 +134,3 @@ class ChurnTransformer(nn.Module):
             all_weights += [weights] if need_weights else []
         first = x[:, 0] if need_weights else self.blocks[-1].of_first(x, mask)  # type: ignore[operator]  # it is a Block
         return self.norm(first), all_weights
-
-    def _event_tokens(self, batch: ChurnBatch) -> Tensor:
-        known = torch.isfinite(batch.value)
-        context = [batch.age, batch.gap, torch.where(known, batch.value, 0.0), known.float()]
-        return self.action(batch.action) + self.from_context(torch.stack(context, dim=-1))

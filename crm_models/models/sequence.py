@@ -7,7 +7,7 @@ engagement history and the customer's features; the features become one token in
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -75,8 +75,7 @@ class SequenceTransformer(nn.Module):
         width = config.d_model
         self.action = nn.Embedding(self.n_actions + 1, width)
         # DIFF from paper, Transformer Models: attention sees distances between events (`rotation_of`), so that "now" is
-        # the same place in a history of any length; in `paper` an embedding per place, counted from the start.
-        # While the third step is predicted, two planned steps follow the longest history.
+        # the same place in any history; in `paper` an embedding per place, also of steps planned after the longest.
         self.position = None if config.rotary_positions else nn.Embedding(config.max_events + N_STEPS, width)
         # DIFF from paper, Transformer Models: an event token also carries product features (named in Datasets, but not
         # in the architecture), gaps and values; all off in `paper`.
@@ -92,9 +91,8 @@ class SequenceTransformer(nn.Module):
         # equation 8, but not in the architecture); off in `paper`.
         self.has_profile = config.use_profile
         if self.has_profile:
-            self.profile = FeatureTokens(
-                [f.edges for f in encoder.numeric], [f.n_codes for f in encoder.categorical], width
-            )
+            edges, n_codes = [f.edges for f in encoder.numeric], [f.n_codes for f in encoder.categorical]
+            self.profile = FeatureTokens(edges, n_codes, width)
             self.start = nn.Parameter(torch.zeros(width))
         self.drop = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(
@@ -118,12 +116,10 @@ class SequenceTransformer(nn.Module):
             if self.position is not None:
                 nn.init.normal_(self.position.weight, std=width**-0.5)
         self.register_buffer("draw_share", draw_share(counts), persistent=False)
-        use_prior = config.use_transition_prior and bool(encoder.action_pairs)
-        self.transition_prior = (
-            TransitionPrior(encoder.action_pairs, encoder.action_counts, width, encoder.action_triples)
-            if use_prior
-            else None
-        )
+        self.transition_prior = None
+        if config.use_transition_prior and encoder.action_pairs:
+            successions = encoder.action_pairs, encoder.action_counts, width, encoder.action_triples
+            self.transition_prior = TransitionPrior(*successions)
         self.repeat_bias = RepeatBias(config.max_events, width) if config.use_repeat_bias else None
 
     @property
@@ -137,10 +133,10 @@ class SequenceTransformer(nn.Module):
         position = torch.arange(-self.n_front, batch.action.shape[1], device=batch.action.device)[None]
         x = self.embed(batch.action, batch.gap, batch.value, position[:, self.n_front :])
         if self.has_profile:
-            x = torch.cat([self.profile_token(batch)[:, None], x], dim=1)
-        # With right padding the causal mask already hides all padding from real events, so no padding mask is needed.
-        n_positions = x.shape[1]
-        mask = torch.ones(n_positions, n_positions, dtype=torch.bool, device=x.device).tril()
+            profile = self.start + self.profile(batch.numeric, batch.categorical).sum(dim=1)
+            x = torch.cat([profile[:, None], x], dim=1)
+        # With right padding no real event has padding before it, so no mask is needed where none is shown.
+        mask = x.new_ones(x.shape[1], x.shape[1], dtype=torch.bool).tril() if need_weights else None
         return self.run_blocks(self.drop(x), position, mask, None, need_weights, read)
 
     def embed(self, action: Tensor, gap: Tensor, value: Tensor, position: Tensor) -> Tensor:
@@ -159,36 +155,31 @@ class SequenceTransformer(nn.Module):
             x = x + self.from_context(torch.stack(parts, dim=-1))
         return x
 
-    def profile_token(self, batch: SequenceBatch) -> Tensor:
-        """The customer's profile as one token (B, D): the sum of its feature tokens."""
-        return self.start + self.profile(batch.numeric, batch.categorical).sum(dim=1)
-
     def run_blocks(
         self,
         x: Tensor,
         position: Tensor,
-        mask: Tensor,
+        mask: Tensor | None,
         past: list[KeyValue] | None,
         need_weights: bool = False,
         read: Tensor | None = None,
     ) -> SequenceOutput:
         """Apply all blocks to new tokens x (B, T, D) that attend to `past`; mask as in `SelfAttention.forward`.
 
-        position (B or 1, T): their places in the history. read (B, R): the last block computes only these tokens, with
-        a mask (T, T); keys and values are kept for all.
+        position (B or 1, T): their places in the history. read (B, R): the last block computes only these tokens, each
+        of which attends to itself and to those before it; keys and values are kept for all.
         """
-        d_head = self.config.d_model // self.config.n_heads
-        rotation = rotation_of(position, d_head) if self.position is None else None
+        how: dict[str, Any] = {"mask": mask, "need_weights": need_weights}
+        if self.position is None:
+            how["rotation"] = rotation_of(position, self.config.d_model // self.config.n_heads)
         presents, weights = [], []
         for k, block in enumerate(self.blocks):
-            block_past = None if past is None else past[k]
             if read is not None and k == len(self.blocks) - 1:
-                x, present, block_weights = block(x, mask[read][:, None], block_past, need_weights, read, rotation)
-            else:
-                x, present, block_weights = block(x, mask, block_past, need_weights, rotation=rotation)
+                seen = torch.arange(x.shape[1], device=x.device) <= read[..., None]
+                how |= {"mask": seen[:, None], "read": read}
+            x, present, shown = block(x, past=None if past is None else past[k], **how)
             presents.append(present)
-            if block_weights is not None:
-                weights.append(block_weights)
+            weights += [] if shown is None else [shown]
         return SequenceOutput(self.norm(x), presents, weights)
 
     def logits(

@@ -27,10 +27,7 @@ Successions = tuple[tuple[int, ...], ...]
 
 
 class CountedBonus(nn.Module):
-    """Adds log(1 + n(c, b) / (w p(b))) to the logit of b after context c, times a trust that is learned.
-
-    p is the probability by a shorter context.
-    """
+    """Adds log(1 + n(c, b) / (w p(b))) to the logit of b after context c, times a trust that is learned."""
 
     following: Tensor
     bonus: Tensor
@@ -48,7 +45,7 @@ class CountedBonus(nn.Module):
     ) -> None:
         """Arrays (K,), grouped by context, which counts from 1: context 0 gets no bonus. after: ids; times: counts.
 
-        p and p_without: probability of the action by the shorter context, with and without one of the events.
+        p and p_without: probability of the action by a shorter context, with and without one of the events.
         """
         super().__init__()
         self.weight = leave_one_out_weight(context, times, p_without)
@@ -56,13 +53,14 @@ class CountedBonus(nn.Module):
         column = np.arange(len(context)) - (sizes.cumsum() - sizes)[context]
         shape = (len(sizes), max(int(sizes.max()), 1))
         # Unused entries point to action 1 and add zero to it.
-        following, bonus, without_one = np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape)
-        following[context, column] = after - 1
-        bonus[context, column] = np.log1p(times / (self.weight * p))
-        without_one[context, column] = np.log1p((times - 1) / (self.weight * p_without))
-        self.register_buffer("following", torch.from_numpy(following), persistent=False)
-        self.register_buffer("bonus", torch.from_numpy(bonus).float(), persistent=False)
-        self.register_buffer("bonus_without_one", torch.from_numpy(without_one).float(), persistent=False)
+        for name, values in (
+            ("following", after - 1),
+            ("bonus", np.log1p(times / (self.weight * p)).astype(np.float32)),
+            ("bonus_without_one", np.log1p((times - 1) / (self.weight * p_without)).astype(np.float32)),
+        ):
+            table = np.zeros(shape, values.dtype)
+            table[context, column] = values
+            self.register_buffer(name, torch.from_numpy(table), persistent=False)
         self.trust = nn.Linear(width, 1)
         nn.init.zeros_(self.trust.weight)
         nn.init.ones_(self.trust.bias)
@@ -119,10 +117,9 @@ class TransitionPrior(nn.Module):
     ) -> Tensor:
         """Logits `scores` (..., A) with the prior added; hidden (..., D), recent (..., R) ids of the latest actions.
 
-        among: the actions that the columns of `scores` stand for; None: all.
-
         target (...), indices 0 to A - 1: the true next action, in training. It is itself in the counts, which events
-        predicted later are not, so it is left out of them (leave-one-out).
+        predicted later are not, so it is left out of them (leave-one-out). among: the actions that the columns
+        of `scores` stand for; None: all.
         """
         scores = self.after_one(scores, hidden, recent[..., -1], target, among)
         if self.after_two is not None and recent.shape[-1] > 1:

@@ -10,9 +10,10 @@ import csv
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -40,6 +41,11 @@ class ExportSettings:
     layout: PlanLayout = "wide"
     api_exact: bool = False
     download_name: str | None = None
+
+    @property
+    def text(self) -> str:
+        """What the manifest says of the text."""
+        return "exact" if self.api_exact else "spreadsheet-safe"
 
 
 def neutralised(text: str) -> str:
@@ -115,7 +121,7 @@ def _published(
         manifest = about | {
             "file": settings.download_name or out.name,
             "layout": settings.layout,
-            "text": "exact" if settings.api_exact else "spreadsheet-safe",
+            "text": settings.text,
             "run_id": settings.run_id,
             "scored_at": settings.scored_at,
             "counts": written.counts,
@@ -144,10 +150,17 @@ def _manifest_name(out: Place) -> str:
     return f"{out.stem}.manifest.json"
 
 
-def write_rows(plans: Plans, handle: BinaryIO, settings: ExportSettings, *, header: bool) -> Written:
-    """Append the table to an open file; with no rows, only the header."""
+def write_rows(
+    plans: Plans,
+    handle: BinaryIO,
+    settings: ExportSettings,
+    *,
+    header: bool,
+    more: Mapping[str, np.ndarray] = MappingProxyType({}),
+) -> Written:
+    """Append the table to an open file; with no rows, only the header. more: columns that follow, as they are."""
     table = wide_table(plans, settings) if settings.layout == "wide" else long_table(plans, settings)
-    table.to_csv(
+    table.assign(**more).to_csv(
         handle,
         mode="wb",
         encoding="utf-8",

@@ -253,7 +253,7 @@ def follow(run: RunFolder, *, device: str | None = None, threads: int | None = N
     with parallel.group():  # waits for the process that leads, which writes the run folder before
         config = run.config()
         config = replace(config, device=device or config.device, threads=threads or config.threads)  # type: ignore[arg-type]  # as in `fit`
-        prepare_torch(config.threads)
+        prepare_torch(config.threads, config.deterministic)
         data, states = training_data(run, config.threads), _restored(run, config)
         for model in config.models:
             for _ in train(states.get(model) or _fresh(model, run, config), data):
@@ -302,7 +302,7 @@ class _Fit:
         from crm_models.models.runtime import prepare_torch
         from crm_models.training import parallel
 
-        prepare_torch(self.config.threads)
+        prepare_torch(self.config.threads, self.config.deterministic)
         data = training_data(self.folder, self.config.threads)
         states = _restored(self.folder, self.config)
         self.record("started", models=list(self.config.models), resumed=bool(states))
@@ -335,8 +335,8 @@ class _Fit:
 
     def _checkpoint(self, states: dict[ModelName, TrainingState]) -> None:
         """Save all states in one file, renamed into place: a kill leaves either the old checkpoint or the new one."""
-        tensors = {f"{m}.{k}": v for m, s in states.items() for k, v in s.tensors().items()}
-        meta = {str(m): json.dumps(s.meta()) for m, s in states.items()}
+        tensors = {f"{m}.{k}": v for m, s in states.items() for k, v in s.snapshot.items()}
+        meta = {str(m): json.dumps(s.meta) for m, s in states.items()}
         save_tensors(self.folder.folder / "checkpoint.safetensors", tensors, meta)
         self.saved_at = time.monotonic()
 
@@ -376,8 +376,8 @@ def _restored(run: RunFolder, config: RunConfig) -> dict[ModelName, TrainingStat
         for model in config.models:
             if model in meta:
                 own = {k.removeprefix(f"{model}."): v for k, v in tensors.items() if k.startswith(f"{model}.")}
-                state = TrainingState.restore(model, config, encoder, current_weights(own), json.loads(meta[model]))
-                states[model] = state
+                state = TrainingState.start(model, config, encoder)
+                states[model] = state.restored(current_weights(own), json.loads(meta[model]))
     return states
 
 

@@ -97,7 +97,7 @@ def engine_for(
     name: EngineName, n_parts: int, *, workers: int | None, address: str | None, threads: int | None, device: str
 ) -> Engine:
     """The engine asked for; a GPU is used by one process, which keeps it busy."""
-    from crm_models.training.state import resolve_device
+    from crm_models.models.runtime import resolve_device
 
     if name == "local" and workers is None and resolve_device(device).type == "cuda":
         workers = 1

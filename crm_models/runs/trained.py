@@ -67,9 +67,8 @@ class Models:
 def load_models(run: RunFolder, *, device: str | None = None, threads: int | None = None) -> Models:
     """Load the models of a run with their best weights. Raises `RunError` if there are no weights, or damaged ones."""
     from crm_models.models.churn import ChurnTransformer
-    from crm_models.models.runtime import prepare_torch
+    from crm_models.models.runtime import prepare_torch, resolve_device
     from crm_models.models.sequence import SequenceTransformer
-    from crm_models.training.state import resolve_device
 
     file, config, encoder = run.need_weights(), run.config(), run.encoder()
     prepare_torch(threads)

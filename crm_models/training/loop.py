@@ -29,27 +29,22 @@ SMALLEST_BATCH = 16
 SORTED_BATCHES = 16
 """Batches' worth of shuffled examples that are sorted by length together: batches stay random, with little padding."""
 
-
 OTHER_SEED = 1_000_003
 """Between the seeds of processes that train together, which must not drop the same units."""
 
 
-def never() -> bool:
-    """Default of `should_stop`: never stop."""
-    return False
-
-
-def train(state: TrainingState, data: TrainingData, should_stop: Callable[[], bool] = never) -> Iterator[EpochEnd]:
+def train(
+    state: TrainingState, data: TrainingData, should_stop: Callable[[], bool] = lambda: False
+) -> Iterator[EpochEnd]:
     """Train until the epochs or the patience run out, or `should_stop()` is true before a batch; yields each epoch.
 
     At the end, also when the caller closes the iterator, the module has the best weights and is in evaluation mode. A
     stop within an epoch discards that epoch; the next call resumes after the last completed one. Raises `RunError` if
-    the loss is not finite.
+    the loss of an epoch is not finite.
     """
     config = state.config.training(state.model)
-    objective_class: Any = SequenceObjective if state.model == "sequence" else ChurnObjective
-    objective = objective_class(state.module, config, data)
-    validation = objective_class(state.validated, config, data)
+    made: Any = SequenceObjective if state.model == "sequence" else ChurnObjective
+    objective = made(state.module, config, data)
     is_judged = config.monitor == "valid" and len(objective.valid) > 0
     should_stop = parallel.agreed(should_stop)
     state.rewind()
@@ -61,9 +56,9 @@ def train(state: TrainingState, data: TrainingData, should_stop: Callable[[], bo
             train_loss = _one_epoch(state, objective, phase, should_stop)
             if train_loss is None:
                 return
-            validation.model.eval()
+            state.validated.eval()
             with torch.no_grad():
-                valid_loss = None if phase.final_refit else validation.valid_loss()
+                valid_loss = None if phase.final_refit else objective.valid_loss(state.validated)
             state.seconds += time.perf_counter() - began
             yield _end_of_epoch(state, phase, train_loss, valid_loss)
     finally:
@@ -80,19 +75,15 @@ def _one_epoch(state: TrainingState, objective: Any, phase: Phase, should_stop: 
     # Dropout uses torch's global generator; seeded per epoch, a resumed training draws the same numbers.
     torch.manual_seed(seed_of(seed, "dropout") + epoch + OTHER_SEED * parallel.rank())
     state.module.train()
-    total, count = 0.0, 0
+    # Summed where the model is: asking a GPU for a number makes it wait for the processor.
+    total, count = torch.zeros(2, dtype=torch.float64, device=objective.device)
     for k, chosen in enumerate(batches):
         if should_stop():
             return None
-        loss, n_targets = objective.loss(chosen, windows)
         state.module.zero_grad()
+        loss, n_targets = objective.loss(chosen, windows)
         loss.backward()
         loss, n_targets = parallel.combined(state.module, loss.detach(), n_targets)
-        if not torch.isfinite(loss):
-            raise RunError(
-                f"the {state.model} model's loss became {loss.item()} in epoch {epoch + 1}; lower the learning rate "
-                f"(now {config.learning_rate:g}) or check the data for extreme values"
-            )
         # DIFF from paper, Optimizer and Regularization: gradients are clipped to norm 1, for stable updates at a high
         # learning rate; not in `paper`.
         if not config.l2_in_loss:
@@ -103,8 +94,14 @@ def _one_epoch(state: TrainingState, objective: Any, phase: Phase, should_stop: 
             optimizer.step()
         if state.average is not None:
             update_average(state.average, state.module, config.average_weights)
-        total, count = total + float(loss) * n_targets, count + n_targets
-    return total / max(count, 1)
+        total, count = total + loss.double() * n_targets, count + n_targets
+    mean = float(total / count.clamp(min=1))
+    if not math.isfinite(mean):
+        raise RunError(
+            f"the {state.model} model's loss became {mean} in epoch {epoch + 1}; lower the learning rate "
+            f"(now {config.learning_rate:g}) or check the data for extreme values"
+        )
+    return mean
 
 
 def _end_of_epoch(state: TrainingState, phase: Phase, train_loss: float, valid_loss: float | None) -> EpochEnd:
@@ -136,8 +133,7 @@ def _batches(
 ) -> list[np.ndarray]:
     """Batches of examples of similar length, in random order, all with about the same number of targets.
 
-    With as many customers in each batch instead, an event in a batch of short histories would weigh more than one in a
-    batch of long ones, and the model would lean to what comes early.
+    With as many customers in each instead, an event of a short history would weigh more than one of a long history.
 
     DIFF from paper, Model Training: mini-batches learn faster; `paper` updates once per epoch on all customers, which
     the paper does not say but which reproduces Table III.
@@ -151,7 +147,6 @@ def _batches(
         chunk = order[first : first + SORTED_BATCHES * size]
         chunk = chunk[np.argsort(lengths[chunk], kind="stable")]
         filled = np.cumsum(n_targets[chunk])
-        n_batches = math.ceil(len(chunk) / size)
-        number = (filled - 1) * n_batches // filled[-1]
+        number = (filled - 1) * math.ceil(len(chunk) / size) // filled[-1]
         batches += [examples[chunk[number == k]] for k in np.unique(number)]
     return [batches[k] for k in rng.permutation(len(batches))]

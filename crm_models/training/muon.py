@@ -26,56 +26,45 @@ POLYNOMIAL = (3.4445, -4.7750, 2.0315)
 AS_ADAM = 0.2
 """Root mean square of an update under Adam at the same learning rate (Liu et al.)."""
 
+MOMENTUM = 0.95
+
 
 class Muon(torch.optim.Optimizer):
-    """Optimiser of matrices (O, I).
+    """Optimiser of matrices (O, I); lr and weight_decay (decoupled) are those of AdamW.
 
-    lr and weight_decay (decoupled) as for AdamW. stretch: step length as a multiple of Adam's. maps: number of matrices
-    stacked in each parameter of a group.
+    stretch: step length as a multiple of Adam's. maps: number of matrices stacked in each parameter of a group.
     """
 
     def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float = 1e-3,
-        *,
-        weight_decay: float = 0.0,
-        momentum: float = 0.95,
-        stretch: float = 1.0,
-        maps: int = 1,
+        self, params: Iterable[Any], lr: float = 1e-3, *, weight_decay: float = 0.0, stretch: float = 1.0, maps: int = 1
     ) -> None:
-        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "stretch": stretch, "maps": maps}
-        super().__init__(params, defaults)
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "stretch": stretch, "maps": maps})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # it returns no loss
         """One update of every parameter that has a gradient; closure is not supported."""
         if closure is not None:
             raise ValueError("Muon steps once per gradient; expected no closure")
-        by_shape: dict[tuple[int, ...], list[tuple[Tensor, Tensor, float]]] = {}
+        by_shape: dict[tuple[Any, ...], list[tuple[Tensor, Tensor]]] = {}
         for group in self.param_groups:
-            for weight in (w for w in group["params"] if w.grad is not None):
-                weight.mul_(1 - group["lr"] * group["weight_decay"])
-                gradient = self._averaged(weight, group["momentum"])
-                length = group["lr"] * group["stretch"] * AS_ADAM
-                for matrix, direction in zip(weight.chunk(group["maps"]), gradient.chunk(group["maps"]), strict=True):
-                    if matrix.shape[0] > matrix.shape[1]:  # products of wide matrices are smaller
-                        matrix, direction = matrix.mT, direction.mT
-                    step = (matrix, direction, length * matrix.shape[1] ** 0.5)
-                    by_shape.setdefault(tuple(matrix.shape), []).append(step)
-        for steps in by_shape.values():
-            directions = orthogonal(torch.stack([direction for _, direction, _ in steps]))
-            for (matrix, _, length), direction in zip(steps, directions, strict=True):
-                matrix.sub_(direction, alpha=length)
-
-    def _averaged(self, weight: Tensor, momentum: float) -> Tensor:
-        """Exponential moving average of the gradient with Nesterov momentum."""
-        assert weight.grad is not None
-        gradient, memory = weight.grad, self.state[weight]
-        if "mean" not in memory:
-            memory["mean"] = torch.zeros_like(weight)
-        memory["mean"].lerp_(gradient, 1 - momentum)
-        return gradient.lerp(memory["mean"], momentum)
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            for new in (weight for weight in weights if not self.state[weight]):
+                self.state[new]["mean"] = torch.zeros_like(new)
+            if not weights:
+                continue
+            gradients, means = [w.grad for w in weights], [self.state[w]["mean"] for w in weights]
+            torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_lerp_(means, gradients, 1 - MOMENTUM)
+            for pair in zip(weights, torch._foreach_lerp(gradients, means, MOMENTUM), strict=True):
+                parts = [x.unflatten(0, (group["maps"], -1)) for x in pair]
+                if parts[0].shape[1] > parts[0].shape[2]:  # products of wide matrices are smaller
+                    parts = [x.mT for x in parts]
+                length = group["lr"] * group["stretch"] * AS_ADAM * parts[0].shape[2] ** 0.5
+                by_shape.setdefault((*parts[0].shape[1:], length), []).append((parts[0], parts[1]))
+        for (*_, length), pairs in by_shape.items():
+            matrices, directions = zip(*pairs, strict=True)
+            steps = orthogonal(torch.cat(directions)).split([len(stack) for stack in matrices])
+            torch._foreach_add_(matrices, steps, alpha=-length)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

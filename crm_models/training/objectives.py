@@ -1,11 +1,13 @@
-"""Objectives: what each model is trained for. The training loop knows nothing of actions or churn.
+"""Objectives: what each model is trained for: examples (rows of customers or outcomes), their sizes, and losses.
 
-An objective gives training examples (rows of customers or of outcomes), how many targets each has, and losses.
+Draws and places of targets are known on the processor; a GPU is told them once a batch and asked for nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,19 +18,21 @@ from crm_models.core.config import TrainingConfig
 from crm_models.core.schema import N_STEPS
 from crm_models.data.features import CohortArrays
 from crm_models.data.split import Outcomes, Split
-from crm_models.models.batches import churn_batch, history_batch, outcome_batch
+from crm_models.models.batches import CohortTensors, churn_batch, history_batch, outcome_batch, placed
 from crm_models.models.blocks import picked
 from crm_models.models.candidates import drawn_candidates, sampled_cross_entropy
-from crm_models.models.churn import ChurnTransformer
-from crm_models.models.sequence import SequenceBatch, SequenceTransformer
+from crm_models.models.runtime import most_logits
+from crm_models.models.sequence import SequenceTransformer
 from crm_models.training import parallel
-from crm_models.training.chunked_loss import chunked_sum
 
 SCORING_BATCH = 512
 
+IN_BFLOAT16 = ("cuda",)
+"""Devices on which matrix products of the sequence model are trained in bfloat16. Norms, soft-max, logits, loss and
+weights stay in float32, as does all that scores: plans are those of the processor."""
+
 SCORES_AT_ONCE = 4_000_000
-"""Most logits (targets x actions) in memory at once, 16 MB. This bounds memory with many actions, and chunks of about
-the size of the cache are faster than all logits of a batch at once."""
+"""Most logits (targets x actions) in memory at once, 16 MB: as many as the cache holds are faster than all at once."""
 
 OUTCOMES_AT_ONCE = 8_000_000
 """Most log-probabilities (customers x steps x actions) of known outcomes in memory, 32 MB."""
@@ -54,27 +58,44 @@ class TrainingData:
     n_events: np.ndarray | None = None
 
 
-class SequenceObjective:
+class _Objective:
+    valid: np.ndarray
+
+    def __init__(self, model: Any, config: TrainingConfig, data: TrainingData) -> None:
+        self.model, self.config, self.data = model, config, data
+        self.device = next(model.parameters()).device
+        self.cohort = CohortTensors.of(data.arrays, self.device)
+
+    def _mean(self, loss: Callable[[np.ndarray], tuple[Tensor, int]], size: int) -> float | None:
+        """Mean of a loss over the targets of all validation examples, `size` at a time; None if there are none."""
+        valid = self.valid[parallel.share(len(self.valid))]
+        return parallel.mean(loss(valid[first : first + size]) for first in range(0, len(valid), size))
+
+
+class SequenceObjective(_Objective):
     """Next-action prediction: cross-entropy of the sequence model (Paper, equations 4 and 9).
 
     DIFF from paper, Datasets: equation 1 prints 1/i, the summation index; read as the 1/T of equation 4.
     """
 
     def __init__(self, model: SequenceTransformer, config: TrainingConfig, data: TrainingData) -> None:
-        self.model, self.config, self.data = model, config, data
+        super().__init__(model, config, data)
         self.n_events = np.diff(data.arrays.events.starts) if data.n_events is None else data.n_events
         # A full history plus the planned steps: what follows a full history while a plan is made.
         self.window = model.config.max_events + N_STEPS
         self.valid = np.flatnonzero(np.isin(data.outcomes.rows, data.split.valid))
 
     def examples(self, final_refit: bool = False) -> np.ndarray:
-        """Training customers with at least one target, or (in `paper`) positions of their outcomes."""
+        """Training customers with at least one target, or (in `paper`) positions of their outcomes.
+
+        DIFF from paper, Sequence Transformer Loss: every event is a target, for more targets per customer; in `paper`
+        only the three steps are.
+        """
         assert not final_refit, "the transition prior is counted on training customers"
-        # DIFF from paper, Sequence Transformer Loss: every event is a target, for more targets per customer; in `paper`
-        # only the three steps are.
+        train = self.data.split.train
         if not self.config.all_positions:
-            return np.flatnonzero(np.isin(self.data.outcomes.rows, self.data.split.train))
-        return self.data.split.train[self.sizes(self.data.split.train)[1] > 0]
+            return np.flatnonzero(np.isin(self.data.outcomes.rows, train))
+        return train[self.sizes(train)[1] > 0]
 
     def sizes(self, examples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(M,) length of each example, and (M,) number of events to predict in it."""
@@ -86,65 +107,63 @@ class SequenceObjective:
 
     def loss(self, chosen: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, int]:
         """Mean cross-entropy in nats over the targets of the examples `chosen`, and how many targets."""
+        own = parallel.share(len(chosen))
         if not self.config.all_positions:
-            return self._outcome_loss(chosen[parallel.share(len(chosen))])
+            return self._outcome_loss(self.model, chosen[own])
         model, n_events = self.model, self.n_events[chosen]
         # From a history longer than the window, every epoch takes another random part.
         stops = rng.integers(np.minimum(self.window, n_events), n_events + 1)
+        length = np.minimum(stops, self.window)
         # DIFF from paper, Optimizer and Regularization: context dropout hides gaps and values of random events, because
         # planned steps have none either; 0 in `paper`.
-        width = max(int(np.minimum(stops, self.window).max()), 1)
-        hidden_context = rng.random((len(chosen), width)) < self.config.context_dropout
-        own = parallel.share(len(chosen))
-        full = history_batch(self.data.arrays, chosen[own], stops[own], self.window)
-        hide = torch.from_numpy(hidden_context[own, : full.action.shape[1]])
-        batch = SequenceBatch(
-            action=full.action[:, :-1],
-            gap=full.gap.masked_fill(hide, torch.nan)[:, :-1],
-            value=full.value.masked_fill(hide, torch.nan)[:, :-1],
-            numeric=full.numeric,
-            categorical=full.categorical,
-        )
-        device = model.action.weight.device
-        targets = full.action if model.has_profile else full.action[:, 1:]
-        is_target = targets > 0
-        hidden = model(batch.to(device)).hidden[is_target.to(device)]
-        recent = model.recent_actions(batch.action)[is_target].to(device)
-        return next_action_loss(model, hidden, recent, targets[is_target].to(device) - 1), int(is_target.sum())
+        hidden_context = rng.random((len(chosen), max(int(length.max()), 1))) < self.config.context_dropout
+        full = history_batch(self.cohort, chosen[own], stops[own], self.window).to(self.device)
+        hide = placed(hidden_context[own, : full.action.shape[1]], self.device)
+        gap, value = (column.masked_fill(hide, torch.nan)[:, :-1] for column in (full.gap, full.value))
+        batch, targets = replace(full, action=full.action[:, :-1], gap=gap, value=value), full.action
+        targets = targets[:, 1 - model.n_front :] - 1
+        at = self._first(targets.shape[1], length[own] - 1 + model.n_front)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type in IN_BFLOAT16):
+            hidden = model(batch).hidden
+        return next_action_loss(model, hidden[*at], model.recent_actions(batch.action)[*at], targets[*at]), len(at[0])
 
-    def valid_loss(self) -> float | None:
-        """Mean cross-entropy per true step of validation customers; None if there are none."""
-        total, count = 0.0, 0
-        valid, size = self.valid[parallel.share(len(self.valid))], outcomes_at_once(self.model, SCORING_BATCH)
-        for first in range(0, len(valid), size):
-            loss, n = self._outcome_loss(valid[first : first + size])
-            total, count = total + float(loss) * n, count + n
-        total, count = parallel.summed(total, count)
-        return total / count if count else None
+    def valid_loss(self, model: SequenceTransformer) -> float | None:
+        """Mean cross-entropy of the model per true step of validation customers; None if there are none."""
+        return self._mean(lambda at: self._outcome_loss(model, at), outcomes_at_once(model, SCORING_BATCH))
 
-    def _outcome_loss(self, at: np.ndarray) -> tuple[Tensor, int]:
-        log_p, steps = outcome_log_p(self.model, self.data.arrays, self.data.outcomes, at)
-        is_known = steps > 0
-        return -log_p.gather(2, (steps - 1).clamp(min=0)[..., None]).squeeze(-1)[is_known].mean(), int(is_known.sum())
+    def _outcome_loss(self, model: SequenceTransformer, chosen: np.ndarray) -> tuple[Tensor, int]:
+        log_p, steps = outcome_log_p(model, self.cohort, self.data.outcomes, chosen)
+        at = self._first(N_STEPS, self.data.outcomes.n_outcome[chosen])
+        return -log_p[*at, steps[*at] - 1].mean(), len(at[0])
+
+    def _first(self, width: int, count: np.ndarray) -> Tensor:
+        """Rows and columns (2, M) of the first count[b] places of each row b of a (B, width) tensor."""
+        return placed(np.stack(np.nonzero(np.arange(width) < count[:, None])), self.device)
 
 
 def next_action_loss(model: SequenceTransformer, hidden: Tensor, recent: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy in nats of targets (M,), indices 0 to A - 1, given hidden states (M, D) after `recent` (M, R).
 
-    With many actions the logits are computed in chunks (`chunked_sum`), with very many those of candidates only.
+    With many actions the logits, targets times actions, would be larger than everything else in training. They are then
+    computed in chunks, each of which adds its gradients at once to those of the weights; the result carries only the
+    gradient of `hidden`. With very many actions they are those of candidates.
     """
     is_sampled = model.n_actions > MOST_EXACT_ACTIONS
-    size = TARGETS_AT_ONCE if is_sampled else max(1, SCORES_AT_ONCE // model.n_actions)
+    size = TARGETS_AT_ONCE if is_sampled else max(1, most_logits(SCORES_AT_ONCE, hidden.device) // model.n_actions)
     if len(targets) <= size and not is_sampled:
         return F.cross_entropy(model.logits(hidden, recent, targets), targets)
-
-    def total(states: Tensor, before: Tensor, true: Tensor) -> Tensor:
-        if not is_sampled:
-            return F.cross_entropy(model.logits(states, before, true), true, reduction="sum")
-        among = drawn_candidates(model.draw_share, true)
-        return sampled_cross_entropy(model.logits(states, before, true, among), true, among)
-
-    return chunked_sum(total, hidden, (recent, targets), list(model.parameters()), size) / len(targets)
+    leaf, loss = hidden.detach().requires_grad_(), hidden.new_zeros(())
+    for states, before, true in zip(*(rows.split(size) for rows in (leaf, recent, targets)), strict=True):
+        if is_sampled:
+            among = drawn_candidates(model.draw_share, true)
+            part = sampled_cross_entropy(model.logits(states, before, true, among), true, among)
+        else:
+            part = F.cross_entropy(model.logits(states, before, true), true, reduction="sum")
+        part = part / len(targets)
+        part.backward()
+        loss += part.detach()
+    assert leaf.grad is not None
+    return loss + ((hidden - hidden.detach()) * leaf.grad).sum()
 
 
 def outcomes_at_once(model: SequenceTransformer, most: int) -> int:
@@ -153,27 +172,26 @@ def outcomes_at_once(model: SequenceTransformer, most: int) -> int:
 
 
 def outcome_log_p(
-    model: SequenceTransformer, arrays: CohortArrays, found: Outcomes, at: np.ndarray
+    model: SequenceTransformer, arrays: CohortArrays | CohortTensors, found: Outcomes, at: np.ndarray
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities (B, 3, A) of every action at each true step given the true steps before it; and those steps."""
     device = model.action.weight.device
     batch, steps, length = outcome_batch(arrays, found, at, model.config.max_events)
     # The last event of the history, at index length - 1 + n_front, predicts the first step.
-    positions = (length - 1 + model.n_front)[:, None] + torch.arange(N_STEPS)
-    hidden = model(batch.to(device), read=positions.to(device)).hidden
-    recent = picked(model.recent_actions(batch.action), positions).to(device)
+    positions = length.to(device)[:, None] - 1 + model.n_front + torch.arange(N_STEPS, device=device)
+    batch = batch.to(device)
+    hidden, recent = model(batch, read=positions).hidden, picked(model.recent_actions(batch.action), positions)
     return model.logits(hidden, recent).log_softmax(dim=-1), steps.to(device)
 
 
-class ChurnObjective:
+class ChurnObjective(_Objective):
     """Churn prediction: binary cross-entropy of the churn model (Paper, equation 5).
 
     DIFF from paper, Datasets: equation 2 prints 1/j, the summation index; read as the 1/N of equations 5 to 7.
     """
 
-    def __init__(self, model: ChurnTransformer, config: TrainingConfig, data: TrainingData) -> None:
-        self.model, self.config, self.data = model, config, data
-        self.labels = torch.from_numpy(data.labels.astype(np.float32))
+    def __init__(self, model: Any, config: TrainingConfig, data: TrainingData) -> None:
+        super().__init__(model, config, data)
         self.valid = self._labelled(data.split.valid)
 
     def _labelled(self, rows: np.ndarray) -> np.ndarray:
@@ -182,8 +200,7 @@ class ChurnObjective:
     def examples(self, final_refit: bool = False) -> np.ndarray:
         """Training customers with a known label; for the final refit the validation customers too."""
         split = self.data.split
-        rows = np.sort(np.concatenate([split.train, split.valid])) if final_refit else split.train
-        return self._labelled(rows)
+        return self._labelled(np.sort(np.concatenate([split.train, split.valid])) if final_refit else split.train)
 
     def sizes(self, examples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(M,) events of each example, and (M,) ones: a customer has one label."""
@@ -191,26 +208,21 @@ class ChurnObjective:
         return length, np.ones(len(examples), np.int64)
 
     def loss(self, chosen: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, int]:
-        """Mean binary cross-entropy in nats of customers `chosen`.
+        """Mean binary cross-entropy in nats of customers `chosen`, and how many there are.
 
         Classes are not re-weighted, because that would distort the probabilities that the threshold is set on. Each
         customer trains one random ensemble member: training each member on every customer took M times longer and was
         no better, and training their mean would make them depend on each other.
         """
-        device = self.model.output.weight.device
-        member = torch.from_numpy(rng.permutation(len(chosen)) % self.model.config.n_members)
-        own = parallel.share(len(chosen))
-        batch = churn_batch(self.data.arrays, chosen[own], self.model).to(device)
-        log_odds = self.model.of_member(batch, member[own].to(device))
-        return F.binary_cross_entropy_with_logits(log_odds, self.labels[chosen[own]].to(device)), len(own)
+        member, own = rng.permutation(len(chosen)) % self.model.config.n_members, parallel.share(len(chosen))
+        member_of = placed(member[own], self.device)
+        return self._cross_entropy(lambda batch: self.model.of_member(batch, member_of), chosen[own])
 
-    def valid_loss(self) -> float | None:
-        """Mean binary cross-entropy of validation customers; None if there are none."""
-        total, valid = 0.0, self.valid[parallel.share(len(self.valid))]
-        for first in range(0, len(valid), SCORING_BATCH):
-            rows = valid[first : first + SCORING_BATCH]
-            batch = churn_batch(self.data.arrays, rows, self.model).to(self.model.output.weight.device)
-            labels = self.labels[rows].to(batch.numeric.device)
-            total += float(F.binary_cross_entropy_with_logits(self.model(batch)[0], labels, reduction="sum"))
-        total, count = parallel.summed(total, len(valid))
-        return total / count if count else None
+    def valid_loss(self, model: Any) -> float | None:
+        """Mean binary cross-entropy of the model over validation customers; None if there are none."""
+        return self._mean(lambda rows: self._cross_entropy(lambda batch: model(batch)[0], rows), SCORING_BATCH)
+
+    def _cross_entropy(self, log_odds: Callable[[Any], Tensor], rows: np.ndarray) -> tuple[Tensor, int]:
+        batch = churn_batch(self.cohort, rows, self.model).to(self.device)
+        labels = placed(self.data.labels[rows].astype(np.float32), self.device)
+        return F.binary_cross_entropy_with_logits(log_odds(batch), labels), len(rows)

@@ -28,34 +28,23 @@ def optimizers_of(module: nn.Module, config: TrainingConfig) -> dict[str, torch.
     rate, decay = config.learning_rate, config.weight_decay
     if config.l2_in_loss:
         return {"optimizer": torch.optim.Adam(module.parameters(), lr=rate, weight_decay=2 * decay)}
-    matrices = _block_matrices(module) if config.muon_lr_scale else []
+    blocks = [part for part in module.modules() if isinstance(part, Block)] if config.muon_lr_scale else []
+    stacked = [block.attention.project_in.weight for block in blocks]  # queries, keys and values
+    linear = [part for block in blocks for part in (block.attention.project_out, *block.feed_forward)]
+    single = [part.weight for part in linear if isinstance(part, nn.Linear)]
     levels = [part.level.weight for part in module.modules() if isinstance(part, FeatureTokens)]
-    others = {id(p) for group in matrices for p in group["params"]} | {id(p) for p in levels}
+    others = set(map(id, stacked + single + levels))
     with_adam = [p for p in module.parameters() if id(p) not in others]
-    groups = [
-        {"params": [p for p in with_adam if p.dim() >= 2], "weight_decay": decay},
-        {"params": [p for p in with_adam if p.dim() < 2], "weight_decay": 0.0},
-    ]
+    decayed = {"params": [p for p in with_adam if p.dim() >= 2], "weight_decay": decay}
+    groups: list[dict[str, Any]] = [decayed, {"params": [p for p in with_adam if p.dim() < 2], "weight_decay": 0.0}]
     # Fused: one pass over all weights instead of six operations each; this saves a fifth of an update of a small model.
     optimizers: dict[str, torch.optim.Optimizer] = {"optimizer": torch.optim.AdamW(groups, lr=rate, fused=True)}
     if levels:
         optimizers["levels"] = torch.optim.SGD([{"params": levels, "scale": LEVEL_RATE}], lr=rate, momentum=0.9)
-    if matrices:
+    if blocks:
+        matrices = [{"params": stacked, "maps": 3}, {"params": single, "maps": 1}]
         optimizers["muon"] = Muon(matrices, lr=rate, weight_decay=decay, stretch=config.muon_lr_scale)
     return optimizers
-
-
-def _block_matrices(module: nn.Module) -> list[dict[str, Any]]:
-    """Parameter groups of the matrices inside the blocks; embeddings and output layers stay with AdamW."""
-    blocks = [block for block in module.modules() if isinstance(block, Block)]
-    stacked = [block.attention.project_in.weight for block in blocks]  # queries, keys and values
-    single = [
-        linear.weight
-        for block in blocks
-        for linear in (block.attention.project_out, *block.feed_forward)
-        if isinstance(linear, nn.Linear)
-    ]
-    return [{"params": stacked, "maps": 3}, {"params": single, "maps": 1}]
 
 
 @torch.no_grad()

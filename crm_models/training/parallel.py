@@ -11,7 +11,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -131,7 +131,7 @@ def share(n: int) -> np.ndarray:
     return np.arange(n)[rank() :: world()]
 
 
-def combined(module: nn.Module, loss: Tensor, n_targets: int) -> tuple[Tensor, int]:
+def combined(module: nn.Module, loss: Tensor, n_targets: int) -> tuple[Tensor, int | Tensor]:
     """Replace the gradients of a mean loss over this process's targets by those over all; returns both for all."""
     if world() == 1:
         return loss, n_targets
@@ -140,20 +140,22 @@ def combined(module: nn.Module, loss: Tensor, n_targets: int) -> tuple[Tensor, i
     flat = torch.cat([*(gradient.flatten() for gradient in gradients), loss[None], loss.new_ones(1)])
     flat = flat * n_targets if n_targets else torch.zeros_like(flat)  # a mean over nothing is no number
     distributed.all_reduce(flat)
-    n_all = flat[-1]
-    *means, mean = (flat[:-1] / n_all).split([*(weight.numel() for weight in weights), 1])
+    *means, mean = (flat[:-1] / flat[-1]).split([*(weight.numel() for weight in weights), 1])
     for weight, gradient in zip(weights, means, strict=True):
         weight.grad = gradient.view_as(weight)
-    return mean[0], int(n_all)
+    return mean[0], flat[-1]
 
 
-def summed(total: float, count: int) -> tuple[float, int]:
-    """Both numbers, summed over all processes."""
-    if world() == 1:
-        return total, count
-    both = torch.tensor([total, count], dtype=torch.float64)
-    distributed.all_reduce(both)
-    return float(both[0]), int(both[1])
+def mean(losses: Iterable[tuple[Tensor, int]]) -> float | None:
+    """Mean of losses, each with its weight, over all processes; None if there are none. A GPU is asked once."""
+    total, count = torch.zeros((), dtype=torch.float64), 0
+    for loss, weight in losses:
+        total, count = total.to(loss.device) + loss.double() * weight, count + weight
+    if world() > 1:
+        both = torch.stack([total, torch.full_like(total, count)])
+        distributed.all_reduce(both)
+        total, count = both[0], int(both[1])
+    return float(total) / count if count else None
 
 
 def agreed(question: Callable[[], bool]) -> Callable[[], bool]:

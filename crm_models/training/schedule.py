@@ -34,8 +34,6 @@ class Phase:
     def rate(self, config: TrainingConfig, epoch: float) -> float:
         """Learning rate at a fractional epoch: constant, or one cycle (linear warm-up, then a cosine).
 
-        The final refit takes the same rates as the epochs that it repeats.
-
         DIFF from paper, Model Training: one cycle reaches a lower loss in as many epochs; constant in `paper`.
         """
         if config.schedule == "constant":
@@ -49,26 +47,17 @@ def phase_of(config: TrainingConfig, losses: Sequence[float], is_judged: bool) -
     """The phase of the next epoch, or None when training is over.
 
     losses: the monitored loss of each epoch so far. is_judged: whether it is that of validation customers.
-    """
-    stopped = _stopped_after(config, losses)
-    if stopped is None:
-        return Phase(first=0, n_epochs=config.n_epochs)
-    if not (config.final_refit and is_judged):
-        return None
-    best = min(range(stopped), key=losses.__getitem__)
-    refit = Phase(first=stopped, n_epochs=best + 1, final_refit=True)
-    return refit if len(losses) < refit.end else None
-
-
-def _stopped_after(config: TrainingConfig, losses: Sequence[float]) -> int | None:
-    """Number of epochs after which the first phase ended, by early stopping or because it was full; None before that.
 
     DIFF from paper, Experimental Setup: more epochs than ten, and the validation loss is monitored, because the
     training loss also falls while a model overfits; `paper` has ten and monitors the training loss.
     """
     best = 0
-    for k, loss in enumerate(losses[: config.n_epochs]):
-        best = k if loss < losses[best] else best
-        if config.monitor != "last" and k - best >= config.patience_epochs:
-            return k + 1
-    return config.n_epochs if len(losses) >= config.n_epochs else None
+    for epoch, loss in enumerate(losses[: config.n_epochs]):
+        best = epoch if loss < losses[best] else best
+        out_of_patience = config.monitor != "last" and epoch - best >= config.patience_epochs
+        if out_of_patience or epoch + 1 == config.n_epochs:
+            break
+    else:
+        return Phase(first=0, n_epochs=config.n_epochs)
+    refit = Phase(first=epoch + 1, n_epochs=best + 1, final_refit=True)
+    return refit if config.final_refit and is_judged and len(losses) < refit.end else None

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from crm_models.core.config import RunConfig
-from crm_models.core.errors import ConfigError
 from crm_models.core.schema import ModelName
 from crm_models.data.features import FeatureEncoder
 from crm_models.models.churn import ChurnTransformer
+from crm_models.models.runtime import resolve_device
 from crm_models.models.sequence import SequenceTransformer
 from crm_models.training.optimizers import optimizers_of
 
@@ -28,36 +28,31 @@ STREAMS = ("weights", "order", "windows", "dropout")
 SAVED = ("epoch", "best_epoch", "best_loss", "seconds", "losses")
 
 
-def resolve_device(name: str) -> torch.device:
-    """The torch device of a name; `auto` is a GPU if torch finds one. `ConfigError` for `cuda` without a GPU."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device cuda was asked for, but torch finds no GPU; use --device auto or cpu")
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
-
-
-def rng_of(seed: int, stream: str, epoch: int) -> np.random.Generator:
-    """The numpy generator of a stream in an epoch."""
-    return np.random.default_rng([seed, STREAMS.index(stream), epoch])
+def rng_of(seed: int, stream: str, *epoch: int) -> np.random.Generator:
+    """The numpy generator of a stream (in an epoch)."""
+    return np.random.default_rng([seed, STREAMS.index(stream), *epoch])
 
 
 def seed_of(seed: int, stream: str) -> int:
     """Seed for torch from one of the named streams."""
-    return int(np.random.default_rng([seed, STREAMS.index(stream)]).integers(2**40))
+    return int(rng_of(seed, stream).integers(2**40))
 
 
 @dataclass(kw_only=True)
 class TrainingState:
-    """Everything that changes while one model trains. Made by `start` or `restore`, advanced by `train`.
+    """Everything that changes while one model trains. Made by `start`, advanced by `train`.
 
-    average: exponential moving average of the weights; if there is one, it is validated and kept. losses: the monitored
-    loss of each epoch, infinite in the final refit. snapshot: tensors at the end of the latest epoch.
+    optimizers: by the prefix of their tensors in the snapshot. average: exponential moving average of the weights; if
+    there is one, it is validated and kept. losses: the monitored loss of each epoch, infinite in the final refit.
+    snapshot: weights, averaged weights, best weights and optimisers at the end of the latest epoch, which is what is
+    saved: from the middle of an epoch, training could not go on to the same numbers.
     """
 
     model: ModelName
     config: RunConfig
     encoder: FeatureEncoder
     module: Any
-    optimizers: dict[str, torch.optim.Optimizer]  # by the prefix of their state in `tensors`
+    optimizers: dict[str, torch.optim.Optimizer]
     average: AveragedModel | None
     best: dict[str, Tensor]
     epoch: int = 0
@@ -70,14 +65,10 @@ class TrainingState:
     @classmethod
     def start(cls, model: ModelName, config: RunConfig, encoder: FeatureEncoder) -> TrainingState:
         """A model with random weights from the configuration's seed, on the configuration's device."""
-        training = config.training(model)
+        training, made = config.training(model), {"sequence": SequenceTransformer, "churn": ChurnTransformer}[model]
         with torch.random.fork_rng():
             torch.manual_seed(seed_of(config.seed, "weights"))
-            module: nn.Module = (
-                SequenceTransformer(config.sequence, encoder)
-                if model == "sequence"
-                else ChurnTransformer(config.churn, encoder)
-            )
+            module = made(config.sequence if model == "sequence" else config.churn, encoder)
         module = module.to(resolve_device(config.device))
         state = cls(
             model=model,
@@ -91,6 +82,19 @@ class TrainingState:
         state.take_snapshot()  # so that a stop within the first epoch has something to go back to
         return state
 
+    def restored(self, snapshot: dict[str, Tensor], meta: dict[str, Any]) -> TrainingState:
+        """This state, as it was when `snapshot` and the plain values `meta` were saved."""
+        self.snapshot = snapshot
+        for name in SAVED:
+            setattr(self, name, meta[name])
+        self.rewind()
+        return self
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """The plain values saved beside the snapshot."""
+        return {name: getattr(self, name) for name in SAVED} | {"losses": [*self.losses]}
+
     @property
     def validated(self) -> nn.Module:
         """The module that is validated and whose best weights are kept: the averaged one, if weights are averaged."""
@@ -101,44 +105,29 @@ class TrainingState:
         """Epochs of the final refit so far."""
         return sum(map(math.isinf, self.losses))
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Weights, averaged weights, best weights and optimiser states at the end of the latest epoch.
-
-        Not the present ones: resuming from the middle of an epoch would give other numbers.
-        """
-        return self.snapshot
-
     def take_snapshot(self) -> None:
-        """Copy everything that `tensors` returns."""
-        out = {f"now.{k}": v for k, v in self.module.state_dict().items()}
-        out |= {f"best.{k}": v for k, v in self.best.items()}
+        """Copy the present tensors."""
+        parts = {"now": self.module.state_dict(), "best": self.best}
+        parts |= {"average": self.average.state_dict()} if self.average is not None else {}
+        for name, optimizer in self.optimizers.items():
+            memories = optimizer.state_dict()["state"].items()
+            parts[name] = {f"{k}.{what}": value for k, memory in memories for what, value in memory.items()}
+        whole = {f"{part}.{name}": value for part, tensors in parts.items() for name, value in tensors.items()}
+        self.snapshot = {name: value.detach().cpu().clone() for name, value in whole.items()}
+
+    def rewind(self) -> None:
+        """Go back to the snapshot: undoes an unfinished epoch and the loading of the best weights."""
+        self.module.load_state_dict(self._part("now"))
+        self.best = self._part("best")
         if self.average is not None:
-            out |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        for prefix, optimizer in self.optimizers.items():
-            for k, memory in optimizer.state_dict()["state"].items():
-                out |= {f"{prefix}.{k}.{name}": value for name, value in memory.items()}
-        self.snapshot = {k: v.detach().cpu().clone() for k, v in out.items()}
-
-    def meta(self) -> dict[str, Any]:
-        """The plain values saved beside `tensors`."""
-        return {name: getattr(self, name) for name in SAVED} | {"losses": [*self.losses]}
-
-    @classmethod
-    def restore(
-        cls,
-        model: ModelName,
-        config: RunConfig,
-        encoder: FeatureEncoder,
-        tensors: dict[str, Tensor],
-        meta: dict[str, Any],
-    ) -> TrainingState:
-        """The state saved as `tensors` and `meta`."""
-        state = cls.start(model, config, encoder)
-        for name in SAVED:
-            setattr(state, name, meta[name])
-        state.snapshot = tensors
-        state.rewind()
-        return state
+            self.average.load_state_dict(self._part("average"))
+        for part, optimizer in self.optimizers.items():
+            memory: dict[int, dict[str, Tensor]] = {}
+            for key, value in self._part(part).items():
+                k, name = key.split(".", 1)
+                # A copy, because the optimiser updates its state in place.
+                memory.setdefault(int(k), {})[name] = value.clone()
+            optimizer.load_state_dict(optimizer.state_dict() | {"state": memory})
 
     def start_anew(self) -> None:
         """Reset weights and optimisers to their initial state; keep the best weights so far."""
@@ -147,31 +136,15 @@ class TrainingState:
         self.best = best
         self.take_snapshot()
 
-    def rewind(self) -> None:
-        """Go back to the end of the latest epoch: undoes an unfinished epoch and the loading of the best weights."""
-        self.module.load_state_dict(_under("now.", self.snapshot))
-        self.best = _under("best.", self.snapshot)
-        if self.average is not None:
-            self.average.load_state_dict(_under("average.", self.snapshot))
-        for prefix, optimizer in self.optimizers.items():
-            memory: dict[int, dict[str, Tensor]] = {}
-            for key, value in _under(f"{prefix}.", self.snapshot).items():
-                k, name = key.split(".", 1)
-                # A copy, because the optimiser updates its state in place.
-                memory.setdefault(int(k), {})[name] = value.clone()
-            groups = optimizer.state_dict()["param_groups"]
-            optimizer.load_state_dict({"state": memory, "param_groups": groups})
-
     def load_best(self) -> None:
         """Put the best weights into the module, in evaluation mode."""
         self.module.load_state_dict(self.best)
         self.module.eval()
 
+    def _part(self, name: str) -> dict[str, Tensor]:
+        return {k.removeprefix(f"{name}."): v for k, v in self.snapshot.items() if k.startswith(f"{name}.")}
+
 
 def weights_of(module: nn.Module) -> dict[str, Tensor]:
     """A copy of the module's weights and buffers."""
     return {k: v.detach().clone() for k, v in module.state_dict().items()}
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

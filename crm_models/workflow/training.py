@@ -79,9 +79,9 @@ def train(
     churn 1
     churn 2
     """
+    from crm_models.models.runtime import resolve_device
     from crm_models.runs.pipeline import fit, follow, start_run
     from crm_models.training.parallel import is_follower
-    from crm_models.training.state import resolve_device
 
     if is_follower():
         follow(RunFolder(Path(out)))
@@ -176,8 +176,8 @@ def tune(
     >>> [(trial.number, trial.state) for trial in trials]
     [(1, 'finished')]
     """
+    from crm_models.models.runtime import resolve_device
     from crm_models.runs.search import Limits, search
-    from crm_models.training.state import resolve_device
 
     resolve_device(device)
     config = run_config(

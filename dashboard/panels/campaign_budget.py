@@ -73,9 +73,7 @@ def _allocation(budget: dict[str, Any], chosen: Campaign) -> None:
 
 def _offers(chosen: Campaign, fixed: bool) -> None:
     budget = chosen.about["budget"] or {}
-    by_action = {offer.action: offer for offer in chosen.offers}
-    labels = [chosen.catalogue.labels[code] for code in chosen.candidates]
-    rows = [by_action.get(label, Offer(action=label)) for label in labels]
+    labels, rows = [chosen.catalogue.labels[code] for code in chosen.candidates], chosen.offered_actions
     st.dataframe(
         pd.DataFrame(
             {
@@ -121,15 +119,15 @@ def _offers(chosen: Campaign, fixed: bool) -> None:
             if st.form_submit_button("Save offer"):
                 with widgets.guarded("The offer cannot be saved:"), st.spinner("Making the campaign again"):
                     offer = Offer(
-                        action=label,
+                        action=old.action,
                         channel=channel.strip(),
                         cost=cost,
                         success_rate=rate / 100,
                         capacity=capacity,
                         mandatory=mandatory,
                     )
-                    offers = [offer if row.action == label else row for row in rows]
-                    campaign_store.change(chosen, offers=tuple(offers))
+                    offers = tuple(offer if row is old else row for row in rows)
+                    campaign_store.change(chosen, offers=offers)
                     session.say("Offer saved. Spend the budget again.")
                     st.rerun()
 

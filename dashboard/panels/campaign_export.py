@@ -12,9 +12,8 @@ import streamlit as st
 
 from crm_models.campaigns import exporting, loaded, systems
 from crm_models.campaigns import ledger as campaign_ledger
-from crm_models.campaigns.exporting import ExportOptions
 from crm_models.campaigns.folder import Campaign
-from crm_models.campaigns.presets import PRESETS, PresetName
+from crm_models.campaigns.presets import PRESETS, ExportOptions, PresetName
 from crm_models.core.files import new_file
 from crm_models.core.schema import CUSTOMER_ID
 from crm_models.planning.export import manifest_path, neutralised

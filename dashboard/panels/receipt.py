@@ -40,7 +40,7 @@ def draw(receipt: Receipt) -> None:
     if left_out:
         st.markdown(
             f":material/rule: {rows['read']:,} rows read: {rows['kept']:,} kept, {rows['rejected']:,} that cannot be "
-            f"read, {rows['explained']:,} that are no data."
+            f"read, {rows['explained']:,} that {'is' if rows['explained'] == 1 else 'are'} no data."
         )
     doubts(receipt.doubts)
     _notes(receipt)

@@ -121,7 +121,7 @@ def _one_table(k: str, name: str, table: pd.DataFrame) -> Mapped | None:
     """Draw preview, kind and columns of a table; None if it is left out."""
     st.markdown(f"**{widgets.plain(name)}**: {counted(len(table), 'row')}, {counted(table.shape[1], 'column')}")
     st.dataframe(table.head(5), hide_index=True, alt=f"First rows of {name}")
-    guessed = uploads.guess_kind(name, table)
+    guessed = uploads.guess_kind(name, table, is_main="_" not in k)
     kind = st.selectbox(
         "This file holds" if ", sheet " not in name else "This sheet holds",
         list(KINDS),

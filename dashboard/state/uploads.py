@@ -18,7 +18,7 @@ from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, RE
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources import importer_of
 from crm_models.data.sources.archives import refuse_large
-from crm_models.data.sources.files import prepared, stands_alone
+from crm_models.data.sources.files import Found, join_lines, prepared, stands_alone
 from crm_models.data.sources.frames import together
 from crm_models.data.sources.reading import ReadOptions, read_tables
 from crm_models.data.sources.receipt import Receipt
@@ -82,14 +82,15 @@ def read_upload(
     return tables
 
 
-def guess_kind(name: str, table: pd.DataFrame) -> str:
-    """Likely kind of a table, from file name and columns: one of `TABLES`, or "" for a sheet that may be none."""
-    if ", sheet " in name and not stands_alone(table, name, kind_of(table)):
+def guess_kind(name: str, table: pd.DataFrame, *, is_main: bool = True) -> str:
+    """Likely kind of a table, from file name and columns: one of `TABLES`, or "" for a further sheet, maybe of none."""
+    if not is_main and not stands_alone(table, name, kind_of(table)):
         return ""
-    stem = name.rpartition(", sheet ")[2].split(".")[0].lower()
-    for kind in TABLES:
-        if kind in stem or kind.rstrip("s") in stem:
-            return kind
+    file, _, sheet = name.lower().partition(", sheet ")
+    for stem in (sheet, file.split(".")[0] if is_main else ""):
+        for kind in TABLES:
+            if kind in stem or kind.rstrip("s") in stem:
+                return kind
     return kind_of(table)
 
 
@@ -127,16 +128,18 @@ def build(
     if not set(by_kind) & {"interactions", "customers"}:
         raise DataError("expected a table of interactions or of customers, found none; choose what the files hold")
     receipt = Receipt(answers=dict(reading.answers), skip_bad_rows=reading.skip_bad_rows, ask_again=True)
-    merged = {}
+    found = {}
     for kind, group in by_kind.items():
         for table in group:
             receipt.kinds[table.file] = kind
             receipt.count_file(table.table, table.file, kind)
-        merged[kind] = together([(_renamed(t, prepared(t.table, t.file, receipt)), t.file) for t in group])
+        cells, file = together([(_renamed(t, prepared(t.table, t.file, receipt)), t.file) for t in group])
+        found[kind] = Found(cells=cells, name=file, kind=kind)
+    join_lines(found, receipt)
     positive = next((t.positive for t in by_kind.get("customers", []) if t.positive), None)
     with receipt.doubts_beside_refusals():
         cohort = cohort_from_tables(
-            merged,
+            {kind: (table.cells, table.name) for kind, table in found.items()},
             churn_days=churn_days,
             positive=positive,
             as_of=reading.as_of,

@@ -10,9 +10,10 @@ import pytest
 
 from crm_models import workflow
 from crm_models.campaigns import folder, ledger, presets, systems
-from crm_models.campaigns.exporting import ExportOptions, export, summary
+from crm_models.campaigns.exporting import export, summary
 from crm_models.campaigns.loaded import confirm
 from crm_models.campaigns.making import new
+from crm_models.campaigns.presets import ExportOptions
 from crm_models.campaigns.split import Split
 from crm_models.campaigns.systems import row_hashes
 from crm_models.core.errors import ConfigError, DataError

@@ -10,10 +10,11 @@ import pytest
 from crm_models import workflow
 from crm_models.campaigns.budgeting import fund
 from crm_models.campaigns.checking import facts, report_lines
-from crm_models.campaigns.exporting import ExportOptions, export
+from crm_models.campaigns.exporting import export
 from crm_models.campaigns.folder import Campaign
 from crm_models.campaigns.making import new, remake
 from crm_models.campaigns.offers import Offer, read_offers
+from crm_models.campaigns.presets import ExportOptions
 from crm_models.campaigns.rules import Condition, Rule
 from crm_models.campaigns.split import Split
 from crm_models.core.errors import ConfigError, DataError

@@ -132,7 +132,7 @@ def test_every_interval_allows_for_many_looks_where_they_were_agreed(campaign):
         ("customer_id,outcome\na,1\na,0\n", "row 3: expected each customer once, found 'a' again (1 rows in all)"),
         ("customer_id,outcome\na,1\nb,left\n", "row 3, column outcome: expected 0, 1 or a number, found 'left'"),
         ("customer_id,outcome\na,inf\n", "row 2, column outcome: expected 0, 1 or a number, found 'inf'"),
-        ("", "expected a CSV or Parquet of outcomes"),
+        ("", "expected a table of outcomes as CSV or Parquet, found an unreadable file"),
     ],
 )
 def test_bad_outcomes_are_refused(text, expected, tmp_path):

@@ -71,6 +71,21 @@ def test_bad_rows_refuse_the_file_until_the_switch_leaves_them_out(workspace, ow
     assert app.get_by_key("own_rejected").label == "Rows left out (2)"
 
 
+def test_orders_and_their_lines_are_joined_if_that_is_chosen(workspace, own, texts):
+    orders = "order_id,customer_id,order_date,total\n" + "".join(
+        f"o{k},c{k % 3},2025-01-0{k + 1},99\n" for k in range(6)
+    )
+    lines = "order_id,product_id,price\n" + "".join(f"o{k},p{j},{k}.5\n" for k in range(6) for j in range(2))
+    app = own({"orders.csv": orders, "items.csv": lines})
+    assert "items.csv names no customer; its 'order_id' repeats" in texts(app).replace("\\", "")
+    app.radio("answer_interactions.order_id.lines").set_value("join").run()
+    assert not app.exception
+    app.text_input("own_name").set_value("shop").run()
+    app.button("own_keep").click().run()
+    first = load_cohort(workspace / "cohorts" / "shop").interactions.iloc[0]
+    assert (first["customer_id"], first["action"], first["value"]) == ("c0", "p0", 0.5)
+
+
 def test_an_encoding_that_was_guessed_can_be_chosen_anew(workspace, own, texts):
     app = own({})
     app.file_uploader("own_files").upload(
@@ -91,7 +106,7 @@ EVENTS = "customer_id,action,timestamp\n" + "".join(f"k{k % 9},call,2026-01-{1 +
         ({"customers.csv": "customer_id,churned\na,gone\n"}, {}, "choose above which value means churned"),
         ({"customers.csv": "customer_id\nx\n", "interactions.csv": EVENTS}, {}, "choose the right columns above"),
         ({"interactions.csv": EVENTS + ",a,2026-01-01\n" * 2}, {}, "the switch above leaves them out"),
-        ({"interactions.csv": EVENTS + "a,a,9999-12-31\n"}, {}, "leave such rows out with the switch above"),
+        ({"interactions.csv": EVENTS + "a,a,9999-12-31\n"}, {}, "the switch above leaves it out"),
         ({"interactions.csv": EVENTS}, {"churn_days": 400}, "use fewer days"),
         ({"customers.csv": "customer_id,churned\na,no\n"}, {"churn_days": 9}, "or leave the label out"),
     ],

@@ -14,6 +14,7 @@ from crm_models.data.events import history_counts
 from crm_models.data.features import FeatureEncoder
 from crm_models.data.sources.inactivity import silent
 from crm_models.data.split import history, outcomes, true_steps
+from crm_models.models.batches import CohortTensors
 
 AS_OF = 10.0
 LATER = (10.0, 11.0, 30.0)
@@ -70,9 +71,9 @@ def test_the_future_changes_no_scale_and_no_input(values, times):
     one, other = before.encode(made, AS_OF), after.encode(edited, AS_OF)
     for name in ("numeric", "categorical", "behaviour", "n_history"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
-    seen = [arrays.events.padded(rows, arrays.n_history, 5, AS_OF) for arrays in (one, other)]
-    for name in ("action", "gap", "age", "value", "length"):
-        np.testing.assert_array_equal(getattr(seen[0], name), getattr(seen[1], name))
+    seen = [CohortTensors.of(own).events(rows, own.n_history, own.n_history, 3) for own in (one, other)]
+    for name in ("action", "gap", "days", "value"):
+        np.testing.assert_array_equal(seen[0][name], seen[1][name])
 
 
 def test_a_later_value_does_not_stretch_the_range_of_values():

@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 from crm_models.core.errors import RunError
 from crm_models.data.storage import save_cohort
@@ -45,5 +46,5 @@ def test_a_process_that_ends_is_an_error_that_says_how_to_go_on():
         pytest.raises(RunError, match=r"expected 2 processes .* `train --resume` goes on"),
         parallel.group(2, partial(parallel.LocalFollower, ("--no-such-option",))),
     ):
-        parallel.summed(1.0, 1)
+        parallel.mean([(torch.ones(()), 1)])
     assert parallel.world() == 1

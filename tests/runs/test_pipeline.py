@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from itertools import chain, repeat
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +125,7 @@ def test_the_test_customers_are_predicted_and_nobody_else(finished):
 
 
 def test_a_loss_that_is_no_number_fails_the_run_with_its_reason(folder, tmp_path, monkeypatch):
-    losses = iter([0.7, float("nan")])
+    losses = chain([0.7, float("nan")], repeat(0.7))
 
     def overflowing(objective, chosen, rng):
         return objective.model.output.bias.sum() * 0 + next(losses), len(chosen)

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from crm_models import campaigns, workflow
+from crm_models.campaigns.making import OVERRULED, remake
 from crm_models.core.errors import ConfigError, DataError, RunError
 from crm_models.planning.policy import Policy
 from crm_models.runs.folder import RunFolder
@@ -56,7 +57,18 @@ def test_plans_and_campaigns_say_where_seeds_disagree(made, tmp_path):
     workflow.plan(made / "run", tmp_path / "long.csv", Policy(threshold=threshold), layout="long", threads=1)
     assert pd.read_csv(tmp_path / "long.csv")["confident"].tolist() == np.repeat(plans["confident"], 3).tolist()
     campaign = campaigns.new(made / "run", tmp_path / "campaign", policy=Policy(threshold=threshold))
-    assert campaign.decisions()["confident"].notna().all()
+    seeds = campaign.decisions()["confident"]
+    assert seeds.notna().all()
+    # A plans.csv that is given wins, also when the campaign is made again or funded, and it is said.
+    others = pd.DataFrame({"customer_id": campaign.risks()[0], "confident": ~seeds})
+    others.to_csv(tmp_path / "others.csv", index=False)
+    given = campaigns.new(
+        made / "run", tmp_path / "given", policy=Policy(threshold=threshold), plans=tmp_path / "others.csv"
+    )
+    for made_again in (given, remake(given, rules=()), campaigns.fund(given, money=5.0)):
+        assert made_again.decisions()["confident"].tolist() == (~seeds).tolist()
+        assert OVERRULED in made_again.about["notes"]
+    assert OVERRULED not in campaign.about["notes"]
     workflow.plan(made / "run", tmp_path / "later.csv", Policy(), as_of="latest", threads=1)
     assert "confident" not in pd.read_csv(tmp_path / "later.csv")
 

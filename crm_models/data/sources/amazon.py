@@ -18,7 +18,7 @@ from crm_models.data.sources.json_lines import read_json
 from crm_models.data.sources.moments import moments_of
 from crm_models.data.sources.reading import read_table
 from crm_models.data.sources.receipt import Receipt
-from crm_models.data.sources.tables import KEEP_LATE, known_cohort
+from crm_models.data.sources.tables import known_cohort, receipt_of_known
 
 FIELDS = {
     CUSTOMER_ID: ("reviewerID", "user_id", "userId"),
@@ -41,7 +41,7 @@ def import_amazon(sources: Sequence[Path], *, churn_days: float | None = None) -
 
     `parent_asin` is the product if a release has it: variants in colour and size count as one product.
     """
-    receipt = Receipt(accept_doubts=True, answers=KEEP_LATE)
+    receipt = receipt_of_known()
     files = [file for source in sources for file in _files(source, receipt)]
     reviews, name = together([(_reviews(file, receipt), file.name) for file in files])
     products = pd.Index(sorted(names_of(reviews, name, ACTION).cat.categories), dtype="str")

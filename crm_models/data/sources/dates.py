@@ -96,6 +96,11 @@ def look_dated(cells: pd.Series) -> bool:
     return bool(alike.mean() > 0.5)
 
 
+def in_utc(dates: pd.Series) -> pd.Series:
+    """Dates of any time zone as those of UTC without a zone."""
+    return dates if dates.dt.tz is None else dates.dt.tz_convert("UTC").dt.tz_localize(None)
+
+
 def dates_of(cells: pd.Series) -> Dates:
     """Distinct cells as dates in the layout that fits most; of two that fit alike, day-first. Zones become UTC."""
     sample = cells.iloc[:: max(1, len(cells) // SAMPLE)]
@@ -112,10 +117,13 @@ def dates_of(cells: pd.Series) -> Dates:
     best, other = _in_best_layout(clean)
     zoned = offset.notna()
     shift = pd.to_timedelta(offset.fillna(0.0), unit="s")
-    place = _place_of(cells)
-    if place is not None and not zoned.any():
-        best, other = _local(best, place), None if other is None else _local(other, place)
-        zoned = ~zoned
+    places = cells.str.extract(_PLACE)[0].where(~zoned)
+    for place in places.dropna().unique():
+        here = places == place
+        best[here] = _local(best[here], place)
+        if other is not None:
+            other[here] = _local(other[here], place)
+    zoned |= places.notna()
     return Dates(
         values=(best - shift).astype("datetime64[us]"),
         other=None if other is None else (other - shift).astype("datetime64[us]"),
@@ -200,21 +208,17 @@ def _without_zones(cells: pd.Series) -> tuple[pd.Series, pd.Series]:
     return cells, seconds.where(~written.str.startswith("-").fillna(False).astype(bool), -seconds)
 
 
-def _place_of(cells: pd.Series) -> ZoneInfo | None:
-    """The time zone such as Europe/Berlin that every cell names; None if there is none, or several."""
-    places = cells.str.extract(_PLACE)[0]
-    if places.isna().any() or places.nunique() != 1:
-        return None
+def _local(dates: pd.Series, place: str) -> pd.Series:
+    """Local times of a place such as Europe/Berlin as UTC; the hour that a clock shows twice is taken for the earlier.
+
+    NaT if there is no such place.
+    """
     try:
-        return ZoneInfo(str(places.iloc[0]))
+        zone = ZoneInfo(place)
     except (ZoneInfoNotFoundError, ValueError):
-        return None
-
-
-def _local(dates: pd.Series, place: ZoneInfo) -> pd.Series:
-    """Local times of a place as UTC; the hour that a clock shows twice is taken for the earlier one."""
+        return dates.where(dates.isna())
     earlier = np.ones(len(dates), dtype=bool)
-    return dates.dt.tz_localize(place, ambiguous=earlier, nonexistent="shift_forward").dt.tz_convert(None)
+    return dates.dt.tz_localize(zone, ambiguous=earlier, nonexistent="shift_forward").dt.tz_convert(None)
 
 
 def _likely_layouts(cells: pd.Series) -> list[str]:

@@ -18,11 +18,46 @@ COMPACT = (
 """Dates written as one number: layout, minimum, maximum."""
 SERIALS = (36_526, 55_153)
 """Spreadsheet days from 2000 to 2050: numbers in this range are dates that lost their format."""
-SERIAL_DAYS = "a spreadsheet's days since 1900"
 _DAY_0 = np.datetime64("1899-12-30", "us")
 
 
-def compact(values: np.ndarray) -> np.ndarray | None:
+def moments_of_numbers(
+    cells: Column, numbers: pd.Series, *, is_time: bool = False, named: bool = True
+) -> pd.Series | None:
+    """(R,) the dates that the numbers of a column are, NaT for none; None if they are no dates.
+
+    is_time: the column is the time of events, so that numbers in another unit are refused. named: its name is one of
+    dates; without, only the longest form counts.
+    """
+    known = np.isfinite(numbers.to_numpy())
+    values = numbers.to_numpy()[known]
+    if not len(values):
+        return None
+    how, found = "dates without marks", _compact(values) if named or values.min() > COMPACT[1][2] else None
+    if found is None and named:
+        how, found = "a spreadsheet's days since 1900", _serials(values)
+    if found is None and named and (times := _unix(values)):
+        unit, fits, found = times
+        how = f"Unix times in {unit}"
+        if not fits.all():
+            # Otherwise one 0 among Unix seconds would make the whole column plain numbers, read as days.
+            if not is_time:
+                return None
+            bad = known.copy()
+            bad[known] = ~fits
+            cells.refuse(bad, f"a moment in Unix {unit} as in the other rows")
+    if found is None:
+        return None
+    if not is_time or how.startswith("a spreadsheet"):
+        cells.note(
+            f"the numbers in {cells.name!r} are read as {how} ({values[0]:.15g} is {pd.Timestamp(found[0]):%d %B %Y})."
+        )
+    dates = np.full(len(known), np.datetime64("NaT", "us"))
+    dates[known] = found
+    return pd.Series(dates, index=numbers.index)
+
+
+def _compact(values: np.ndarray) -> np.ndarray | None:
     """Numbers such as 20260131 as datetime64[us]; None unless all are such dates."""
     for layout, low, high in COMPACT:
         if values.min() >= low and values.max() <= high and (values % 1 == 0).all():
@@ -33,7 +68,7 @@ def compact(values: np.ndarray) -> np.ndarray | None:
     return None
 
 
-def unix(values: np.ndarray) -> tuple[str, np.ndarray, np.ndarray] | None:
+def _unix(values: np.ndarray) -> tuple[str, np.ndarray, np.ndarray] | None:
     """The unit of most of the numbers as Unix times, which ones are in it, and the dates; None if most are in none.
 
     Numbers in several units, which cover all, are Unix times, too. Dates of numbers in another unit are NaT.
@@ -50,21 +85,8 @@ def unix(values: np.ndarray) -> tuple[str, np.ndarray, np.ndarray] | None:
     return unit, ranges[best], dates
 
 
-def serials(values: np.ndarray) -> np.ndarray | None:
+def _serials(values: np.ndarray) -> np.ndarray | None:
     """Days of a spreadsheet, which count from 1899-12-30, as datetime64[us]; None unless all are in their range."""
     if not ((values >= SERIALS[0]) & (values < SERIALS[1])).all():
         return None
     return _DAY_0 + np.rint(values * 86_400).astype("timedelta64[s]")
-
-
-def note(cells: Column, how: str, values: np.ndarray, moments: np.ndarray) -> None:
-    """Say that the numbers of a column are read as dates, with the first of them."""
-    first = pd.Timestamp(moments[0])
-    cells.note(f"the numbers in {cells.name!r} are read as {how} ({values[0]:.15g} is {first:%d %B %Y}).")
-
-
-def placed(moments: np.ndarray, known: np.ndarray, index: pd.Index) -> pd.Series:
-    """(R,) the dates in the rows that have one; NaT in the others. known: (R,) whether each row has one."""
-    dates = np.full(len(index), np.datetime64("NaT", "us"))
-    dates[known] = moments
-    return pd.Series(dates, index=index)

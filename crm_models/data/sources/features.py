@@ -9,10 +9,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crm_models.data.sources import epochs
 from crm_models.data.sources.blanks import ERRORS, PLACEHOLDERS, distinguishes_none, is_blank
 from crm_models.data.sources.column import Column
-from crm_models.data.sources.dates import AM_PM, DAY_FIRST, MONTH_FIRST, Dates, dates_of, look_dated
+from crm_models.data.sources.dates import AM_PM, DAY_FIRST, MONTH_FIRST, Dates, dates_of, in_utc, look_dated
+from crm_models.data.sources.epochs import moments_of_numbers
 from crm_models.data.sources.frames import is_text
 from crm_models.data.sources.numbers import (
     could_be_numbers,
@@ -130,32 +130,13 @@ def _numbers(
 ) -> pd.Series:
     """Numbers without infinities; those that are dates as dates, and 999 for "no value" proposed as a blank."""
     found = without_infinities(found, cells)
-    dates = None if odd is not None and odd.any() else _as_dates(cells, found)
-    if dates is not None:
+    all_numbers = odd is None or not odd.any()
+    named = bool(_DATE_NAME.search(cells.name))
+    if all_numbers and (dates := moments_of_numbers(cells, found, named=named)) is not None:
         cells.record("date", dates, blank=blank)
         return dates
     cells.record("number", found, blank=blank, odd=odd, unit=unit)
     return _without_sentinel(found, cells)
-
-
-def _as_dates(cells: Column, numbers: pd.Series) -> pd.Series | None:
-    """Numbers such as 20260131 as dates; in a column named as a date also Unix times and days of a spreadsheet."""
-    known = numbers.notna().to_numpy()
-    values = numbers.to_numpy()[known]
-    if not len(values):
-        return None
-    named = bool(_DATE_NAME.search(cells.name))
-    moments = epochs.compact(values) if named or values.min() > epochs.COMPACT[1][1] else None
-    how = "dates without marks"
-    if moments is None and named:
-        moments, how = epochs.serials(values), epochs.SERIAL_DAYS
-        times = epochs.unix(values)
-        if moments is None and times is not None and times[1].all():
-            moments, how = times[2], f"Unix times in {times[0]}"
-    if moments is None:
-        return None
-    epochs.note(cells, how, values, moments)
-    return epochs.placed(moments, known, numbers.index)
 
 
 def _without_sentinel(numbers: pd.Series, cells: Column) -> pd.Series:
@@ -255,8 +236,7 @@ def in_order(dates: Dates, written: pd.Series, cells: Column) -> pd.Series:
 
 
 def _dates_of_parquet(cells: Column) -> pd.Series:
-    values = cells.values
-    values = values.dt.tz_convert("UTC").dt.tz_localize(None) if values.dt.tz is not None else values
+    values = in_utc(cells.values)
     far = (values.dt.year >= LAST_YEAR) | (values.dt.year < 1)
     if far.any():
         cells.note(f"{int(far.sum()):,} dates in {cells.name!r} are in the year {LAST_YEAR} or later: missing.")

@@ -71,12 +71,13 @@ def recognised(
     for cells, name, is_main in read:
         _refuse_without_header(cells, name)
         cells = _standard_spelling(cells, set(columns), reserved)
-        stem = name.rpartition(", sheet ")[2].split(".")[0].lower()
-        kind = stem if stem in TABLES else kind_of(renamed_columns(cells, columns))
+        file, _, sheet = name.partition(", sheet ")
+        stems = [sheet.lower(), *([file.split(".")[0].lower()] if is_main or not sheet else [])]
+        kind = next((s for s in stems if s in TABLES), None) or kind_of(renamed_columns(cells, columns))
         found = Found(cells=cells, name=name, kind=kind)
         receipt.count_file(found.cells, found.name, found.kind)
         _add(tables, found, is_main, receipt)
-    _join_lines(tables, receipt)
+    join_lines(tables, receipt)
     if not {"interactions", "customers"} & set(tables):
         names = ", ".join(found.name for found in tables.values()) or "no table"
         raise DataError(f"expected a table of interactions or customers, found only actions ({names})")
@@ -87,8 +88,8 @@ def recognised(
     return named
 
 
-def _join_lines(tables: dict[str, Found], receipt: Receipt) -> None:
-    """Make events of the lines of orders, which look like a table of actions in which actions repeat."""
+def join_lines(tables: dict[str, Found], receipt: Receipt) -> None:
+    """Make events of the lines of orders, which look like a table of actions in which actions repeat, if wanted."""
     if not {"interactions", "actions"} <= set(tables):
         return
     orders, lines = tables["interactions"], tables["actions"]
@@ -97,13 +98,14 @@ def _join_lines(tables: dict[str, Found], receipt: Receipt) -> None:
         return
     del tables["actions"]
     receipt.kinds[orders.name] = orders.kind
-    facts = next(file for file in receipt.files if file["name"] == lines.name)
+    files = [file for file in receipt.files if file["kind"] == lines.kind]
     if wants_lines(orders.name, lines.name, key, receipt):
-        facts["kind"] = orders.kind
+        for file in files:
+            file["kind"] = orders.kind
         cells = joined(orders.cells, lines.cells, key, (orders.name, lines.name), receipt)
         tables[orders.kind] = Found(cells=cells, name=lines.name, kind=orders.kind)
     else:
-        receipt.files.remove(facts)
+        receipt.files = [file for file in receipt.files if file not in files]
         receipt.rows["read"] -= len(lines.cells)
         _not_read(receipt, lines.name, "it is left apart")
 

@@ -18,9 +18,13 @@ def header_row(rows: Sequence[Sequence[str]]) -> int:
     if usual < 2 or usual not in widths[: TITLE_ROWS + 1]:
         return 0
     start = widths.index(usual)
-    while usual > 2 and start < min(len(rows) - 1, TITLE_ROWS) and _n_filled(rows[start]) < 2:
+    last = min(len(rows) - 1, TITLE_ROWS)
+    while usual > 2 and start < last and _n_filled(rows[start]) < 2:
         start += 1
-    # Two cells on a line above, such as "Date:,2026-01-31", are a title where the table is much wider.
+    below = next((k for k in range(start, last) if _n_filled(rows[k]) > usual // 4), start)
+    if not any(_NUMBER.fullmatch(cell.strip()) for cell in rows[below]):
+        start = below
+    # Two cells on a line above, such as "Date:,2026-01-31,,,,", are a title where the table is much wider.
     if any(_n_filled(row) > max(1, usual // 2) for row in rows[:start]):
         return 0
     return start + 1 if _is_above_the_names(rows[start:]) else start

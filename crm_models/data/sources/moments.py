@@ -7,17 +7,16 @@ import pandas as pd
 import pyarrow as pa
 
 from crm_models.core.errors import DataError
-from crm_models.data.sources import epochs
 from crm_models.data.sources.blanks import is_blank
 from crm_models.data.sources.column import Column
-from crm_models.data.sources.dates import Dates, dates_of
+from crm_models.data.sources.dates import Dates, dates_of, in_utc
+from crm_models.data.sources.epochs import moments_of_numbers
 from crm_models.data.sources.features import FIRST_YEAR, LAST_YEAR, in_order
 from crm_models.data.sources.frames import is_text
 from crm_models.data.sources.number_forms import parse
 from crm_models.data.sources.receipt import Receipt
 
 EXPECTED = "a date such as 2026-01-31 or a number"
-ADVICE = "correct the row, or leave out such rows with --skip-bad-rows"
 
 
 def moments_of(table: pd.DataFrame, name: str, column: str, receipt: Receipt | None = None) -> pd.Series:
@@ -32,7 +31,7 @@ def moments_of(table: pd.DataFrame, name: str, column: str, receipt: Receipt | N
     if pd.api.types.is_datetime64_any_dtype(found):
         kind = "date"
         far = (found.dt.year >= LAST_YEAR) | (found.dt.year < FIRST_YEAR)
-        cells.refuse(far, f"a date before {LAST_YEAR}", ADVICE)
+        cells.refuse(far, f"a date before {LAST_YEAR}")
         found = found.mask(far) if far.any() else found
     cells.record(kind, found)
     return found
@@ -42,7 +41,7 @@ def _moments(cells: Column) -> pd.Series:
     values = cells.values
     if pd.api.types.is_datetime64_any_dtype(values):
         cells.refuse(values.isna(), EXPECTED)
-        values = values.dt.tz_convert("UTC").dt.tz_localize(None) if values.dt.tz is not None else values
+        values = in_utc(values)
         return values if (values.dt.year >= LAST_YEAR).any() else values.astype("datetime64[us]")
     iso = _iso(values)
     if iso is not None:
@@ -87,21 +86,8 @@ def _iso(values: pd.Series) -> pd.Series | None:
 
 
 def _from_numbers(cells: Column, numbers: pd.Series) -> pd.Series:
-    all_values = numbers.to_numpy()
-    known = np.isfinite(all_values)  # the others are rejected already
-    values = all_values[known]
-    if not len(values):
-        return numbers
-    moments = epochs.compact(values)
-    if moments is None and (times := epochs.unix(values)):
-        # Otherwise one 0 among Unix seconds would make the whole column plain numbers, read as days.
-        unit, fits, moments = times
-        bad = known.copy()
-        bad[known] = ~fits
-        cells.refuse(bad, f"a moment in Unix {unit} as in the other rows")
-    elif moments is None and (moments := epochs.serials(values)) is not None:
-        epochs.note(cells, epochs.SERIAL_DAYS, values, moments)
-    return numbers if moments is None else epochs.placed(moments, known, numbers.index)
+    dates = moments_of_numbers(cells, numbers, is_time=True)
+    return numbers if dates is None else dates
 
 
 def _refuse_other_layouts(cells: Column, filled: pd.Series, unfit: pd.Series) -> None:

@@ -18,7 +18,7 @@ from crm_models.data.sources.importer import Importer, distinct_labels, files_in
 from crm_models.data.sources.moments import moments_of
 from crm_models.data.sources.reading import read_table
 from crm_models.data.sources.receipt import Receipt
-from crm_models.data.sources.tables import KEEP_LATE, known_cohort
+from crm_models.data.sources.tables import known_cohort, receipt_of_known
 
 GENRES_100K = (
     *("unknown", "Action", "Adventure", "Animation", "Children", "Comedy", "Crime", "Documentary", "Drama", "Fantasy"),
@@ -47,7 +47,7 @@ def import_movielens(sources: Sequence[Path], *, churn_days: float | None = None
     gender, age and occupation of users.
     """
     files = _files(sources)
-    name, receipt = files["ratings"].name, Receipt(accept_doubts=True, answers=KEEP_LATE)
+    name, receipt = files["ratings"].name, receipt_of_known()
     events = known_table(files["ratings"], "interactions", EVENT, receipt, _read(files["ratings"], RATING))
     events[TIMESTAMP] = moments_of(events, name, TIMESTAMP, receipt)
     events = events.sort_values(TIMESTAMP, kind="stable")

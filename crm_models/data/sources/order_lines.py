@@ -6,6 +6,7 @@ import pandas as pd
 
 from crm_models.core.schema import ACTION, CUSTOMER_ID, TIMESTAMP, VALUE
 from crm_models.data.sources.receipt import Receipt
+from crm_models.data.sources.roles import guess_columns
 
 SHARE = 0.5
 """At least this share of the lines has its order in the other table."""
@@ -40,6 +41,9 @@ def joined(
     orders: pd.DataFrame, lines: pd.DataFrame, key: str, names: tuple[str, str], receipt: Receipt
 ) -> pd.DataFrame:
     """(L,) the lines with the columns of their orders; lines without an order are explained. names: of both files."""
+    if VALUE not in lines and (value := guess_columns(lines).get(VALUE)):  # the order's value is not that of a line
+        lines = lines.rename(columns={value: VALUE})
+        receipt.note(f"{names[1]}: columns recognised by their usual names: {VALUE}={value} (--column maps others).")
     lines = receipt.explain(lines, names[1], ~lines[key].isin(orders[key]).to_numpy(), f"no such {key} in {names[0]}")
     added = [key, *(c for c in orders.columns if c not in lines)]
     both = lines.join(orders[added].set_index(key), on=key)

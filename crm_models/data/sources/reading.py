@@ -69,9 +69,9 @@ def read_tables(source: Raw, name: str, options: ReadOptions) -> list[tuple[pd.D
         called = f"{name}, sheet {sheet.name}"
         table = _from_sheet(sheet, called)
         sheets.setdefault(tuple(table.columns), []).append((table, called))
-    (first, _), *others = (together(same) for same in sheets.values())
+    (first, called), *others = (together(same) for same in sheets.values())
     first.attrs[SHEETS_LEFT_OUT] = [called.rpartition(", sheet ")[2] for _, called in others]
-    return [(first, name), *others]
+    return [(first, called if others else name), *others]
 
 
 def read_table(

@@ -107,7 +107,8 @@ class Receipt:
 
     answers: doubt id to reading, as given; recipe: the content of an earlier recipe.json. skip_bad_rows: whether rows
     that cannot be read are rejected instead of refusing the file. ask_again: whether an answer that is no reading of
-    its doubt is asked for again, as one of a recipe is, instead of being refused.
+    its doubt is asked for again, as one of a recipe is, instead of being refused. may_skip: whether the user can choose
+    skip_bad_rows.
     """
 
     answers: Mapping[str, str] = field(default_factory=dict)
@@ -115,6 +116,7 @@ class Receipt:
     accept_doubts: bool = False
     skip_bad_rows: bool = False
     ask_again: bool = False
+    may_skip: bool = True
     notes: list[str] = field(default_factory=list)
     files: list[dict[str, Any]] = field(default_factory=list)
     not_read: list[dict[str, str]] = field(default_factory=list)
@@ -200,7 +202,8 @@ class Receipt:
         values, name = table[column].to_numpy()[bad], written_name(table, column)
         found = "a blank" if pd.isna(values[0]) else repr(str(values[0])[:40])
         if not self.skip_bad_rows:
-            more = f" ({int(bad.sum()):,} such rows; --skip-bad-rows leaves them out)" if bad.sum() > 1 else ""
+            how_many, them = (f"{int(bad.sum()):,} such rows; ", "them") if bad.sum() > 1 else ("", "it")
+            more = f" ({how_many}--skip-bad-rows leaves {them} out)" if self.may_skip else ""
             where = f"{place_of(table, file, bad)}, column {name!r}"
             raise DataError(f"{where}: expected {expected}, found {found}{more}; {advice}")
         labels = table.index.to_numpy()[bad]

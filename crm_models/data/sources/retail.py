@@ -15,7 +15,7 @@ from crm_models.data.sources.importer import TABLE_ENDINGS, Importer, distinct_l
 from crm_models.data.sources.moments import moments_of
 from crm_models.data.sources.numbers import numbers_of
 from crm_models.data.sources.receipt import Receipt
-from crm_models.data.sources.tables import KEEP_LATE, known_cohort
+from crm_models.data.sources.tables import known_cohort, receipt_of_known
 
 CHURN_DAYS = 90.0
 
@@ -35,7 +35,7 @@ def import_retail(sources: Sequence[Path], *, churn_days: float | None = CHURN_D
 
     churn_days: days without a purchase that count as churn; None: no churn labels.
     """
-    receipt = Receipt(accept_doubts=True, answers=KEEP_LATE)
+    receipt = receipt_of_known()
     files = [file for source in sources for file in _files(source)]
     lines, name = together([(_lines(file, receipt), file.name) for file in files])
     lines = _kept(lines, name, receipt)

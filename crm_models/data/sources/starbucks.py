@@ -20,7 +20,7 @@ from crm_models.data.sources.moments import moments_of
 from crm_models.data.sources.numbers import numbers_of
 from crm_models.data.sources.reading import read_table
 from crm_models.data.sources.receipt import Receipt
-from crm_models.data.sources.tables import KEEP_LATE, known_cohort
+from crm_models.data.sources.tables import known_cohort, receipt_of_known
 
 CHURN_DAYS = 7.0
 """Default for churn: a week without a transaction, because the data span 30 days. Set by `--churn-days`."""
@@ -57,7 +57,7 @@ def import_starbucks(sources: Sequence[Path], *, churn_days: float | None = CHUR
     that count as churn; None: no churn labels.
     """
     files = {name: _find(sources, name) for name in FIELDS}
-    receipt = Receipt(accept_doubts=True, answers=KEEP_LATE)
+    receipt = receipt_of_known()
     events, people, portfolio = (_table(file, name, receipt) for name, file in files.items())
     names = [file.name for file in files.values()]
     offers = _offers(portfolio, names[2])

@@ -10,8 +10,7 @@ from crm_models.core.schema import CHURNED, CUSTOMER_ID
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources.importer import TABLE_ENDINGS, Importer, files_in, known_table
 from crm_models.data.sources.reading import read_file
-from crm_models.data.sources.receipt import Receipt
-from crm_models.data.sources.tables import guess_columns, known_cohort, numbered
+from crm_models.data.sources.tables import guess_columns, known_cohort, numbered, receipt_of_known
 
 IDS = ("customerID", "CustomerID", "Customer ID", "customer_id")
 STATUS = "Customer Status"
@@ -23,7 +22,7 @@ LEAKING_COLUMNS = ("Churn Label", "Churn Value", "Churn Score", "Churn Reason", 
 def import_telco(sources: Sequence[Path]) -> Cohort:
     """Profiles with churn labels. `TotalCharges` is blank when tenure is 0; read as missing."""
     file = _file(sources)
-    cells, receipt = read_file(file), Receipt(accept_doubts=True)
+    cells, receipt = read_file(file), receipt_of_known()
     receipt.note("Telco: profiles only; the sequence model needs interactions.")
     guessed = guess_columns(cells)
     label = next((c for c in LABELS if c in cells), guessed.get(CHURNED, LABELS[0]))

@@ -280,6 +280,18 @@ def test_one_odd_date_is_missing_and_named(read, odd):
     assert any(f"the first {odd!r} in row 42" in note for note in cohort.notes)
 
 
+def test_times_of_a_place_beside_times_without_are_asked_about_and_no_place_is_passed_over(read):
+    rows = [f"k{k},call,2025-01-{1 + k:02d} 21:07:00{' Europe/Berlin' if k % 2 else ''}\n" for k in range(20)]
+    with pytest.raises(DoubtError, match=r"timestamp\.zone=utc"):
+        read({"interactions.csv": HEADER + "".join(rows)})
+    events = read({"interactions.csv": HEADER + "".join(rows)}, accept_doubts=True).interactions
+    assert events["timestamp"].dt.hour.value_counts().to_dict() == {21: 10, 20: 10}
+    two = HEADER + "a,call,2025-01-01 10:00 Europe/Berlin\nb,call,2025-01-02 10:00 Asia/Tokyo\n"
+    assert read({"interactions.csv": two}).interactions["timestamp"].dt.hour.tolist() == [9, 1]
+    with pytest.raises(DataError, match="found '2025-01-02 10:00 Nowhere/Land'"):
+        read({"interactions.csv": two.replace("Asia/Tokyo", "Nowhere/Land")})
+
+
 def test_an_odd_cell_among_dates_of_net_is_missing_and_named(read):
     cohort = read(customers([f"/Date({1_700_000_000_000 + k * 86_400_000})/" for k in range(30)] + ["/Date(17"]))
     assert cohort.customers["x"].iloc[0] == pd.Timestamp("2023-11-14 22:13:20")
@@ -374,6 +386,16 @@ def test_codes_and_groups_above_the_names_are_left_out(read, above, said):
     cohort = read({"customers.csv": above + PEOPLE})
     assert (cohort.n_customers, cohort.has_labels) == (30, True)
     assert any(said in note for note in cohort.notes)
+
+
+def test_a_title_of_two_cells_is_no_header_though_a_spreadsheet_pads_it(read):
+    cells = "Report:,Customers,,,,,,\nDate:,2026-01-31,,,,,,\n,,,,,,,\ncustomer_id,churned,a,b,c,d,e,f\n"
+    text = cells + "".join(f"c{k},{k % 2},{k},1,2,3,4,x\n" for k in range(6))
+    sheet = workbook({"S": rows_of(*(tuple(c or None for c in line.split(",")) for line in text.split("\n")[:-1]))})
+    for files in ({"customers.csv": text}, {"customers.xlsx": sheet}):
+        cohort = read(files)
+        assert (cohort.n_customers, cohort.customers["a"].tolist()) == (6, [0, 1, 2, 3, 4, 5])
+        assert any("above the header left out, the first 'Report:" in note for note in cohort.notes)
 
 
 def test_units_below_the_header_are_no_customer(read):
