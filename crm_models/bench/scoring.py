@@ -40,7 +40,7 @@ def measure(customers: int, events: int, rounds: int) -> dict[str, Any]:
         timed(["train", str(cohort), "--out", str(run), "--epochs", "1", "--quiet"])
         models = load_models(RunFolder(run), threads=1)
         loaded = load_cohort(cohort)
-    arrays, (one, other) = models.encoder.encode(loaded, loaded.as_of), torch.rand(2, MATRIX, MATRIX)
+    arrays, (one, other) = models.encoder.encode(loaded, loaded.as_of), torch.rand(2, 2048, 2048)
     work: dict[str, Callable[[], object]] = {
         "product": lambda: one @ other,
         "decoding": lambda: decode_plans(models.sequence, arrays, models.encoder),  # type: ignore[arg-type]  # trained above

@@ -73,7 +73,8 @@ def _live() -> None:
                     f":material/schedule: **{widgets.plain(job.job.run)}** on {widgets.plain(job.job.cohort)}, "
                     f"{widgets.plain(job.job.about)}: waiting, number {job.place} in the queue"
                 )
-                if st.button("Remove", key=f"remove_{job.job.run}", icon=":material/close:", type="tertiary"):
+                # A run can wait more than once: for its training, for more seeds, for scores of another cohort.
+                if st.button("Remove", key=f"remove_{job.place}", icon=":material/close:", type="tertiary"):
                     with widgets.guarded():
                         store.forget_job(job.job.run)
                         st.rerun()

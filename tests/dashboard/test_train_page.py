@@ -82,8 +82,17 @@ def test_several_trainings_queue_up_and_one_can_be_removed(workspace, open_page)
         train_button(app).click().run()
     names = [j.job.run for j in JobFolder(workspace).jobs()]
     assert names == ["small-standard", "small-standard-2", "small-standard-3"]
-    app.button("remove_small-standard-2").click().run()
+    app.button("remove_2").click().run()
     assert [j.job.run for j in JobFolder(workspace).jobs()] == ["small-standard", "small-standard-3"]
+
+
+def test_a_run_that_waits_for_two_things_has_two_lines(workspace, open_page):
+    for task in ("stability", "score"):
+        JobFolder(workspace).add(Job(run="first", cohort="small", task=task, about=task))
+    app = open_page("train")
+    assert not app.exception
+    app.button("remove_2").click().run()
+    assert JobFolder(workspace).jobs() == []
 
 
 def test_the_first_point_is_awaited_until_an_epoch_is_there(workspace, monkeypatch):
