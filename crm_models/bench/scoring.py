@@ -23,6 +23,9 @@ from crm_models.data.storage import load_cohort
 from crm_models.runs.folder import RunFolder
 from crm_models.runs.trained import load_models
 
+MATRIX = 2048
+"""Rows of the matrices, as in `crm_models.bench.rates`."""
+
 
 def measure(customers: int, events: int, rounds: int) -> dict[str, Any]:
     """Microseconds a customer, and the share of the rate of matrix products, of the standard preset after an epoch."""

@@ -42,7 +42,7 @@ def _add_train(commands: Any) -> None:
         "--resume", nargs="?", const=True, default=False, metavar="RUN", help="resume training of a run"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing run of this name")
-    add_engine(parser, "processes that share each batch (see also torchrun)", default=1)
+    add_engine(parser, "processes that share each batch, this one included (default: 1; see also torchrun)", default=1)
     add_device(parser)
 
 

@@ -11,6 +11,7 @@ import os
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, Protocol, TypeVar
 
 from crm_models.core.errors import ConfigError, CrmError, RunError
@@ -55,6 +56,10 @@ class Engine(Protocol):
     name: str
     workers: int
 
+    def connected(self) -> AbstractContextManager[None]:
+        """Keep between several jobs what is costly to start."""
+        ...
+
     def results(self, job: Job[Result], n: int) -> Iterator[Result]:
         """The results of parts 0 to n - 1, in this order."""
         ...
@@ -68,6 +73,10 @@ class InProcess:
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads
+
+    def connected(self) -> AbstractContextManager[None]:
+        """Nothing is to be kept."""
+        return nullcontext()
 
     def results(self, job: Job[Result], n: int) -> Iterator[Result]:
         """The results of parts 0 to n - 1, in this order."""

@@ -109,11 +109,11 @@ def _unreached(address: str) -> str | None:
 class RayProcess:
     """An object of a class in a process of its own on the cluster, with environment variables; connected to it.
 
-    processors: that it needs.
+    processors, gpus: that it needs.
     """
 
-    def __init__(self, kind: type, environment: dict[str, str], processors: int) -> None:
-        options = {"num_cpus": processors, "runtime_env": {"env_vars": environment}}
+    def __init__(self, kind: type, environment: dict[str, str], *, processors: int, gpus: int) -> None:
+        options = {"num_cpus": processors, "num_gpus": gpus, "runtime_env": {"env_vars": environment}}
         self._actor = ray.remote(kind).options(**options).remote()
 
     def begin(self, method: str, *arguments: Any) -> Any:
@@ -128,9 +128,9 @@ class RayProcess:
             raise error.as_instanceof_cause() from None
         except ray.exceptions.GetTimeoutError:
             raise RunError(
-                f"expected a free processor of the Ray cluster for each of --workers, found none for one of them in "
-                f"{CHECKS * CHECK_SECONDS} seconds (in all {int(ray.cluster_resources().get('CPU', 0))}); use fewer "
-                "--workers, or wait until the cluster is free"
+                f"expected a free processor (and a GPU, with --device cuda) of the Ray cluster for each of --workers, "
+                f"found none for one of them in {CHECKS * CHECK_SECONDS} seconds; the cluster has "
+                f"{int(ray.cluster_resources().get('CPU', 0))} in all; use fewer --workers, or wait until it is free"
             ) from None
         except ray.exceptions.RayError as error:
             raise RunError(f"a process on the Ray cluster ended ({' '.join(str(error).split())[:200]})") from None

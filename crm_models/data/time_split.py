@@ -16,7 +16,7 @@ from crm_models.core.errors import ConfigError, DataError
 from crm_models.core.schema import CHURNED
 from crm_models.data.cohort import Cohort, Moment, moment_days, moment_of, moment_text
 from crm_models.data.sources.inactivity import silent
-from crm_models.data.split import Split, history
+from crm_models.data.split import history
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +29,6 @@ class Views:
     learned: Cohort
     tested: Cohort
     no_churn: str | None = None
-
-    def seen(self, split: Split) -> Split:
-        """The split, with only those training and validation customers that are seen before its date."""
-        if self.learned is self.tested:
-            return split
-        known = np.diff(self.learned.starts) > 0
-        return replace(split, train=split.train[known[split.train]], valid=split.valid[known[split.valid]])
 
 
 def views_of(cohort: Cohort, date: str | None, span: tuple[float, float] | None = None) -> Views:

@@ -1,7 +1,8 @@
 """The processes that train a run together: on this machine, or on a Ray cluster.
 
 With Ray, this process leads and the others are actors on the cluster, to which gloo connects it: they read the same
-run folder, which therefore lies on shared storage, as for plans.
+run folder, which therefore lies on shared storage, as for plans. (Ray's TorchTrainer would put the process that leads
+on the cluster as well, but it yields the epochs to its caller, and is stopped by it.)
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ def together(
             yield
         return
     from crm_models.core.ray_engine import RayCluster
+    from crm_models.models.runtime import resolve_device
 
-    processors = threads or 1
+    device, processors = resolve_device(device).type, threads or 1
     cluster = RayCluster(address=address, workers=max(1, workers - 1) * processors)
     with cluster.connected(), group(workers, partial(_RayFollower, run, device, processors), cluster.this_machine()):
         yield
@@ -51,7 +53,7 @@ class _RayFollower:
         from crm_models.core.ray_engine import RayProcess
 
         self._folder, self._device, self._processors = str(absolute(run.folder)), device, processors
-        self._process = RayProcess(_Following, told, processors)
+        self._process = RayProcess(_Following, told, processors=processors, gpus=int(device == "cuda"))
 
     def wait_until_ready(self) -> None:
         """Return when it is about to join. Raises `RunError` if it cannot."""

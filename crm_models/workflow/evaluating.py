@@ -64,8 +64,9 @@ def evaluate(
     n_parts = len(Parts(folder))
     chosen = engine_for(engine, n_parts, workers=workers, address=address, threads=threads, device=device)
     reader = chosen if engine == "ray" else engine_to_encode(n_parts, threads)
-    held = held_out(run, reader, folder, allow_drift=allow_drift)
-    sequence, churn = predict_held_out(run, held, folder, chosen, allow_drift=allow_drift, device=device)
+    with chosen.connected():
+        held = held_out(run, reader, folder, allow_drift=allow_drift)
+        sequence, churn = predict_held_out(run, held, folder, chosen, allow_drift=allow_drift, device=device)
     truth = load_truth(folder)
     tested = None if truth is None else customers_tested(run, folder, held.split)
     report = build_report(held, encoder, sequence, churn, truth, tested)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import time
 from dataclasses import dataclass
@@ -13,6 +14,17 @@ import pytest
 from crm_models.core.engines import InProcess, engine_of
 from crm_models.core.errors import ConfigError, DataError, RunError
 from crm_models.core.local_engine import LocalProcesses
+
+
+class PickledEngine(InProcess):
+    """Stands for `LocalProcesses` where no process is to start: jobs and results are sent as between processes."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(threads=1)
+        self.workers = workers
+
+    def results(self, job, n):
+        return map(pickle.loads, map(pickle.dumps, super().results(pickle.loads(pickle.dumps(job)), n)))
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from crm_models.planning import Policy
 from crm_models.planning.export import ExportSettings
 from crm_models.runs.planning import Planner, PlanningJob, plan_part, plan_parts
 from crm_models.runs.scoring import ScoringJob
+from tests.core.test_engines import PickledEngine
 
 PARTS = 4
 POLICY = Policy(threshold=0.2, mode="graded")
@@ -131,13 +132,18 @@ def test_plans_of_a_machine_that_shares_no_storage_or_has_other_versions_are_ref
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_report_is_the_same_from_one_process_and_two(made):
+@pytest.fixture
+def no_process_starts(monkeypatch):
+    monkeypatch.setattr("crm_models.core.local_engine.LocalProcesses", PickledEngine)
+
+
+def test_a_report_is_the_same_from_one_process_and_two(made, no_process_starts):
     alone, in_two = (workflow.evaluate(made / "run", workers=workers) for workers in (1, 2))
     assert in_two == alone
     assert alone["sequence"]["customers"] > 10
 
 
-def test_a_campaign_is_the_same_from_one_process_and_two(made, tmp_path):
+def test_a_campaign_is_the_same_from_one_process_and_two(made, tmp_path, no_process_starts):
     block = Rule(name="no mails", kind="block", actions=("Send a newsletter", "Ask for a review"))
     for workers in (1, 2):
         making.new(made / "run", tmp_path / str(workers), rules=[block], split=Split(salt="a"), workers=workers)

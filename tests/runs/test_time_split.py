@@ -1,6 +1,5 @@
 """A run with a split by time: the same test customers as the random split, less to learn from, and it says so."""
 
-import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from crm_models.runs.encoding import encoded
 from crm_models.runs.folder import RunFolder
 from crm_models.runs.held_out import held_out
 from crm_models.runs.pipeline import start_run
+from tests.core.test_engines import PickledEngine
 from tests.runs.test_pipeline import CONFIG
 
 CONFIGS = {
@@ -109,7 +109,7 @@ def test_parts_are_encoded_as_the_whole_is_seen(tmp_path, monkeypatch, folder, s
     run = start_run(save_cohort(cohort, tmp_path / "cohort"), tmp_path / "run", CONFIGS["time"])
     whole = getattr(views_of(cohort, run.config().split_date), side)
     expected = run.encoder().encode(whole, whole.as_of)
-    arrays, known = encoded(run, tmp_path / "cohort", side, PickledEngine())
+    arrays, known = encoded(run, tmp_path / "cohort", side, PickledEngine(workers=1))
     for name in ("numeric", "categorical", "behaviour", "n_history", "now_days"):
         np.testing.assert_array_equal(getattr(arrays, name), getattr(expected, name))
     for name, column in vars(expected.events).items():
@@ -117,10 +117,3 @@ def test_parts_are_encoded_as_the_whole_is_seen(tmp_path, monkeypatch, folder, s
     np.testing.assert_array_equal(known.labels, whole.labels)
     for name, column in vars(outcomes(whole)).items():
         np.testing.assert_array_equal(getattr(known.outcomes, name), column)
-
-
-class PickledEngine(InProcess):
-    """Sends the job and its results as an engine of several processes does."""
-
-    def results(self, job, n):
-        return map(pickle.loads, map(pickle.dumps, super().results(pickle.loads(pickle.dumps(job)), n)))
