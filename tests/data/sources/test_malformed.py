@@ -24,7 +24,7 @@ from crm_models.data.sources.tables import cohort_from_tables, guess_columns, ki
 from tests.data.sources.test_workbook import rows_of, workbook_parts
 from tests.malformed.trial import try_one
 
-QUICK, LONG = 60, 300
+QUICK, LONG = 60, 180
 QUICK_AND_LONG = [pytest.param(QUICK, id="quick"), pytest.param(LONG, id="long", marks=pytest.mark.slow)]
 
 PLAIN_TEXT = """
@@ -284,8 +284,8 @@ def test_damaged_workbooks_are_read_or_refused(max_examples):
     check()
 
 
-@pytest.mark.parametrize("tries", [pytest.param(25, id="quick"), pytest.param(100, id="long", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("tries", [pytest.param(20, id="quick"), pytest.param(60, id="long", marks=pytest.mark.slow)])
 def test_damaged_exports_are_right_or_said_or_refused(tries, tmp_path):
-    found = [try_one(np.random.default_rng([tries, k]), tmp_path / str(k)) for k in range(tries)]
+    found = [try_one(np.random.default_rng([2, tries, k]), tmp_path / str(k)) for k in range(tries)]
     assert not [trial for trial in found if trial.ending in ("wrong", "broken")]
     assert {trial.ending for trial in found} >= {"right", "said", "refused"}
