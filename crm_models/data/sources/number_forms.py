@@ -70,8 +70,9 @@ def parse(
     proof: Callable[[], Mark | None] = lambda: None,
     settled: Settled | None = None,
 ) -> Numbers:
-    """Distinct trimmed cells as numbers. delimiter: of the file, if known; `;` suggests decimal commas.
+    """Distinct trimmed cells as numbers.
 
+    delimiter: of the file; `;` suggests decimal commas, and None means numbers that are stored as such, without doubt.
     proof: the decimal mark that other columns of the file prove, asked only where this column is unclear. settled: what
     a mark before three digits is, if it is known.
     """
@@ -189,7 +190,7 @@ def _decimal_mark(
         amounts = np.abs(_with_mark(clear, mark))
         doubt = bool(few.any()) and (few.sum() <= len(clear) or np.median(amounts) >= 1000)
         doubt = doubt and not clear.str.contains(_LONG_FRACTION, regex=True).any()
-        return mark, bool(doubt), ""
+        return mark, bool(doubt) and delimiter is not None, ""
     if not is_open.any():
         return "point", False, ""
     open_comma, open_point = marked.str.fullmatch(_OPEN_COMMA), marked.str.fullmatch(_OPEN_POINT)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from crm_models.core.errors import DataError
 from crm_models.data.sources.archives import Raw
-from crm_models.data.sources.frames import FIRST_ROW, refuse_duplicate_columns, tidy, trimmed
+from crm_models.data.sources.frames import DELIMITER, FIRST_ROW, refuse_duplicate_columns, tidy, trimmed
 
 _UNNAMED_INDEX = re.compile(r"__index_level_\d+__")
 
@@ -40,7 +40,7 @@ def from_arrow(read: Callable[[], pa.Table], name: str) -> pd.DataFrame:
     table = (
         table[[c for c in table.columns if not _UNNAMED_INDEX.fullmatch(str(c))]] if table.columns.is_unique else table
     )
-    table.attrs = {FIRST_ROW: 1}
+    table.attrs = {FIRST_ROW: 1, DELIMITER: ""}
     refuse_duplicate_columns(table, name)
     return table
 

@@ -128,5 +128,6 @@ def _from_sheet(sheet: Sheet, name: str) -> pd.DataFrame:
     arrays = arrays or [pa.chunked_array([], pa.string())] * width
     rows = np.asarray(sheet.numbers, dtype=np.int64) - sheet.header_row - 1
     table = to_pandas(list(arrays), names, name, rows)
-    table.attrs = {FIRST_ROW: sheet.header_row + 1, REMARKS: list(sheet.remarks)}
+    delimiter = "" if sheet.has_pointed_text else None
+    table.attrs = {FIRST_ROW: sheet.header_row + 1, REMARKS: list(sheet.remarks), DELIMITER: delimiter}
     return table

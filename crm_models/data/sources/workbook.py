@@ -39,6 +39,7 @@ DATE_FORMATS = frozenset({*range(14, 23), *range(27, 37), 45, 46, 47, *range(50,
 """Ids of the built-in number formats for dates and times (ECMA-376 part 1, 18.8.30)."""
 
 DATE = "date"
+_POINTED = re.compile(r"-?[1-9][0-9]{0,2}\.[0-9]{3}")
 
 EPOCHS = {False: datetime(1899, 12, 30), True: datetime(1904, 1, 1)}
 """Day 0, keyed by whether the workbook uses the 1904 date system."""
@@ -56,6 +57,7 @@ class Sheet:
     """The rows of one sheet below its header; rows may be shorter than the header.
 
     numbers: the number of each row in the sheet, from 1; header_row: that of the header. remarks: what was unusual.
+    has_pointed_text: whether a text looks like 1.234, which can be either number.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Sheet:
     rows: list[list[str | None]]
     numbers: list[int]
     remarks: tuple[str, ...] = ()
+    has_pointed_text: bool = False
 
 
 def is_workbook(raw: bytes | mmap) -> bool:
@@ -152,14 +155,14 @@ class _Cells:
         text, self.twice = once("\0".join(shared))
         self.shared, self.formats, self.epoch = text.split("\0") if shared else [], formats, EPOCHS[from_1904]
         self.dates: dict[str, str] = {}
-        self.without_result, self.first_without = 0, ""
+        self.without_result, self.first_without, self.has_pointed_text = 0, "", False
 
     def text(self, cell: ElementTree.Element) -> str | None:
         kind = cell.get("t", "n")
         if kind == "inlineStr":
             text, twice = once("".join(map(_text_in, cell.iterfind("{*}is"))))
             self.twice = self.twice or twice
-            return text
+            return self._noticed(text)
         value, formula = None, False
         for part in cell:  # the value comes after a formula
             formula = formula or part.tag.endswith("}f")
@@ -171,7 +174,7 @@ class _Cells:
         if value is None or kind == "e":
             return None
         if kind == "s":
-            return self.shared[int(value)]
+            return self._noticed(self.shared[int(value)])
         if kind == "b":
             return "TRUE" if value == "1" else "FALSE"
         form = self.formats.get(cell.get("s", "0")) if kind == "n" else None
@@ -180,6 +183,10 @@ class _Cells:
         if form is not None and value.isdecimal():
             return value.zfill(len(form))  # the sheet shows 00123 for a stored 123, and other files have 00123
         return value
+
+    def _noticed(self, text: str) -> str:
+        self.has_pointed_text |= len(text) < 9 and _POINTED.fullmatch(text) is not None
+        return text
 
     def date(self, serial: str) -> str:
         if serial not in self.dates:
@@ -196,7 +203,7 @@ def _sheet(file: IO[bytes], name: str, cells: _Cells) -> Sheet | None:
     number, filled, width = 0, 0, 0
     rows: list[list[str | None]] = []
     numbers: list[int] = []
-    cells.without_result, cells.first_without = 0, ""
+    cells.without_result, cells.first_without, cells.has_pointed_text = 0, "", False
     for _, element in ElementTree.iterparse(file):
         if not element.tag.endswith("}row"):
             continue
@@ -226,6 +233,7 @@ def _sheet(file: IO[bytes], name: str, cells: _Cells) -> Sheet | None:
         rows=rows[start + 1 :],
         numbers=numbers[start + 1 :],
         remarks=tuple(remarks),
+        has_pointed_text=cells.has_pointed_text,
     )
 
 

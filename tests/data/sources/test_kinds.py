@@ -104,6 +104,18 @@ def test_points_before_three_digits_are_decided_by_the_file_or_asked_about(read)
     assert "'x' read with decimal points, as in other columns of the file (first: '1.234')" in " ".join(cohort.notes)
 
 
+def test_points_before_three_digits_in_texts_of_a_workbook_or_of_parquet_are_asked_about(read, tmp_path):
+    def sheet(*values: object) -> dict[str, bytes]:
+        rows = [("customer_id", "x"), *((f"c{k}", value) for k, value in enumerate(values))]
+        return {"customers.xlsx": workbook({"S": rows_of(*rows)})}
+
+    assert read(sheet(1.234, 2.5)).customers["x"].tolist() == [1.234, 2.5]
+    pd.DataFrame({"customer_id": ["a", "b"], "x": ["1.234", "2.500"]}).to_parquet(tmp_path / "p")
+    for files in (sheet("1.234", 900), {"customers.parquet": (tmp_path / "p").read_bytes()}):
+        with pytest.raises(DoubtError, match=r"customers\.x\.thousands"):
+            read(files)
+
+
 def test_some_points_before_three_digits_among_amounts_with_two_decimals_are_asked_about(read):
     cells = [f"{k}234.5" for k in range(1, 30)] + ["51.120", "27.911"]
     with pytest.raises(DoubtError) as refusal:

