@@ -44,6 +44,10 @@ class Seen:
         return "\n".join(said).replace("\\", "")
 
 
+CONNECT_SECONDS = 120.0
+"""A browser is as patient with a server that a crowd keeps busy."""
+
+
 class Visitor:
     """One connection. cookies: of `signed_in`, or none."""
 
@@ -64,6 +68,7 @@ class Visitor:
             additional_headers={"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())},
             max_size=None,
             compression=None,
+            open_timeout=CONNECT_SECONDS,
         )
         return self
 

@@ -40,12 +40,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         workspace = make_workspace(Path(folder))
         names = args.only or list(CAMPAIGNS)
-        tallies = tried(60 * args.minutes, args.seed, names, workspace)
-    for name, tally in tallies.items():
-        print(f"{name:<14} {tally.tried:>6,} tried {len(tally.failed):>4,} failed")
-        for text in tally.failed[:20]:
-            print(f"    {text}")
-    return 1 if any(tally.failed for tally in tallies.values()) else 0
+        n_failed = 0
+        for name in names:
+            tally = tried(60 * args.minutes / len(names), args.seed, [name], workspace)[name]
+            n_failed += len(tally.failed)
+            print(f"{name:<14} {tally.tried:>6,} tried {len(tally.failed):>4,} failed", flush=True)
+            for text in tally.failed[:20]:
+                print(f"    {text}")
+    return 1 if n_failed else 0
 
 
 if __name__ == "__main__":
