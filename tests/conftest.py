@@ -16,9 +16,14 @@ settings.load_profile("any machine")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest test comes first, so that no process waits for it in the end."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The longest test comes first, so that no process waits for it in the end; no quick test beside its long twin."""
     items.sort(key=lambda item: "test_the_shell_blocks_run" not in item.name)
+    if not config.option.markexpr:
+        names = {item.nodeid for item in items}
+        twins = [item for item in items if item.nodeid.replace("[quick]", "[long]") in names - {item.nodeid}]
+        config.hook.pytest_deselected(items=twins)
+        items[:] = [item for item in items if item not in twins]
 
 
 @pytest.fixture(scope="session")

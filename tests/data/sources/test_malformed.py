@@ -24,7 +24,7 @@ from crm_models.data.sources.tables import cohort_from_tables, guess_columns, ki
 from tests.data.sources.test_workbook import rows_of, workbook_parts
 from tests.malformed.trial import try_one
 
-QUICK, LONG = 60, 180
+QUICK, LONG = 60, 120
 QUICK_AND_LONG = [pytest.param(QUICK, id="quick"), pytest.param(LONG, id="long", marks=pytest.mark.slow)]
 
 PLAIN_TEXT = """
