@@ -24,6 +24,7 @@ RUN = "run"
 CUSTOMER = "customer"
 THRESHOLD = "threshold"
 WATCHED = "training_under_way"
+_SHOWN = "cohort_last_shown"
 _CHOSEN = "run_was_chosen"  # True if this viewer picked the run, False if they follow the newest one
 _GONE = "asked_for_and_gone"
 _NEXT_COHORT = "cohort_from_the_next_run_on"
@@ -130,6 +131,9 @@ def settle_choice() -> tuple[list[str], list[str]]:
 def _settle_cohort(names: list[str]) -> None:
     """Set the cohort to one that exists, or to None; None also stands for a selector that the viewer has cleared."""
     state = st.session_state
+    if state.get(COHORT) is None and state.get(_SHOWN) in names:
+        # A page opened before the one before was drawn leaves the selector empty, which its viewer has not cleared.
+        state[COHORT] = state[_SHOWN]
     wanted = state[COHORT] if COHORT in state else st.query_params.get(COHORT, _cohort_of_link())
     if wanted is None:
         state[COHORT] = None if COHORT in state else _newest_readable(names)
@@ -142,6 +146,7 @@ def _settle_cohort(names: list[str]) -> None:
         state[COHORT] = wanted
     if state.get(COHORT) is not None and (gone := state.get(_GONE)) is not None and gone.kind == "cohort":
         del state[_GONE]  # another one was chosen
+    state[_SHOWN] = state[COHORT]
 
 
 def _newest_readable(names: list[str]) -> str:
@@ -217,6 +222,7 @@ def mark_chosen() -> None:
 
 def follow_newest() -> None:
     """Callback of the cohort selector: show the newest run of the new cohort."""
+    st.session_state[_SHOWN] = st.session_state[COHORT]
     st.session_state[_CHOSEN] = False
     st.session_state.pop(_GONE, None)
 

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from playwright.sync_api import Page, sync_playwright
 
-from tests.browser.conftest import ARGUMENTS, AT_REST, CHROMIUM, served  # the path comes first
+from tests.browser.conftest import ARGUMENTS, AT_REST, CHROMIUM, at_rest, served  # the path comes first
 from tests.browser.measure import PAGES, prepare  # the path comes first
 
 ROUNDS = 3
@@ -27,10 +27,10 @@ SPINNER = "!!document.querySelector('[data-testid=stSpinner], [data-testid=stSta
 def visit(page: Page, name: str) -> tuple[float, float | None]:
     """Seconds from a click on a page to its heading at rest, and to the first sign of progress, if there was one."""
     heading = "CRM Transformers" if name == "Home" else name
-    at_rest = f"document.querySelector('h1')?.innerText.trim() === {heading!r} && {AT_REST}"
+    drawn = f"document.querySelector('h1')?.innerText.trim() === {heading!r} && {AT_REST}"
     begin, progress = time.perf_counter(), None
     page.get_by_test_id("stSidebarNav").get_by_role("link", name=name, exact=True).click()
-    while not page.evaluate(at_rest):
+    while not page.evaluate(drawn):
         if progress is None and page.evaluate(SPINNER):
             progress = time.perf_counter() - begin
         page.wait_for_timeout(20)
@@ -58,6 +58,7 @@ def main(workspace: Path, customers: int) -> None:
             page.set_default_timeout(180_000)
             page.goto(f"{address}/paper?cohort=measured")
             page.wait_for_selector("h1")
+            at_rest(page)
             print(f"{customers:,} customers")
             for name in PAGES:
                 first, progress = visit(page, name)

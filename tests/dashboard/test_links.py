@@ -47,6 +47,14 @@ def test_a_cohort_that_is_gone_is_named_and_the_nearest_offered(workspace, open_
     assert "does not exist" not in texts(app)
 
 
+def test_a_selector_that_its_viewer_has_not_cleared_keeps_its_cohort(workspace, open_page):
+    app = open_page("plans", cohort="small")
+    app.session_state["cohort"] = None  # as Streamlit leaves it where a page is opened before the last one was drawn
+    assert app.run().selectbox("cohort").value == "small"
+    app.selectbox("cohort").set_value(None).run()
+    assert app.selectbox("cohort").value is None
+
+
 def test_a_run_that_is_gone_is_named_and_the_nearest_offered(workspace, open_page, texts):
     app = open_page("plans", cohort="small", run="frist")
     assert "The run “frist” does not exist." in texts(app)
