@@ -120,10 +120,7 @@ def new_files() -> Iterator[PartOf]:
                 # mkstemp makes files private; a result is as readable as any other file the user writes.
                 part.chmod(0o666 & ~_umask())
                 sync(part)
-            if len(parts) > 1:
-                _note_moves(parts, locks)
-            for target, part in parts.items():
-                part.replace(target)
+            _replace_all(parts, _noted_moves(parts, locks) if len(parts) > 1 else None)
             for remote, part in uploads.items():
                 remote.put(part)
         finally:
@@ -135,17 +132,29 @@ PART, OLD, MOVES = ".part", ".old", ".moves"
 """Endings of leftovers: what is being written, what it replaces (in a folder), and renames that belong together."""
 
 
-def _note_moves(parts: dict[Path, Path], locks: ExitStack) -> None:
-    """Write the renames to a file beside the last target, which is removed together with `locks`."""
+def _noted_moves(parts: dict[Path, Path], locks: ExitStack) -> Path:
+    """A file beside the last target with the list of the renames, which nobody else touches before `locks` end."""
     target = list(parts)[-1]
     part, lock = _locked(lambda: _temporary(target, PART))
     locks.callback(os.close, lock)
-    moves = part.with_suffix(MOVES)
-    locks.callback(moves.unlink, missing_ok=True)
     locks.callback(part.unlink, missing_ok=True)
     part.write_text(json.dumps([[str(part), str(target)] for target, part in parts.items()]), encoding="utf-8")
     sync(part)
-    part.replace(moves)
+    return part.replace(part.with_suffix(MOVES))
+
+
+def _replace_all(parts: dict[Path, Path], moves: Path | None) -> None:
+    """Rename every part to its target. If only some can be, the others and their list are left to `recovery`."""
+    n_done = 0
+    try:
+        for target, part in parts.items():
+            part.replace(target)
+            n_done += 1
+    finally:
+        if moves is not None and n_done in (0, len(parts)):
+            moves.unlink(missing_ok=True)
+        elif moves is not None:
+            parts.clear()
 
 
 def _temporary(target: Path, ending: str) -> Path:

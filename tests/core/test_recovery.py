@@ -7,7 +7,7 @@ import pytest
 from crm_models.core import files
 from crm_models.core.files import MOVES, OLD, delete_folder, new_file, new_files, new_folder
 from crm_models.core.recovery import leftovers, recover, recover_path, recover_workspace
-from tests.faults.interception import AtOperation, Counting, kill
+from tests.faults.interception import AtOperation, Counting, kill, no_space
 
 
 def in_fork(work, version, arm) -> int:
@@ -22,15 +22,16 @@ def in_fork(work, version, arm) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def kills(work, tmp_path):
-    """Kill the work, which writes a version, at each of its operations on files; versions count from 1."""
+def kills(work, tmp_path, fault=kill):
+    """Kill the work, which writes a version, at each of its operations on files, or fail it; versions count from 1."""
     in_fork(work, 0, Counting(tmp_path.parent / "count"))
     for number in range(1, (tmp_path.parent / "count").stat().st_size + 1):
-        in_fork(work, number, AtOperation(number, kill))
+        in_fork(work, number, AtOperation(number, fault))
         yield number
 
 
-def test_files_that_belong_together_are_all_old_or_all_new(tmp_path):
+@pytest.mark.parametrize("fault", [kill, no_space])
+def test_files_that_belong_together_are_all_old_or_all_new(tmp_path, fault):
     pair = [tmp_path / "plans.csv", tmp_path / "plans.manifest.json"]
 
     def write(version) -> None:
@@ -40,7 +41,7 @@ def test_files_that_belong_together_are_all_old_or_all_new(tmp_path):
 
     write(0)
     before, seen = "version 0", set()
-    for version in kills(write, tmp_path):  # `write` reads it
+    for version in kills(write, tmp_path, fault):  # `write` reads it
         recover_path(pair[0])
         (now,) = {file.read_text() for file in pair}
         assert now in (before, f"version {version}")
