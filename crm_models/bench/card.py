@@ -78,7 +78,7 @@ def _of_shape(
 
     from crm_models.inference.decoding import churn_probabilities, decode_plans
 
-    config = replace(configured("sequence", 0, settings), device=device, threads=None)  # type: ignore[arg-type]
+    config = replace(configured("sequence", 0, settings), device=device, threads=None)  # type: ignore[arg-type]  # RunConfig checks it
     cohort = load_cohort(log)
     split = split_customers(cohort, seed=0)
     encoder = FeatureEncoder.fit(cohort, split.train, None)

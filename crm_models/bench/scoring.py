@@ -17,14 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from crm_models.bench.rates import gigaflops_of
+from crm_models.bench.rates import MATRIX, gigaflops_of
 from crm_models.bench.speed import timed
 from crm_models.data.storage import load_cohort
 from crm_models.runs.folder import RunFolder
 from crm_models.runs.trained import load_models
-
-MATRIX = 2048
-"""Rows of the matrices, as in `crm_models.bench.rates`."""
 
 
 def measure(customers: int, events: int, rounds: int) -> dict[str, Any]:
@@ -40,7 +37,7 @@ def measure(customers: int, events: int, rounds: int) -> dict[str, Any]:
         timed(["train", str(cohort), "--out", str(run), "--epochs", "1", "--quiet"])
         models = load_models(RunFolder(run), threads=1)
         loaded = load_cohort(cohort)
-    arrays, (one, other) = models.encoder.encode(loaded, loaded.as_of), torch.rand(2, 2048, 2048)
+    arrays, (one, other) = models.encoder.encode(loaded, loaded.as_of), torch.rand(2, MATRIX, MATRIX)
     work: dict[str, Callable[[], object]] = {
         "product": lambda: one @ other,
         "decoding": lambda: decode_plans(models.sequence, arrays, models.encoder),  # type: ignore[arg-type]  # trained above

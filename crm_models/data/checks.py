@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -47,8 +47,8 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Facts:
-    """What the checks ask of a cohort, gathered from its parts.
+class Facts:
+    """What the checks ask of a cohort, or of a part of one.
 
     lengths: (N,) events of each customer. by_action: (A,) events of each action. counts: of events, by what is odd.
     """
@@ -64,16 +64,57 @@ class _Facts:
     as_of: Moment | None
     outcome: Outcome
 
+    @classmethod
+    def of(cls, cohort: Cohort) -> Facts:
+        """Of a cohort in memory."""
+        churn_date = next((c for c in cohort.feature_columns if str(c).lower() in CHURN_DATE_WORDS), None)
+        # Events are sorted by customer and time, so those that repeat another are in one tie.
+        tied = (np.diff(cohort.event_customers) == 0) & (np.diff(cohort.event_days) == 0)
+        counts = Counter(
+            tied=int(tied.sum()),
+            repeated=_repeated(cohort, tied) if tied.any() else 0,
+            future=int((cohort.interactions[TIMESTAMP] > pd.Timestamp.now()).sum()) if cohort.is_dated else 0,
+            late=_later_than(cohort, churn_date) if churn_date is not None else 0,
+            after=int((~cohort.is_history(cohort.as_of)).sum()),
+        )
+        return cls(
+            customers=cohort.customers,
+            feature_columns=cohort.feature_columns,
+            labels=cohort.labels,
+            lengths=np.diff(cohort.starts),
+            actions=cohort.actions,
+            by_action=np.bincount(cohort.event_actions, minlength=len(cohort.actions)),
+            counts=counts,
+            churn_date=churn_date,
+            as_of=cohort.as_of,
+            outcome=cohort.outcome,
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Facts]) -> Facts:
+        """Of a cohort, from those of its parts in their order."""
+        return replace(
+            parts[0],
+            customers=pd.concat([part.customers for part in parts], ignore_index=True),
+            labels=np.concatenate([part.labels for part in parts]),
+            lengths=np.concatenate([part.lengths for part in parts]),
+            by_action=np.sum([part.by_action for part in parts], axis=0),
+            counts=sum((part.counts for part in parts), Counter[str]()),
+        )
+
     @property
     def n_customers(self) -> int:
+        """Number of customers."""
         return len(self.customers)
 
     @property
     def n_events(self) -> int:
+        """Number of events."""
         return int(self.lengths.sum())
 
     @property
     def has_labels(self) -> bool:
+        """Whether any customer has a churn label."""
         return not bool(np.isnan(self.labels).all())
 
 
@@ -82,41 +123,14 @@ def check_cohort(cohort: Cohort | Iterable[Cohort]) -> list[Finding]:
 
     cohort: also as its parts, one after the other: then the customers are held in memory, and the events of one part.
     """
-    facts = _gathered(in_parts(cohort))
-    findings = [f for check in (_sizes, _labels, _events, _outcome, _features, _actions) for f in check(facts)]
+    return check(Facts.joined([Facts.of(part) for part in in_parts(cohort)]))
+
+
+def check(facts: Facts) -> list[Finding]:
+    """All findings, problems first."""
+    findings = [f for look in (_sizes, _labels, _events, _outcome, _features, _actions) for f in look(facts)]
     order = {"problem": 0, "warning": 1, "note": 2}
     return sorted(findings, key=lambda f: order[f.level])
-
-
-def _gathered(parts: Iterable[Cohort]) -> _Facts:
-    tables, labels, lengths, by_action, counts = [], [], [], [], Counter[str]()
-    for part in parts:
-        churn_date = next((c for c in part.feature_columns if str(c).lower() in CHURN_DATE_WORDS), None)
-        tables.append(part.customers)
-        labels.append(part.labels)
-        lengths.append(np.diff(part.starts))
-        by_action.append(np.bincount(part.event_actions, minlength=len(part.actions)))
-        # Events are sorted by customer and time, so those that repeat another are in one tie.
-        tied = (np.diff(part.event_customers) == 0) & (np.diff(part.event_days) == 0)
-        counts += Counter(
-            tied=int(tied.sum()),
-            repeated=_repeated(part, tied) if tied.any() else 0,
-            future=int((part.interactions[TIMESTAMP] > pd.Timestamp.now()).sum()) if part.is_dated else 0,
-            late=_later_than(part, churn_date) if churn_date is not None else 0,
-            after=int((~part.is_history(part.as_of)).sum()),
-        )
-    return _Facts(
-        customers=pd.concat(tables, ignore_index=True),
-        feature_columns=part.feature_columns,
-        labels=np.concatenate(labels),
-        lengths=np.concatenate(lengths),
-        actions=part.actions,
-        by_action=np.sum(by_action, axis=0),
-        counts=counts,
-        churn_date=churn_date,
-        as_of=part.as_of,
-        outcome=part.outcome,
-    )
 
 
 def _repeated(cohort: Cohort, tied: np.ndarray) -> int:
@@ -137,7 +151,7 @@ def _later_than(cohort: Cohort, column: str) -> int:
     return int((cohort.event_days > limit[cohort.event_customers]).sum())
 
 
-def _sizes(facts: _Facts) -> Iterator[Finding]:
+def _sizes(facts: Facts) -> Iterator[Finding]:
     n = facts.n_customers
     if n < FEW_CUSTOMERS:
         yield Finding(
@@ -170,7 +184,7 @@ def _sizes(facts: _Facts) -> Iterator[Finding]:
         )
 
 
-def _labels(facts: _Facts) -> Iterator[Finding]:
+def _labels(facts: Facts) -> Iterator[Finding]:
     labels = facts.labels
     known = labels[~np.isnan(labels)]
     if not len(known):
@@ -205,7 +219,7 @@ def _labels(facts: _Facts) -> Iterator[Finding]:
         )
 
 
-def _events(facts: _Facts) -> Iterator[Finding]:
+def _events(facts: Facts) -> Iterator[Finding]:
     n, counts, lengths = facts.n_events, facts.counts, facts.lengths
     if not n:
         return
@@ -255,7 +269,7 @@ def _events(facts: _Facts) -> Iterator[Finding]:
         )
 
 
-def _outcome(facts: _Facts) -> Iterator[Finding]:
+def _outcome(facts: Facts) -> Iterator[Finding]:
     """Events after the churn date or the cut-off: as model inputs they would leak the label."""
     late, after = facts.counts["late"], facts.counts["after"]
     if facts.as_of is None and facts.has_labels and late:
@@ -276,7 +290,7 @@ def _outcome(facts: _Facts) -> Iterator[Finding]:
         )
 
 
-def _features(facts: _Facts) -> Iterator[Finding]:
+def _features(facts: Facts) -> Iterator[Finding]:
     customers = facts.customers
     for name in facts.feature_columns:
         column = customers[name]
@@ -312,7 +326,7 @@ def _features(facts: _Facts) -> Iterator[Finding]:
     yield from _leaking_columns(facts)
 
 
-def _duplicate_profiles(facts: _Facts) -> Iterator[Finding]:
+def _duplicate_profiles(facts: Facts) -> Iterator[Finding]:
     """Equal profiles under different ids: without events, they are probably the same customer."""
     columns = facts.feature_columns
     if facts.n_events or len(columns) < FEATURES_THAT_IDENTIFY:
@@ -340,7 +354,7 @@ def _equal_by_chance(profiles: pd.DataFrame) -> float:
     return min(n, n * (n - 1) / 2 * p_equal)
 
 
-def _leaking_columns(facts: _Facts) -> Iterator[Finding]:
+def _leaking_columns(facts: Facts) -> Iterator[Finding]:
     """Leakage: columns that alone almost determine the label, or in which one class has a single value."""
     labels = facts.labels
     known = ~np.isnan(labels)
@@ -417,7 +431,7 @@ def _auc_of(column: pd.Series, labels: np.ndarray) -> float:
     return float(max(auc, 1 - auc))
 
 
-def _actions(facts: _Facts) -> Iterator[Finding]:
+def _actions(facts: Facts) -> Iterator[Finding]:
     if not facts.n_events:
         return
     count = facts.by_action

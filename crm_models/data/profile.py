@@ -6,8 +6,8 @@ All are counted over the history before the cohort's `as_of`, as in training, ne
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,37 +82,71 @@ def headline(folder: Path) -> Headline:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Past:
+    """What the statistics ask of the history of a cohort, or of a part of one.
+
+    numbers: see `_numbers`. by_action (2, A): events of each action, and customers who had it. is_dated: whether its
+    events have dates; None without events.
+    """
+
+    customers: pd.DataFrame
+    feature_columns: list[str]
+    numbers: pd.DataFrame
+    actions: pd.DataFrame
+    by_action: np.ndarray
+    is_dated: bool | None
+    as_of: Moment | None
+
+    @classmethod
+    def of(cls, cohort: Cohort) -> Past:
+        """Of a cohort in memory."""
+        past = history(cohort, cohort.as_of)
+        events = np.bincount(past.event_actions, minlength=len(past.actions))
+        return cls(
+            customers=past.customers,
+            feature_columns=past.feature_columns,
+            numbers=_numbers(past),
+            actions=past.actions,
+            by_action=np.stack([events, _customers_having(past)]),
+            is_dated=past.is_dated if past.has_events else None,
+            as_of=past.as_of,
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Past]) -> Past:
+        """Of a cohort, from those of its parts in their order."""
+        return replace(
+            parts[0],
+            customers=pd.concat([part.customers for part in parts], ignore_index=True),
+            numbers=pd.concat([part.numbers for part in parts], ignore_index=True),
+            by_action=np.sum([part.by_action for part in parts], axis=0),
+            is_dated=next((part.is_dated for part in parts if part.is_dated is not None), None),
+        )
+
+
 def profile(cohort: Cohort | Iterable[Cohort]) -> CohortProfile:
     """Compute the statistics of a cohort.
 
     cohort: also as its parts, one after the other: then the customers and a few numbers for each are held in memory,
     and the events of one part.
     """
-    tables: list[pd.DataFrame] = []
-    numbers: list[pd.DataFrame] = []
-    events, having, unit = np.zeros(0, np.int64), np.zeros(0, np.int64), "days"
-    for part in in_parts(cohort):
-        past = history(part, part.as_of)
-        if not tables:
-            events, having = np.zeros((2, len(past.actions)), np.int64)
-        tables.append(past.customers)
-        numbers.append(_numbers(past))
-        events += np.bincount(past.event_actions, minlength=len(events))
-        having += _customers_having(past)
-        if past.has_events and not past.is_dated:
-            unit = "time units"
-    customers, number = pd.concat(tables, ignore_index=True), pd.concat(numbers, ignore_index=True)
-    labels, n_events = number["label"].to_numpy(), number["events"].to_numpy()
-    since = _now(past.as_of, number["last"].to_numpy()) - number["last"].to_numpy()
-    has, groups = n_events > 0, _feature_groups(customers[past.feature_columns], labels)
+    return profile_of(Past.joined([Past.of(part) for part in in_parts(cohort)]))
+
+
+def profile_of(past: Past) -> CohortProfile:
+    """Compute the statistics."""
+    labels, n_events, last, value = (past.numbers[name].to_numpy() for name in ("label", "events", "last", "value"))
+    since = _now(past.as_of, last) - last
+    has, groups = n_events > 0, _feature_groups(past.customers[past.feature_columns], labels)
     return CohortProfile(
-        actions=_action_mix(past.actions, events, having),
+        actions=_action_mix(past.actions, *past.by_action),
         history=_by_range("events", n_events, _length_edges(n_events), labels),
         recency=_by_range("since", since[has], _recency_edges(since[has]), labels[has]),
         features=groups,
         spread=_spread(groups),
-        segments=_segments(n_events, since, number["value"].to_numpy(), labels),
-        time_unit=unit,
+        segments=_segments(n_events, since, value, labels),
+        time_unit="time units" if past.is_dated is False else "days",
     )
 
 

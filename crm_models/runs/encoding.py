@@ -12,7 +12,7 @@ from crm_models.data.cohort import Cohort
 from crm_models.data.drift import conformed
 from crm_models.data.features import CohortArrays
 from crm_models.data.storage import Parts
-from crm_models.data.streaming import Known, Side, View, mapped
+from crm_models.data.streaming import Known, View, mapped
 from crm_models.runs.folder import RunFolder
 
 PARTS_ENCODED = 10
@@ -58,18 +58,17 @@ def engine_to_encode(n_parts: int, threads: int | None) -> Engine:
 
 
 def encoded(
-    run: RunFolder, cohort: Place, side: Side, engine: Engine, *, allow_drift: bool = False
+    run: RunFolder, cohort: Place, view: View, engine: Engine, *, allow_drift: bool = False
 ) -> tuple[CohortArrays, Known]:
-    """The arrays of all customers, and what has to be known of them.
+    """The arrays of all customers as `view` shows them, and what has to be known of them.
 
     The arrays are in files of the run folder, or of that of temporary files where nobody may write to the run folder.
     """
-    parts, known = Parts(cohort), list[Known]()
-    view = View.of(parts, run.config().split_date, side)
+    known = list[Known]()
     job = EncodingJob(run=address_of(run.folder), cohort=address_of(cohort), view=view, allow_drift=allow_drift)
 
     def arrays() -> Iterator[CohortArrays]:
-        for part, facts in engine.results(job, len(parts)):
+        for part, facts in engine.results(job, len(Parts(cohort))):
             known.append(facts)
             yield part
 

@@ -14,7 +14,7 @@ from crm_models.core.records import ChurnPredictions, SequencePredictions, conca
 from crm_models.core.schema import CUSTOMER_ID
 from crm_models.data.cohort import Cohort, joined, select
 from crm_models.data.features import CohortArrays
-from crm_models.data.split import Split, outcomes
+from crm_models.data.split import outcomes
 from crm_models.data.storage import Parts, customer_table
 from crm_models.data.streaming import Known, Side, View
 from crm_models.evaluation.held_out import HeldOut
@@ -39,29 +39,30 @@ def held_out(run: RunFolder, engine: Engine, cohort: Place | None = None, *, all
             f"{run.folder}: none of the run's test customers is in the cohort; evaluate on the run's own cohort"
         )
 
-    def seen(side: Side) -> tuple[CohortArrays, Known]:
-        arrays, known = encoded(run, folder, side, engine, allow_drift=allow_drift)
-        return replace(arrays, customer_id=names), known
+    def seen(side: Side) -> tuple[View, CohortArrays, Known]:
+        view = View.of(Parts(folder), config.split_date, side)
+        arrays, known = encoded(run, folder, view, engine, allow_drift=allow_drift)
+        return view, replace(arrays, customer_id=names), known
 
-    arrays, known = seen("tested")
-    learned, before = seen("learned") if config.split == "time" else (arrays, known)
+    view, arrays, known = seen("tested")
+    _, learned, before = seen("learned") if config.split == "time" else (view, arrays, known)
     return HeldOut(
         arrays=arrays,
         labels=known.labels,
         split=split,
         outcomes=known.outcomes.of_customers(split.test),
+        view=view,
         learned=learned,
         learned_labels=before.labels,
     )
 
 
-def customers_tested(run: RunFolder, folder: Place, split: Split) -> Cohort:
-    """The test customers of a run alone, at the moment that they are tested at."""
-    parts = Parts(folder)
-    view = View.of(parts, run.config().split_date, "tested")
+def customers_tested(held: HeldOut, folder: Place) -> Cohort:
+    """The test customers alone, at the moment that they are tested at; folder: of the cohort `held`."""
+    parts, test = Parts(folder), held.split.test
     return joined(
-        select(part, split.test[(split.test >= first) & (split.test < last)] - first)
-        for part, (first, last) in zip(view.parts(parts), pairwise(parts.starts), strict=True)
+        select(part, test[(test >= first) & (test < last)] - first)
+        for part, (first, last) in zip(held.view.parts(parts), pairwise(parts.starts), strict=True)
     )
 
 
@@ -112,9 +113,7 @@ def predict_held_out(
     folder: of the cohort `held`, which is read part by part.
     """
     scoring = ScoringJob(run=address_of(run.folder), cohort=address_of(folder), allow_drift=allow_drift, device=device)
-    parts = Parts(folder)
-    view = View.of(parts, run.config().split_date, "tested")
-    predicted = list(engine.results(TestingJob(scoring=scoring, view=view), len(parts)))
+    predicted = list(engine.results(TestingJob(scoring=scoring, view=held.view), len(Parts(folder))))
     sequence = [part for part, _ in predicted if part is not None]
     churn_p = [p for _, p in predicted if p is not None]
     customers, labels = held.arrays.customer_id[held.split.test], held.labels[held.split.test]

@@ -281,8 +281,9 @@ def training_data(run: RunFolder, threads: int | None = None) -> TrainingData:
     from crm_models.training.objectives import TrainingData
 
     folder = Path(run.about()["cohort"])
-    engine = engine_to_encode(len(Parts(folder)), threads)
-    arrays, everyone = encoded(run, folder, "learned", engine)
+    parts = Parts(folder)
+    view = View.of(parts, run.config().split_date, "learned")
+    arrays, everyone = encoded(run, folder, view, engine_to_encode(len(parts), threads))
     part = run.split()["part"]  # in the order of the cohort, which has not changed since
     split = Split(**{name: np.flatnonzero(part == name) for name in PARTS})
     return TrainingData(arrays=arrays, labels=everyone.labels, split=split, outcomes=everyone.outcomes)

@@ -68,7 +68,7 @@ def evaluate(
         held = held_out(run, reader, folder, allow_drift=allow_drift)
         sequence, churn = predict_held_out(run, held, folder, chosen, allow_drift=allow_drift, device=device)
     truth = load_truth(folder)
-    tested = None if truth is None else customers_tested(run, folder, held.split)
+    tested = None if truth is None else customers_tested(held, folder)
     report = build_report(held, encoder, sequence, churn, truth, tested)
     if config.split == "time":
         report["split"] = {"kind": "time", "date": config.split_date}

@@ -24,7 +24,6 @@ RUN = "run"
 CUSTOMER = "customer"
 THRESHOLD = "threshold"
 WATCHED = "training_under_way"
-_SHOWN = "cohort_last_shown"
 _CHOSEN = "run_was_chosen"  # True if this viewer picked the run, False if they follow the newest one
 _GONE = "asked_for_and_gone"
 _NEXT_COHORT = "cohort_from_the_next_run_on"
@@ -131,9 +130,7 @@ def settle_choice() -> tuple[list[str], list[str]]:
 def _settle_cohort(names: list[str]) -> None:
     """Set the cohort to one that exists, or to None; None also stands for a selector that the viewer has cleared."""
     state = st.session_state
-    if state.get(COHORT) is None and state.get(_SHOWN) in names:
-        # A page opened before the one before was drawn leaves the selector empty, which its viewer has not cleared.
-        state[COHORT] = state[_SHOWN]
+    _fill(COHORT, names)
     wanted = state[COHORT] if COHORT in state else st.query_params.get(COHORT, _cohort_of_link())
     if wanted is None:
         state[COHORT] = None if COHORT in state else _newest_readable(names)
@@ -146,7 +143,20 @@ def _settle_cohort(names: list[str]) -> None:
         state[COHORT] = wanted
     if state.get(COHORT) is not None and (gone := state.get(_GONE)) is not None and gone.kind == "cohort":
         del state[_GONE]  # another one was chosen
-    state[_SHOWN] = state[COHORT]
+    _note_shown(COHORT)
+
+
+def _fill(key: str, options: list[str]) -> None:
+    """Choose what was shown last where a selector is empty and its viewer has not cleared it.
+
+    Streamlit empties it where a page is opened before the one before was drawn.
+    """
+    if st.session_state.get(key) is None and (shown := st.session_state.get(f"{key}_shown")) in options:
+        st.session_state[key] = shown
+
+
+def _note_shown(key: str) -> None:
+    st.session_state[f"{key}_shown"] = st.session_state[key]
 
 
 def _newest_readable(names: list[str]) -> str:
@@ -164,9 +174,9 @@ def _cohort_of_link() -> str | None:
 
 
 def _settle_run(cohort: str | None, cards: list[store.RunCard]) -> None:
-    state = st.session_state
+    state, runs = st.session_state, [card.run_id for card in cards]
+    _fill(RUN, runs)
     wanted = state[RUN] if RUN in state else st.query_params.get(RUN)
-    runs = [card.run_id for card in cards]
     if not state[_CHOSEN] or cohort is None:
         state[RUN] = _best(cards)
     elif wanted is not None and wanted not in runs:
@@ -176,6 +186,7 @@ def _settle_run(cohort: str | None, cards: list[store.RunCard]) -> None:
         state[RUN] = wanted
     if state.get(RUN) is not None and (gone := state.get(_GONE)) is not None and gone.kind == "run":
         del state[_GONE]
+    _note_shown(RUN)
 
 
 def _why_no_run(name: str, cohort: str) -> str:
@@ -216,13 +227,14 @@ def _best(cards: list[store.RunCard]) -> str | None:
 
 def mark_chosen() -> None:
     """Callback of the run selector: this viewer keeps the run they picked."""
+    _note_shown(RUN)
     st.session_state[_CHOSEN] = True
     st.session_state.pop(_GONE, None)
 
 
 def follow_newest() -> None:
     """Callback of the cohort selector: show the newest run of the new cohort."""
-    st.session_state[_SHOWN] = st.session_state[COHORT]
+    _note_shown(COHORT)
     st.session_state[_CHOSEN] = False
     st.session_state.pop(_GONE, None)
 

@@ -22,9 +22,9 @@ from crm_models.core.errors import CrmError
 from crm_models.core.files import delete_folder, read_whole
 from crm_models.core.records import CustomerScores, EpochEnd
 from crm_models.core.schema import MODEL_NAMES, ModelName, PlanFor
-from crm_models.data.checks import Finding, check_cohort
+from crm_models.data.checks import Facts, Finding, check
 from crm_models.data.drift import Difference
-from crm_models.data.profile import CohortProfile, Headline, headline, profile
+from crm_models.data.profile import CohortProfile, Headline, Past, headline, profile_of
 from crm_models.data.storage import describe, parts
 from crm_models.inference.score_store import read_scores
 from crm_models.planning.thresholds import RiskIndex
@@ -148,8 +148,10 @@ def _cannot_train(folder: str, stamp: str, seed: int, split: SplitKind, split_da
 
 @st.cache_data(max_entries=8, show_spinner="Describing these customers")
 def _described(folder: str, stamp: str) -> tuple[CohortProfile, list[Finding]]:
-    """Profile and data check of a cohort, part by part, so that its events need not be in memory."""
-    return profile(parts(Path(folder))), check_cohort(parts(Path(folder)))
+    """Profile and data check of a cohort, which is read once, part by part: its events need not be in memory."""
+    seen = [(Past.of(part), Facts.of(part)) for part in parts(Path(folder))]
+    past, facts = zip(*seen, strict=True)
+    return profile_of(Past.joined(past)), check(Facts.joined(facts))
 
 
 # ---- runs ------------------------------------------------------------------------------------------------------------

@@ -55,6 +55,14 @@ def test_a_selector_that_its_viewer_has_not_cleared_keeps_its_cohort(workspace, 
     assert app.selectbox("cohort").value is None
 
 
+def test_nor_does_it_lose_its_run(workspace, open_page):
+    app = open_page("plans", cohort="small", run="first")
+    app.session_state["run"] = None
+    assert app.run().selectbox("run").value == "first"
+    app.selectbox("run").set_value(None).run()
+    assert app.selectbox("run").value is None
+
+
 def test_a_run_that_is_gone_is_named_and_the_nearest_offered(workspace, open_page, texts):
     app = open_page("plans", cohort="small", run="frist")
     assert "The run “frist” does not exist." in texts(app)

@@ -13,6 +13,7 @@ from crm_models.data.cohort import select
 from crm_models.data.features import FeatureEncoder
 from crm_models.data.sources.synthetic import ScenarioSettings, generate
 from crm_models.data.split import outcomes, split_customers
+from crm_models.data.streaming import View
 from crm_models.data.truth import Belief, believe, best_plans, churn_p, next_p, sequence_ceiling
 from crm_models.evaluation.held_out import HeldOut
 from crm_models.evaluation.report import build_report, difference_interval
@@ -86,6 +87,7 @@ class Bench:
             labels=self.cohort.labels,
             split=self.split,
             outcomes=self.found,
+            view=View(side="tested"),
             learned=self.arrays,
             learned_labels=self.cohort.labels,
         )

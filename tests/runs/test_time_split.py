@@ -15,7 +15,8 @@ from crm_models.data import storage
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources.inactivity import label_by_inactivity
 from crm_models.data.split import outcomes
-from crm_models.data.storage import load_cohort, save_cohort
+from crm_models.data.storage import Parts, load_cohort, save_cohort
+from crm_models.data.streaming import View
 from crm_models.data.time_split import views_of
 from crm_models.runs.encoding import encoded
 from crm_models.runs.folder import RunFolder
@@ -109,7 +110,8 @@ def test_parts_are_encoded_as_the_whole_is_seen(tmp_path, monkeypatch, folder, s
     run = start_run(save_cohort(cohort, tmp_path / "cohort"), tmp_path / "run", CONFIGS["time"])
     whole = getattr(views_of(cohort, run.config().split_date), side)
     expected = run.encoder().encode(whole, whole.as_of)
-    arrays, known = encoded(run, tmp_path / "cohort", side, PickledEngine(workers=1))
+    view = View.of(Parts(tmp_path / "cohort"), run.config().split_date, side)
+    arrays, known = encoded(run, tmp_path / "cohort", view, PickledEngine(workers=1))
     for name in ("numeric", "categorical", "behaviour", "n_history", "now_days"):
         np.testing.assert_array_equal(getattr(arrays, name), getattr(expected, name))
     for name, column in vars(expected.events).items():
