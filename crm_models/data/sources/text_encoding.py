@@ -20,9 +20,20 @@ OTHER_ENCODINGS = (
 )
 """Encodings compared where a file is not UTF-8, most frequent first."""
 
+COMMON = {
+    "cp932": ("euc_jp", b"\xcf"),
+    "euc_jp": ("euc_jp", b"\xcf"),
+    "gb18030": ("gb2312", b"\xd7"),
+    "big5": ("big5", b"\xc6"),
+    "cp949": ("euc_kr", b"\xc8"),
+}
+"""Where the East Asian standards have their common characters: the standard's encoding, and the last first byte."""
+
 STRAY_SHARE = 0.05
 """Up to this share of the multi-byte characters of a UTF-8 file may be damaged before it counts as another encoding."""
 SAMPLE_BYTES = 1 << 16
+
+ESCAPES = re.compile(rb"\x1b\$[@B]")
 
 Text = bytes | memoryview
 """A text in UTF-8; a view of it where it is a large file, which is never copied."""
@@ -50,6 +61,8 @@ def decode(raw: bytes | mmap, name: str, encoding: str | None = None) -> Decoded
             return Decoded(text=raw[:].decode(wide).lstrip("\ufeff").encode("utf-8"), encoding=wide[:6])
         except UnicodeDecodeError:
             raise DataError(f"{name}: expected text, found damaged {wide[:6].upper()}; save it as UTF-8") from None
+    if ESCAPES.search(raw) and (mail := _with_escapes(raw[:])):
+        return mail
     sample = raw[:4096]
     n_control = sum(1 for byte in sample if byte < 32 and byte not in b"\t\r\n\f\v")
     if n_control > 0.02 * len(sample) or raw.find(b"\0") >= 0:
@@ -61,6 +74,14 @@ def decode(raw: bytes | mmap, name: str, encoding: str | None = None) -> Decoded
         return _encoded_twice(raw) or Decoded(text=memoryview(raw)[start:], encoding="utf-8")
     content = raw[start:]
     return _nearly_utf8(content) or _guessed(content)
+
+
+def _with_escapes(raw: bytes) -> Decoded | None:
+    """The text of a file in the seven-bit encoding of Japanese mail, which escapes into other letters; else None."""
+    try:
+        return Decoded(text=raw.decode("iso2022_jp_ext").encode("utf-8"), encoding="iso2022_jp")
+    except UnicodeDecodeError:
+        return None
 
 
 def _is_utf8(raw: bytes | mmap) -> bool:
@@ -191,23 +212,30 @@ def _plausibility(sample: bytes, encoding: str) -> float:
             # Signs such as a currency or a dash stand alone, hardly ever inside a word.
             good += -1.0 if beside_letter and here not in "’‘“”–—…®™°" else 0.5
             continue
-        good += _letter_score(here, before, after)
+        good += _letter_score(here, before, after, encoding)
     return good / total if total else 0.0
 
 
-def _letter_score(here: str, before: str, after: str) -> float:
+def _letter_score(here: str, before: str, after: str, encoding: str) -> float:
     scripts = {_script(c) for c in (before, here, after) if c.isalpha()}
     if len(scripts) > 1:
         return -0.5
     if here.isupper() and before.islower():
         return -0.5
     if _script(here) == "CJK":
-        # Common characters lie in the lower part of the block in every double-byte encoding.
-        common = ("\u3040", "\u30ff"), ("\u4e00", "\u9fa5"), ("\uac00", "\ud7a3")
-        return 1.0 if any(first <= here <= last for first, last in common) else 0.3
+        return 1.0 if _is_common(here, encoding) else 0.3
     if not (before.isalpha() or after.isalpha()):
         return 0.2
     return 1.0 if here in _USUAL_LETTERS or _script(here) != "LATIN" else 0.6
+
+
+def _is_common(letter: str, encoding: str) -> bool:
+    """Whether an East Asian letter is one that the encoding's language uses daily; kana is Japanese alone."""
+    if "\u3040" <= letter <= "\u30ff":
+        return encoding in ("cp932", "euc_jp")
+    standard, last = COMMON.get(encoding, ("ascii", b""))
+    code = letter.encode(standard, "ignore")  # EUC-KR spells out the syllables that it has no code of two bytes for
+    return len(code) == 2 and code[:1] <= last
 
 
 _USUAL_LETTERS = frozenset("äöüßÄÖÜéèêëàâçîïôûùœÉÈÇñÑáíóúÁÍÓÚãõåøæÅØÆąćęłńśźżĄĆĘŁŃŚŹŻčďěňřšťůýžČĎŘŠŤŽőűăîşţğıİĞŞ")

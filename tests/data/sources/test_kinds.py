@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from crm_models.core.errors import CrmError, DataError
-from crm_models.data.sources import import_cohort
+from crm_models.data.sources import import_cohort, text_encoding
 from crm_models.data.sources.receipt import DoubtError
 from tests.data.sources.test_workbook import rows_of, workbook
 
@@ -603,6 +603,30 @@ def test_the_day_of_the_export_decides_instead_of_a_wrong_date(read):
     cohort = read({"interactions.csv": text}, churn_days=30, as_of="2024-10-31")
     assert rows(cohort) == (61, 60, 1, 0)
     assert str(cohort.as_of) == "2024-10-01 23:59:59"
+
+
+@pytest.mark.parametrize("encoding", ["cp932", "euc_jp", "iso2022_jp"])
+@pytest.mark.parametrize(
+    "names", [["田中太郎", "ヤマダハナコ", "鈴木さくら"], ["山田花子", "鈴木一郎", "佐藤健", "高橋美咲"]]
+)
+def test_japanese_is_read_in_its_three_encodings_with_and_without_kana(names, encoding):
+    text = "顧客番号,氏名,日付\n" + "".join(f"{k},{name},2026-01-0{k}\n" for k, name in enumerate(names, start=1))
+    found = text_encoding.decode(text.encode(encoding), "table.csv")
+    assert (found.encoding, bytes(found.text).decode()) == (encoding, text)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("gb18030", "id,性别\n1,男\n2,女\n3,男\n"),
+        ("big5", "客戶編號,姓名,行為\n1,王小明,購買\n2,李華,瀏覽\n3,張偉,退貨\n"),
+        ("cp949", "고객번호,이름,행동\n1,김철수,구매\n2,이영희,조회\n3,박지성,반품\n"),
+        ("cp932", "id,ﾅﾏｴ,date\n1,ﾔﾏﾀﾞ ﾀﾛｳ,2026-01-03\n2,ｽｽﾞｷ ﾊﾅｺ,2026-01-04\n"),
+    ],
+)
+def test_chinese_korean_and_narrow_kana_are_not_taken_for_each_other(encoding, text):
+    found = text_encoding.decode(text.encode(encoding), "table.csv")
+    assert (found.encoding, bytes(found.text).decode()) == (encoding, text)
 
 
 @pytest.mark.parametrize("encoding", ["cp1250", "cp1252", "cp1251", "koi8_r", "cp932", "gb18030"])
