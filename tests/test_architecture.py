@@ -129,3 +129,14 @@ def test_importing_it_does_not_load_torch(module):
     code = f"import sys, crm_models{module}; print('torch' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert ran.stdout.strip() == "False"
+
+
+def test_scoring_does_not_load_the_compiler():
+    """Which takes as long as PyTorch itself, and which only optimisers import."""
+    code = (
+        "import sys, pathlib; from crm_models.runs import explaining, folder, trained;"
+        "trained.load_models(folder.RunFolder(pathlib.Path('assets/demo')), threads=1);"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert ran.stdout.strip() == "False"

@@ -62,6 +62,7 @@ class ChurnConfig:
     numeric_embedding: NumericEmbedding = "piecewise"
     n_bins: int = 8  # quantile bins of a piecewise-linear embedding
     use_behaviour: bool = True  # behaviour features (RFM and others) from the history
+    use_additive: bool = True  # an additive model of the features votes as one more member
 
     def __post_init__(self) -> None:
         _check_shape(self.d_model, self.n_heads, self.n_blocks, self.d_feedforward, self.dropout)
@@ -288,6 +289,7 @@ REMOVED: dict[str, Any] = {
 _DEFAULTS_OF_OLDER_FILES: dict[str, dict[str, Any]] = {
     "sequence": {"use_repeat_bias": False, "rotary_positions": False, "gap_unit": "day"},
     "sequence_training": {"muon_lr_scale": 0.0},
+    "churn": {"use_additive": False},
     "churn_training": {"muon_lr_scale": 0.0, "final_refit": False},
 }
 """Defaults for settings absent from older config files, whose models were trained without them."""

@@ -65,6 +65,7 @@ _PAPER = RunConfig(
         max_events=0,
         numeric_embedding="linear",
         use_behaviour=False,
+        use_additive=False,
     ),
     sequence_training=_PAPER_TRAINING,
     churn_training=_PAPER_TRAINING,

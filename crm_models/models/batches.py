@@ -82,6 +82,11 @@ class CohortTensors:
         at = placed(rows, self.device)
         return [self.columns[name][at] for name in names]
 
+    def churn_features(self, rows: np.ndarray, use_behaviour: bool) -> tuple[Tensor, Tensor]:
+        """Profile and behaviour features (B, F) float32, in this order, and categories (B, C) int64, for churn."""
+        *numeric, categorical = self.features(rows, "numeric", *(["behaviour"] * use_behaviour), "categorical")
+        return torch.cat(numeric, dim=1), categorical
+
 
 def _batch(cohort: CohortTensors, rows: np.ndarray, events: dict[str, Tensor]) -> SequenceBatch:
     numeric, categorical = cohort.features(rows, "numeric", "categorical")
@@ -127,6 +132,5 @@ def churn_batch(arrays: CohortArrays | CohortTensors, rows: np.ndarray, model: C
     events = cohort.events(rows, stops, n_events, n_events.max(initial=0))
     age = (cohort.arrays.now_days - events.pop("days")).clamp_(min=0).log1p_()
     events["age"] = torch.where(events["action"] == PADDING, 0.0, age).float()
-    numeric = cohort.features(rows, "numeric", *(["behaviour"] if config.use_behaviour else []))
-    (categorical,) = cohort.features(rows, "categorical")
-    return ChurnBatch(numeric=torch.cat(numeric, dim=1), categorical=categorical, **events)
+    numeric, categorical = cohort.churn_features(rows, config.use_behaviour)
+    return ChurnBatch(numeric=numeric, categorical=categorical, **events)

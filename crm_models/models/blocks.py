@@ -226,11 +226,17 @@ class FeatureTokens(nn.Module):
 
     def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
         """numeric (B, F) in [0, 1] with NaN where missing, categorical (B, C) level codes; result (B, F + C, D)."""
+        return self.tokens(*self.inputs(numeric, categorical))
+
+    def inputs(self, numeric: Tensor, categorical: Tensor) -> tuple[Tensor, Tensor]:
+        """Shares of bins, and 1 for a missing number, (B, F, K + 1); places (B, C) of levels in the embedding."""
         known = torch.isfinite(numeric)[..., None]
         # Filled share of each bin: 1 for bins below the number, 0 for bins above it, a fraction for the bin it lies in.
         filled = ((numeric.nan_to_num()[..., None] - self.start) / (self.end - self.start)).clamp(0, 1)
         # A missing number fills no bin; an extra input selects the vector for missing numbers instead.
-        inputs = torch.cat([filled * known, (~known).to(filled)], dim=2)
+        return torch.cat([filled * known, (~known).to(filled)], dim=2), categorical + self.first_level
+
+    def tokens(self, inputs: Tensor, levels: Tensor) -> Tensor:
+        """Tokens (B, F + C, D) of what `inputs` returns."""
         numbers = torch.einsum("bfk,fkd->bfd", inputs, torch.cat([self.slope, self.blank[:, None]], dim=1))
-        levels = self.level(categorical + self.first_level)
-        return torch.cat([numbers, levels], dim=1) + self.offset
+        return torch.cat([numbers, self.level(levels)], dim=1) + self.offset

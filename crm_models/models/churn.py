@@ -5,7 +5,8 @@ BERT-like (Paper, Variants Used): bidirectional over one token per feature and o
 
 A model is an ensemble of members whose log-odds are averaged. Members share all weights except two vectors each: one
 scales the input tokens, one maps the output of [CLS] to log-odds (Wen et al., "BatchEnsemble", 2020; Gorishniy et al.,
-"TabM", 2024). In training each customer goes to one member, drawn anew in each epoch: at the cost of one model.
+"TabM", 2024). In training each customer goes to one member, drawn anew in each epoch: at the cost of one model. An
+`AdditiveModel` of the same features, fitted before the first epoch, votes as one more member.
 Letters: B batch, M members, T positions, D width, H heads.
 """
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from crm_models.core.config import ChurnConfig
 from crm_models.data.features import FeatureEncoder
+from crm_models.models.additive import AdditiveModel
 from crm_models.models.blocks import Block, FeatureTokens
 
 
@@ -86,35 +88,44 @@ class ChurnTransformer(nn.Module):
         self.scale = None
         if config.n_members > 1:
             self.scale = nn.Parameter(1 + MEMBER_SCALE_SD * torch.randn(config.n_members, 1, width))
+        self.additive = AdditiveModel(self.features) if config.use_additive else None
 
     def forward(self, batch: ChurnBatch, need_weights: bool = False) -> tuple[Tensor, list[Tensor]]:
         """Log-odds of churn (B,); with `need_weights` also the attention weights per block (B, H, T', T').
 
-        Both are means over members. T' counts [CLS], then features (`feature_names`), then events.
+        Both are means over members; an additive model has no attention. T' counts [CLS], then features
+        (`feature_names`), then events.
         """
         log_odds, all_weights = self.members(batch, need_weights)
-        return log_odds.mean(dim=1), [w.unflatten(0, log_odds.shape).mean(dim=1) for w in all_weights]
+        return log_odds.mean(dim=1), [w.unflatten(0, (-1, self.config.n_members)).mean(dim=1) for w in all_weights]
 
     def members(self, batch: ChurnBatch, need_weights: bool = False) -> tuple[Tensor, list[Tensor]]:
-        """Log-odds of each member (B, M), and with `need_weights` the attention per block (B * M, H, T', T')."""
-        x, mask = self._tokens(batch)
+        """Log-odds of each member (B, M), those of an additive model last (B, M + 1).
+
+        With `need_weights` also the attention per block (B * M, H, T', T').
+        """
+        inputs = self.features.inputs(batch.numeric, batch.categorical)
+        x, mask = self._tokens(batch, inputs)
         if self.scale is not None:
             x = (x[:, None] * self.scale).flatten(0, 1)
             mask = mask.repeat_interleave(len(self.scale), dim=0)
         x, all_weights = self._encode(x, mask, need_weights)
-        by_member = self.output(x.unflatten(0, (-1, self.config.n_members)))
-        return by_member.diagonal(dim1=1, dim2=2), all_weights  # each member has its own output unit
+        # Each member has its own output unit.
+        log_odds = self.output(x.unflatten(0, (-1, self.config.n_members))).diagonal(dim1=1, dim2=2)
+        if self.additive is not None:
+            log_odds = torch.cat([log_odds, self.additive(*inputs)[:, None]], dim=1)
+        return log_odds, all_weights
 
     def of_member(self, batch: ChurnBatch, member: Tensor) -> Tensor:
         """Log-odds (B,), each customer's by the one member (B,) given for it."""
-        x, mask = self._tokens(batch)
+        x, mask = self._tokens(batch, self.features.inputs(batch.numeric, batch.categorical))
         if self.scale is not None:
             x = x * self.scale[member]
         return self.output(self._encode(x, mask)[0]).gather(1, member[:, None]).squeeze(1)
 
-    def _tokens(self, batch: ChurnBatch) -> tuple[Tensor, Tensor]:
+    def _tokens(self, batch: ChurnBatch, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Tokens (B, T', D) of [CLS], features and events, and a mask (B, T') that is False for padding."""
-        features = self.features(batch.numeric, batch.categorical)
+        features = self.features.tokens(*inputs)
         x = torch.cat([self.reader.expand(len(features), 1, -1), features], dim=1)
         mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         if not self.use_events:

@@ -34,7 +34,8 @@ def prepare_torch(threads: int | None, deterministic: bool = False) -> None:
     """
     torch.set_num_threads(threads or DEFAULT_THREADS)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what that needs; read when a GPU is first used
-    torch.use_deterministic_algorithms(deterministic)
+    if deterministic != torch.are_deterministic_algorithms_enabled():  # asking for what is so already takes a second
+        torch.use_deterministic_algorithms(deterministic)
     _keep_freed_memory()
 
 

@@ -51,8 +51,10 @@ def train(
     try:
         while (phase := phase_of(config, state.losses, is_judged)) is not None:
             began = time.perf_counter()
-            if phase.final_refit and state.epoch == phase.first:
-                state.start_anew()
+            if state.epoch == phase.first:
+                if phase.final_refit:
+                    state.start_anew()
+                objective.begin(phase.final_refit)
             train_loss = _one_epoch(state, objective, phase, should_stop)
             if train_loss is None:
                 return

@@ -37,6 +37,9 @@ SCORES_AT_ONCE = 4_000_000
 OUTCOMES_AT_ONCE = 8_000_000
 """Most log-probabilities (customers x steps x actions) of known outcomes in memory, 32 MB."""
 
+ADDITIVE_INPUTS = 50_000_000
+"""Most inputs of the additive model in memory while it is fitted, 200 MB."""
+
 MOST_EXACT_ACTIONS = 5000
 """With more actions, the soft-max over all of them is estimated from candidates."""
 
@@ -65,6 +68,9 @@ class _Objective:
         self.model, self.config, self.data = model, config, data
         self.device = next(model.parameters()).device
         self.cohort = CohortTensors.of(data.arrays, self.device)
+
+    def begin(self, final_refit: bool) -> None:
+        """Fit what is fitted at once, before the first epoch of a phase."""
 
     def _mean(self, loss: Callable[[np.ndarray], tuple[Tensor, int]], size: int) -> float | None:
         """Mean of a loss over the targets of all validation examples, `size` at a time; None if there are none."""
@@ -196,6 +202,18 @@ class ChurnObjective(_Objective):
 
     def _labelled(self, rows: np.ndarray) -> np.ndarray:
         return rows[~np.isnan(self.data.labels[rows])]
+
+    def begin(self, final_refit: bool) -> None:
+        """Fit the additive model, to an even sample of the examples where their inputs would fill the memory."""
+        additive, features = self.model.additive, self.model.features
+        if additive is None:
+            return
+        rows = self.examples(final_refit)
+        most = ADDITIVE_INPUTS // max(additive.number.numel(), 1)
+        rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(np.int64)]
+        numeric, categorical = self.cohort.churn_features(rows, self.model.config.use_behaviour)
+        labels = placed(self.data.labels[rows].astype(np.float32), self.device)
+        additive.fit(*features.inputs(numeric.to(self.device), categorical.to(self.device)), labels)
 
     def examples(self, final_refit: bool = False) -> np.ndarray:
         """Training customers with a known label; for the final refit the validation customers too."""

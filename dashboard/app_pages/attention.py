@@ -14,5 +14,5 @@ explanation = attention_panels.explained(run, model, row)
 if explanation is None:
     widgets.empty_state("timeline", "Nothing to explain", "There is no history here for the model to look at.")
     st.stop()
-attention_panels.show(explanation)
+attention_panels.show(explanation, has_additive=model == "churn" and run.folder.config().churn.use_additive)
 attention_panels.to_reasons(run, model, row)

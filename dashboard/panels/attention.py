@@ -147,7 +147,7 @@ def to_reasons(run: store.RunCard, model: ModelName, row: int | None) -> None:
 
 @st.fragment
 @widgets.guarded("This map cannot be drawn:")
-def show(explanation: Explanation) -> None:
+def show(explanation: Explanation, has_additive: bool) -> None:
     """Draw the attention map by layer and head, the effects beside it, and whether the two agree."""
     attention, effects = explanation.attention, explanation.effects
     with st.container(border=True):
@@ -158,7 +158,9 @@ def show(explanation: Explanation) -> None:
         mean = "" if attention.n_customers == 1 else " on average"
         if (text := _profile_first(attention)) is not None:
             st.markdown(f":material/info: {text}")
-        st.caption(f"{scope}: {widgets.plain(effects.outcome)}, probability {digits.share(effects.probability)}{mean}.")
+        voter = " The additive model, which votes beside the Transformer, has no attention." if has_additive else ""
+        outcome = f"{widgets.plain(effects.outcome)}, probability {digits.share(effects.probability)}{mean}"
+        st.caption(f"{scope}: {outcome}.{voter}")
     weights = _of_layer_and_head(attention.weights)
     wide = len(attention.tokens) > NARROW
     with st.grid(1 if wide else 2, min_column_width="auto" if wide else 380):

@@ -112,6 +112,7 @@ CHURN = (
         path="churn.dropout", label="Dropout", help="Share of units disabled during training.", high=0.8, step=0.05
     ),
     Setting(path="churn.use_behaviour", label="Use behaviour", help="Recency, frequency, monetary value and similar."),
+    Setting(path="churn.use_additive", label="Additive model", help="A sum of one term per feature votes as a member."),
 )
 _LEARNING = (
     Setting(

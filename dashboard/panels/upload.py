@@ -43,6 +43,8 @@ MEANINGS = {
 NAME = "my-customers"
 SKIP_BAD_ROWS, LEAVE_OUT, JUST_KEPT, KEPT_FILES = "own_skip_bad_rows", "own_leave_out", "own_just_kept", "own_kept"
 """Session keys: the switch for bad rows, columns that a button leaves out, the cohort kept last, and its uploads."""
+ANNOUNCED = "own_announced"
+"""Session key: the cohort kept last, once a dialog has said so."""
 NO_COLUMN = {ACTION: "(all rows are the same action)", CUSTOMER_ID: "(asked below)"}
 
 
@@ -280,11 +282,21 @@ def _keep(built: upload_store.Built, files: list[str]) -> None:
 
 
 def next_step(cohort: str) -> None:
-    """Draw the link to the next step, once the current cohort has just been brought in."""
+    """Draw the link to the next step, once the current cohort has just been brought in: on the page and, once, over it.
+
+    The button that keeps a cohort stands far down a page that is short afterwards, and Streamlit cannot scroll.
+    """
     if st.session_state.get(JUST_KEPT) == cohort:
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
-            st.markdown(f"**{widgets.plain(cohort)}** is ready.")
-            st.page_link(widgets.PAGES["train"], label="Train", icon=":material/model_training:")
+            _ready(cohort)
+        if st.session_state.get(ANNOUNCED) != cohort:
+            st.session_state[ANNOUNCED] = cohort
+            st.dialog("Your customers are here", width="small", icon=":material/check:")(_ready)(cohort)
+
+
+def _ready(cohort: str) -> None:
+    st.markdown(f"**{widgets.plain(cohort)}** is ready.")
+    st.page_link(widgets.PAGES["train"], label="Train", icon=":material/model_training:")
 
 
 # ---- known formats ---------------------------------------------------------------------------------------------------

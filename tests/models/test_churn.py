@@ -144,7 +144,7 @@ def test_the_answer_is_the_mean_of_members_that_differ(encoded):
     batch = batch_of(encoded, model)
     with torch.inference_mode():
         each, _ = model.members(batch)
-    assert each.shape == (12, 4)
+    assert each.shape == (12, 5), "four members and the additive model"
     assert each.std(dim=1).min() > 1e-3
     torch.testing.assert_close(log_odds(model, batch), each.mean(dim=1))
 
@@ -165,8 +165,8 @@ def test_a_member_is_a_model_of_its_own_with_the_shared_weights(encoded):
     with torch.inference_mode():
         each, _ = model.members(batch)
     for k in range(4):
-        lone = untrained("churn", encoded[0], with_churn(SMALL, n_members=1))
-        state = {name: value for name, value in model.state_dict().items() if name != "scale"}
+        lone = untrained("churn", encoded[0], with_churn(SMALL, n_members=1, use_additive=False))
+        state = {name: value for name, value in model.state_dict().items() if name in lone.state_dict()}
         scale = model.scale[k, 0].detach()
         for name in ("features.slope", "features.offset", "features.blank", "features.level.weight", "reader"):
             state[name] = state[name] * scale

@@ -13,7 +13,7 @@ from crm_models.models.runtime import prepare_torch
 from crm_models.training import objectives
 from crm_models.training.loop import train
 from crm_models.training.state import TrainingState
-from tests.small_cohorts import SMALL, random_cohort, training_data, with_sequence
+from tests.small_cohorts import SMALL, random_cohort, training_data, with_churn, with_sequence
 
 aten = torch.ops.aten
 ASKING = {aten._local_scalar_dense.default, aten.nonzero.default, aten.masked_select.default, aten.equal.default}
@@ -49,10 +49,10 @@ def test_every_kind_of_question_is_counted():
 
 @pytest.mark.parametrize("model", ["sequence", "churn"])
 def test_an_epoch_asks_for_two_losses_however_many_batches_it_has(model, small):
-    asked = []
+    asked, config = [], with_churn(SMALL, use_additive=False)  # which is fitted before the first epoch
     for batch_size in (16, None):
-        fitting = replace(SMALL.training(model), batch_size=batch_size, n_epochs=1)
-        state = TrainingState.start(model, replace(SMALL, **{f"{model}_training": fitting}), small[0])
+        fitting = replace(config.training(model), batch_size=batch_size, n_epochs=1)
+        state = TrainingState.start(model, replace(config, **{f"{model}_training": fitting}), small[0])
         with Questions() as questions:
             list(train(state, small[1]))
         asked.append(questions.count)
