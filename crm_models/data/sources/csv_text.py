@@ -75,8 +75,9 @@ def parse_text(
     if delimiter == WHITESPACE:
         delimiter, text = "\t", _as_tab_separated(text)
     mark = re.escape(delimiter).encode()
+    end = _last(text, b'"') + 1 if quoted else 0  # a pattern takes ten times as long as looking for one byte
     blank_before_quote = mark + rb' +"(?!"[^\r\n' + mark + rb"])"  # two marks within a cell are one of its text
-    if quoted and re.search(blank_before_quote, text):
+    if re.search(blank_before_quote, text[:end]):
         text = re.sub(blank_before_quote, mark[-1:] + b'"', text)
     quote: str | bool = '"' if quoted else False
     if quoted and re.match(rb"'[^'\r\n]*'(?:" + mark + rb"'[^'\r\n]*')+[ \t]*\r?(?:\n|\Z)", text):
@@ -84,7 +85,7 @@ def parse_text(
     layout = Layout(width=0, delimiter=delimiter, name=name, first_row=1 + above, quote=quote, skip_ragged=skip_ragged)
     names, body = (list(header), text) if header else _header(text, layout)
     layout.width = len(names)
-    if quoted and re.search(rb'\\"[^"\r\n' + mark + rb"]", body):
+    if re.search(rb'\\"[^"\r\n' + mark + rb"]", body[: _last(body, b'"') + 2 if quoted else 0]):
         layout.escape, body = "\\", _without_backslash_n(body, mark)
         layout.remarks.append("Quotation marks are escaped by a backslash, as MySQL writes them.")
     cells = _parse(body, layout)
@@ -119,6 +120,16 @@ def _n_lines(text: Text) -> int:
 def _count(text: Text, byte: bytes) -> int:
     """How often a byte occurs, a block at a time."""
     return sum(bytes(text[k : k + BLOCK_BYTES]).count(byte) for k in range(0, len(text), BLOCK_BYTES))
+
+
+def _last(text: Text, byte: bytes) -> int:
+    """Where a byte occurs for the last time, -1 if it does not."""
+    for end in range(len(text), 0, -BLOCK_BYTES):
+        start = max(0, end - BLOCK_BYTES)
+        place = bytes(text[start:end]).rfind(byte)
+        if place >= 0:
+            return start + place
+    return -1
 
 
 def _sample(text: Text) -> str:

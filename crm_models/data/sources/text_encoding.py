@@ -33,8 +33,6 @@ STRAY_SHARE = 0.05
 """Up to this share of the multi-byte characters of a UTF-8 file may be damaged before it counts as another encoding."""
 SAMPLE_BYTES = 1 << 16
 
-ESCAPES = re.compile(rb"\x1b\$[@B]")
-
 Text = bytes | memoryview
 """A text in UTF-8; a view of it where it is a large file, which is never copied."""
 BLOCK = 1 << 24
@@ -61,7 +59,7 @@ def decode(raw: bytes | mmap, name: str, encoding: str | None = None) -> Decoded
             return Decoded(text=raw[:].decode(wide).lstrip("\ufeff").encode("utf-8"), encoding=wide[:6])
         except UnicodeDecodeError:
             raise DataError(f"{name}: expected text, found damaged {wide[:6].upper()}; save it as UTF-8") from None
-    if ESCAPES.search(raw) and (mail := _with_escapes(raw[:])):
+    if raw.find(b"\x1b") >= 0 and (mail := _with_escapes(raw[:])):
         return mail
     sample = raw[:4096]
     n_control = sum(1 for byte in sample if byte < 32 and byte not in b"\t\r\n\f\v")
@@ -97,7 +95,8 @@ def _is_utf8(raw: bytes | mmap) -> bool:
 
 def _encoded_twice(raw: bytes | mmap) -> Decoded | None:
     """The text of a file whose UTF-8 was taken for cp1252 and written as UTF-8 again ("MÃ¼ller"); else None."""
-    if not re.search(rb"\xc3[\x82-\xb4][\xc2-\xc6\xcb\xe2]", raw):
+    # Looking for one byte is ten times as fast as looking for a pattern.
+    if raw.find(b"\xc3") < 0 or not re.search(rb"\xc3[\x82-\xb4][\xc2-\xc6\xcb\xe2]", raw):
         return None
     text, remark = once(raw[:].decode("utf-8").lstrip("\ufeff"))
     return Decoded(text=text.encode("utf-8"), encoding="utf-8", remarks=(remark,)) if remark else None
