@@ -278,7 +278,8 @@ def _keep(built: upload_store.Built, files: list[str]) -> None:
             new_name = workspace.new_name(name or NAME, workspace.cohorts_folder())
             store.keep_cohort(new_name, lambda out: save_cohort(replace(cohort, name=new_name), out))
             st.session_state[JUST_KEPT], st.session_state[KEPT_FILES] = new_name, files
-            take(new_name)
+            session.choose_next(new_name)
+            st.rerun()
 
 
 def next_step(cohort: str) -> None:
@@ -295,7 +296,7 @@ def next_step(cohort: str) -> None:
 
 
 def _ready(cohort: str) -> None:
-    st.markdown(f"**{widgets.plain(cohort)}** is ready.")
+    st.markdown(f"**{widgets.plain(cohort)}** is ready: {_size(cohort)}.")
     st.page_link(widgets.PAGES["train"], label="Train", icon=":material/model_training:")
 
 
@@ -344,10 +345,14 @@ def known_format() -> None:
 
 def take(name: str) -> None:
     """Select a new cohort and rerun the page."""
-    facts = store.cohort_card(name).facts
-    session.say(f"{widgets.plain(name)}: {facts.customers:,} customers, {facts.interactions:,} interactions")
+    session.say(f"{widgets.plain(name)}: {_size(name)}")
     session.choose_next(name)
     st.rerun()
+
+
+def _size(cohort: str) -> str:
+    facts = store.cohort_card(cohort).facts
+    return f"{facts.customers:,} customers, {facts.interactions:,} interactions"
 
 
 LEVELS = {

@@ -50,8 +50,10 @@ def test_what_was_guessed_is_shown_and_asked_before_the_cohort_is_kept(workspace
     assert [(doubt["id"], doubt["chosen"]) for doubt in receipt["doubts"]] == [
         ("customers.signup.order", "month_first")
     ]
-    assert texts(app).count("mine is ready.") == 2, "on the page, and in a dialog where the viewer is"
-    assert texts(app.run()).count("mine is ready.") == 1
+    assert texts(app).count("mine is ready: 80 customers, 0 interactions.") == 2, (
+        "on the page, and in a dialog where the viewer is"
+    )
+    assert texts(app.run()).count("mine is ready: 80 customers, 0 interactions.") == 1
     assert not app.exception
 
 
