@@ -248,7 +248,7 @@ def odd_id(e: Export, rng: np.random.Generator) -> str:
     elif what == "word":
         ids[k], e.must_be_said = _some(rng, ("NULL", "n/a", "None", "-", "NaN", "unknown", "0", "#N/A")), True
         e.meant["customer_id"][k] = ids[k]
-    elif what == "capitals" and e.kind == "interactions":
+    elif what == "capitals" and e.kind == "interactions" and ids[k] != ids[k].lower():
         ids[k], e.must_be_said = ids[k].lower(), True
         e.meant["customer_id"][k] = ids[k]
     elif what == "zero width":

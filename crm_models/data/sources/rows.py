@@ -52,18 +52,23 @@ def _blank(table: pd.DataFrame) -> np.ndarray:
 
 
 def _header_again(table: pd.DataFrame, header: Sequence[str]) -> np.ndarray:
-    again = np.ones(len(table), dtype=bool)
-    for column, name in zip(table.columns, header, strict=True):
-        if not again.any():
-            break
-        if name.startswith("column "):  # it has no name in the file
-            continue
-        if not is_text(table[column]):
-            return np.zeros(len(table), dtype=bool)
-        values = table[column]
-        spellings = [name, name.upper(), name.lower(), name.title(), name.capitalize()]
-        again &= (values.isna() | values.isin(spellings)).to_numpy(dtype=bool)
+    """Rows whose filled cells all are the names of their columns, or half of them, where a name was changed above."""
+    again = np.zeros(len(table), dtype=bool)
+    named = [(c, name) for c, name in zip(table.columns, header, strict=True) if not name.startswith("column ")]
+    if not named or not all(is_text(table[c]) for c, _ in named):
+        return again
+    first = table[[c for c, _ in named[:2]]]  # of millions of rows few remain
+    matches = [first[c].isin(_spellings(name)).to_numpy(dtype=bool) for c, name in named[:2]]
+    places = np.flatnonzero(np.logical_or.reduce(matches) | first.isna().all(axis=1).to_numpy())
+    rows = table.iloc[places]
+    matched = sum(rows[c].isin(_spellings(name)).to_numpy(dtype=int) for c, name in named)
+    filled = rows[[c for c, _ in named]].notna().sum(axis=1).to_numpy()
+    again[places[(matched > 0) & (matched >= np.minimum(filled, np.maximum(2, len(named) / 2)))]] = True
     return again
+
+
+def _spellings(name: str) -> list[str]:
+    return [name, name.upper(), name.lower(), name.title(), name.capitalize()]
 
 
 def _places(table: pd.DataFrame) -> np.ndarray:

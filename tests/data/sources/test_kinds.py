@@ -375,6 +375,13 @@ def test_rows_that_are_no_customers_are_left_out_and_counted(read, tail, why):
     assert any(why in note for note in cohort.notes)
 
 
+def test_the_header_again_is_known_where_a_name_was_changed_above(read):
+    people = PEOPLE.replace("churned,x", 'churned,"x [EUR]"') + "customer_id,churned,x\nz,1,2\n"
+    cohort = read({"customers.csv": people})
+    assert rows(cohort) == (32, 31, 0, 1)
+    assert any("the header again" in note for note in cohort.notes)
+
+
 def test_a_customer_called_total_among_others_is_kept(read):
     people = PEOPLE.replace("c3,", "Total Energies,").replace("c4,", "Sum 41,")
     assert {"Total Energies", "Sum 41"} <= set(read({"customers.csv": people}).customers["customer_id"])
