@@ -37,7 +37,7 @@ _DECIMAL_COMMA = r"-?(?:[0-9]{1,3}(?:\.[0-9]{3})+|[0-9]*),[0-9]*(?:[eE][+-]?[0-9
 _POINT_GROUPS = r"-?[0-9]{1,3}(?:\.[0-9]{3})+"
 _COMMA_GROUPS = r"-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3})(?:\.[0-9]*)?"
 _DECIMAL_POINT = r"-?[0-9]*\.[0-9]*(?:[eE][+-]?[0-9]+)?"
-_LONG_FRACTION = r"[.,][0-9]{3,}(?:[eE].*)?$"
+LONG_FRACTION = r"[.,][0-9]{3,}(?:[eE]-.*)?$"  # 1.234E+03 has none: it is a whole number
 
 PROOF = {
     "comma": r"[+-]?([0-9]+(\.[0-9]{3})*,([0-9]{1,2}|[0-9]{4,})|0?,[0-9]+)",
@@ -189,7 +189,7 @@ def _decimal_mark(
         few = marked[is_open].str.contains("," if mark == "comma" else ".", regex=False)
         amounts = np.abs(_with_mark(clear, mark))
         doubt = bool(few.any()) and (few.sum() <= len(clear) or np.median(amounts) >= 1000)
-        doubt = doubt and not clear.str.contains(_LONG_FRACTION, regex=True).any()
+        doubt = doubt and not clear.str.contains(LONG_FRACTION, regex=True).any()
         return mark, bool(doubt) and delimiter is not None, ""
     if not is_open.any():
         return "point", False, ""

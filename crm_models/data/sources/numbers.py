@@ -54,7 +54,7 @@ def plain_numbers(values: pd.Series) -> pd.Series | None:
     is_open = pc.match_substring_regex(pointed, r"^[+-]?[1-9][0-9]{0,2}\.[0-9]{3}$")
     # 1.234 everywhere, or now and then among amounts with two decimals: the points may be thousands marks.
     if len(pointed) and pc.any(is_open).as_py():
-        long = pc.match_substring_regex(pointed, r"\.[0-9]{3,}")
+        long = pc.match_substring_regex(pointed, number_forms.LONG_FRACTION)
         if pc.all(pc.equal(is_open, long)).as_py():
             return None
     return pd.Series(plain, index=values.index)
@@ -85,7 +85,7 @@ def parsed(cells: Column, blank: pd.Series) -> tuple[pd.Series, str]:
             "decimal or a thousands mark, and no other column decides."
             if not among.any()
             else f"some cells in {cells.name!r} have three digits behind the {other}, as {found.unclear!r}, and the "
-            f"others fewer, as {filled[among].iloc[0]!r}: it could be a decimal or a thousands mark.",
+            f"others not, as {filled[among].iloc[0]!r}: it could be a decimal or a thousands mark.",
             {
                 "decimal": f"decimal mark, {found.unclear} is {found.unclear.replace(sign, '.')}",
                 "thousands": f"thousands mark, {found.unclear} is {found.unclear.replace(sign, '')}",
