@@ -32,7 +32,7 @@ class AdditiveModel(nn.Module):
 
     def forward(self, inputs: Tensor, levels: Tensor) -> Tensor:
         """Log-odds (B,) from shares of bins and blanks (B, F, K + 1) and places of levels (B, C)."""
-        return (inputs * self.number).sum(dim=(1, 2)) + self.level[levels].sum(dim=1) + self.constant
+        return inputs.flatten(1) @ self.number.flatten() + self.level[levels].sum(dim=1) + self.constant
 
     def fit(self, inputs: Tensor, levels: Tensor, labels: Tensor) -> None:
         """Maximise the penalised likelihood of labels (B,), which are 0 or 1; the problem has one solution."""

@@ -37,8 +37,8 @@ SCORES_AT_ONCE = 4_000_000
 OUTCOMES_AT_ONCE = 8_000_000
 """Most log-probabilities (customers x steps x actions) of known outcomes in memory, 32 MB."""
 
-ADDITIVE_INPUTS = 50_000_000
-"""Most inputs of the additive model in memory while it is fitted, 200 MB."""
+ADDITIVE_INPUTS = 20_000_000
+"""Most inputs of the additive model in memory while it is fitted, 80 MB: tens of thousands of customers."""
 
 MOST_EXACT_ACTIONS = 5000
 """With more actions, the soft-max over all of them is estimated from candidates."""

@@ -349,7 +349,7 @@ def test_times_of_every_program_and_place_are_read(read, written, meant):
 
 def test_a_point_before_three_digits_among_exponents_is_asked_about(read):
     cells = [f"{k}.5000E+03" for k in range(1, 30)]
-    with pytest.raises(DoubtError, match="customers.x.thousands=decimal"):
+    with pytest.raises(DoubtError, match=r"customers\.x\.thousands=decimal"):
         read(customers([*cells, "1.931"]))
     assert read(customers([f"{k}.5000E-03" for k in range(1, 30)] + ["1.931"])).customers["x"].iloc[-1] == 1.931
 
