@@ -453,7 +453,8 @@ def quotes(e: Export, rng: np.random.Generator) -> str:
         e.must_be_said = True
 
         def edit(lines: list[str]) -> list[str]:
-            for place in ends:
+            filled = [k for k, line in enumerate(lines) if e.delimiter in line]
+            for place in (filled[min(k, len(filled) - 1)] for k in ends):
                 lines[place] = lines[place].replace(e.delimiter, f'{e.delimiter}"', 1)
             return lines
 
