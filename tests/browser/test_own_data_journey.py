@@ -95,7 +95,7 @@ def test_own_files_become_plans_in_a_csv_file(made, app, open_page, files, tmp_p
     expect(page.locator(".ytick text").get_by_text("<b>Anruf</b>", exact=True)).to_be_attached()
 
     # Train; the plans page fills by itself when everybody has been scored.
-    page.get_by_test_id("stSidebarNav").get_by_role("link", name="Train").click()
+    page.get_by_role("dialog").get_by_role("link", name="Train").click()
     expect(page.get_by_role("heading", name="New training")).to_be_visible()
     page.get_by_text("paper", exact=True).click()
     expect(page.get_by_text("As in the paper: small models")).to_be_visible()
