@@ -34,7 +34,6 @@ def be_ready() -> None:
 def live() -> None:
     """Draw the current training and the waiting ones, of all cohorts; polls only while there are any."""
     _show_what_ended()
-    st.session_state[store.PULSE] = store.pulse()
     st.session_state[AWAITED] = awaited = _first_point_awaited()
     st.fragment(run_every=None if not store.work() else "0.2s" if awaited else "0.5s")(_live)()
 

@@ -265,6 +265,7 @@ def need_run() -> store.RunCard:
     run = session.current_run()
     if run is None and any(card.usable for card in store.run_cards(cohort.name)):
         empty_state("model_training", "No run selected", "Select one in the sidebar, under Run.")
+        wait_for_change()  # a training may have ended just after the run was chosen
         st.stop()
     if run is None:
         at_work = [job for job in store.work() if job.job.cohort == cohort.name]
@@ -276,7 +277,6 @@ def need_run() -> store.RunCard:
                 page="train",
                 label="Watch the training",
             )
-            wait_for_change()
         else:
             for run_id, trouble in store.damaged_runs().items():
                 error_box(trouble, f"The run {plain(run_id)} cannot be read:")
@@ -287,6 +287,7 @@ def need_run() -> store.RunCard:
                 page="train",
                 label="Go to training",
             )
+        wait_for_change()
         st.stop()
     return run
 
@@ -312,11 +313,8 @@ def need_scores(run: store.RunCard) -> bool:
 
 @st.fragment(run_every="1s")
 def wait_for_change() -> None:
-    """Rerun the page when the queue or a result changes; draws nothing."""
-    now = store.pulse()
-    before = st.session_state.get(store.PULSE)
-    st.session_state[store.PULSE] = now
-    if before is not None and before != now:
+    """Rerun the page when the queue or a result has changed since its script began; draws nothing."""
+    if st.session_state.get(store.PULSE) != store.pulse():
         st.rerun()
 
 

@@ -111,8 +111,9 @@ def settle_choice() -> tuple[list[str], list[str]]:
     cohort, so pages switch to a training that ends while they are open. A run in the address counts as picked. What is
     asked for and cannot be opened leaves its selector empty, and `gone` says why: no other is opened in its place.
     """
-    names = store.cohort_names()
     state = st.session_state
+    state[store.PULSE] = store.pulse()  # before anything is read: what changes from now on is not on the page
+    names = store.cohort_names()
     if _NEXT_COHORT in state:
         choose_cohort(state.pop(_NEXT_COHORT))
     if _CHOSEN not in state:

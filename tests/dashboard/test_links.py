@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from dashboard.jobs.queue import JobFolder
+from dashboard.state import store
 
 RISKY = ("home", "evaluate", "customers", "plans")
 
@@ -146,3 +147,19 @@ def test_deleting_the_current_cohort_shows_another_without_a_word_about_links(wo
     assert app.selectbox("cohort").value == "small"
     assert "does not exist" not in texts(app)
     assert JobFolder(workspace).jobs() == []
+
+
+def test_a_run_that_ends_while_a_page_is_drawn_is_shown(workspace, open_page, monkeypatch, texts):
+    """The selectors find no trained run yet, the page a moment later does, and nobody clicks."""
+    answers = {"pulse": ["still training"], "run_cards": [[]]}
+
+    def at_first(name):
+        later = getattr(store, name)
+        monkeypatch.setattr(store, name, lambda *of: answers[name].pop() if answers[name] else later(*of))
+
+    for name in answers:
+        at_first(name)
+    app = open_page("plans")
+    assert answers == {"pulse": [], "run_cards": []}
+    assert "No run selected" not in texts(app)
+    assert "Customers at risk" in {metric.label for metric in app.metric}
