@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from crm_models.core.records import ChurnPredictions
 from crm_models.data.features import CohortArrays, FeatureEncoder
-from crm_models.data.split import Split
+from crm_models.data.split import Split, thinned
 
 LOGISTIC_ROWS = 200_000
 """Most customers that logistic regression is fitted on: plenty for some hundred coefficients."""
@@ -60,7 +60,7 @@ def _regression(
     fitted, test = _labelled(labels, split)
     if len(np.unique(labels[fitted])) < 2:
         return majority(arrays, labels, split)
-    fitted = fitted[np.linspace(0, len(fitted) - 1, min(len(fitted), LOGISTIC_ROWS)).astype(np.int64)]
+    fitted = thinned(fitted, LOGISTIC_ROWS)
 
     def design(rows: np.ndarray) -> np.ndarray:
         constant = np.zeros((len(rows), 1))  # there may be no feature at all

@@ -107,6 +107,11 @@ def split_table(customers: pd.DataFrame, *, seed: int, test_share: float, valid_
     return Split(train=np.sort(rest[~is_valid]), valid=np.sort(rest[is_valid]), test=np.sort(order[is_test]))
 
 
+def thinned(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most `most` of the rows, evenly spaced."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(np.int64)]
+
+
 def _every(place: np.ndarray, share: float) -> np.ndarray:
     """Mask of round(share * n) of n evenly spaced places: those where the running share passes a whole number."""
     return np.floor((place + 1) * share + 0.5) > np.floor(place * share + 0.5)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from crm_models.core.config import TrainingConfig
 from crm_models.core.schema import N_STEPS
 from crm_models.data.features import CohortArrays
-from crm_models.data.split import Outcomes, Split
+from crm_models.data.split import Outcomes, Split, thinned
 from crm_models.models.batches import CohortTensors, churn_batch, history_batch, outcome_batch, placed
 from crm_models.models.blocks import picked
 from crm_models.models.candidates import drawn_candidates, sampled_cross_entropy
@@ -208,9 +208,7 @@ class ChurnObjective(_Objective):
         additive, features = self.model.additive, self.model.features
         if additive is None:
             return
-        rows = self.examples(final_refit)
-        most = ADDITIVE_INPUTS // max(additive.number.numel(), 1)
-        rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(np.int64)]
+        rows = thinned(self.examples(final_refit), ADDITIVE_INPUTS // max(additive.number.numel(), 1))
         numeric, categorical = self.cohort.churn_features(rows, self.model.config.use_behaviour)
         labels = placed(self.data.labels[rows].astype(np.float32), self.device)
         additive.fit(*features.inputs(numeric.to(self.device), categorical.to(self.device)), labels)

@@ -76,6 +76,7 @@ def parse_text(
         delimiter, text = "\t", _as_tab_separated(text)
     mark = re.escape(delimiter).encode()
     end = _last(text, b'"') + 1 if quoted else 0  # a pattern takes ten times as long as looking for one byte
+    behind = len(text) - end
     blank_before_quote = mark + rb' +"(?!"[^\r\n' + mark + rb"])"  # two marks within a cell are one of its text
     if re.search(blank_before_quote, text[:end]):
         text = re.sub(blank_before_quote, mark[-1:] + b'"', text)
@@ -85,7 +86,7 @@ def parse_text(
     layout = Layout(width=0, delimiter=delimiter, name=name, first_row=1 + above, quote=quote, skip_ragged=skip_ragged)
     names, body = (list(header), text) if header else _header(text, layout)
     layout.width = len(names)
-    if re.search(rb'\\"[^"\r\n' + mark + rb"]", body[: _last(body, b'"') + 2 if quoted else 0]):
+    if re.search(rb'\\"[^"\r\n' + mark + rb"]", body[: max(0, len(body) - behind + 1)]):
         layout.escape, body = "\\", _without_backslash_n(body, mark)
         layout.remarks.append("Quotation marks are escaped by a backslash, as MySQL writes them.")
     cells = _parse(body, layout)
