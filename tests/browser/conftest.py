@@ -78,7 +78,9 @@ def end_jobs(queue: JobFolder) -> None:
         if not queue.is_working():
             return
         time.sleep(0.1)
-    raise AssertionError("the runner of the queue did not end")
+    logs = [queue.folder / "runner.log", *sorted(queue.runs.glob("*.log"))]
+    told = "\n".join(f"{log.name}:\n{log.read_text()}" for log in logs if log.exists())
+    raise AssertionError(f"the worker of the queue did not end; at work: {queue.jobs()}\n{told}")
 
 
 def _ended(server: subprocess.Popen[bytes]) -> None:

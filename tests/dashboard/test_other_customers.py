@@ -27,13 +27,13 @@ def months(workspace, monkeypatch):
 
 def score(workspace) -> None:
     """What the worker does with the queued jobs, in this process."""
-    from dashboard.jobs import worker
+    from dashboard.jobs import command
 
     jobs = JobFolder(workspace)
     for file in jobs.waiting():
         job = jobs.read(file)
         arguments = [str(workspace / "runs" / job.run), str(workspace / "cohorts" / job.cohort), *job.arguments]
-        status = worker._score_customers(*arguments)
+        status = command._score_customers(*arguments)
         if status:
             jobs.note_failure(job, "said by the command")
         file.unlink()

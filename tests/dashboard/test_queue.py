@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -292,3 +293,41 @@ def test_a_killed_training_is_interrupted_and_goes_on_when_asked(busy):
     wait_until(lambda: not busy.jobs())
     assert run.status().state == "finished"
     assert [e.epoch for e in run.status().epochs if e.model == "sequence"] == list(range(1, 9))
+
+
+@pytest.mark.slow
+def test_a_training_that_does_not_stop_is_aborted_and_its_log_says_where_it_was(busy, monkeypatch):
+    busy.add(
+        Job(run="deaf", cohort="c", arguments=("--epochs", "500", "--set", "sequence_training.patience_epochs=500"))
+    )
+    run = RunFolder(busy.runs / "deaf")
+    wait_until(lambda: run.status().epochs)
+    pid = int((busy.folder / "child.pid").read_text())
+    process = SimpleNamespace(
+        pid=pid, send_signal=lambda number: os.kill(pid, number), terminate=lambda: pytest.fail("it has a run folder")
+    )
+    command = SimpleNamespace(process=process, status=lambda: None if run.is_alive() else -signal.SIGABRT)
+    monkeypatch.setattr(worker, "STOP_SECONDS", 0.0)
+    # A second look at the same process, by a runner whose stop requests do not reach the training.
+    monkeypatch.setattr(JobFolder, "ask_to_stop", lambda self, run: None)
+    (busy.folder / "stop").mkdir(exist_ok=True)
+    (busy.folder / "stop" / "deaf").touch()
+    assert worker.Runner(busy)._watch(Job(run="deaf", cohort="c"), command) == (-signal.SIGABRT, True)
+    wait_until(lambda: not busy.jobs())
+    assert run.status().state == "interrupted"
+    log = busy.log("deaf").read_text()
+    assert "Aborted" in log
+    assert "/crm_models/" in log
+
+
+def test_a_command_whose_libraries_cannot_be_loaded_says_why(tmp_path, monkeypatch):
+    (tmp_path / "torch.py").write_text("raise ImportError('no torch here')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(JobFolder, "_start_runner", lambda self: None)
+    jobs = JobFolder(tmp_path / "workspace")
+    workflow.generate(jobs.workspace / "cohorts" / "c", scenario="lifelike", customers=20)
+    jobs.add(Job(run="one", cohort="c"))
+    worker.Runner(jobs).work()
+    assert jobs.jobs() == []
+    (failure,) = jobs.failures()
+    assert "no torch here" in failure.reason

@@ -4,4 +4,4 @@ from importlib import import_module
 
 for name in ("campaigns.report", "runs.explaining", "upkeep.backup", "upkeep.checking", "cli.commands"):
     import_module(f"crm_models.{name}")
-import_module("dashboard.jobs.worker").load_libraries()
+import_module("dashboard.jobs.command").load_libraries()
