@@ -368,9 +368,10 @@ def _restored(run: RunFolder, config: RunConfig) -> dict[ModelName, TrainingStat
     states: dict[ModelName, TrainingState] = {}
     what, remedy = "the state of a training", "delete it, and the training begins anew"
     tensors, meta = load_tensors(file, what, remedy)
-    if any("facts" in value for value in meta.values()):
+    with_levels = any(name.removeprefix(f"{model}.").startswith("levels.") for model in meta for name in tensors)
+    if with_levels or any("facts" in value for value in meta.values()):
         raise RunError(
-            f"{run.folder}: an earlier version began this training, by a schedule that this version "
+            f"{run.folder}: an earlier version began this training, by a schedule or an optimiser that this version "
             "does not have; train a new run with the same settings"
         )
     encoder = run.encoder()

@@ -92,7 +92,7 @@ def _one_epoch(state: TrainingState, objective: Any, phase: Phase, should_stop: 
             nn.utils.clip_grad_norm_(state.module.parameters(), 1.0)
         for optimizer in state.optimizers.values():
             for group in optimizer.param_groups:
-                group["lr"] = group.get("scale", 1.0) * phase.rate(config, epoch + k / len(batches))
+                group["lr"] = phase.rate(config, epoch + k / len(batches))
             optimizer.step()
         if state.average is not None:
             update_average(state.average, state.module, config.average_weights)

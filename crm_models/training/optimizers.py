@@ -1,4 +1,4 @@
-"""Optimisers of a model: AdamW; Muon for the matrices of its blocks; SGD for levels; or the Adam of the paper."""
+"""Optimisers of a model: AdamW, and Muon for the matrices of its blocks; or the Adam of the paper."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from crm_models.core.config import TrainingConfig
-from crm_models.models.blocks import Block, FeatureTokens
+from crm_models.models.blocks import Block
 from crm_models.training.muon import Muon
-
-LEVEL_RATE = 100.0
-"""Learning rate of category levels relative to AdamW's; a step of plain SGD is as small as its gradient."""
 
 
 def optimizers_of(module: nn.Module, config: TrainingConfig) -> dict[str, torch.optim.Optimizer]:
@@ -22,8 +19,7 @@ def optimizers_of(module: nn.Module, config: TrainingConfig) -> dict[str, torch.
 
     DIFF from paper, Optimizer and Regularization: unless `l2_in_loss` (the preset `paper`), AdamW decays the weights
     directly, without biases and norms, because Adam rescales the gradient of the penalty and so hardly decays large
-    weights; and Muon updates the matrices of the blocks, because it needs little more than half of the updates. SGD
-    updates the levels of categories: Adam would move a level seen twice as far as one seen a thousand times.
+    weights; and Muon updates the matrices of the blocks, because it needs little more than half of the updates.
     """
     rate, decay = config.learning_rate, config.weight_decay
     if config.l2_in_loss:
@@ -32,15 +28,12 @@ def optimizers_of(module: nn.Module, config: TrainingConfig) -> dict[str, torch.
     stacked = [block.attention.project_in.weight for block in blocks]  # queries, keys and values
     linear = [part for block in blocks for part in (block.attention.project_out, *block.feed_forward)]
     single = [part.weight for part in linear if isinstance(part, nn.Linear)]
-    levels = [part.level.weight for part in module.modules() if isinstance(part, FeatureTokens)]
-    others = set(map(id, stacked + single + levels))
-    with_adam = [p for p in module.parameters() if id(p) not in others]
+    with_muon = set(map(id, stacked + single))
+    with_adam = [p for p in module.parameters() if id(p) not in with_muon]
     decayed = {"params": [p for p in with_adam if p.dim() >= 2], "weight_decay": decay}
     groups: list[dict[str, Any]] = [decayed, {"params": [p for p in with_adam if p.dim() < 2], "weight_decay": 0.0}]
     # Fused: one pass over all weights instead of six operations each; this saves a fifth of an update of a small model.
     optimizers: dict[str, torch.optim.Optimizer] = {"optimizer": torch.optim.AdamW(groups, lr=rate, fused=True)}
-    if levels:
-        optimizers["levels"] = torch.optim.SGD([{"params": levels, "scale": LEVEL_RATE}], lr=rate, momentum=0.9)
     if blocks:
         matrices = [{"params": stacked, "maps": 3}, {"params": single, "maps": 1}]
         optimizers["muon"] = Muon(matrices, lr=rate, weight_decay=decay, stretch=config.muon_lr_scale)

@@ -21,6 +21,7 @@ from crm_models.core.errors import ConfigError, RunError
 from crm_models.planning import Policy
 from crm_models.runs.folder import RunFolder
 from crm_models.runs.held_out import held_out, predict_held_out
+from crm_models.runs.tensors import load_tensors, save_tensors
 from crm_models.runs.trials import read_search
 from crm_models.upkeep.checking import check_workspace
 from dashboard.jobs.queue import JobFolder
@@ -104,6 +105,16 @@ def test_a_training_that_an_earlier_version_began_is_refused_with_what_to_do(fir
     """Its schedule is gone; to go on by another would give a model that neither version trains."""
     with pytest.raises(RunError, match=r"an earlier version began this training.*train a new run"):
         list(workflow.resume(first_workspace / "runs" / "interrupted", threads=1))
+
+
+def test_a_training_with_an_optimiser_that_is_gone_is_refused_with_what_to_do(workspace_with_campaign):
+    """For a while the levels of categories had one of their own, whose state was saved as `levels`."""
+    run = workspace_with_campaign / "runs" / "stopped"
+    file = run / "checkpoint.safetensors"
+    tensors, meta = load_tensors(file, "the state of a training", "")
+    save_tensors(file, tensors | {"sequence.levels.0.momentum_buffer": torch.zeros(3, 2)}, meta)
+    with pytest.raises(RunError, match=r"an earlier version began this training.*optimiser.*train a new run"):
+        list(workflow.resume(run, threads=1))
 
 
 @pytest.mark.parametrize(
