@@ -98,7 +98,7 @@ def encoded_histories(
     return History(
         length=length,
         seen=torch.arange(n_positions, device=device) <= last[:, None],
-        past=encoded.past,
+        past=[KeyValue(block.key.contiguous(), block.value.contiguous()) for block in encoded.past],
         last=encoded.hidden[:, 0],
         recent=recent,
         allowed=allowed,
@@ -155,7 +155,7 @@ def single_steps(model: SequenceTransformer, history: History) -> DecodedPlans:
 
 def step_log_p(model: SequenceTransformer, history: History, steps: Tensor) -> Tensor:
     """(B, 3) log-probability of each of the steps (B, 3) after the steps before it; 0 for a step that is none (0)."""
-    seen, past = history.seen[:, None], history.past
+    seen, past = history.seen[:, None], history.by_block()
     recent, hidden = history.recent[:, None], history.last[:, None]
     by_step = []
     for step in range(N_STEPS):
@@ -191,7 +191,7 @@ def _search(
     log-probabilities (B, A) of the actions at each step, summed over the candidates before it.
     """
     beam, hidden, recent = _Beam.empty(history.length), history.last[:, None], history.recent[:, None]
-    seen, past, ancestors = history.seen, history.past, None
+    seen, past, ancestors = history.seen, history.by_block(), None
     for step, keep in enumerate(widths):
         if step:
             seen, ancestors = beam.visible(seen, ancestors)
@@ -213,14 +213,14 @@ def _replaced(plans: DecodedPlans, at: Tensor, by: DecodedPlans) -> DecodedPlans
 
 
 def _advance(
-    model: SequenceTransformer, recent: Tensor, position: Tensor, past: list[KeyValue], seen: Tensor
-) -> tuple[Tensor, list[KeyValue]]:
+    model: SequenceTransformer, recent: Tensor, position: Tensor, past: list[list[KeyValue]], seen: Tensor
+) -> tuple[Tensor, list[list[KeyValue]]]:
     """Hidden states (B, W, D) after recent (B, W, R), whose last actions are new; position (B,), seen (B, W, P + W)."""
     actions = recent[..., -1]
     unknown = torch.full(actions.shape, torch.nan, device=actions.device)
     position = position[:, None].expand_as(actions)
     out = model.run_blocks(model.embed(actions, unknown, unknown, position), position, seen[:, None], past)
-    return out.hidden, out.past
+    return out.hidden, [[*pieces, new] for pieces, new in zip(past, out.past, strict=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,6 +243,10 @@ class History:
         n_recent = self.recent.shape[1]
         before = self.recent[:, None].expand(-1, steps.shape[1], -1)
         return torch.cat([before, steps], dim=2)[..., -n_recent:]
+
+    def by_block(self) -> list[list[KeyValue]]:
+        """The pieces of the past of each block, to which steps add theirs."""
+        return [[block] for block in self.past]
 
     def of(self, rows: Tensor) -> History:
         """The histories of some customers."""

@@ -6,7 +6,7 @@ Letters: B batch, T positions, P positions already computed, R positions read, H
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -24,7 +24,7 @@ LEVEL_BOUND = 0.1
 
 
 class KeyValue(NamedTuple):
-    """Cached keys and values of earlier positions. Both (B, H, P, D / H)."""
+    """Keys and values of some positions. Both (B, H, P, D / H)."""
 
     key: Tensor
     value: Tensor
@@ -33,46 +33,55 @@ class KeyValue(NamedTuple):
 class SelfAttention(nn.Module):
     """Multi-head self-attention (Paper, equations 3 and 12, and MultiHead in Core Transformer Architecture)."""
 
+    in_pairs: Tensor
+
     def __init__(self, d_model: int, n_heads: int) -> None:
         super().__init__()
         self.n_heads = n_heads
         self.project_in = nn.Linear(d_model, 3 * d_model)
         self.project_out = nn.Linear(d_model, d_model)
+        row, n_pairs = torch.arange(3 * d_model).view(3 * n_heads, -1), d_model // n_heads // 2
+        pairs = row[: 2 * n_heads, : 2 * n_pairs].unflatten(1, (2, n_pairs)).mT.flatten(1)
+        row[: 2 * n_heads, : 2 * n_pairs] = pairs.clone()
+        self.register_buffer("in_pairs", row.flatten(), persistent=False)
 
     def forward(
         self,
         x: Tensor,
         mask: Tensor | None = None,
-        past: KeyValue | None = None,
+        past: Sequence[KeyValue] = (),
         need_weights: bool = False,
         read: Tensor | None = None,
         rotation: Tensor | None = None,
     ) -> tuple[Tensor, KeyValue, Tensor | None]:
-        """Attend from the positions of x (B, T, D) to x itself and to the cached `past`.
+        """Attend from the positions of x (B, T, D) to x itself and to those before it, whose pieces are `past`.
 
         mask: boolean, broadcastable to (B, H, T, P + T); True where a position (row) may attend to another (column).
         None: every position attends to itself and to those before it, by a kernel that needs no mask.
         read (B, R): compute only these positions of x; the rows of `mask` and of the results are then R instead of T.
         rotation (B or 1, T, .): see `rotation_of`; None: attention does not depend on positions.
-        Returns the output (B, T, D), keys and values of past and present positions, and with `need_weights`, which
-        needs a mask, the attention weights (B, H, T, P + T), whose rows sum to one.
+        Returns the output (B, T, D), keys and values of x, and with `need_weights`, which needs a mask, the attention
+        weights (B, H, T, P + T), whose rows sum to one.
         """
-        query, key, value = (self._heads(part) for part in self._projected(x, read))
+        maps: tuple[Tensor, Tensor] = self.project_in.weight, self.project_in.bias
+        if rotation is not None:  # coordinates k and k + n_pairs of a head turn together: side by side, in one go
+            maps = maps[0][self.in_pairs], maps[1][self.in_pairs]
+        query, key, value = (self._heads(part) for part in _projected(x, *maps, read))
         if rotation is not None:
             query = rotated(query, picked(rotation.expand(len(x), -1, -1), read))
             key = rotated(key, rotation)
-        if past is not None:
-            key, value = torch.cat([past.key, key], dim=2), torch.cat([past.value, value], dim=2)
-        weights = None
-        if mask is not None and (need_weights or past is not None):
+        weights, present = None, KeyValue(key, value)
+        if mask is not None and (need_weights or past):
             # The fused kernel below does not return the weights, and for the few tokens after a past it is slower.
-            scores = query @ key.mT / math.sqrt(query.shape[-1])
-            weights = scores.masked_fill(~mask, -torch.inf).softmax(dim=-1)
-            mixed = weights @ value
+            pieces = [*past, present]  # joined, the long past would be copied for every step
+            scores = torch.cat([query @ piece.key.mT for piece in pieces], dim=3) / math.sqrt(query.shape[-1])
+            weights = scores.masked_fill_(~mask, -torch.inf).softmax(dim=-1)
+            shares = weights.split([piece.key.shape[2] for piece in pieces], dim=3)
+            mixed = torch.stack([share @ piece.value for share, piece in zip(shares, pieces, strict=True)]).sum(dim=0)
         else:
             mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
         out = self.project_out(mixed.transpose(1, 2).flatten(2))
-        return out, KeyValue(key, value), weights if need_weights else None
+        return out, present, weights if need_weights else None
 
     def of_first(self, x: Tensor, mask: Tensor) -> Tensor:
         """Attention output (B, D) of the first position of x (B, T, D), row 0 of `forward`, in half the time.
@@ -89,17 +98,16 @@ class SelfAttention(nn.Module):
         mixed = (weights @ x).transpose(0, 1) @ value.mT + bias[2][:, None]
         return self.project_out(mixed.transpose(0, 1).flatten(1))
 
-    def _projected(self, x: Tensor, read: Tensor | None) -> tuple[Tensor, ...]:
-        """Queries of the positions `read` (None: all positions); keys and values of all positions."""
-        if read is None:
-            return self.project_in(x).chunk(3, dim=-1)
-        (query, keys), (query_bias, key_bias) = (
-            part.tensor_split([x.shape[-1]]) for part in (self.project_in.weight, self.project_in.bias)
-        )
-        return F.linear(picked(x, read), query, query_bias), *F.linear(x, keys, key_bias).chunk(2, dim=-1)
-
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(2, (self.n_heads, -1)).transpose(1, 2)
+
+
+def _projected(x: Tensor, weight: Tensor, bias: Tensor, read: Tensor | None) -> tuple[Tensor, ...]:
+    """Queries of the positions `read` (None: all positions); keys and values of all positions."""
+    if read is None:
+        return F.linear(x, weight, bias).chunk(3, dim=-1)
+    (query, keys), (query_bias, key_bias) = (part.tensor_split([x.shape[-1]]) for part in (weight, bias))
+    return F.linear(picked(x, read), query, query_bias), *F.linear(x, keys, key_bias).chunk(2, dim=-1)
 
 
 def picked(x: Tensor, positions: Tensor | None) -> Tensor:
@@ -108,29 +116,24 @@ def picked(x: Tensor, positions: Tensor | None) -> Tensor:
 
 
 def rotation_of(position: Tensor, d_head: int) -> Tensor:
-    """Factors (..., 2 d_head) by which queries and keys (..., d_head) at positions (...) are turned: see `rotated`.
+    """Complex factors (..., pairs) by which queries and keys (..., d_head) at positions (...) are turned.
 
-    Rotary positions (Su et al., "RoFormer", 2021, section 3.4.2): each pair of coordinates k and k + d_head // 2 turns
-    at a speed of its own, so the product of a query and a key depends on the distance between their positions alone.
+    Rotary positions (Su et al., "RoFormer", 2021, section 3.4.2): each pair of coordinates turns at a speed of its own,
+    so the product of a query and a key depends on the distance between their positions alone. The last of an odd number
+    of coordinates makes a pair with nothing, and stays.
     """
     n_pairs = d_head // 2
     speed = SLOWEST_TURN ** (-torch.arange(n_pairs, device=position.device) / max(n_pairs, 1))
-    angle = position[..., None] * speed
-    cos, sin = angle.cos(), angle.sin()
-    stays = angle.new_ones(*angle.shape[:-1], d_head % 2)
-    return torch.cat([cos, cos, stays, -sin, sin, stays - 1], dim=-1)
+    angle = F.pad(position[..., None] * speed, (0, d_head % 2))
+    return torch.polar(torch.ones_like(angle), angle)
 
 
 def rotated(x: Tensor, rotation: Tensor) -> Tensor:
-    """Queries or keys x (B, H, T, d_head) turned by rotation (B or 1, T, 2 d_head).
-
-    (one, other) becomes (one cos - other sin, other cos + one sin). All of a head at once: half after half, in rows too
-    short for the processor, took ten times as long.
-    """
-    itself, exchanged = rotation[:, None].chunk(2, dim=-1)
-    n_pairs = x.shape[-1] // 2
-    one, other, rest = x.split([n_pairs, n_pairs, x.shape[-1] % 2], dim=-1)
-    return (x.contiguous() * itself).add_(torch.cat([other, one, rest], dim=-1).mul_(exchanged))
+    """Queries or keys x (B, H, T, d_head) in pairs, turned by rotation (B or 1, T, pairs): see `rotation_of`."""
+    d_head = x.shape[-1]
+    even = F.pad(x, (0, 1)) if d_head % 2 else x
+    pairs = torch.view_as_complex(even.float().unflatten(3, (-1, 2)))
+    return torch.view_as_real(pairs * rotation[:, None]).flatten(3)[..., :d_head]
 
 
 class FeedForward(nn.Sequential):

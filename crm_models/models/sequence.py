@@ -160,11 +160,11 @@ class SequenceTransformer(nn.Module):
         x: Tensor,
         position: Tensor,
         mask: Tensor | None,
-        past: list[KeyValue] | None,
+        past: list[list[KeyValue]] | None,
         need_weights: bool = False,
         read: Tensor | None = None,
     ) -> SequenceOutput:
-        """Apply all blocks to new tokens x (B, T, D) that attend to `past`; mask as in `SelfAttention.forward`.
+        """Apply all blocks to new tokens x (B, T, D) that attend to each block's `past`; see `SelfAttention.forward`.
 
         position (B or 1, T): their places in the history. read (B, R): the last block computes only these tokens, each
         of which attends to itself and to those before it; keys and values are kept for all.
@@ -177,7 +177,7 @@ class SequenceTransformer(nn.Module):
             if read is not None and k == len(self.blocks) - 1:
                 seen = torch.arange(x.shape[1], device=x.device) <= read[..., None]
                 how |= {"mask": seen[:, None], "read": read}
-            x, present, shown = block(x, past=None if past is None else past[k], **how)
+            x, present, shown = block(x, past=() if past is None else past[k], **how)
             presents.append(present)
             weights += [] if shown is None else [shown]
         return SequenceOutput(self.norm(x), presents, weights)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from crm_models.models.blocks import Block, FeatureTokens, KeyValue, SelfAttention
+from crm_models.models.blocks import Block, FeatureTokens, KeyValue, SelfAttention, rotation_of
 
 
 def causal(n_positions: int) -> torch.Tensor:
@@ -46,15 +46,36 @@ def test_rows_of_attention_sum_to_one_and_are_zero_where_masked():
     assert (weights[..., causal(5)] > 0).all()
 
 
+@pytest.mark.parametrize("d_head", [4, 5])
+def test_queries_and_keys_turn_pair_by_pair_and_the_odd_one_out_stays(d_head):
+    """By hand: coordinates k and k + 2 of each of two heads are a pair, which turns by the position times its speed."""
+    torch.manual_seed(0)
+    attention, x = SelfAttention(2 * d_head, 2), torch.randn(1, 3, 2 * d_head)
+    position = torch.tensor([[0, 2, 7]])
+    _, kept, weights = attention(x, causal(3), need_weights=True, rotation=rotation_of(position, d_head))
+    query, key, value = attention.project_in(x)[0].chunk(3, dim=1)
+    for head in range(2):
+        q, k = (part[:, d_head * head : d_head * (head + 1)].clone() for part in (query, key))
+        for part in (q, k):
+            for pair, speed in ((0, 1.0), (1, 0.1)):  # 100 ** -(0 / 2), 100 ** -(1 / 2)
+                turn = position[0] * speed
+                one, other = part[:, pair].clone(), part[:, pair + 2].clone()
+                part[:, pair] = one * turn.cos() - other * turn.sin()
+                part[:, pair + 2] = other * turn.cos() + one * turn.sin()
+        scores = (q @ k.T / math.sqrt(d_head)).masked_fill(~causal(3), -torch.inf)
+        torch.testing.assert_close(weights[0, head], scores.softmax(dim=1), atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(kept.value[0, head], value[:, d_head * head : d_head * (head + 1)])
+
+
 def test_looking_back_on_kept_keys_and_values_is_the_same_as_computing_all_at_once():
     torch.manual_seed(0)
     block, x = Block(8, 2, 16, 0.0, norm_first=True), torch.randn(2, 6, 8)
     whole, _, _ = block(x, causal(6))
     first, past, _ = block(x[:, :4], causal(4))
-    rest, present, _ = block(x[:, 4:], causal(6)[4:], past)
+    rest, present, _ = block(x[:, 4:], causal(6)[4:], [past])
     torch.testing.assert_close(torch.cat([first, rest], dim=1), whole, atol=1e-6, rtol=1e-5)
     assert isinstance(present, KeyValue)
-    assert present.key.shape == (2, 2, 6, 4)
+    assert present.key.shape == (2, 2, 2, 4)
 
 
 def test_the_papers_order_normalises_what_comes_out_and_the_other_order_what_goes_in():
