@@ -40,10 +40,11 @@ class SelfAttention(nn.Module):
         self.n_heads = n_heads
         self.project_in = nn.Linear(d_model, 3 * d_model)
         self.project_out = nn.Linear(d_model, d_model)
-        row, n_pairs = torch.arange(3 * d_model).view(3 * n_heads, -1), d_model // n_heads // 2
-        pairs = row[: 2 * n_heads, : 2 * n_pairs].unflatten(1, (2, n_pairs)).mT.flatten(1)
-        row[: 2 * n_heads, : 2 * n_pairs] = pairs.clone()
-        self.register_buffer("in_pairs", row.flatten(), persistent=False)
+        d_head = d_model // n_heads
+        n_pairs, head = d_head // 2, torch.arange(d_head)
+        order = torch.cat([head[: 2 * n_pairs].view(2, n_pairs).T.flatten(), head[2 * n_pairs :]])
+        turning = (torch.arange(2 * n_heads)[:, None] * d_head + order).flatten()  # queries and keys; values never do
+        self.register_buffer("in_pairs", torch.cat([turning, torch.arange(2 * d_model, 3 * d_model)]), persistent=False)
 
     def forward(
         self,
@@ -63,10 +64,8 @@ class SelfAttention(nn.Module):
         Returns the output (B, T, D), keys and values of x, and with `need_weights`, which needs a mask, the attention
         weights (B, H, T, P + T), whose rows sum to one.
         """
-        maps: tuple[Tensor, Tensor] = self.project_in.weight, self.project_in.bias
-        if rotation is not None:  # coordinates k and k + n_pairs of a head turn together: side by side, in one go
-            maps = maps[0][self.in_pairs], maps[1][self.in_pairs]
-        query, key, value = (self._heads(part) for part in _projected(x, *maps, read))
+        weight, bias = (self._ordered(part, rotation is not None) for part in self.project_in.parameters())
+        query, key, value = (self._heads(part) for part in _projected(x, weight, bias, read))
         if rotation is not None:
             query = rotated(query, picked(rotation.expand(len(x), -1, -1), read))
             key = rotated(key, rotation)
@@ -97,6 +96,10 @@ class SelfAttention(nn.Module):
         weights = scores.masked_fill(~mask[:, None], -torch.inf).softmax(dim=-1)
         mixed = (weights @ x).transpose(0, 1) @ value.mT + bias[2][:, None]
         return self.project_out(mixed.transpose(0, 1).flatten(1))
+
+    def _ordered(self, rows: Tensor, in_pairs: bool) -> Tensor:
+        """Rows of `project_in`. in_pairs: coordinates k and k + n_pairs of a head turn together, so side by side."""
+        return rows.index_select(0, self.in_pairs) if in_pairs else rows
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(2, (self.n_heads, -1)).transpose(1, 2)
