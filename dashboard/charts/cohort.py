@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.theme import AT_RISK, CHANCE, DATA, TEXT, figure, plain, width_of, with_room
+from dashboard.charts.theme import AT_RISK, CHANCE, DATA, TEXT, figure, plain, width_of, with_room, with_rows
 
 
 def bars(
@@ -37,9 +37,7 @@ def bars(
             hovertemplate=f"%{{customdata[0]}}<br>%{{x:,}} {unit}%{{customdata[1]}}%{{customdata[2]}}<extra></extra>",
         )
     )
-    # Numbers as positions, names only as tick labels, so that two names that are equal when cut stay two bars.
-    fig.update_yaxes(tickmode="array", tickvals=list(range(n)), ticktext=names, range=[n - 0.4, -0.6], showgrid=False)
-    return with_room(fig, names)
+    return with_room(with_rows(fig, names), names)
 
 
 def columns(
@@ -133,5 +131,4 @@ def churn_by_group(groups: pd.DataFrame, *, feature: str, mean: float | None) ->
             font={"size": 12},
         )
     fig.update_xaxes(tickformat=".0%", rangemode="tozero")
-    fig.update_yaxes(tickmode="array", tickvals=list(range(n)), ticktext=names, range=[n - 0.4, -0.6], showgrid=False)
-    return with_room(fig, names)
+    return with_room(with_rows(fig, names), names)

@@ -25,6 +25,7 @@ from dashboard.charts.theme import (
     TEXT,
     figure,
     plain,
+    with_rows,
 )
 
 MODEL_PALE, RETENTION_PALE = "rgba(42,98,240,0.4)", "rgba(10,159,152,0.4)"
@@ -144,8 +145,7 @@ def before_after(table: pd.DataFrame, retention: Sequence[str], top: int = 15) -
                 hovertemplate=f"%{{customdata[0]}}<br>%{{x:,}} steps, {name.lower()}<extra></extra>",
             )
         )
-    ticks = {"tickvals": list(range(n)), "ticktext": [plain(action) for action in shown["action"]]}
-    fig.update_yaxes(tickmode="array", range=[n - 0.4, -0.6], showgrid=False, **ticks)
+    with_rows(fig, [plain(action) for action in shown["action"]])
     # Plotly orders grouped bars from the bottom up; with the reversed axis the first trace is on top.
     return fig.update_layout(barmode="group", bargap=0.3, legend={"traceorder": "normal"})
 
@@ -197,8 +197,7 @@ def timeline(events: TimedEvents, *, unit: str, cut: Any = None, top: int = 14) 
         fig.update_xaxes(range=around)
     if cut is not None and not all(events.seen):
         fig.add_vline(x=cut, line={"color": CHANCE, "width": 1, "dash": "dot"})
-    ticks = {"tickvals": list(range(len(names))), "ticktext": names}
-    return fig.update_yaxes(tickmode="array", range=[max(len(names), 1) - 0.4, -0.6], **ticks)
+    return with_rows(fig, names, grid=True)
 
 
 AROUND = 15
@@ -264,8 +263,7 @@ def waterfall(
     low, high = min(0.0, float(ends.min())), max(float(ends.max()), 100 * p)
     fig.update_xaxes(range=[low, high + 0.02 * max(high - low, 1)])
     fig.layout.margin.r = 52  # for the number outside of the longest bar
-    ticks = {"tickvals": list(range(len(names))), "ticktext": names}
-    return fig.update_yaxes(tickmode="array", range=[len(names) - 0.4, -0.6], showgrid=False, **ticks)
+    return with_rows(fig, names)
 
 
 def driver_sizes(table: pd.DataFrame, title: str, top: int = 15) -> go.Figure:
@@ -284,8 +282,7 @@ def driver_sizes(table: pd.DataFrame, title: str, top: int = 15) -> go.Figure:
             "<extra></extra>",
         )
     )
-    ticks = {"tickvals": list(range(n)), "ticktext": [plain(name) for name in shown["driver"]]}
-    return fig.update_yaxes(tickmode="array", range=[n - 0.4, -0.6], showgrid=False, **ticks)
+    return with_rows(fig, [plain(name) for name in shown["driver"]])
 
 
 # ---- attention and effect --------------------------------------------------------------------------------------------
@@ -361,8 +358,7 @@ def effects(table: pd.DataFrame, title: str, x: str, top: int = 20) -> go.Figure
                 hovertemplate="%{customdata[0]}<br>" + hover + "<extra></extra>",
             )
         )
-    ticks = {"tickvals": list(range(n)), "ticktext": [plain(name, 26) for name in shown["name"]]}
-    fig.update_yaxes(tickmode="array", range=[n - 0.4, -0.6], showgrid=False, **ticks)
+    with_rows(fig, [plain(name, 26) for name in shown["name"]])
     ink = {"color": TEXT}
     right = {"domain": [0.66, 1], "anchor": "y", "rangemode": "tozero", "nticks": 3, "tickfont": ink}
     right["title"] = {"text": "attention, %", "standoff": 8, "font": ink}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.theme import AT_RISK, CEILING, CHANCE, DATA, MODEL, RETENTION, figure, plain, with_room
+from dashboard.charts.theme import AT_RISK, CEILING, CHANCE, DATA, MODEL, RETENTION, figure, plain, with_room, with_rows
 
 SQUARE = 380
 
@@ -18,19 +18,11 @@ def roc(table: pd.DataFrame, title: str, point: tuple[float, float, float]) -> g
         title, x="stayers wrongly flagged (false positive rate)", y="churners found (true positive rate)",
         height=SQUARE, legend=True,
     )  # fmt: skip
-    _line(fig, [0, 1], [0, 1], "Chance", CHANCE, dash="dot")
-    fig.add_trace(
-        go.Scatter(
-            x=table["fpr"].tolist(),
-            y=table["tpr"].tolist(),
-            customdata=table[["threshold", "flagged"]].to_numpy().tolist(),
-            mode="lines",
-            name="Ours",
-            line={"color": MODEL, "width": 2.5},
-            hovertemplate="threshold %{customdata[0]:.3f}<br>%{customdata[1]:,.0f} flagged<br>"
-            "found %{y:.1%} of churners<br>flagged %{x:.1%} of stayers<extra></extra>",
-        )
-    )
+    _line(fig, [0, 1], [0, 1])
+    _ours(
+        fig, table["fpr"], table["tpr"], table[["threshold", "flagged"]].to_numpy().tolist(),
+        _AT + "found %{y:.1%} of churners<br>flagged %{x:.1%} of stayers",
+    )  # fmt: skip
     at, fpr, tpr = point
     _point(fig, (fpr, tpr), at, f"found {tpr:.1%} of churners<br>flagged {fpr:.1%} of stayers")
     return _unit_square(fig)
@@ -42,19 +34,11 @@ def precision_recall(table: pd.DataFrame, rate: float, point: tuple[float, float
         "Precision and recall", x="churners found (recall)", y="churners among those flagged (precision)",
         height=SQUARE, legend=True,
     )  # fmt: skip
-    _line(fig, [0, 1], [rate, rate], "Chance", CHANCE, dash="dot")
-    fig.add_trace(
-        go.Scatter(
-            x=table["recall"].tolist(),
-            y=table["precision"].tolist(),
-            customdata=table[["threshold", "flagged"]].to_numpy().tolist(),
-            mode="lines",
-            name="Ours",
-            line={"color": MODEL, "width": 2.5},
-            hovertemplate="threshold %{customdata[0]:.3f}<br>%{customdata[1]:,.0f} flagged<br>"
-            "precision %{y:.1%}<br>recall %{x:.1%}<extra></extra>",
-        )
-    )
+    _line(fig, [0, 1], [rate, rate])
+    _ours(
+        fig, table["recall"], table["precision"], table[["threshold", "flagged"]].to_numpy().tolist(),
+        _AT + "precision %{y:.1%}<br>recall %{x:.1%}",
+    )  # fmt: skip
     at, precision, recall = point
     if precision is not None:
         _point(fig, (recall, precision), at, f"precision {precision:.1%}<br>recall {recall:.1%}")
@@ -64,7 +48,7 @@ def precision_recall(table: pd.DataFrame, rate: float, point: tuple[float, float
 def calibration(table: pd.DataFrame, title: str = "Calibration") -> go.Figure:
     """Calibration curve: observed churn rate against predicted probability, with 95% intervals and the diagonal."""
     fig = figure(title, x="predicted churn probability", y="observed churn rate", height=SQUARE, legend=True)
-    _line(fig, [0, 1], [0, 1], "Perfect", CEILING, dash="dot")
+    _line(fig, [0, 1], [0, 1], "Perfect", CEILING)
     fig.add_trace(
         go.Scatter(
             x=table["predicted"].tolist(),
@@ -88,18 +72,10 @@ def gain(table: pd.DataFrame, point: tuple[float, float, float]) -> go.Figure:
     point: threshold, share of customers contacted, share of churners reached.
     """
     fig = figure("Gain", x="customers contacted, highest risk first", y="churners reached", height=SQUARE, legend=True)
-    _line(fig, [0, 1], [0, 1], "Chance", CHANCE, dash="dot")
-    fig.add_trace(
-        go.Scatter(
-            x=[0.0, *table["contacted"]],
-            y=[0.0, *table["gain"]],
-            customdata=[[0, 0.0], *table[["customers", "lift"]].to_numpy().tolist()],
-            mode="lines",
-            name="Ours",
-            line={"color": MODEL, "width": 2.5},
-            hovertemplate="%{customdata[0]:,.0f} customers (%{x:.0%})<br>reach %{y:.1%} of churners<extra></extra>",
-        )
-    )
+    _line(fig, [0, 1], [0, 1])
+    info = [[0, 0.0], *table[["customers", "lift"]].to_numpy().tolist()]
+    hover = "%{customdata[0]:,.0f} customers (%{x:.0%})<br>reach %{y:.1%} of churners"
+    _ours(fig, [0.0, *table["contacted"]], [0.0, *table["gain"]], info, hover)
     at, contacted, reached = point
     _point(
         fig, (contacted, reached), at, f"contacted {contacted:.1%} of customers<br>reached {reached:.1%} of churners"
@@ -112,18 +88,9 @@ def lift(table: pd.DataFrame) -> go.Figure:
     fig = figure(
         "Lift", x="customers contacted, highest risk first", y="lift over random contacts", height=SQUARE, legend=True
     )  # fmt: skip
-    _line(fig, [0, 1], [1, 1], "Chance", CHANCE, dash="dot")
-    fig.add_trace(
-        go.Scatter(
-            x=table["contacted"].tolist(),
-            y=table["lift"].tolist(),
-            customdata=table[["customers", "gain"]].to_numpy().tolist(),
-            mode="lines",
-            name="Ours",
-            line={"color": MODEL, "width": 2.5},
-            hovertemplate="%{customdata[0]:,.0f} customers (%{x:.0%})<br>lift %{y:.2f}<extra></extra>",
-        )
-    )
+    _line(fig, [0, 1], [1, 1])
+    hover = "%{customdata[0]:,.0f} customers (%{x:.0%})<br>lift %{y:.2f}"
+    _ours(fig, table["contacted"], table["lift"], table[["customers", "gain"]].to_numpy().tolist(), hover)
     fig.update_xaxes(range=[0, 1], tickformat=".0%")
     return with_room(fig.update_yaxes(rangemode="tozero"))
 
@@ -208,7 +175,7 @@ def accuracy_bars(
         )
     )
     if chance is not None:
-        _line(fig, [-0.5, n - 0.5], [chance, chance], "Chance", CHANCE, dash="dot")
+        _line(fig, [-0.5, n - 0.5], [chance, chance])
     fig.update_xaxes(tickmode="array", tickvals=list(range(n)), ticktext=[str(label) for label in labels])
     return with_room(fig.update_yaxes(tickformat=".0%", rangemode="tozero"))
 
@@ -219,7 +186,7 @@ def slices(table: pd.DataFrame, top: int = 14) -> go.Figure:
     table: from `evaluation.slices.churn_slices`.
     """
     shown = table.head(top)
-    n, rows = len(shown), list(range(min(top, len(table))))
+    n = len(shown)
     fig = figure("Predicted and observed churn by group", x="churn rate", height=130 + 30 * max(n, 2), legend=True)
     interval = _interval(shown, "observed")
     info = [[plain(name, 60), c] for name, c in zip(shown["group"], shown["customers"], strict=True)]
@@ -230,7 +197,7 @@ def slices(table: pd.DataFrame, top: int = 14) -> go.Figure:
         fig.add_trace(
             go.Scatter(
                 x=shown[column].tolist(),
-                y=rows,
+                y=list(range(n)),
                 error_x=interval if column == "observed" else None,
                 mode="markers",
                 name=name,
@@ -240,8 +207,7 @@ def slices(table: pd.DataFrame, top: int = 14) -> go.Figure:
                 "%{customdata[1]:,} held-out customers<extra></extra>",
             )
         )
-    ticks = {"tickvals": rows, "ticktext": [plain(name) for name in shown["group"]]}
-    fig.update_yaxes(tickmode="array", range=[n - 0.4, -0.6], **ticks)
+    with_rows(fig, [plain(name) for name in shown["group"]], grid=True)
     return fig.update_xaxes(tickformat=".0%", rangemode="tozero")
 
 
@@ -264,9 +230,8 @@ def accuracy_slices(table: pd.DataFrame, chance: float | None, top: int = 14) ->
         )
     )
     if chance is not None:
-        _line(fig, [chance, chance], [-0.5, n - 0.5], "Chance", CHANCE, dash="dot")
-    ticks = {"tickvals": list(range(n)), "ticktext": [plain(name) for name in shown["group"]]}
-    fig.update_yaxes(tickmode="array", range=[n - 0.4, -0.6], **ticks)
+        _line(fig, [chance, chance], [-0.5, n - 0.5])
+    with_rows(fig, [plain(name) for name in shown["group"]], grid=True)
     return fig.update_xaxes(tickformat=".0%", rangemode="tozero")
 
 
@@ -303,8 +268,7 @@ def plans_by_group(table: pd.DataFrame, retention: Sequence[str], top: int = 14,
                 "%{customdata[1]:,} customers, %{customdata[2]:,} at risk<extra></extra>",
             )
         )
-    ticks = {"tickvals": list(range(n)), "ticktext": [plain(name) for name in shown["group"]]}
-    fig.update_yaxes(tickmode="array", range=[n - 0.4, -0.6], showgrid=False, **ticks)
+    with_rows(fig, [plain(name) for name in shown["group"]])
     fig.update_xaxes(tickformat=".0%", range=[0, 1])
     return fig.update_layout(barmode="stack", barcornerradius=0, legend={"traceorder": "normal"})
 
@@ -312,8 +276,27 @@ def plans_by_group(table: pd.DataFrame, retention: Sequence[str], top: int = 14,
 # ---- helpers ---------------------------------------------------------------------------------------------------------
 
 
-def _line(fig: go.Figure, x: Sequence[float], y: Sequence[float], name: str, color: str, *, dash: str) -> None:
-    line = {"color": color, "width": 2, "dash": dash}
+_AT = "threshold %{customdata[0]:.3f}<br>%{customdata[1]:,.0f} flagged<br>"
+
+
+def _ours(fig: go.Figure, x: Iterable[float], y: Iterable[float], info: list[list[float]], hover: str) -> None:
+    """Add the curve of the model. info: what the hover text shows of each point."""
+    fig.add_trace(
+        go.Scatter(
+            x=list(x),
+            y=list(y),
+            customdata=info,
+            mode="lines",
+            name="Ours",
+            line={"color": MODEL, "width": 2.5},
+            hovertemplate=f"{hover}<extra></extra>",
+        )
+    )
+
+
+def _line(fig: go.Figure, x: Sequence[float], y: Sequence[float], name: str = "Chance", color: str = CHANCE) -> None:
+    """Add a dotted line: what chance gives, unless it is named otherwise."""
+    line = {"color": color, "width": 2, "dash": "dot"}
     fig.add_trace(go.Scatter(x=list(x), y=list(y), mode="lines", name=name, line=line, hoverinfo="skip"))
 
 

@@ -93,6 +93,16 @@ def with_room(
     return fig
 
 
+def with_rows(fig: go.Figure, names: Sequence[str], *, grid: bool = False) -> go.Figure:
+    """Name the rows 0, 1, ... of the y axis, the first on top.
+
+    The names are only tick labels, so that two names that are equal when cut stay two rows.
+    """
+    n = len(names)
+    fig.update_yaxes(tickmode="array", tickvals=list(range(n)), ticktext=list(names), range=[n - 0.4, -0.6])
+    return fig if grid else fig.update_yaxes(showgrid=False)
+
+
 def width_of(text: object) -> int:
     """Approximate maximum width of a tick label in pixels."""
     return round(sum(_letter_width(letter) for letter in html.unescape(str(text))))
@@ -166,13 +176,14 @@ def rulers(scores: Sequence[Score], title: str = "From chance to ceiling") -> go
 
 _ROW = 94  # height of one ruler in pixels
 _ROOM = 46  # for a number beside a ruler
+_NEAR = 0.12  # on a ruler from 0 to 1: numbers of closer marks would overlap
 
 
-def _sides(places: Sequence[float], near: float = 0.12) -> list[str]:
+def _sides(places: Sequence[float]) -> list[str]:
     """Horizontal alignment of the numbers under the marks, so that neighbours do not overlap."""
     sides = ["center"] * len(places)
     for k in range(1, len(places)):
-        if places[k] - places[k - 1] < near:
+        if places[k] - places[k - 1] < _NEAR:
             sides[k - 1] = "left" if sides[k - 1] == "center" else sides[k - 1]
             sides[k] = "right"
     return sides

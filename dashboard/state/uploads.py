@@ -18,7 +18,7 @@ from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, RE
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources import importer_of
 from crm_models.data.sources.archives import refuse_large
-from crm_models.data.sources.files import Found, join_lines, prepared, stands_alone
+from crm_models.data.sources.files import join_lines, prepared, stands_alone
 from crm_models.data.sources.frames import together
 from crm_models.data.sources.reading import ReadOptions, read_tables
 from crm_models.data.sources.receipt import Receipt
@@ -119,8 +119,7 @@ def build(
     Open doubts are read as proposed; they stand in the receipt. `DataError` if the tables do not fit.
     """
     reading = reading or Reading()
-    if sum(len(t.table) for t in tables) > MAX_ROWS:
-        total = sum(len(t.table) for t in tables)
+    if (total := sum(len(t.table) for t in tables)) > MAX_ROWS:
         raise DataError(f"expected at most {MAX_ROWS:,} rows in total, found {total:,}; use `import tables` instead")
     by_kind: dict[str, list[Mapped]] = {}
     for table in tables:
@@ -133,13 +132,12 @@ def build(
         for table in group:
             receipt.kinds[table.file] = kind
             receipt.count_file(table.table, table.file, kind)
-        cells, file = together([(_renamed(t, prepared(t.table, t.file, receipt)), t.file) for t in group])
-        found[kind] = Found(cells=cells, name=file, kind=kind)
+        found[kind] = together([(_renamed(t, prepared(t.table, t.file, receipt)), t.file) for t in group])
     join_lines(found, receipt)
     positive = next((t.positive for t in by_kind.get("customers", []) if t.positive), None)
     with receipt.doubts_beside_refusals():
         cohort = cohort_from_tables(
-            {kind: (table.cells, table.name) for kind, table in found.items()},
+            found,
             churn_days=churn_days,
             positive=positive,
             as_of=reading.as_of,

@@ -35,15 +35,7 @@ def is_blank(cells: pd.Series, *, number: bool) -> pd.Series:
     if number:
         return words.isin((*BLANKS, *ERRORS, *NO_NUMBER))
     blank = words.isin((*BLANKS, *ERRORS))
-    if not blank.any():
-        return blank
     filled = cells[~blank]
-    codes = len(filled) > 0 and filled.str.fullmatch("[A-Z]{2}").all()
-    if codes:
+    if blank.any() and len(filled) and filled.str.fullmatch("[A-Z]{2}").all():
         blank &= cells != "NA"
     return blank
-
-
-def distinguishes_none(cells: pd.Series, has_empty: bool) -> pd.Series:
-    """Whether each distinct cell is a `None` that stands beside empty cells, and so says something else."""
-    return (cells.str.lower() == "none") & has_empty

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crm_models.core.errors import DataError
-from crm_models.data.sources.frames import written_name
+from crm_models.data.sources.frames import is_text, written_name
 from crm_models.data.sources.receipt import ColumnRead, Receipt, row_of, samples_of
 
 ROLES = ("customer_id", "action", "timestamp", "value", "churned", "label", "kind", "repeatable")
@@ -75,9 +75,7 @@ class Column:
 
     def spread_dates(self, dates: pd.Series) -> pd.Series:
         """(R,) dates of some distinct cells, by their place in `distinct`; NaT for all other rows."""
-        known = np.full(len(self.distinct), np.datetime64("NaT", "us"))
-        known[dates.index] = dates.to_numpy("datetime64[us]")
-        return self.spread(known)
+        return self.spread(dates.astype("datetime64[us]").reindex(self.distinct.index).to_numpy())
 
     def n_rows(self, mask: pd.Series | np.ndarray) -> int:
         """Number of rows with one of the masked cells."""
@@ -119,12 +117,8 @@ class Column:
 
     def proves(self, form: str) -> bool:
         """Whether a cell of another text column of the table has this form."""
-        for k, other in enumerate(self.table.columns):
-            if other != self.column and isinstance(self.table.dtypes.iloc[k], pd.StringDtype):
-                found = pc.match_substring_regex(pa.chunked_array(pa.array(self.table.iloc[:, k])), form)
-                if pc.any(found).as_py():
-                    return True
-        return False
+        others = (cells for name, cells in self.table.items() if name != self.column and is_text(cells))
+        return any(pc.any(pc.match_substring_regex(pa.array(cells), form)).as_py() for cells in others)
 
     def record(
         self,

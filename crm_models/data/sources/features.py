@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crm_models.data.sources.blanks import ERRORS, PLACEHOLDERS, distinguishes_none, is_blank
+from crm_models.data.sources.blanks import ERRORS, PLACEHOLDERS, is_blank
 from crm_models.data.sources.column import Column
 from crm_models.data.sources.dates import AM_PM, DAY_FIRST, MONTH_FIRST, Dates, dates_of, in_utc, look_dated
 from crm_models.data.sources.epochs import moments_of_numbers
@@ -68,8 +68,7 @@ def feature_of(table: pd.DataFrame, name: str, column: str, receipt: Receipt | N
             return _numbers(cells, cells.spread(values.to_numpy()), blank=blank, odd=odd, unit=unit)
     if look_dated(filled):
         dates = dates_of(filled)
-        odd = pd.Series(False, index=cells.distinct.index)
-        odd[filled.index] = dates.values.isna() & ~_open_end(filled)
+        odd = (dates.values.isna() & ~_open_end(filled)).reindex(cells.distinct.index, fill_value=False)
         if _in_spite_of(odd, blank, cells, "date"):
             return _dates(cells, dates, filled, blank, odd)
     return _text(cells)
@@ -171,9 +170,7 @@ def _dates(cells: Column, dates: Dates, filled: pd.Series, blank: pd.Series, odd
     """The column as dates; those far ahead mean an open end and are missing."""
     ends = _open_end(filled)
     moments = in_order(dates, filled, cells).mask(ends | (dates.values.dt.year < FIRST_YEAR))
-    lost = pd.Series(False, index=cells.distinct.index)
-    lost[filled.index] = moments.isna()
-    lost &= ~odd
+    lost = moments.isna().reindex(cells.distinct.index, fill_value=False) & ~odd
     if lost.any():
         cells.note(
             f"{cells.n_rows(lost):,} dates in {cells.name!r} mean an open end or none, {cells.first_named(lost)}: "
@@ -200,8 +197,7 @@ def _point_out_far(cells: Column, moments: pd.Series) -> None:
     for gap in gaps:
         fewer = ordered.iloc[gap + 1 :] if gap + 1 > len(ordered) / 2 else ordered.iloc[: gap + 1]
         if len(fewer) <= FEW_ODD * len(ordered):
-            far = pd.Series(False, index=cells.distinct.index)
-            far[fewer.index] = True
+            far = cells.distinct.index.isin(fewer.index)
             cells.note(
                 f"{cells.n_rows(far):,} dates in {cells.name!r} are more than {FAR_YEARS} years from all others, "
                 f"{cells.first_named(far)}; they are kept as written."
@@ -251,8 +247,9 @@ def _dates_of_parquet(cells: Column) -> pd.Series:
 def _text(cells: Column) -> pd.Series:
     """The column as text, blanks missing; says which words counted as blanks."""
     words = cells.distinct.str.lower()
-    has_empty = bool((cells.codes < 0).any())
-    blank = is_blank(cells.distinct, number=False) & ~distinguishes_none(cells.distinct, has_empty)
+    blank = is_blank(cells.distinct, number=False)
+    if (cells.codes < 0).any():  # beside empty cells, `None` says something else
+        blank &= words != "none"
     placeholder = words.isin(PLACEHOLDERS) & ~blank
     if placeholder.any() and len(cells.distinct) > 1:
         chosen = cells.ask(

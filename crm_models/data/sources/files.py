@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -33,15 +32,6 @@ Table = tuple[pd.DataFrame, str]
 """A table, and its file name for messages."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """A table that was found: its cells, the names of its files, and its kind."""
-
-    cells: pd.DataFrame
-    name: str
-    kind: str
-
-
 def find_tables(
     sources: Sequence[Path],
     columns: Mapping[str, str] | None,
@@ -67,47 +57,44 @@ def recognised(
     """The tables among those read: their cells, a name, and whether each must be a table; see `find_tables`."""
     columns = columns or {}
     reserved = {" ".join(column.split()) for column in (*columns.values(), *drop)}
-    tables: dict[str, Found] = {}
+    tables: dict[str, Table] = {}
     for cells, name, is_main in read:
         _refuse_without_header(cells, name)
         cells = _standard_spelling(cells, set(columns), reserved)
         file, _, sheet = name.partition(", sheet ")
         stems = [sheet.lower(), *([file.split(".")[0].lower()] if is_main or not sheet else [])]
         kind = next((s for s in stems if s in TABLES), None) or kind_of(renamed_columns(cells, columns))
-        found = Found(cells=cells, name=name, kind=kind)
-        receipt.count_file(found.cells, found.name, found.kind)
-        _add(tables, found, is_main, receipt)
+        receipt.count_file(cells, name, kind)
+        _add(tables, kind, (cells, name), is_main, receipt)
     join_lines(tables, receipt)
     if not {"interactions", "customers"} & set(tables):
-        names = ", ".join(found.name for found in tables.values()) or "no table"
+        names = ", ".join(name for _, name in tables.values()) or "no table"
         raise DataError(f"expected a table of interactions or customers, found only actions ({names})")
-    named: dict[str, Table] = {}
-    for kind, found in tables.items():
-        receipt.kinds[found.name] = kind
-        named[kind] = (_with_usual_names(found, set(columns), reserved, receipt), found.name)
-    return named
+    for kind, (cells, name) in tables.items():
+        receipt.kinds[name] = kind
+        tables[kind] = (_with_usual_names(cells, name, kind, set(columns), reserved, receipt), name)
+    return tables
 
 
-def join_lines(tables: dict[str, Found], receipt: Receipt) -> None:
+def join_lines(tables: dict[str, Table], receipt: Receipt) -> None:
     """Make events of the lines of orders, which look like a table of actions in which actions repeat, if wanted."""
     if not {"interactions", "actions"} <= set(tables):
         return
-    orders, lines = tables["interactions"], tables["actions"]
-    key = key_of(orders.cells, lines.cells)
+    (orders, orders_name), (lines, lines_name) = tables["interactions"], tables["actions"]
+    key = key_of(orders, lines)
     if key is None:
         return
     del tables["actions"]
-    receipt.kinds[orders.name] = orders.kind
-    files = [file for file in receipt.files if file["kind"] == lines.kind]
-    if wants_lines(orders.name, lines.name, key, receipt):
+    receipt.kinds[orders_name] = "interactions"
+    files = [file for file in receipt.files if file["kind"] == "actions"]
+    if wants_lines(orders_name, lines_name, key, receipt):
         for file in files:
-            file["kind"] = orders.kind
-        cells = joined(orders.cells, lines.cells, key, (orders.name, lines.name), receipt)
-        tables[orders.kind] = Found(cells=cells, name=lines.name, kind=orders.kind)
+            file["kind"] = "interactions"
+        tables["interactions"] = joined(orders, lines, key, (orders_name, lines_name), receipt), lines_name
     else:
         receipt.files = [file for file in receipt.files if file not in files]
-        receipt.rows["read"] -= len(lines.cells)
-        _not_read(receipt, lines.name, "it is left apart")
+        receipt.rows["read"] -= len(lines)
+        _not_read(receipt, lines_name, "it is left apart")
 
 
 def _refuse_without_header(cells: pd.DataFrame, name: str) -> None:
@@ -157,25 +144,24 @@ def prepared(cells: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFrame:
     return data_rows(cells, file, [str(c) for c in cells.columns], receipt)
 
 
-def _add(tables: dict[str, Found], found: Found, is_main: bool, receipt: Receipt) -> None:
+def _add(tables: dict[str, Table], kind: str, found: Table, is_main: bool, receipt: Receipt) -> None:
     """Take a table, join it to one of the same kind and columns, or say why it is not read."""
-    first = tables.get(found.kind)
-    if first is None and (is_main or stands_alone(found.cells, found.name, found.kind)):
-        cells = prepared(found.cells, found.name, receipt)
-        tables[found.kind] = Found(cells=cells, name=found.name, kind=found.kind)
+    first, (cells, name) = tables.get(kind), found
+    if first is None and (is_main or stands_alone(cells, name, kind)):
+        tables[kind] = prepared(cells, name, receipt), name
         if not is_main:
-            receipt.note(f"{found.name}: read as {found.kind}, by its columns.")
+            receipt.note(f"{name}: read as {kind}, by its columns.")
         return
-    if first is not None and set(found.cells.columns) == set(first.cells.columns):
-        tables[found.kind] = _joined(first, found, receipt)
+    if first is not None and set(cells.columns) == set(first[0].columns):
+        tables[kind] = _joined(first, found, kind, receipt)
         return
     receipt.files.pop()
     if first is not None and is_main:
         raise DataError(
-            f"{found.name}: expected one table of {found.kind}, found a second besides {first.name}; give both the "
-            "same columns to read them together"
+            f"{name}: expected one table of {kind}, found a second besides {first[1]}; give both the same columns to "
+            "read them together"
         )
-    _not_read(receipt, found.name, f"its columns are not those of {first.name if first else 'a known table'}")
+    _not_read(receipt, name, f"its columns are not those of {first[1] if first else 'a known table'}")
 
 
 def stands_alone(cells: pd.DataFrame, name: str, kind: str) -> bool:
@@ -187,17 +173,17 @@ def stands_alone(cells: pd.DataFrame, name: str, kind: str) -> bool:
     return needed is not None and needed <= guessed and len(cells) >= FEW_ROWS
 
 
-def _joined(first: Found, second: Found, receipt: Receipt) -> Found:
+def _joined(first: Table, second: Table, kind: str, receipt: Receipt) -> Table:
     """Two files of one kind as one table, unless the second is a copy or has the same customers again."""
-    cells = second.cells[list(first.cells.columns)]
-    if len(cells) == len(first.cells) and cells.reset_index(drop=True).equals(first.cells.reset_index(drop=True)):
+    (before, first_name), (cells, name) = first, second
+    cells = cells[list(before.columns)]
+    if len(cells) == len(before) and cells.reset_index(drop=True).equals(before.reset_index(drop=True)):
         receipt.files.pop()
-        _not_read(receipt, second.name, f"it is a copy of {first.name}")
+        _not_read(receipt, name, f"it is a copy of {first_name}")
         return first
-    cells = prepared(cells, second.name, receipt)
-    both, name = together([(first.cells, first.name), (cells, second.name)])
-    receipt.note(f"{first.name} and {second.name} have the same columns and are read together as {first.kind}.")
-    return Found(cells=both, name=name, kind=first.kind)
+    cells = prepared(cells, name, receipt)
+    receipt.note(f"{first_name} and {name} have the same columns and are read together as {kind}.")
+    return together([first, (cells, name)])
 
 
 def _not_read(receipt: Receipt, name: str, why: str) -> None:
@@ -267,23 +253,24 @@ def _standard_spelling(table: pd.DataFrame, mapped: set[str], reserved: set[str]
     return table.rename(columns=names)
 
 
-def _with_usual_names(found: Found, mapped: set[str], reserved: set[str], receipt: Receipt) -> pd.DataFrame:
-    table, kind = found.cells, found.kind
+def _with_usual_names(
+    table: pd.DataFrame, file: str, kind: str, mapped: set[str], reserved: set[str], receipt: Receipt
+) -> pd.DataFrame:
     free = table[[c for c in table.columns if c not in reserved]]
     guessed = guess_columns(free) | ({CUSTOMER_ID: c} if (c := customer_of(free, kind)) else {})
     if kind == "interactions" and TIMESTAMP not in {*guessed, *mapped, *map(str, table.columns)}:
         dated = dated_columns(free, *guessed.values())
         if len(dated) > 1:
             shown = {c: str(free[c].dropna().iloc[0])[:20] for c in dated}
-            evidence = f"{found.name}: no column is named as the time of the event; {' and '.join(shown)} hold dates."
+            evidence = f"{file}: no column is named as the time of the event; {' and '.join(shown)} hold dates."
             readings = {c: f"the time is in {c!r} ({first})" for c, first in shown.items()}
             guessed[TIMESTAMP] = receipt.ask(
-                "column", file=found.name, column=TIMESTAMP, evidence=evidence, readings=readings
+                "column", file=file, column=TIMESTAMP, evidence=evidence, readings=readings
             )
         guessed |= {TIMESTAMP: dated[0]} if len(dated) == 1 else {}
     names = {guessed[name]: name for name in TAKEN[kind] if name in guessed and name not in {*mapped, *table.columns}}
     names = {column: name for column, name in names.items() if name != CHURNED or plain(column) not in DOUBTFUL}
     if names:
         listed = ", ".join(f"{name}={column}" for column, name in names.items())
-        receipt.note(f"{found.name}: columns recognised by their usual names: {listed} (--column maps others).")
+        receipt.note(f"{file}: columns recognised by their usual names: {listed} (--column maps others).")
     return table.rename(columns=names)

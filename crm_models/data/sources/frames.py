@@ -93,7 +93,8 @@ def together(tables: Sequence[tuple[pd.DataFrame, str]]) -> tuple[pd.DataFrame, 
         return tables[0]
     start, shifted, parts = 0, [], []
     for cells, name in tables:
-        inner: list[dict[str, Any]] = cells.attrs.get(PARTS) or [_part(cells, name, 0)]
+        alone = {"file": name, "start": 0, "first_row": first_row_of(cells)}
+        inner: list[dict[str, Any]] = cells.attrs.get(PARTS, [alone])
         parts += [part | {"start": part["start"] + start} for part in inner]
         shifted.append(cells.set_axis(cells.index + start))
         start = int(shifted[-1].index.max()) + 1 if len(cells) else start
@@ -103,8 +104,9 @@ def together(tables: Sequence[tuple[pd.DataFrame, str]]) -> tuple[pd.DataFrame, 
     return both, " + ".join(name for _, name in tables)
 
 
-def _part(cells: pd.DataFrame, name: str, start: int) -> dict[str, Any]:
-    return {"file": name, "start": start, "first_row": int(cells.attrs.get(FIRST_ROW, 2))}
+def first_row_of(table: pd.DataFrame) -> int:
+    """Number of the first row below the header in the file."""
+    return int(table.attrs.get(FIRST_ROW, 2))
 
 
 def written_name(table: pd.DataFrame, column: str) -> str:

@@ -82,7 +82,7 @@ def unique_names_of(table: pd.DataFrame, file: str, column: str, receipt: Receip
     ids = names_of(table, file, column, receipt, unique=True)
     duplicate = ids.duplicated() & ids.notna()
     if duplicate.any() and receipt.skip_bad_rows:
-        receipt.refuse(table, file, column, duplicate, f"one row for each {name}")
+        receipt.reject(table, file, column, duplicate.to_numpy(), f"one row for each {name}")
     elif duplicate.any():
         raise DataError(
             f"{place_of(table, file, duplicate)}: duplicate {name} {ids[duplicate].iloc[0]!r} "

@@ -48,9 +48,8 @@ def labels_of(
     words = cells.distinct.str.lower().str.removeprefix("'")
     blank = words.isin((*BLANKS, *ERRORS))
     if positive is None:
-        numbers = pd.Series(
-            pd.to_numeric(words.str.replace(",", ".", regex=False), errors="coerce"), index=words.index
-        )  # "1.00" and "1,0" mean the same as "1"; databases of Microsoft write -1 for yes
+        # "1.00" and "1,0" mean the same as "1"; databases of Microsoft write -1 for yes.
+        numbers = pd.to_numeric(words.str.replace(",", ".", regex=False), errors="coerce")
         yes = words.isin(YES + LEFT) | (numbers == 1) | (numbers == -1)
         unknown = ~(yes | blank | words.isin(NO + STAYED) | (numbers == 0))
         expected = "yes or no (also 1/0, true/false)"
@@ -68,11 +67,8 @@ def labels_of(
     if blank.all():
         cells.note(f"{cells.name!r} is blank in every row.")
     blank_is_no = _blank_is_no(cells, yes, blank)
-    known = pd.array(
-        [*((False if blank_is_no else None) if b else bool(y) for b, y in zip(blank, yes, strict=True)), None],
-        dtype="boolean",
-    )
-    found = pd.Series(known.take(cells.codes), index=table.index)
+    known = yes.astype("boolean").mask(blank)
+    found = pd.Series(known.array.take(cells.codes, allow_fill=True), index=table.index)
     found = found.fillna(False) if blank_is_no else found
     cells.record("yes or no", found, blank=blank)
     return found

@@ -52,8 +52,8 @@ def _moments(cells: Column) -> pd.Series:
         return _from_numbers(cells, numbers)
     blank = is_blank(cells.distinct, number=True)
     cells.refuse((cells.codes < 0) | cells.rows(blank), EXPECTED)
-    numbers = pd.Series(np.nan, index=cells.distinct.index)
-    numbers[~blank] = parse(cells.distinct[~blank], None).values
+    filled = cells.distinct[~blank]
+    numbers = pd.Series(parse(filled, None).values, index=filled.index).reindex(cells.distinct.index)
     infinite = np.isinf(numbers)
     cells.refuse(cells.rows(infinite), EXPECTED)
     numbers, blank = numbers.mask(infinite), blank | infinite
@@ -61,14 +61,13 @@ def _moments(cells: Column) -> pd.Series:
         return _from_numbers(cells, cells.spread(numbers.to_numpy()))
     filled = cells.distinct[~blank]
     dates = dates_of(filled)
-    unfit = pd.Series(False, index=cells.distinct.index)
-    unfit[filled.index] = dates.values.isna()
+    unfit = dates.values.isna().reindex(cells.distinct.index, fill_value=False)
     if unfit.any() and cells.n_rows(numbers.notna()) > cells.n_rows(~blank & ~unfit):
         cells.refuse(cells.rows(numbers.isna()), EXPECTED)  # mostly numbers
         return _from_numbers(cells, cells.spread(numbers.to_numpy()))
     _refuse_other_layouts(cells, filled, unfit)
     cells.refuse(cells.rows(unfit), EXPECTED)
-    _ask_about_zones(cells, filled, dates)
+    _ask_about_zones(cells, dates)
     return cells.spread_dates(in_order(dates, filled, cells))
 
 
@@ -105,12 +104,11 @@ def _refuse_other_layouts(cells: Column, filled: pd.Series, unfit: pd.Series) ->
     )
 
 
-def _ask_about_zones(cells: Column, filled: pd.Series, dates: Dates) -> None:
+def _ask_about_zones(cells: Column, dates: Dates) -> None:
     """Asks where some cells have a time zone and others have none: counted as UTC, their order may change."""
     if not dates.zoned.any() or dates.zoned.all():
         return
-    without = pd.Series(False, index=cells.distinct.index)
-    without[filled.index] = ~dates.zoned
+    without = (~dates.zoned).reindex(cells.distinct.index, fill_value=False)
     cells.ask(
         "zone",
         f"{cells.n_rows(without):,} of {len(cells.codes):,} times in {cells.name!r} have no time zone "

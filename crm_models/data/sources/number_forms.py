@@ -228,5 +228,4 @@ def _shares(values: np.ndarray, percent: np.ndarray, notations: list[str]) -> np
 
 
 def _floats(cells: pd.Series) -> np.ndarray:
-    numbers = pd.Series(pd.to_numeric(cells, errors="coerce"), index=cells.index)
-    return numbers.astype("float64").to_numpy()
+    return pd.to_numeric(cells, errors="coerce").astype("float64").to_numpy()

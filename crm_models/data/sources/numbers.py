@@ -95,8 +95,7 @@ def parsed(cells: Column, blank: pd.Series) -> tuple[pd.Series, str]:
             found = number_forms.parse(filled, delimiter, settled="thousands")
     elif found.notation and np.isfinite(found.values).any():
         cells.note(f"numbers in {cells.name!r} read with {found.notation} (first: {first!r}).")
-    values = pd.Series(np.nan, index=cells.distinct.index)
-    values[~blank] = found.values
+    values = pd.Series(found.values, index=filled.index).reindex(cells.distinct.index)
     return values, found.unit or unit_of(cells.name)
 
 

@@ -20,7 +20,7 @@ import pandas as pd
 
 from crm_models.core.errors import ConfigError, DataError
 from crm_models.core.files import read_json
-from crm_models.data.sources.frames import FIRST_ROW, PARTS, written_name
+from crm_models.data.sources.frames import PARTS, first_row_of, written_name
 
 SettledBy = Literal["answer", "recipe", "accepted", "open", "none needed"]
 
@@ -197,15 +197,21 @@ class Receipt:
     ) -> None:
         """Raise `DataError` for the first bad row, or reject all bad rows if bad rows are skipped."""
         bad = np.asarray(bad, dtype=bool)
-        if not bad.any():
-            return
-        values, name = table[column].to_numpy()[bad], written_name(table, column)
-        found = "a blank" if pd.isna(values[0]) else repr(str(values[0])[:40])
-        if not self.skip_bad_rows:
+        if self.skip_bad_rows:
+            self.reject(table, file, column, bad, expected)
+        elif bad.any():
+            value = table[column].to_numpy()[bad][0]
+            found = "a blank" if pd.isna(value) else repr(str(value)[:40])
             how_many, them = (f"{int(bad.sum()):,} such rows; ", "them") if bad.sum() > 1 else ("", "it")
             more = f" ({how_many}--skip-bad-rows leaves {them} out)" if self.may_skip else ""
-            where = f"{place_of(table, file, bad)}, column {name!r}"
+            where = f"{place_of(table, file, bad)}, column {written_name(table, column)!r}"
             raise DataError(f"{where}: expected {expected}, found {found}{more}; {advice}")
+
+    def reject(self, table: pd.DataFrame, file: str, column: str, bad: np.ndarray, expected: str) -> None:
+        """Reject all bad rows (R,), whatever the option says."""
+        if not bad.any():
+            return  # the text of millions of cells takes long
+        values, name = table[column].to_numpy()[bad], written_name(table, column)
         labels = table.index.to_numpy()[bad]
         known = self._bad.setdefault(file, set())
         reason = f"expected {expected}"
@@ -219,16 +225,8 @@ class Receipt:
 
     def reject_ragged(self, file: str, rows: Sequence[tuple[int, str]]) -> None:
         """Reject rows with too few or too many cells, as (row number, text), that the reader has left out."""
-        for row, text in rows:
-            self._rejects.append(
-                {
-                    "file": file,
-                    "row": row,
-                    "column": "",
-                    "value": text,
-                    "reason": "expected as many cells as the header",
-                }
-            )
+        about = {"file": file, "column": "", "reason": "expected as many cells as the header"}
+        self._rejects += [about | {"row": row, "value": text} for row, text in rows]
         if rows:
             self._n_ragged[file] = len(rows)
 
@@ -261,8 +259,11 @@ class Receipt:
 
     def need_settled(self) -> None:
         """`DoubtError` if doubts that would change results are open."""
-        if open_doubts := [doubt for doubt in self.doubts if doubt.is_open]:
+        if open_doubts := self._open_doubts():
             raise DoubtError(open_doubts)
+
+    def _open_doubts(self) -> list[Doubt]:
+        return [doubt for doubt in self.doubts if doubt.is_open]
 
     @contextmanager
     def doubts_beside_refusals(self) -> Iterator[None]:
@@ -270,7 +271,7 @@ class Receipt:
         try:
             yield
         except DataError as error:
-            if open_doubts := [doubt for doubt in self.doubts if doubt.is_open]:
+            if open_doubts := self._open_doubts():
                 raise DoubtError(open_doubts, str(error)) from None
             raise
 
@@ -346,11 +347,6 @@ def read_recipe(file: Path | None) -> dict[str, Any]:
     if not isinstance(recipe, dict) or recipe.get("format") != 1 or not isinstance(recipe.get("answers"), dict):
         raise DataError(f"{file}: expected a recipe.json of an import, found something else")
     return recipe
-
-
-def first_row_of(table: pd.DataFrame) -> int:
-    """Number of the first row below the header in the file."""
-    return int(table.attrs.get(FIRST_ROW, 2))
 
 
 def row_of(table: pd.DataFrame, bad: pd.Series | np.ndarray) -> int:

@@ -306,13 +306,12 @@ def _leave_out_late(
     """
     when = events[TIMESTAMP]
     if made_on is not None:
-        _reject(table, file, (when > made_on).to_numpy(), f"not later than the export of {made_on:%d %B %Y}", receipt)
+        expected = f"not later than the export of {made_on:%d %B %Y}"
+        receipt.reject(table, file, TIMESTAMP, (when > made_on).to_numpy(), expected)
         return
     late, why = _mistyped(when)
-    if late.mean() >= 0.5:
-        return  # the data check warns: the whole table is of another time
-    if not late.any():
-        return
+    if not late.any() or late.mean() >= 0.5:
+        return  # where most are late, the data check warns: the whole table is of another time
     written = str(table[TIMESTAMP].to_numpy()[late][0])
     chosen = receipt.ask(
         "late",
@@ -324,7 +323,7 @@ def _leave_out_late(
         readings={"leave_out": "mistyped, these rows are left out", "keep": "as written"},
     )
     if chosen == "leave_out":
-        _reject(table, file, late, "a moment that can have happened", receipt)
+        receipt.reject(table, file, TIMESTAMP, late, "a moment that can have happened")
 
 
 def _mistyped(when: pd.Series) -> tuple[np.ndarray, str]:
@@ -342,13 +341,6 @@ def _mistyped(when: pd.Series) -> tuple[np.ndarray, str]:
     gaps = np.diff(first) > np.timedelta64(EARLY_DAYS, "D")
     early = when < first[len(gaps) - int(gaps[::-1].argmax())] if gaps.any() else when.isna() & False
     return early.to_numpy(), f"are more than {EARLY_DAYS // 365} years earlier than all others"
-
-
-def _reject(table: pd.DataFrame, file: str, bad: np.ndarray, expected: str, receipt: Receipt) -> None:
-    """Reject rows whatever the option says: their being left out is settled."""
-    skip, receipt.skip_bad_rows = receipt.skip_bad_rows, True
-    receipt.refuse(table, file, TIMESTAMP, bad, expected)
-    receipt.skip_bad_rows = skip
 
 
 def _oldest_first(events: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFrame:
