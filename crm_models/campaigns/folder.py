@@ -271,7 +271,7 @@ class Campaign:
         ids = self.decisions([CUSTOMER_ID])[CUSTOMER_ID]
         at = np.flatnonzero(ids == customer_id)
         if not len(at):
-            raise DataError(f"{self.folder}: expected a customer of the campaign, found none with id {customer_id!r}")
+            raise DataError(f"{self.name}: expected a customer of the campaign, found none with id {customer_id!r}")
         rows, codes = self.dropped()
         here = np.flatnonzero(rows == at[0])
         code = codes[here[0]] if len(here) else np.zeros(len(self.actions), np.uint8)

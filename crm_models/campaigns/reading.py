@@ -25,7 +25,7 @@ from crm_models.campaigns.effects import (
     verdict,
 )
 from crm_models.campaigns.folder import OUTCOMES, READING, Campaign
-from crm_models.campaigns.ledger import exclusive
+from crm_models.campaigns.ledger import exclusive, lines
 from crm_models.campaigns.tables import read_brought
 from crm_models.core.errors import DataError
 from crm_models.core.files import json_text, new_files
@@ -218,6 +218,21 @@ def _early(campaign: Campaign, outcomes: pd.DataFrame) -> list[str]:
     ]
 
 
+def _soon_after_export(campaign: Campaign) -> list[str]:
+    """A note if outcomes without dates are read before the end that was agreed for a single look."""
+    exports = [line["at"] for line in lines(campaign.folder) if line["action"] == "export"]
+    if campaign.split.reading != "at_end" or not exports:
+        return []
+    begin = pd.Timestamp(exports[0])
+    end = begin + pd.Timedelta(days=campaign.split.horizon_days)
+    if pd.Timestamp(now()) >= end.normalize():
+        return []
+    return [
+        f"The outcomes have no dates (observed_at); the campaign was handed over on {begin:%Y-%m-%d}, and one look "
+        f"after {campaign.split.horizon_days:g} days was agreed, on {end:%Y-%m-%d}: this early look is no proof yet."
+    ]
+
+
 def _adjusted(campaign: Campaign, observed: Observed, z: float) -> Estimate | None:
     table = observed.table[observed.table[OUTCOME].notna()]
     columns = [table[name].to_numpy(np.float64) for name in campaign.about["covariates"]]
@@ -256,6 +271,10 @@ def keep(
     """Read the campaign, and keep outcomes.parquet and reading.json in its folder. truth: of a simulated campaign."""
     with doing(who, "campaign.read", campaign.place), exclusive(campaign.folder):
         result = read(campaign, outcomes) | ({"truth": truth} if truth is not None else {})
+        if min(result["observed"].values()) < 2:
+            raise DataError(f"{campaign.name}: {result['notes'][-1]} Nothing was kept, and this was no look.")
+        if truth is None and "observed_at" not in outcomes:
+            result["notes"] += _soon_after_export(campaign)
         earlier = campaign.reading() or {}
         result["looks"] = 1 if truth is not None or "truth" in earlier else earlier.get("looks", 0) + 1
         if result["looks"] > 1 and campaign.split.reading == "at_end":

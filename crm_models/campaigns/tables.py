@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from crm_models.core.errors import DataError
 from crm_models.core.files import DAMAGED
+from crm_models.data.sources.reading import read_file
 
 YES, NO = ("1", "true", "yes", "y"), ("", "0", "false", "no", "n")
 
@@ -111,17 +111,20 @@ def read_rows(file: Path, *, needed: Sequence[str], known: Sequence[str]) -> lis
 
 
 def read_brought(file: Path | str, what: str, needed: Sequence[str] = (), *, as_text: bool = True) -> pd.DataFrame:
-    """A large table: a Parquet as it is, or a CSV (UTF-8), whose cells stay text unless `as_text` is false.
+    """A large table: a Parquet as it is, or a CSV, whose cells stay text unless `as_text` is false (in UTF-8 then).
 
     what: for the `DataError` of a missing or unreadable file, or of a `needed` column that is missing.
     """
     file = Path(file)
-    text: dict[str, Any] = {"dtype": "str", "keep_default_na": False} if as_text else {}
+    if not file.exists():
+        raise DataError(f"{file}: expected {what}, found no file")
     try:
-        is_parquet = file.suffix == ".parquet"
-        table = pd.read_parquet(file) if is_parquet else pd.read_csv(file, encoding="utf-8-sig", **text)
-    except FileNotFoundError:
-        raise DataError(f"{file}: expected {what}, found no file") from None
+        if file.suffix == ".parquet":
+            table = pd.read_parquet(file)
+        else:  # as text, whatever separates the cells, as in files of customers
+            table = read_file(file).fillna("") if as_text else pd.read_csv(file, encoding="utf-8-sig")
+    except DataError as error:
+        raise DataError(f"{file.parent}/{error}") from None
     except (NotImplementedError, OSError, *DAMAGED) as error:  # the first: a compression that Arrow does not know
         raise DataError(f"{file}: expected {what} as CSV or Parquet, found an unreadable file ({error})") from None
     table.columns = [str(column).strip() for column in table.columns]

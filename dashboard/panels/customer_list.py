@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -175,6 +176,11 @@ def turn_pages(n_rows: int, key: str = PAGE) -> None:
             st.pagination(pages, key=key, persist_state="page")
 
 
+def in_words(steps: np.ndarray, labels: Sequence[str] | np.ndarray) -> str:
+    """The actions of a plan, -1 for none, in one text; names may have commas."""
+    return "; ".join(labels[a] for a in steps if a >= 0)
+
+
 def table(plans: Plans, *, has_churn: bool = True) -> pd.DataFrame:
     """Table of plans for display: one row per customer, the three steps as chips."""
     labels = np.array([*plans.catalogue.labels, ""], dtype=object)
@@ -184,7 +190,7 @@ def table(plans: Plans, *, has_churn: bool = True) -> pd.DataFrame:
             "churn probability": (100 * plans.churn_p).round(1),
             "plan": [[f"{k}. {labels[a]}" for k, a in enumerate(row, 1) if a >= 0] for row in plans.action],
             "from": [SOURCES[PLAN_SOURCES[s]] for s in plans.source],
-            "instead of": [", ".join(labels[a] for a in row if a >= 0) for row in plans.before],
+            "instead of": [in_words(row, labels) for row in plans.before],
             "events": plans.n_events,
         }
     )

@@ -201,7 +201,7 @@ def most_at_risk() -> None:
             "churn probability": (100 * plans.churn_p).round(1),
             "events": plans.n_events,
             **{f"step {k + 1}": [labels[a] if a >= 0 else "" for a in plans.action[:, k]] for k in range(N_STEPS)},
-            "instead of": [", ".join(labels[a] for a in row if a >= 0) for row in plans.before],
+            "instead of": [customer_list.in_words(row, labels) for row in plans.before],
         }
     )
     empty = [name for name in table if not has_steps and str(name).startswith(("step", "instead"))]

@@ -343,4 +343,5 @@ def _in_address(name: str, default: float) -> float:
         value = float(st.query_params.get(name, default))
     except ValueError:
         return default
-    return value if 0 <= value <= (1.0 if name == THRESHOLD else 10.0) else default  # as the widgets do
+    # As the widgets do, which have two digits: what is shown is what is used.
+    return round(value, 2) if 0 <= value <= (1.0 if name == THRESHOLD else 10.0) else default

@@ -55,8 +55,8 @@ def new_name(wish: str, folder: Path, taken: Collection[str] = ()) -> str:
 
 
 def nearest(name: str, options: Sequence[str]) -> str | None:
-    """The option that is spelled most like the name; None without options."""
-    return next(iter(get_close_matches(name, options, n=1, cutoff=0.0)), None)
+    """The option that is spelled most like the name, the first if none is like it; None without options."""
+    return next(iter([*get_close_matches(name, options, n=1), *options]), None)
 
 
 def newest_first(folder: Path, marker: str) -> list[str]:

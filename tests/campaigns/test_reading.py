@@ -6,6 +6,7 @@ import pytest
 
 from crm_models import workflow
 from crm_models.campaigns.folder import Campaign
+from crm_models.campaigns.ledger import Entry, append
 from crm_models.campaigns.making import new
 from crm_models.campaigns.reading import Looks, Observed, keep, read, read_outcomes, segments, summary
 from crm_models.campaigns.simulation import World, simulate
@@ -132,7 +133,7 @@ def test_every_interval_allows_for_many_looks_where_they_were_agreed(campaign):
         ("customer_id,outcome\na,1\na,0\n", "row 3: expected each customer once, found 'a' again (1 rows in all)"),
         ("customer_id,outcome\na,1\nb,left\n", "row 3, column outcome: expected 0, 1 or a number, found 'left'"),
         ("customer_id,outcome\na,inf\n", "row 2, column outcome: expected 0, 1 or a number, found 'inf'"),
-        ("", "expected a table of outcomes as CSV or Parquet, found an unreadable file"),
+        ("", "outcomes.csv: expected a table, found an empty file"),
     ],
 )
 def test_bad_outcomes_are_refused(text, expected, tmp_path):
@@ -228,3 +229,26 @@ def test_a_changed_digit_of_the_kept_reading_is_named(campaign):
     file.write_text(text[:digit] + str(9 - int(text[digit])) + text[digit + 1 :])
     with pytest.raises(DataError, match=r"reading.json: expected .* as it was written, found it changed or damaged"):
         campaign.reading()
+
+
+def test_outcomes_of_nobody_in_the_campaign_are_refused_and_are_no_look(campaign):
+    strangers = pd.DataFrame({"customer_id": [f"s{k}" for k in range(100)], "outcome": 1.0})
+    with pytest.raises(DataError, match=r"found 0 and 0\. Nothing was kept, and this was no look"):
+        keep(campaign, strangers)
+    assert campaign.reading() is None
+    assert keep(campaign, outcomes_of(campaign, 0.8, 0.6))["looks"] == 1
+
+
+def test_outcomes_without_dates_soon_after_the_hand_over_are_an_early_look(campaign):
+    append(campaign, Entry(who="ann", action="export", to="csv: plans.csv"))
+    (note,) = (n for n in keep(campaign, outcomes_of(campaign, 0.8, 0.6))["notes"] if "early look" in n)
+    assert "one look after 90 days was agreed" in note
+    dated = outcomes_of(campaign, 0.8, 0.6).assign(observed_at="2026-04-01")
+    assert not any("early look" in n for n in keep(campaign, dated)["notes"])
+
+
+def test_outcomes_may_be_separated_as_a_spreadsheet_in_german_writes_them(tmp_path):
+    (tmp_path / "outcomes.csv").write_text("customer_id;outcome\nJörg Müller;1\nb;\n", encoding="cp1252")
+    found = read_outcomes(tmp_path / "outcomes.csv")
+    assert found["customer_id"].tolist() == ["Jörg Müller", "b"]
+    assert found["outcome"].fillna(-1).tolist() == [1.0, -1.0]
