@@ -50,7 +50,8 @@ class Finding:
 class Facts:
     """What the checks ask of a cohort, or of a part of one.
 
-    lengths: (N,) events of each customer. by_action: (A,) events of each action. counts: of events, by what is odd.
+    lengths: (N,) events of each customer up to the cut-off. by_action: (A,) events of each action. counts: of events,
+    by what is odd.
     """
 
     customers: pd.DataFrame
@@ -69,19 +70,20 @@ class Facts:
         """Of a cohort in memory."""
         churn_date = next((c for c in cohort.feature_columns if str(c).lower() in CHURN_DATE_WORDS), None)
         # Events are sorted by customer and time, so those that repeat another are in one tie.
+        is_history = cohort.is_history(cohort.as_of)
         tied = (np.diff(cohort.event_customers) == 0) & (np.diff(cohort.event_days) == 0)
         counts = Counter(
             tied=int(tied.sum()),
             repeated=_repeated(cohort, tied) if tied.any() else 0,
             future=int((cohort.interactions[TIMESTAMP] > pd.Timestamp.now()).sum()) if cohort.is_dated else 0,
             late=_later_than(cohort, churn_date) if churn_date is not None else 0,
-            after=int((~cohort.is_history(cohort.as_of)).sum()),
+            after=int((~is_history).sum()),
         )
         return cls(
             customers=cohort.customers,
             feature_columns=cohort.feature_columns,
             labels=cohort.labels,
-            lengths=np.diff(cohort.starts),
+            lengths=np.bincount(cohort.event_customers[is_history], minlength=len(cohort.customers)),
             actions=cohort.actions,
             by_action=np.bincount(cohort.event_actions, minlength=len(cohort.actions)),
             counts=counts,
@@ -110,7 +112,7 @@ class Facts:
     @property
     def n_events(self) -> int:
         """Number of events."""
-        return int(self.lengths.sum())
+        return int(self.by_action.sum())
 
     @property
     def has_labels(self) -> bool:
@@ -246,7 +248,7 @@ def _events(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             level="warning" if short > 0.2 * facts.n_customers else "note",
             title="Short histories",
-            detail=f"{short:,} customers have three events or fewer{of_them}.",
+            detail=f"{short:,} {'customers have' if short > 1 else 'customer has'} three events or fewer{of_them}.",
             advice="Their plans depend mostly on the profile and on what other customers do.",
             count=short,
         )

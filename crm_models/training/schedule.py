@@ -44,7 +44,7 @@ class Phase:
 
 
 def phase_of(config: TrainingConfig, losses: Sequence[float], is_judged: bool) -> Phase | None:
-    """The phase of the next epoch, or None when training is over.
+    """The phase of the next epoch, or None when training is over. Patience does not end a warm-up.
 
     losses: the monitored loss of each epoch so far. is_judged: whether it is that of validation customers.
 
@@ -54,7 +54,8 @@ def phase_of(config: TrainingConfig, losses: Sequence[float], is_judged: bool) -
     best = 0
     for epoch, loss in enumerate(losses[: config.n_epochs]):
         best = epoch if loss < losses[best] else best
-        out_of_patience = config.monitor != "last" and epoch - best >= config.patience_epochs
+        warmed_up = epoch + 1 >= WARM_UP * config.n_epochs or config.schedule == "constant"
+        out_of_patience = config.monitor != "last" and warmed_up and epoch - best >= config.patience_epochs
         if out_of_patience or epoch + 1 == config.n_epochs:
             break
     else:

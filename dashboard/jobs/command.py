@@ -26,17 +26,22 @@ from typing import IO
 from crm_models.core.schema import PlanFor
 from dashboard.jobs.queue import ROOT, SINGLE_STEPS
 
+BEGUN = "null\n"
+"""What the process answers when it begins a command, with its libraries loaded; the exit status follows."""
+
 
 class CommandProcess:
     """Such a process, as the worker sees it: one command after the other."""
 
     def __init__(self, niceness: int) -> None:
         command = [sys.executable, "-m", "dashboard.jobs.command", str(niceness)]
+        self.has_begun = False
         self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def begin(self, arguments: list[str], log: Path, niceness: int) -> None:
         """Have it run a command, with its output in this log."""
         assert self.process.stdin is not None
+        self.has_begun = False
         with suppress(BrokenPipeError):  # it has ended, as `status` says
             _write(self.process.stdin, [arguments, str(log), niceness])
 
@@ -44,6 +49,9 @@ class CommandProcess:
         """Exit status of the command, minus the signal number if it was killed; None while it runs."""
         assert self.process.stdout is not None
         told = self.process.stdout.readline() if select.select([self.process.stdout], [], [], 0)[0] else ""
+        if told == BEGUN:
+            self.has_begun = True
+            return None
         return int(told) if told else self.process.poll()
 
     def dismiss(self) -> None:
@@ -62,8 +70,10 @@ def main(niceness: int) -> None:
         arguments, log, niceness = json.loads(line)
         loading.join()
         _at_priority(niceness, lambda: None)
+        with suppress(BrokenPipeError):  # the worker has been killed; what was begun is finished
+            _write(answers, None)
         status = run(arguments, Path(log))
-        with suppress(BrokenPipeError):  # the worker has been killed; what was begun has been finished
+        with suppress(BrokenPipeError):
             _write(answers, status)
     os._exit(0)
 

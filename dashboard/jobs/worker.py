@@ -164,7 +164,8 @@ class Runner:
         A stop request is passed on to the training; the command is killed if it has no run folder yet.
         """
         request, run_lock = self.folder / "stop" / job.run, self.runs / job.run / "lock"
-        killed, priority_until, asked = False, time.monotonic() + EAGER_SECONDS, math.inf
+        killed, priority_until, asked = False, math.inf, math.inf
+        is_eager = True
         while (status := command.status()) is None:
             if request.exists():
                 if is_locked(run_lock):
@@ -176,10 +177,12 @@ class Runner:
                 elif not run_lock.exists():
                     command.process.terminate()
                     killed = True
+            if is_eager and command.has_begun:
+                priority_until = min(priority_until, time.monotonic() + EAGER_SECONDS)
             if time.monotonic() > priority_until:
                 yield_to_the_page(command.process.pid)
                 _set_group_priority(NICENESS)
-                priority_until = math.inf
+                priority_until, is_eager = math.inf, False
             time.sleep(WATCH_SECONDS)
         request.unlink(missing_ok=True)
         return status, killed

@@ -31,7 +31,8 @@ def draw(chosen: Campaign) -> None:
     if budget is None:
         st.markdown(
             "Without a budget, every targeted customer gets the first retention action that the rules allow. Say what "
-            "the actions cost and what a kept customer is worth to spend where it pays."
+            "the actions cost and what a kept customer is worth to spend where it pays: then a plan starts with the "
+            "one retention action that pays most for this customer, and the model's best steps follow."
         )
     else:
         _allocation(budget)
@@ -39,6 +40,11 @@ def draw(chosen: Campaign) -> None:
         st.caption(":material/lock: Offers and budget were fixed when the campaign was sent or read.")
     _offers(chosen, fixed)
     if not fixed:
+        if not any(offer.cost for offer in chosen.offered_actions):
+            st.markdown(
+                ":material/info: No action has a cost yet, so every contact pays. Enter costs first, under **Change an "
+                "offer**."
+            )
         _form(chosen, budget)
 
 

@@ -154,7 +154,7 @@ def headline(chosen: Campaign) -> None:
         metric(
             "Targeted",
             f"{facts.targeted:,}",
-            f"{facts.at_risk:,} at risk",
+            f"{facts.at_risk:,} above {chosen.policy.threshold:.2f}",
             "Customers at risk who may get at least one retention action, the control group included.",
         )
         metric("Contacted", f"{facts.contacts:,}", f"of {facts.customers:,}")

@@ -272,7 +272,7 @@ def saved() -> None:
                     "source": card.about["source"],
                     "customers": card.facts.customers,
                     "interactions": card.facts.interactions,
-                    "churn rate": card.facts.churn_rate,
+                    "churn rate": None if card.facts.churn_rate is None else 100 * card.facts.churn_rate,
                     "runs": len(store.run_cards(name)),
                 }
             )
@@ -283,7 +283,7 @@ def saved() -> None:
         column_config={
             "customers": st.column_config.NumberColumn(format="localized"),
             "interactions": st.column_config.NumberColumn(format="localized"),
-            "churn rate": st.column_config.NumberColumn(format="percent"),
+            "churn rate": st.column_config.NumberColumn(format="%.1f%%"),
         },
     )
     with st.container(horizontal=True):

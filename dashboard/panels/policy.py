@@ -11,6 +11,9 @@ from crm_models.planning.thresholds import RiskIndex
 from dashboard.charts import digits
 from dashboard.state import session, store, view
 
+CHANCE = 0.5
+"""AUC of risks drawn at random."""
+
 ABOUT = (
     "**Override** replaces the whole plan of a customer at risk with the three retention actions. **Graded** starts "
     "the plan with one to three of them, more the further the risk is above the threshold; the model's best steps "
@@ -47,6 +50,8 @@ def threshold(risk: RiskIndex | None, card: store.RunCard) -> float:
 
 def suggestion(risk: RiskIndex, card: store.RunCard, chosen: float) -> None:
     """Draw the threshold that fits this run, with a button to use it; a warning if the chosen one flags nobody."""
+    if lacking := _no_better_than_chance(card):
+        st.markdown(f":material/warning: {lacking}")
     better = risk.suggested(session.economics(), _churn_rate(card))
     if better is None or risk.highest is None:
         return
@@ -74,6 +79,18 @@ def suggestion(risk: RiskIndex, card: store.RunCard, chosen: float) -> None:
                 if better.basis == "churn rate"
                 else "Change cost, value and success rate on the plans page, under Best threshold.",
             )
+
+
+def _no_better_than_chance(card: store.RunCard) -> str:
+    """A sentence if the run ranks its held-out customers no better than chance does; "" if it does or is not known."""
+    churn = (store.report(card) or {}).get("churn") or {}
+    low = (churn.get("intervals") or {}).get("auc", [None])[0]
+    if low is None or low > CHANCE:
+        return ""
+    return (
+        f"**On held-out customers this churn model is no better than chance** (AUC {churn['auc']:.2f}, 95% from "
+        f"{low:.2f}; chance {CHANCE:.2f}): whom a threshold flags says little. See Evaluate."
+    )
 
 
 def _churn_rate(card: store.RunCard) -> float | None:

@@ -192,8 +192,8 @@ def _events_each(cohort_name: str) -> float:
 
 
 def _past(exclude: str = "") -> list[Any]:
-    """Facts on the last 20 usable runs, for the estimate."""
-    usable = [run for run in store.run_cards() if run.usable and run.run_id != exclude]
+    """Facts on the last 20 usable runs, for the estimate; a search ends its trials early, so they say little."""
+    usable = [run for run in store.run_cards() if run.usable and not run.search and run.run_id != exclude]
     return [past_run(run.about, run.result or {}, _events_each(run.cohort)) for run in usable[:20]]
 
 

@@ -296,8 +296,13 @@ def next_step(cohort: str) -> None:
 
 
 def _ready(cohort: str) -> None:
-    st.markdown(f"**{widgets.plain(cohort)}** is ready: {_size(cohort)}.")
-    st.page_link(widgets.PAGES["train"], label="Train", icon=":material/model_training:")
+    if store.can_train(cohort):
+        st.markdown(f"**{widgets.plain(cohort)}** is ready: {_size(cohort)}.")
+        st.page_link(widgets.PAGES["train"], label="Train", icon=":material/model_training:")
+        return
+    st.markdown(f"**{widgets.plain(cohort)}** is kept: {_size(cohort)}. No model can be trained on these customers:")
+    for why in dict.fromkeys(store.cannot_train(cohort).values()):
+        st.markdown(f"- {widgets.plain(why)}")
 
 
 # ---- known formats ---------------------------------------------------------------------------------------------------

@@ -280,16 +280,26 @@ def need_run() -> store.RunCard:
         else:
             for run_id, trouble in store.damaged_runs().items():
                 error_box(trouble, f"The run {plain(run_id)} cannot be read:")
-            empty_state(
-                "model_training",
-                "No trained models for this cohort yet",
-                "Train two small Transformers: one plans the next three actions, one gives the churn risk.",
-                page="train",
-                label="Go to training",
-            )
+            _no_models(cohort.name)
         wait_for_change()
         st.stop()
     return run
+
+
+def _no_models(cohort: str) -> None:
+    if store.can_train(cohort):
+        empty_state(
+            "model_training",
+            "No trained models for this cohort yet",
+            "Train two small Transformers: one plans the next three actions, one gives the churn risk.",
+            page="train",
+            label="Go to training",
+        )
+    else:
+        why = plain("; ".join(dict.fromkeys(store.cannot_train(cohort).values())))
+        empty_state(
+            "groups", "No model can be trained on these customers", why, page="cohort", label="Get other customers"
+        )
 
 
 def need_scores(run: store.RunCard) -> bool:
@@ -306,9 +316,18 @@ def need_scores(run: store.RunCard) -> bool:
                 st.rerun()
     else:
         with st.container(border=True):
-            st.markdown(":material/hourglass_top: Scoring all customers with this run. This page updates by itself.")
+            st.markdown(
+                f":material/hourglass_top: Scoring all customers with this run{_behind(run)}. This page updates by "
+                "itself."
+            )
         wait_for_change()
     return False
+
+
+def _behind(run: store.RunCard) -> str:
+    """What has to end before the scoring of this run begins, as part of a sentence; "" if it is its turn."""
+    at_work = [job for job in store.work() if job.place == 0 and job.job.run != run.run_id]
+    return f" begins when **{plain(at_work[0].job.run)}** has ended (see Train)" if at_work else ""
 
 
 @st.fragment(run_every="1s")

@@ -306,13 +306,13 @@ def test_a_training_that_does_not_stop_is_aborted_and_its_log_says_where_it_was(
     process = SimpleNamespace(
         pid=pid, send_signal=lambda number: os.kill(pid, number), terminate=lambda: pytest.fail("it has a run folder")
     )
-    command = SimpleNamespace(process=process, status=lambda: None if run.is_alive() else -signal.SIGABRT)
+    command = SimpleNamespace(process=process, has_begun=True, status=lambda: None if run.is_alive() else -6)
     monkeypatch.setattr(worker, "STOP_SECONDS", 0.0)
     # A second look at the same process, by a runner whose stop requests do not reach the training.
     monkeypatch.setattr(JobFolder, "ask_to_stop", lambda self, run: None)
     (busy.folder / "stop").mkdir(exist_ok=True)
     (busy.folder / "stop" / "deaf").touch()
-    assert worker.Runner(busy)._watch(Job(run="deaf", cohort="c"), command) == (-signal.SIGABRT, True)
+    assert worker.Runner(busy)._watch(Job(run="deaf", cohort="c"), command) == (-6, True)
     wait_until(lambda: not busy.jobs())
     assert run.status().state == "interrupted"
     log = busy.log("deaf").read_text()

@@ -66,3 +66,11 @@ def test_the_rate_rises_then_falls_to_almost_nothing_and_the_refit_takes_the_sam
 def test_a_constant_rate_is_constant():
     config = TrainingConfig(schedule="constant", learning_rate=5e-3)
     assert {Phase(first=0, n_epochs=9).rate(config, k) for k in range(9)} == {5e-3}
+
+
+def test_patience_does_not_end_a_warm_up():
+    """With many epochs the rate rises for long; ended then, a training would have hardly begun."""
+    config = TrainingConfig(n_epochs=100, patience_epochs=2)
+    assert phase_of(config, [1.0, 2.0, 3.0, 4.0], True) is not None
+    assert phase_of(config, [1.0] + [2.0] * 9, True) is None
+    assert phase_of(replace(config, schedule="constant"), [1.0, 2.0, 3.0], True) is None
