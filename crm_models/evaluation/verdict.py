@@ -99,7 +99,7 @@ def notes(parts: dict[str, dict[str, Any] | None]) -> list[str]:
             # Other scores get a sentence of their own if they lead to another conclusion.
             headline = _standing(part["over_best_baseline"])
             other = [c["score"] for c in part["comparisons"][1:] if _standing(c) != headline]
-            sentences += [verdict(name, part, score) for score in other]
+            sentences += [_by_another_score(score, verdict(name, part, score)) for score in other]
             sentences += _joint_plans(part)
             sentences += _above_ceiling(name, part)
             sentences += _drawn_ceiling(part)
@@ -112,6 +112,11 @@ def notes(parts: dict[str, dict[str, Any] | None]) -> list[str]:
             "customer has left."
         )
     return sentences
+
+
+def _by_another_score(score: str, sentence: str) -> str:
+    """A verdict by another score than the headline, which leads to another conclusion."""
+    return f"By {_IN_WORDS[score].rstrip(',')}, {sentence[0].lower()}{sentence[1:]}"
 
 
 def _joint_plans(part: dict[str, Any]) -> list[str]:

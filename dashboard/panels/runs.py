@@ -159,6 +159,16 @@ def _several_runs(runs: list[store.RunCard]) -> None:
                 alt="Scores of the runs, with chance and ceiling",
                 column_config=widgets.number_columns(scores),
             )
+        with st.container(horizontal=True):
+            for run in runs:
+                if run.usable:
+                    st.button(
+                        f"Use {widgets.plain(run.run_id, 48)}",
+                        icon=":material/check:",
+                        on_click=session.choose_run,
+                        args=(run.run_id,),
+                        key=f"use_run_{run.run_id}",
+                    )
 
 
 HEADLINES: tuple[tuple[ModelName, str, str, dict[str, str]], ...] = (
@@ -202,7 +212,9 @@ def _verdict(
             "outcomes, because their seeds or the dates of their splits differ. Train with the same ones to compare."
         )
     parts = [
-        f"{names[d.score]} by {abs(d.gap.value):.3f} (95%: {d.gap.low:+.3f} to {d.gap.high:+.3f})" for d in differences
+        f"{names[d.score]} by {abs(d.gap.value):.3f}{_in_favour(d.gap.value, a, b)} (95%: {d.gap.low:+.3f} to "
+        f"{d.gap.high:+.3f})"
+        for d in differences
     ]
     on = f"on the {differences[0].n_customers:,} customers that both held out"
     lead = differences[0]
@@ -210,6 +222,11 @@ def _verdict(
         return f"- {subject.capitalize()}: **no clear difference** between {a} and {b}: {' and '.join(parts)}, {on}."
     winner, loser = (a, b) if lead.gap.value > 0 else (b, a)
     return f"- {subject.capitalize()}: **{winner} is better** than {loser}: {' and '.join(parts)}, {on}."
+
+
+def _in_favour(gap: float, first: str, second: str) -> str:
+    """Which of two runs a difference speaks for, as part of a sentence; "" if it would be shown as 0."""
+    return f" in favour of {first if gap > 0 else second}" if abs(gap) >= 0.0005 else ""
 
 
 def _settings_table(runs: list[store.RunCard]) -> pd.DataFrame:

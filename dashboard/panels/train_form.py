@@ -165,13 +165,16 @@ _FINAL_REFIT = Setting(
 )
 
 
+EPOCHS = "Epochs at most"
+
+
 def label_of(path: str) -> str:
     """A setting in the words of the form: "Width, sequence model" for `sequence.d_model`."""
     part, _, field = path.partition(".")
     model, _, training = part.partition("_")
     form = {"sequence": SEQUENCE, "churn": CHURN}.get(model, ())
     known = {setting.path: setting.label for setting in (*form, *learning(model))}
-    words = known.get(path, (field or part).replace("_", " ").capitalize())
+    words = EPOCHS if field == "n_epochs" else known.get(path, (field or part).replace("_", " ").capitalize())
     return f"{words}, {model} model{' (training)' if training else ''}" if field else words
 
 
@@ -232,7 +235,7 @@ def training_form(possible: Sequence[ModelName]) -> Wanted:
                 width=210,
             )
         epochs = st.number_input(
-            "Epochs at most",
+            EPOCHS,
             min_value=1,
             max_value=MAX_EPOCHS,
             value=None,

@@ -393,4 +393,4 @@ def scores_beside(reports: dict[str, dict[str, Any] | None]) -> pd.DataFrame:
             row = {"model": part, "score": label, "chance": (first.get("chance") or {}).get(name)}
             row |= {run: scores.get(name) for run, scores in parts.items()}
             rows.append(row | {"ceiling": (first.get("ceiling") or {}).get(name)})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).dropna(axis=1, how="all")

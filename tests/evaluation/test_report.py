@@ -199,7 +199,7 @@ def test_probabilities_that_tell_another_story_than_the_first_guess_are_told_too
     assert first.startswith(
         "The sequence model is worse than the best baseline (Markov chain of order 2): step accuracy lower by"
     )
-    assert second.startswith("The sequence model beats the best baseline (Markov chain of order 2): loss lower by")
+    assert second.startswith("By loss, the sequence model beats the best baseline (Markov chain of order 2): loss")
 
 
 def test_steps_chosen_together_are_explained_where_single_ones_are_right_less_often():
