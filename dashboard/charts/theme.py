@@ -149,14 +149,15 @@ class Score:
         return [(name, value, colour, symbol) for name, value, colour, symbol in marks if value is not None]
 
 
-def rulers(scores: Sequence[Score], title: str = "From chance to ceiling") -> go.Figure:
+def rulers(scores: Sequence[Score], title: str = "") -> go.Figure:
     """One line per score from chance (left) to the ceiling (right), with ours and its interval between them.
 
     Scores of different scales fit in one figure, and the position on the line answers "is 0.28 good?". Without a known
     ceiling (real data) the right end is a perfect score, without a mark.
     """
     height = 70 + _ROW * len(scores)
-    fig = figure(title, height=height, legend=True)
+    right_end = "perfect" if all(score.ceiling is None for score in scores) else "ceiling"
+    fig = figure(title or f"From chance to {right_end}", height=height, legend=True)
     fig.add_trace(_intervals(scores))
     if any(score.seeds for score in scores):
         fig.add_trace(_seeds(scores))

@@ -31,7 +31,10 @@ def choose(run: store.RunCard) -> Campaign:
     state = st.session_state
     if wanted := state.pop(_NEXT, None):
         state[campaign_store.CHOSEN] = wanted
-    if state.get(campaign_store.CHOSEN, st.query_params.get(campaign_store.CHOSEN)) not in names:
+    asked = st.query_params.get(campaign_store.CHOSEN)
+    if campaign_store.CHOSEN not in state and asked is not None and asked not in names:
+        st.warning(f"These customers have no campaign “{widgets.plain(asked, 60)}”.", icon=":material/link_off:")
+    if state.get(campaign_store.CHOSEN, asked) not in names:
         state[campaign_store.CHOSEN] = names[0] if names else None
     name = None
     if names:

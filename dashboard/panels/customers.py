@@ -165,7 +165,7 @@ def _risk(card: store.RunCard, plans: Plans) -> None:
         f"Customer {plans.customer_id[0]}: churn probability {digits.share(p)}. "
         f"Plan: {', then '.join(plans.catalogue.labels[a] for a in plans.action[0] if a >= 0) or 'no action'}."
     )
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    with st.container(horizontal=True, vertical_alignment="top"):
         st.metric(
             "Churn probability",
             digits.share(p),
