@@ -151,7 +151,7 @@ def _figures(result: dict[str, Any], share: bool, truth: dict[str, Any] | None) 
             "Relative lift": text(result["relative_lift"], scale=100.0, unit="%"),
             **({"Value per customer": text(result["value"], scale=1.0, unit="")} if result.get("value") else {}),
         }.items():
-            st.metric(label, value, note, border=True, height="stretch", delta_color="off", delta_arrow="off")
+            widgets.metric(label, value, note)
 
 
 def _formulas(chosen: Campaign, result: dict[str, Any], share: bool) -> None:
