@@ -172,16 +172,20 @@ def _models(folder: str, mark: int) -> Models:
     return load_models(RunFolder(Path(folder)), device="cpu", threads=1)
 
 
+def version(card: store.RunCard) -> str:
+    """A text that changes when the weights of a run or the tables of its cohort do: part of cache keys."""
+    folder = workspace.cohorts_folder() / card.cohort
+    return f"{workspace.stamp(folder)}|{card.folder.need_weights().stat().st_mtime_ns}"
+
+
 def tested(card: store.RunCard) -> Tested:
     """Predictions for the test customers of a run, computed once and saved."""
     folder = workspace.cohorts_folder() / card.cohort
-    return _tested(
-        str(card.folder.folder), str(folder), workspace.stamp(folder), card.folder.need_weights().stat().st_mtime_ns
-    )
+    return _tested(str(card.folder.folder), str(folder), version(card))
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _tested(run: str, cohort: str, stamp: str, mark: int) -> Tested:
+def _tested(run: str, cohort: str, version: str) -> Tested:
     """Read from the run folder, where the worker keeps it, or computed and kept there."""
     return keep_tested(RunFolder(Path(run)), Path(cohort))
 
@@ -283,13 +287,17 @@ def part_of(cohort_name: str, row: int) -> tuple[Cohort, int] | None:
     return _part(str(folder), stamp, k), int(starts[k])
 
 
-def customer(cohort_name: str, row: int) -> Customer | None:
-    """A customer with profile and history, or None if there is no such row; reads only one part of the cohort."""
+def one_of(cohort_name: str, row: int) -> Cohort | None:
+    """The customer at `row` as a cohort of one; None if there is no such row any more. Reads one part of the cohort."""
     found = part_of(cohort_name, row)
-    if found is None:
+    return None if found is None else select(found[0], np.array([row - found[1]]))
+
+
+def customer(cohort_name: str, row: int) -> Customer | None:
+    """A customer with profile and history, or None if there is no such row."""
+    single = one_of(cohort_name, row)
+    if single is None:
         return None
-    cohort_part, first = found
-    single = select(cohort_part, np.array([row - first]))
     moment = planning_moment(single)
     now = last_moment_days(store.cohort_card(cohort_name).about) if moment is None else moment_days(moment)
     return Customer(cohort=single, moment=moment, now_days=now)
