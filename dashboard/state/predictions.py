@@ -192,8 +192,7 @@ def _tested(run: str, cohort: str, version: str) -> Tested:
 
 def ways_to_group(card: store.RunCard) -> list[str]:
     """How the customers of a run's cohort can be grouped: by behaviour, and by each profile column."""
-    folder = workspace.cohorts_folder() / card.cohort
-    return [way for way in _ways(str(folder), workspace.stamp(folder)) if way not in access.personal()]
+    return [way for way in _ways(*workspace.cohort_key(card.cohort)) if way not in access.personal()]
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -204,8 +203,7 @@ def _ways(folder: str, stamp: str) -> list[str]:
 
 def groups(card: store.RunCard, by: str) -> tuple[np.ndarray, list[str]]:
     """(N,) group of each customer of the run's cohort, and the names of the groups."""
-    folder = workspace.cohorts_folder() / card.cohort
-    return _groups(str(folder), workspace.stamp(folder), by)
+    return _groups(*workspace.cohort_key(card.cohort), by)
 
 
 @st.cache_resource(max_entries=12, show_spinner="Grouping the customers")
@@ -278,13 +276,12 @@ def part_of(cohort_name: str, row: int) -> tuple[Cohort, int] | None:
 
     None if the cohort has no such row any more.
     """
-    folder = workspace.cohorts_folder() / cohort_name
-    stamp = workspace.stamp(folder)
-    starts = _starts(str(folder), stamp)
+    key = workspace.cohort_key(cohort_name)
+    starts = _starts(*key)
     if row >= starts[-1]:
         return None
     k = int(np.searchsorted(starts, row, side="right")) - 1
-    return _part(str(folder), stamp, k), int(starts[k])
+    return _part(*key, k), int(starts[k])
 
 
 def one_of(cohort_name: str, row: int) -> Cohort | None:
@@ -305,12 +302,11 @@ def customer(cohort_name: str, row: int) -> Customer | None:
 
 def parts_of(cohort_name: str, rows: np.ndarray) -> Iterator[Cohort]:
     """The customers at these rows (in ascending order) of a cohort, part by part."""
-    folder = workspace.cohorts_folder() / cohort_name
-    stamp = workspace.stamp(folder)
-    starts = _starts(str(folder), stamp)
+    key = workspace.cohort_key(cohort_name)
+    starts = _starts(*key)
     for k in np.unique(np.searchsorted(starts, rows, side="right") - 1):
         of_part = rows[(rows >= starts[k]) & (rows < starts[k + 1])] - starts[k]
-        yield select(_part(str(folder), stamp, int(k)), of_part)
+        yield select(_part(*key, int(k)), of_part)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
