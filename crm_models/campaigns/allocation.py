@@ -115,12 +115,12 @@ def counterparts(
     taken; draw (M,) in [0, 1) decides. So a control group holds the same kind of customers, also where many are tied.
     """
     prices = found.money_price * costs + found.capacity_price
-    best, margin = _best_and_margin(v, prices)
-    net = np.append(v - prices, np.zeros((len(v), 1)), axis=1)  # the last column is none
+    net, net_of_others = (np.append(of - prices, np.zeros((len(of), 1)), axis=1) for of in (v, others))
+    best, margin = _best_and_margin(net)
     rows = np.arange(len(v))
     loss = net[rows, best] - net[rows, found.action]
     deviates = found.action != best
-    chosen, margin_of_others = _best_and_margin(others, prices)
+    chosen, margin_of_others = _best_and_margin(net_of_others)
     if deviates.sum() < LEAST_DEVIATIONS:
         return chosen
     near = np.quantile(loss[deviates], 0.95)
@@ -135,12 +135,14 @@ def counterparts(
     return chosen
 
 
-def _best_and_margin(v: np.ndarray, prices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) the best action at these prices, -1 for none, and (N,) by how much it is better than the second best."""
-    net = np.append(v - prices, np.zeros((len(v), 1)), axis=1)
+def _best_and_margin(net: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) the best action, -1 for none, and (N,) by how much it is better than the second best.
+
+    net (N, C + 1): what each action is worth after its price, and in the last column 0 for none.
+    """
     best = net.argmax(axis=1)
     ordered = np.partition(net, -2, axis=1)
-    return np.where(best == v.shape[1], -1, best), ordered[:, -1] - ordered[:, -2]
+    return np.where(best == net.shape[1] - 1, -1, best), ordered[:, -1] - ordered[:, -2]
 
 
 def _prices(v: np.ndarray, limits: Limits) -> tuple[float, np.ndarray, float, int]:

@@ -90,25 +90,21 @@ def confirm(
 
     Failed rows go again with the next `changed_only` export. Raises `DataError` if nothing was exported.
     """
-    with doing(who, "campaign.confirm", campaign.place):
-        return _confirm(campaign, system, failed, who)
-
-
-def _confirm(campaign: Campaign, system: PresetName, failed: Path | str | None, who: Who) -> dict[str, int]:
     file = pending_file(campaign, system)
-    if not file.exists():
-        raise DataError(f"{campaign.folder}: expected an export for {system} to confirm, found none")
-    pending = read_frame(file, "the rows of the last export", remedy="export again")
-    lost: set[str] = set()
-    if failed is not None:
-        lost = set(read_brought(failed, "the failed identifiers").iloc[:, 0])
-        if unknown := sorted(lost.difference(pending["identifier"])):
-            raise DataError(f"{failed}: expected identifiers of the export, found {unknown[0]!r}")
-    loaded = pending[~pending["identifier"].isin(list(lost))].assign(preset=system, at=now())
-    before = _sent(campaign.folder)
-    key = ["preset", "identifier_column", "identifier"]
-    table = pd.concat([before, loaded], ignore_index=True).drop_duplicates(key, keep="last")
-    write_table(campaign.folder / SENT, table[list(COLUMNS)])
-    file.unlink()
-    ledger.record(campaign, ledger.Entry(who=who, action="confirm", to=f"{system}: {len(loaded)} rows"))
-    return {"loaded": len(loaded), "failed": len(lost)}
+    with doing(who, "campaign.confirm", campaign.place):
+        if not file.exists():
+            raise DataError(f"{campaign.folder}: expected an export for {system} to confirm, found none")
+        pending = read_frame(file, "the rows of the last export", remedy="export again")
+        lost: set[str] = set()
+        if failed is not None:
+            lost = set(read_brought(failed, "the failed identifiers").iloc[:, 0])
+            if unknown := sorted(lost.difference(pending["identifier"])):
+                raise DataError(f"{failed}: expected identifiers of the export, found {unknown[0]!r}")
+        loaded = pending[~pending["identifier"].isin(list(lost))].assign(preset=system, at=now())
+        before = _sent(campaign.folder)
+        key = ["preset", "identifier_column", "identifier"]
+        table = pd.concat([before, loaded], ignore_index=True).drop_duplicates(key, keep="last")
+        write_table(campaign.folder / SENT, table[list(COLUMNS)])
+        file.unlink()
+        ledger.record(campaign, ledger.Entry(who=who, action="confirm", to=f"{system}: {len(loaded)} rows"))
+        return {"loaded": len(loaded), "failed": len(lost)}

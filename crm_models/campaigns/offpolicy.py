@@ -91,10 +91,7 @@ def doubly_robust(log: Log, pi: np.ndarray, q: np.ndarray) -> Estimate:
 
 def gain(log: Log, pi: np.ndarray, other: np.ndarray, q: np.ndarray) -> Estimate:
     """How much more a plan would have brought than another: the doubly robust difference, paired by row."""
-    log = _with_propensity(log)
-    own, change = q[np.arange(len(q)), log.choice], pi - other
-    values = (change * q).sum(axis=1) + _weights(log, change) * (log.outcome - own)
-    return Estimate.around(float(values.mean()), clustered(values, log.customer))
+    return doubly_robust(_with_propensity(log), pi - other, q)
 
 
 def effective_size(log: Log, pi: np.ndarray) -> float:
@@ -103,15 +100,14 @@ def effective_size(log: Log, pi: np.ndarray) -> float:
     return float(w.sum() ** 2 / (w**2).sum()) if w.any() else 0.0
 
 
-def value_of(log: Log, pi: np.ndarray, q: np.ndarray | None = None, *, seed: int = 0) -> dict[str, Any]:
-    """The value of a plan, or why the log cannot tell it.
+def value_of(log: Log, pi: np.ndarray, q: np.ndarray, *, seed: int = 0) -> dict[str, Any]:
+    """The value of a plan, by an outcome model q (N, K), or why the log cannot tell it.
 
     identifiable, reason; ips, snips, dr (None where not identifiable); direct: what the model says of itself, never to
     be shown alone; effective: sample size; bounds: of the value where much of the plan is off support.
     """
     lottery = None if log.propensity is not None else _predictability(log, seed)
     log = _with_propensity(log)
-    q = outcome_model(log, seed) if q is None else q
     made = np.bincount(log.choice, minlength=log.n_choices) > 0
     possible = np.tile(made, (len(log.choice), 1)) if log.possible is None else log.possible & made
     off = float((pi * ~possible).sum(axis=1).mean())
@@ -128,14 +124,14 @@ def value_of(log: Log, pi: np.ndarray, q: np.ndarray | None = None, *, seed: int
             f"{off:.0%} of the plan are choices that the log never makes for such customers; only bounds can be given"
         )
     elif result["effective"] < LEAST_EFFECTIVE:
-        result |= {"identifiable": False}
+        result["identifiable"] = False
         result["reason"] = (
             f"the estimate would rest on about {result['effective']:.0f} customers, fewer than {LEAST_EFFECTIVE}"
         )
-    estimates = {"ips": ips(log, pi), "snips": snips(log, pi), "dr": doubly_robust(log, pi, q)} if (
-        result["identifiable"]
-    ) else dict.fromkeys(("ips", "snips", "dr"))  # fmt: skip
-    return result | {name: None if e is None else vars(e) for name, e in estimates.items()}
+    if not result["identifiable"]:
+        return result | dict.fromkeys(("ips", "snips", "dr"))
+    estimates = {"ips": ips(log, pi), "snips": snips(log, pi), "dr": doubly_robust(log, pi, q)}
+    return result | {name: vars(estimate) for name, estimate in estimates.items()}
 
 
 def _weights(log: Log, pi: np.ndarray) -> np.ndarray:

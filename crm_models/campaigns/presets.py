@@ -88,8 +88,8 @@ class Preset:
     key: PresetName
     name: str
     identifiers: dict[str, Identifier]
-    column: Callable[[str], str]
-    scored_at: str
+    column: Callable[[str], str] = str
+    scored_at: str = "scored_at"
     true: str = "true"
     false: str = "false"
     blank: str = "none"
@@ -144,8 +144,6 @@ PRESETS: dict[str, Preset] = {
             "Email": Identifier(longest=254, shape=EMAIL, shape_name="an e-mail address"),
             "Record ID": Identifier(longest=19, shape=DIGITS, shape_name="digits"),
         },
-        column=str,
-        scored_at="scored_at",
         blank_number="",  # a blank cell is ignored, and a property of numbers takes no text
         most_rows=1_048_575,  # and the header
         ways={"free tools": (20, None)},
@@ -160,8 +158,6 @@ PRESETS: dict[str, Preset] = {
             ),
             "user_alias_name": Identifier(),
         },
-        column=str,
-        scored_at="scored_at",
         true="TRUE",
         false="FALSE",
         most_bytes=500 * 10**6,
@@ -175,8 +171,6 @@ PRESETS: dict[str, Preset] = {
             "email": Identifier(longest=254, shape=EMAIL, shape_name="an e-mail address"),
             "phone_number": Identifier(longest=16, shape=PHONE, shape_name="a number such as +4915112345678"),
         },
-        column=str,
-        scored_at="scored_at",
         most_bytes=50 * 10**6,
     ),
 }

@@ -52,6 +52,20 @@ class Condition:
         elif self.op != "missing" and (self.value is None or self.value == ""):
             raise DataError(f"{self.column} {self.op}: expected a value, found none")
 
+    @classmethod
+    def of(cls, column: str, op: str, text: str) -> Condition:
+        """The condition that somebody wrote; several values are separated by semicolons. `DataError` if it is none."""
+        several = tuple(part.strip() for part in text.split(";") if part.strip())
+        value = None if op == "missing" else several if op in ("one of", "between") else text.strip()
+        return cls(column=column, op=cast(Op, op), value=value)
+
+    @property
+    def text(self) -> str:
+        """The value as it is written; "" for none."""
+        if isinstance(self.value, tuple):
+            return ";".join(map(str, self.value))
+        return "" if self.value is None else str(self.value)
+
     def sentence(self, hidden: Collection[str] = ()) -> str:
         """The condition in words: "age is between 18 and 30"; without the values of hidden columns."""
         if self.op == "missing":
@@ -198,7 +212,7 @@ def _rule(rows: list[Row]) -> Rule:
     for row in rows:
         with row.located():
             if row.text("column") or row.text("op"):
-                conditions.append(_condition(row))
+                conditions.append(Condition.of(row.text("column"), row.text("op"), row.text("value")))
     with first.located():
         return Rule(
             name=first.text("name"),
@@ -214,12 +228,6 @@ def _rule(rows: list[Row]) -> Rule:
         )
 
 
-def _condition(row: Row) -> Condition:
-    op, text = row.text("op"), row.text("value")
-    value: Any = row.texts("value") if op in ("one of", "between") else text
-    return Condition(column=row.text("column"), op=cast(Op, op), value=None if op == "missing" else value)
-
-
 def rules_csv(rules: Sequence[Rule]) -> str:
     """The text of a CSV that `read_rules` reads back to the same rules."""
     handle = io.StringIO(newline="")
@@ -230,11 +238,7 @@ def rules_csv(rules: Sequence[Rule]) -> str:
         about |= {"actions": ";".join(rule.actions), "counts": ";".join(rule.counts)}
         for k, condition in enumerate(rule.where or (None,)):
             row = about if k == 0 else {"name": rule.name, "kind": rule.kind}
-            writer.writerow(row | ({} if condition is None else _cells(condition)))
+            if condition is not None:
+                row = row | {"column": condition.column, "op": condition.op, "value": condition.text}
+            writer.writerow(row)
     return handle.getvalue()
-
-
-def _cells(condition: Condition) -> dict[str, Any]:
-    value = condition.value
-    text = ";".join(map(str, value)) if isinstance(value, tuple) else "" if value is None else value
-    return {"column": condition.column, "op": condition.op, "value": text}

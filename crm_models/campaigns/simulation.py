@@ -83,7 +83,7 @@ def given_now(campaign: Campaign, decisions: pd.DataFrame) -> np.ndarray:
     given, now = campaign.codes(decisions["action"]), state(campaign)
     if now.excluded or now.swaps:
         ids = pd.Index(decisions[CUSTOMER_ID])
-        given[ids.get_indexer(list(now.excluded))] = -1
+        given[ids.isin(now.excluded)] = -1
         for customer, action in now.swaps.items():
             given[ids.get_loc(customer)] = campaign.catalogue.code(action)
     return given
@@ -106,14 +106,14 @@ def simulate(campaign: Campaign, *, seed: int = 0, value: float | None = None, w
         stayed = rng.random(len(decisions)) < world.stay_with(given)
         outcomes = pd.DataFrame({CUSTOMER_ID: decisions[CUSTOMER_ID], "outcome": stayed.astype(np.float64)})
         value = float(value if value is not None else (campaign.about["budget"] or {}).get("value", 100.0))
-        truth = {"seed": seed, "value": value, **true_effect(world, decisions, given, planned)}
+        truth = {"seed": seed, "value": value, **true_effect(world, decisions, planned)}
         truth["coverage"] = coverage(campaign, world, planned, seed=seed)
         truth["earnings"] = earnings(campaign, world, decisions, given, planned, value)
-        truth["belief"] = beliefs(decisions, given, stayed, truth["difference"], value)
+        truth["belief"] = beliefs(given, stayed, truth["difference"], value)
         return keep(campaign, outcomes, truth)
 
 
-def true_effect(world: World, decisions: pd.DataFrame, given: np.ndarray, planned: np.ndarray) -> dict[str, Any]:
+def true_effect(world: World, decisions: pd.DataFrame, planned: np.ndarray) -> dict[str, Any]:
     """The true difference among the customers compared (plan and control group), overall and by planned action."""
     rows = np.flatnonzero(decisions["arm"].isin(["plan", "holdout"]))
     if not len(rows):
@@ -215,9 +215,7 @@ def earnings(
     }
 
 
-def beliefs(
-    decisions: pd.DataFrame, given: np.ndarray, stayed: np.ndarray, true: float | None, value: float
-) -> dict[str, Any]:
+def beliefs(given: np.ndarray, stayed: np.ndarray, true: float | None, value: float) -> dict[str, Any]:
     """What one would believe without a control group, beside the truth.
 
     stayed: "all whom we contacted and who stayed were kept by us". contacted: the difference between those contacted

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import getpass
 import sys
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crm_models.cli.options import (
     Parser,
@@ -24,6 +26,9 @@ from crm_models.cli.options import (
     whole,
 )
 from crm_models.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from crm_models.campaigns.folder import Campaign
 
 
 def add_campaign(commands: Any) -> None:
@@ -45,8 +50,15 @@ def add_campaign(commands: Any) -> None:
         add(steps)
 
 
-def _campaign(steps: Any, name: str, about: str, run: Any) -> Parser:
-    parser = command(steps, name, about, run)
+def _campaign(steps: Any, name: str, about: str, run: Callable[[argparse.Namespace, Campaign], None]) -> Parser:
+    """Add a step of a campaign; `run` gets the campaign beside the arguments."""
+
+    def run_with_campaign(args: argparse.Namespace) -> None:
+        from crm_models.campaigns.folder import Campaign
+
+        run(args, Campaign.load(args.campaign))
+
+    parser = command(steps, name, about, run_with_campaign)
     parser.add_argument("campaign", type=Path, metavar="CAMPAIGN")
     return parser
 
@@ -115,11 +127,9 @@ def _add_check(steps: Any) -> None:
     parser.add_argument("--customer", metavar="ID", help="one customer: every action, and the rule that dropped it")
 
 
-def _check(args: argparse.Namespace) -> None:
+def _check(args: argparse.Namespace, campaign: Campaign) -> None:
     from crm_models.campaigns.checking import report_lines
-    from crm_models.campaigns.folder import Campaign
 
-    campaign = Campaign.load(args.campaign)
     if args.customer is not None:
         for row in campaign.why_not(args.customer).itertuples():
             print(f"{row.action}: {'dropped by ' + str(row.dropped_by) if row.dropped_by else 'allowed'}")
@@ -139,17 +149,16 @@ def _add_allocate(steps: Any) -> None:
     )
 
 
-def _allocate(args: argparse.Namespace) -> None:
+def _allocate(args: argparse.Namespace, campaign: Campaign) -> None:
     from crm_models.campaigns.budgeting import fund, summary
-    from crm_models.campaigns.folder import Campaign
 
     try:
         value: float | str = float(args.value)
     except ValueError:
         value = str(args.value)
-    campaign = Campaign.load(args.campaign)
     taught: dict[str, Any] = {}
     if args.learned_from is not None:
+        from crm_models.campaigns.folder import Campaign
         from crm_models.campaigns.learning import effects_for
 
         past = Campaign.load(args.learned_from)
@@ -175,11 +184,9 @@ def _add_approve(steps: Any) -> None:
     edits.add_argument("--note", action="store_true", help="only note the reason")
 
 
-def _approve(args: argparse.Namespace) -> None:
+def _approve(args: argparse.Namespace, campaign: Campaign) -> None:
     from crm_models.campaigns import ledger
-    from crm_models.campaigns.folder import Campaign
 
-    campaign = Campaign.load(args.campaign)
     who = args.who or getpass.getuser()
 
     def entry(action: ledger.Act, **about: Any) -> ledger.Entry:
@@ -225,12 +232,11 @@ def _add_export(steps: Any) -> None:
     parser.add_argument("--who", help="who exports (default: the user of this machine)")
 
 
-def _export(args: argparse.Namespace) -> None:
+def _export(args: argparse.Namespace, campaign: Campaign) -> None:
     from crm_models.campaigns import exporting, ledger, loaded
-    from crm_models.campaigns.folder import Campaign
     from crm_models.campaigns.presets import ExportOptions
 
-    campaign, who = Campaign.load(args.campaign), args.who or getpass.getuser()
+    who = args.who or getpass.getuser()
     if args.confirm:
         done = loaded.confirm(campaign, args.preset, failed=args.failed, who=who)
         print(f"{args.campaign}: {done['loaded']:,} rows confirmed as loaded, {done['failed']:,} failed")
@@ -239,17 +245,7 @@ def _export(args: argparse.Namespace) -> None:
         raise ConfigError("export needs --out FILE, or --confirm")
     if args.approved_only and ledger.state(campaign).approved_by is None:
         raise ConfigError(f"{args.campaign} is not approved as it is now; use `campaign approve` first")
-    options = ExportOptions(
-        preset=args.preset,
-        identifier=args.identifier,
-        id_column=args.id_column,
-        alias_label=args.alias_label,
-        changed_only=args.changed_only,
-        targeted_only=args.targeted_only,
-        api_exact=args.api_exact,
-        most_mb=args.most_mb,
-        most_rows=args.most_rows,
-    )
+    options = ExportOptions(**{field.name: getattr(args, field.name) for field in fields(ExportOptions)})
     print(f"{args.out}: {exporting.summary(exporting.export(campaign, args.out, options, who=who))}")
 
 
@@ -265,12 +261,11 @@ def _add_simulate(steps: Any) -> None:
     parser.add_argument("--value", type=number, help="value of a customer who stays (default: the budget's, or 100)")
 
 
-def _simulate(args: argparse.Namespace) -> None:
-    from crm_models.campaigns.folder import Campaign
+def _simulate(args: argparse.Namespace, campaign: Campaign) -> None:
     from crm_models.campaigns.reading import summary
     from crm_models.campaigns.simulation import simulate
 
-    result = simulate(Campaign.load(args.campaign), seed=args.seed, value=args.value)
+    result = simulate(campaign, seed=args.seed, value=args.value)
     truth = result["truth"]
     print(f"{args.campaign}: {summary(result)}")
     if truth["difference"] is not None:
@@ -290,11 +285,10 @@ def _add_read(steps: Any) -> None:
     parser.add_argument("--outcomes", type=Path, required=True, metavar="outcomes.csv")
 
 
-def _read(args: argparse.Namespace) -> None:
-    from crm_models.campaigns.folder import Campaign
+def _read(args: argparse.Namespace, campaign: Campaign) -> None:
     from crm_models.campaigns.reading import keep, read_outcomes, summary
 
-    result = keep(Campaign.load(args.campaign), read_outcomes(args.outcomes))
+    result = keep(campaign, read_outcomes(args.outcomes))
     for note in result["notes"]:
         print(f"note: {note}", file=sys.stderr)
     print(f"{args.campaign}: {summary(result)}")
@@ -339,8 +333,7 @@ def _add_report(steps: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.html")
 
 
-def _report(args: argparse.Namespace) -> None:
-    from crm_models.campaigns.folder import Campaign
+def _report(args: argparse.Namespace, campaign: Campaign) -> None:
     from crm_models.campaigns.report import write_report
 
-    print(f"{write_report(Campaign.load(args.campaign), args.out)}: the report of {args.campaign}")
+    print(f"{write_report(campaign, args.out)}: the report of {args.campaign}")

@@ -138,6 +138,11 @@ def _retention_from_json(given: dict[str, Any] | None) -> RetentionTruth | None:
     )
 
 
+def as_rows(table: np.ndarray) -> tuple[tuple[float, ...], ...]:
+    """The rows of a table, as a truth keeps them."""
+    return tuple(map(tuple, table.tolist()))
+
+
 def load_truth(folder: Path) -> Truth | None:
     """The truth of a generated cohort folder, or None if it has none. `DataError` if it is damaged."""
     file = Path(folder) / FILE

@@ -62,17 +62,12 @@ def _predict(run: RunFolder, cohort: Path) -> Tested:
 
 
 def _write_tested(file: Path, key: str, tested: Tested) -> None:
-    parts = {
-        f"{name}.{k}": v for name in MODEL_NAMES for k, v in vars(getattr(tested, name) or _NoPredictions()).items()
-    }
+    predictions = {name: getattr(tested, name) for name in MODEL_NAMES}
+    parts = {f"{name}.{k}": v for name, one in predictions.items() if one is not None for k, v in vars(one).items()}
     # Ids are saved as fixed-width text, because object arrays need pickle, which can run code when read.
     arrays = {k: v.astype(str) if v.dtype == object else v for k, v in parts.items()}
     with new_file(file) as part, part.open("wb") as handle:
         np.savez_compressed(handle, key=np.array(key), n_actions=np.array(tested.n_actions), **arrays)
-
-
-class _NoPredictions:
-    """Stands for a model that was not trained: no arrays."""
 
 
 def _read_tested(file: Path, key: str) -> Tested | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -10,12 +10,13 @@ import streamlit as st
 
 from crm_models.core.schema import CUSTOMER_ID, ModelName
 from crm_models.data.cohort import Cohort
+from crm_models.data.events import history_counts
 from crm_models.data.split import planning_moment
 from dashboard.charts import decision as decision_charts
 from dashboard.charts import digits
 from dashboard.panels import customer_list, widgets
 from dashboard.panels import customers as customer_panels
-from dashboard.state import predictions, session, store, workspace
+from dashboard.state import predictions, session, store
 
 if TYPE_CHECKING:
     from crm_models.inference.effects import AttentionMap, Explanation
@@ -82,9 +83,7 @@ def explained(run: store.RunCard, model: ModelName, row: int | None) -> Explanat
 
 def explanation(run: store.RunCard, model: ModelName, row: int | None) -> Explanation | None:
     """Attention and effects for one customer (row of the cohort), or averaged over a sample of held-out customers."""
-    folder = workspace.cohorts_folder() / run.cohort
-    weights = run.folder.need_weights().stat().st_mtime_ns
-    return _explanation(str(run.folder.folder), f"{workspace.stamp(folder)}|{weights}", model, row, run)
+    return _explanation(str(run.folder.folder), predictions.version(run), model, row, run)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -99,7 +98,7 @@ def _explanation(run: str, mark: str, model: ModelName, row: int | None, _card: 
     moment = planning_moment(cohort)
     rows = _sample(_card, cohort) if row is None else np.array([row - first])
     if model == "sequence":
-        rows = rows[_lengths(cohort, moment)[rows] > 0]
+        rows = rows[history_counts(cohort, moment)[rows] > 0]
     if not len(rows):
         return None
     if model == "sequence":
@@ -119,12 +118,6 @@ def _sample(card: store.RunCard, cohort: Cohort) -> np.ndarray:
     test = set(split.loc[split["part"] == "test", CUSTOMER_ID])
     rows = np.flatnonzero(cohort.customers[CUSTOMER_ID].isin(test).to_numpy())
     return np.sort(np.random.default_rng(0).permutation(rows)[:SAMPLE])
-
-
-def _lengths(cohort: Cohort, moment: Any) -> np.ndarray:
-    from crm_models.data.events import history_counts
-
-    return history_counts(cohort, moment)
 
 
 # ---- drawing ---------------------------------------------------------------------------------------------------------

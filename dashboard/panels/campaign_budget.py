@@ -64,7 +64,7 @@ def _allocation(budget: dict[str, Any]) -> None:
             ),
             ("Contacts", f"{sum(budget['used'].values()):,}", f"{max(budget['gap'], 0.0):.2%} below best"),
         ):
-            st.metric(label, value, note, border=True, height="stretch", delta_color="off", delta_arrow="off")
+            widgets.metric(label, value, note)
     for line in remarks(budget):
         st.markdown(widgets.plain(line[0].upper() + line[1:] + "."))
     if budget["curve"]:

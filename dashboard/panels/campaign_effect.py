@@ -94,7 +94,7 @@ def _reading(chosen: Campaign, result: dict[str, Any]) -> None:
         return
     share, truth = bool(result.get("binary")), result.get("truth")
     st.markdown(f"**{widgets.plain(summary(result))}**")
-    _figures(result, share, truth)
+    _figures(result, share)
     rows = [{"label": "Difference", **difference}]
     if result["adjusted"]:
         rows.append({"label": "Adjusted", **result["adjusted"]})
@@ -103,13 +103,8 @@ def _reading(chosen: Campaign, result: dict[str, Any]) -> None:
     known = {(s["by"], s["segment"]): s["value"] for s in (truth or {}).get("segments", [])}
     for segment in result["segments"]:
         at = (segment["by"], segment["segment"])
-        rows.append(
-            {
-                "label": _named(segment),
-                **{k: segment[k] for k in ("value", "low", "high")},
-            }
-            | ({"truth": known[at]} if at in known else {})
-        )
+        row = {"label": _named(segment), **{k: segment[k] for k in ("value", "low", "high")}}
+        rows.append(row | ({"truth": known[at]} if at in known else {}))
     widgets.chart(
         charts.effects(rows, share=share, title=f"Effect on {chosen.split.metric}"),
         key="effects",
@@ -134,7 +129,7 @@ def _named(segment: dict[str, Any]) -> str:
     return SEGMENT_NAMES.get(segment["by"], "{}").format(segment["segment"])
 
 
-def _figures(result: dict[str, Any], share: bool, truth: dict[str, Any] | None) -> None:
+def _figures(result: dict[str, Any], share: bool) -> None:
     def text(estimate: dict[str, float] | None, *, scale: float, unit: str) -> tuple[str, str]:
         if estimate is None:
             return "–", "cannot be computed"
@@ -151,7 +146,7 @@ def _figures(result: dict[str, Any], share: bool, truth: dict[str, Any] | None) 
             "Relative lift": text(result["relative_lift"], scale=100.0, unit="%"),
             **({"Value per customer": text(result["value"], scale=1.0, unit="")} if result.get("value") else {}),
         }.items():
-            st.metric(label, value, note, border=True, height="stretch", delta_color="off", delta_arrow="off")
+            widgets.metric(label, value, note)
 
 
 def _formulas(chosen: Campaign, result: dict[str, Any], share: bool) -> None:

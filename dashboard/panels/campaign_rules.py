@@ -9,7 +9,7 @@ import streamlit as st
 
 from crm_models.campaigns.folder import Campaign
 from crm_models.campaigns.ledger import is_fixed
-from crm_models.campaigns.rules import COMPUTED, KINDS, OPS, Condition, Kind, Op, Rule, read_rules, rules_csv
+from crm_models.campaigns.rules import COMPUTED, KINDS, OPS, Condition, Kind, Rule, read_rules, rules_csv
 from crm_models.core.errors import CrmError
 from dashboard.charts import campaigns as charts
 from dashboard.panels import widgets
@@ -146,18 +146,15 @@ def _conditions(chosen: Campaign, before: Rule | None, key: str) -> tuple[Condit
         if column is None:
             continue
         op = op_place.selectbox("is", OPS, index=OPS.index(old.op) if old else 0, key=f"{key}_op_{k}")
-        text = "" if old is None or old.value is None else _text(old.value)
         value = value_place.text_input(
-            "Value", text, key=f"{key}_value_{k}", disabled=op == "missing", placeholder="a;b for several"
+            "Value",
+            old.text if old else "",
+            key=f"{key}_value_{k}",
+            disabled=op == "missing",
+            placeholder="a;b for several",
         )
-        several = tuple(part.strip() for part in value.split(";") if part.strip())
-        parsed = None if op == "missing" else several if op in ("one of", "between") else value.strip()
-        conditions.append(Condition(column=str(column), op=cast(Op, op), value=parsed))
+        conditions.append(Condition.of(str(column), str(op), value))
     return tuple(conditions)
-
-
-def _text(value: Any) -> str:
-    return ";".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _counts(patterns: list[str], before: Rule | None, kind: str, key: str) -> dict[str, Any]:

@@ -140,35 +140,22 @@ def _form(run: store.RunCard) -> None:
 def headline(chosen: Campaign) -> None:
     """Draw five figures of the campaign: targeted, contacted, control group, cost, state."""
     facts = campaign_store.counts(chosen)
-
-    def metric(label: str, value: str, note: str, help_text: str | None = None) -> None:
-        st.metric(
-            label,
-            value,
-            border=True,
-            height="stretch",
-            delta=note,
-            delta_color="off",
-            delta_arrow="off",
-            help=help_text,
-        )
-
     with st.grid(5, min_column_width=135):
-        metric(
+        widgets.metric(
             "Targeted",
             f"{facts.targeted:,}",
             f"{facts.at_risk:,} above {chosen.policy.threshold:.2f}",
-            "Customers at risk who may get at least one retention action, the control group included.",
+            about="Customers at risk who may get at least one retention action, the control group included.",
         )
-        metric("Contacted", f"{facts.contacts:,}", f"of {facts.customers:,}")
-        metric(
+        widgets.metric("Contacted", f"{facts.contacts:,}", f"of {facts.customers:,}")
+        widgets.metric(
             "Control group",
             f"{facts.by_arm['holdout']:,}",
             f"{chosen.split.holdout:.0%} asked",
-            "Targeted customers who are left out, to see what happens without the campaign.",
+            about="Targeted customers who are left out, to see what happens without the campaign.",
         )
-        metric("Cost", f"{facts.cost:,.0f}", "all contacts" if facts.cost else "no costs given")
-        metric("State", *_state(chosen))
+        widgets.metric("Cost", f"{facts.cost:,.0f}", "all contacts" if facts.cost else "no costs given")
+        widgets.metric("State", *_state(chosen))
 
 
 def _state(chosen: Campaign) -> tuple[str, str]:

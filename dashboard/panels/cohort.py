@@ -241,12 +241,13 @@ def _features(cohort: store.CohortCard, facts: Any) -> None:
         with grid.cell():
             if cohort.facts.labelled:
                 fig, note = cohort_charts.churn_by_group(table, feature=feature, mean=cohort.facts.churn_rate), BY_CHURN
+                alt = f"Churn rate by {feature}"
             else:
                 fig = cohort_charts.bars(
                     table["group"], table["customers"], title=theme.plain(feature), unit="customers"
                 )
-                note = None
-            widgets.chart(fig, key=f"feature_{k}", alt=f"Churn rate by {feature}", table=table, note=note)
+                note, alt = None, f"Customers by {feature}"
+            widgets.chart(fig, key=f"feature_{k}", alt=alt, table=table, note=note)
 
 
 def data_check(cohort: store.CohortCard) -> None:

@@ -15,7 +15,7 @@ from crm_models.core.records import CustomerScores
 from crm_models.core.schema import N_STEPS, PLAN_SOURCES
 from crm_models.planning.plans import Plans
 from crm_models.planning.policy import Policy
-from dashboard.charts import theme
+from dashboard.charts import digits, theme
 from dashboard.panels import stability, widgets
 from dashboard.state import predictions, session, store
 
@@ -160,20 +160,20 @@ def _source(scores: CustomerScores, policy: Policy) -> np.ndarray:
     return np.where(is_changed, PLAN_SOURCES.index(policy.mode), source)
 
 
-def page_of(rows: np.ndarray, key: str = PAGE) -> np.ndarray:
+def page_of(rows: np.ndarray) -> np.ndarray:
     """The rows on the current page of the list; `turn_pages` draws the paging control."""
     pages = max(1, -(-len(rows) // ROWS))
-    at = min(int(st.session_state.get(key) or 1), pages)
+    at = min(int(st.session_state.get(PAGE) or 1), pages)
     return rows[(at - 1) * ROWS : at * ROWS]
 
 
-def turn_pages(n_rows: int, key: str = PAGE) -> None:
+def turn_pages(n_rows: int) -> None:
     """Draw the number of customers in the list and the paging control."""
     pages = max(1, -(-n_rows // ROWS))
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.caption(f"{n_rows:,} customer{'' if n_rows == 1 else 's'}" + (f", {ROWS} per page" if pages > 1 else ""))
+        st.caption(digits.count(n_rows, "customer") + (f", {ROWS} per page" if pages > 1 else ""))
         if pages > 1:
-            st.pagination(pages, key=key, persist_state="page")
+            st.pagination(pages, key=PAGE, persist_state="page")
 
 
 def in_words(steps: np.ndarray, labels: Sequence[str] | np.ndarray) -> str:

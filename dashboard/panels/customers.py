@@ -12,7 +12,7 @@ import streamlit as st
 
 from crm_models.core.records import CustomerScores
 from crm_models.core.schema import CUSTOMER_ID, N_STEPS, STEP_SOURCES, TIMESTAMP, VALUE
-from crm_models.planning.plans import Plans, reasons
+from crm_models.planning.plans import STEP_MODEL, STEP_RETENTION, Plans, reasons
 from crm_models.planning.policy import Policy
 from dashboard.charts import decision as decision_charts
 from dashboard.charts import digits
@@ -35,7 +35,6 @@ BADGES = {
     "retention": ":green-badge[:material/favorite: retention]",
     "fallback": ":gray-badge[:material/trending_up: popular action]",
 }
-MODEL_STEP = STEP_SOURCES.index("model")
 
 
 @st.fragment
@@ -201,7 +200,7 @@ def _steps(plans: Plans) -> None:
                 if code >= 0:
                     lines += [BADGES[source], "  \n".join(_step_details(plans, k, step_reasons[k]))]
                 st.markdown("\n\n".join(filter(None, lines)))
-    is_retention = plans.step_source[0] == STEP_SOURCES.index("retention")
+    is_retention = plans.step_source[0] == STEP_RETENTION
     if is_retention.any():
         steps = "All steps are" if is_retention.all() else digits.count(int(is_retention.sum()), "step is", "steps are")
         why = step_reasons[int(is_retention.argmax())]
@@ -222,9 +221,9 @@ def places_below(p: float) -> float | None:
 
 def _step_details(plans: Plans, k: int, reason: str) -> list[str]:
     """Lines below an action: probability and runner-up of a model step, or the reason for a popular action."""
-    if plans.step_source[0, k] == STEP_SOURCES.index("retention"):
+    if plans.step_source[0, k] == STEP_RETENTION:
         return []  # one reason for all of them, below the steps
-    if plans.step_source[0, k] != MODEL_STEP:
+    if plans.step_source[0, k] != STEP_MODEL:
         return [f":small[{_sentence(reason)}]"]
     p, other, q = float(plans.step_p[0, k]), int(plans.runner_up[0, k]), float(plans.runner_up_p[0, k])
     lines = [f"Probability **{digits.share(p)}**"]
@@ -249,7 +248,6 @@ def _history(customer: Customer) -> None:
         return
     dated = customer.cohort.is_dated
     last = events.iloc[-LONGEST:]
-    cut = None if customer.moment is None else customer.moment
     widgets.chart(
         decision_charts.timeline(
             decision_charts.TimedEvents(
@@ -259,7 +257,7 @@ def _history(customer: Customer) -> None:
                 seen=seen[-LONGEST:].tolist(),
             ),
             unit="date" if dated else "time (days)",
-            cut=cut,
+            cut=customer.moment,
         ),
         key="timeline",
         alt=f"History of the customer: {len(events)} events",

@@ -71,9 +71,7 @@ ICONS = {"good": ":material/check_circle:", "warning": ":material/warning:", "ne
 
 def notes(report: dict[str, Any]) -> None:
     """Draw the notes of the report on what the scores mean."""
-    lines = []
-    for note in report.get("notes", []):
-        lines.append(f"{ICONS[tone(note)]} {widgets.plain(note)}")
+    lines = [f"{ICONS[tone(note)]} {widgets.plain(note)}" for note in report.get("notes", [])]
     if lines:
         st.markdown("  \n".join(lines))  # one paragraph with line breaks
 
@@ -104,18 +102,8 @@ def _readable(score: theme.Score) -> theme.Score:
 
 
 def _rulers(scores: list[theme.Score], title: str, name: str, customers: int) -> None:
-    table = pd.DataFrame(
-        {
-            "score": [s.label for s in scores],
-            "chance": [s.chance for s in scores],
-            "baseline": [s.baseline for s in scores],
-            "best baseline": [s.baseline_name for s in scores],
-            "ours": [s.ours for s in scores],
-            "95% from": [s.low for s in scores],
-            "95% to": [s.high for s in scores],
-            "ceiling": [s.ceiling for s in scores],
-        }
-    )
+    table = widgets.score_table(scores)
+    table.insert(3, "best baseline", [s.baseline_name for s in scores])
     seeds = ""
     if any(s.seeds for s in scores):
         seeds = " The two ticks are the lowest and the highest score over the seeds."

@@ -123,45 +123,25 @@ def figures(cohort: store.CohortCard) -> None:
     at_risk = risk.n_at_risk(threshold) if risk is not None else None
     facts = cohort.facts
     with st.grid(4, min_column_width=150):
-        st.metric(
-            "Customers",
-            f"{facts.customers:,}",
-            border=True,
-            height="stretch",
-            delta=f"{facts.interactions:,} interactions",
-            delta_color="off",
-            delta_arrow="off",
-        )
-        st.metric(
+        widgets.metric("Customers", f"{facts.customers:,}", f"{facts.interactions:,} interactions")
+        widgets.metric(
             "Churn rate",
             digits.share(facts.churn_rate),
-            border=True,
-            height="stretch",
-            delta=f"known for {facts.labelled:,}",
-            delta_color="off",
-            delta_arrow="off",
-            help="Share of churned customers among those whose churn is known.",
+            f"known for {facts.labelled:,}",
+            about="Share of churned customers among those whose churn is known.",
         )
-        st.metric(
+        widgets.metric(
             "Customers at risk",
             "–" if at_risk is None else f"{at_risk:,}",
-            border=True,
-            height="stretch",
-            delta=_why_unknown(run) if at_risk is None else f"{digits.share(at_risk / max(facts.customers, 1))} of all",
-            delta_color="off",
-            delta_arrow="off",
-            help=f"Customers with a churn probability above {digits.threshold(threshold)}, in the run selected in the "
+            _why_unknown(run) if at_risk is None else f"{digits.share(at_risk / max(facts.customers, 1))} of all",
+            about=f"Customers with a churn probability above {digits.threshold(threshold)}, in the run selected in the "
             "sidebar.",
         )
-        st.metric(
+        widgets.metric(
             "Run",
             "none yet" if run is None else run.preset.capitalize(),
-            border=True,
-            height="stretch",
-            delta="train one" if run is None else widgets.plain(run.run_id, 24),
-            delta_color="off",
-            delta_arrow="off",
-            help="All pages use the models of this run. Select another one in the sidebar.",
+            "train one" if run is None else widgets.plain(run.run_id, 24),
+            about="All pages use the models of this run. Select another one in the sidebar.",
         )
 
 

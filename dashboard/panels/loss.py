@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from crm_models.core.errors import CrmError
-from crm_models.core.records import EpochEnd
 from crm_models.core.schema import MODEL_NAMES
 from crm_models.paper.rerun import TABLE_III
 from dashboard.charts import training as training_charts
@@ -20,26 +18,6 @@ from dashboard.panels import widgets
 from dashboard.state import store
 
 MODEL_TITLES = {"sequence": "Sequence model: next action", "churn": "Churn model: churn risk"}
-
-
-class ShadedPhase(NamedTuple):
-    """A phase that is shaded in the chart: name, colour, a test for its epochs, and its explanation."""
-
-    name: str
-    color: str
-    includes: Callable[[EpochEnd], bool]
-    meaning: str
-
-
-SHADED_PHASES = (
-    ShadedPhase(
-        "Final refit",
-        MODEL,
-        lambda epoch: epoch.final_refit,
-        " The shaded **final refit** repeats the best epochs on training and validation customers together, so it has "
-        "no solid line.",
-    ),
-)
 
 
 def curves(run: store.RunCard, place: str) -> None:
@@ -82,7 +60,11 @@ def _note(run: store.RunCard, model: str) -> str:
         "dotted line is the loss on training customers. It may lie above the solid one, because dropout disables "
         "parts of the model during training."
     )
-    note += "".join(phase.meaning for phase, _ in _shaded_phases(run, model))
+    if any(epoch.final_refit for epoch in run.epochs(model)):
+        note += (
+            " The shaded **final refit** repeats the best epochs on training and validation customers together, so it "
+            "has no solid line."
+        )
     if run.preset == "paper":
         note += (
             " The dashed line is **Table III** of the paper, from random data with 50 actions; on another cohort the "
@@ -117,23 +99,15 @@ def _curve(run: store.RunCard, model: str) -> Curve:
     """The loss curve of one model of a run."""
     epochs = run.epochs(model)
     facts = (run.result or {}).get("models", {}).get(model, {})
+    refit = [e.epoch for e in epochs if e.final_refit]
     return Curve(
         name=run.run_id,
         epochs=[e.epoch for e in epochs],
         train=[e.train_loss for e in epochs],
         valid=[e.valid_loss for e in epochs],
         best_epoch=facts.get("best_epoch"),
-        stretches=[
-            Stretch(name=phase.name, first=numbers[0], last=numbers[-1], color=phase.color)
-            for phase, numbers in _shaded_phases(run, model)
-        ],
+        stretches=[Stretch(name="Final refit", first=refit[0], last=refit[-1], color=MODEL)] if refit else [],
     )
-
-
-def _shaded_phases(run: store.RunCard, model: str) -> list[tuple[ShadedPhase, list[int]]]:
-    """The shaded phases that the run has, each with its epochs."""
-    phases = [(phase, [e.epoch for e in run.epochs(model) if phase.includes(e)]) for phase in SHADED_PHASES]
-    return [(phase, epochs) for phase, epochs in phases if epochs]
 
 
 def _chance(run: store.RunCard, model: str) -> float | None:

@@ -98,7 +98,7 @@ def _changes(card: store.RunCard, name: str, scored: CustomerScores, found: Sequ
             ("Risk moved", len(changes.moved), f"{len(changes.newly_at_risk):,} newly at risk"),
             ("Other plan", len(changes.plan_changed), f"of {changes.common:,} in both"),
         ):
-            st.metric(label, f"{count:,}", border=True, delta=note, delta_color="off", delta_arrow="off")
+            widgets.metric(label, f"{count:,}", note, height="content")
     _table(card, name, scored, changes, policy)
     _download(card, name, scored, found)
 

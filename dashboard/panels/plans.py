@@ -44,22 +44,10 @@ def decide(card: store.RunCard, bound: Bound) -> None:
         f"{at_risk:,} of {digits.count(n, 'customer')} are at risk, {steps[0]:,} plans change."
     )
     with st.container(horizontal=True):
-        st.metric(
-            "Customers at risk",
-            f"{at_risk:,}",
-            border=True,
-            delta=f"{digits.share(at_risk / max(n, 1))} of all",
-            delta_color="off",
-            delta_arrow="off",
+        widgets.metric(
+            "Customers at risk", f"{at_risk:,}", f"{digits.share(at_risk / max(n, 1))} of all", height="content"
         )
-        st.metric(
-            "Plans changed",
-            f"{steps[0]:,}",
-            border=True,
-            delta=f"{sum(steps):,} retention step{'' if sum(steps) == 1 else 's'}",
-            delta_color="off",
-            delta_arrow="off",
-        )
+        widgets.metric("Plans changed", f"{steps[0]:,}", digits.count(sum(steps), "retention step"), height="content")
         stability.metric(card)
     # The browser paints updates that arrive together at once, and charts are slow: this lets the numbers appear first.
     time.sleep(PAINT_SECONDS)

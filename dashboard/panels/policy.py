@@ -22,8 +22,12 @@ ABOUT = (
 )
 
 
-def threshold_slider() -> float:
-    """Draw the threshold slider, shared by pages and kept in the address; returns the threshold."""
+def threshold(risk: RiskIndex | None, card: store.RunCard) -> float:
+    """Draw the slider, and below it the threshold that fits this run, or that the chosen one flags nobody.
+
+    The slider is shared by pages and kept in the address. risk: of all customers of the run's cohort; None while it is
+    unknown.
+    """
     view.current().threshold = chosen = st.slider(
         "Churn threshold",
         0.0,
@@ -34,21 +38,12 @@ def threshold_slider() -> float:
         bind="query-params",
         help="Customers with a higher churn probability are at risk, and their plans switch to retention actions.",
     )
-    return chosen
-
-
-def threshold(risk: RiskIndex | None, card: store.RunCard) -> float:
-    """Draw the slider, and below it the threshold that fits this run, or that the chosen one flags nobody.
-
-    risk: of all customers of the run's cohort; None while it is unknown.
-    """
-    chosen = threshold_slider()
     if risk is not None:
-        suggestion(risk, card, chosen)
+        _suggestion(risk, card, chosen)
     return chosen
 
 
-def suggestion(risk: RiskIndex, card: store.RunCard, chosen: float) -> None:
+def _suggestion(risk: RiskIndex, card: store.RunCard, chosen: float) -> None:
     """Draw the threshold that fits this run, with a button to use it; a warning if the chosen one flags nobody."""
     if lacking := _no_better_than_chance(card):
         st.markdown(f":material/warning: {lacking}")
@@ -56,7 +51,7 @@ def suggestion(risk: RiskIndex, card: store.RunCard, chosen: float) -> None:
     if better is None or risk.highest is None:
         return
     basis = "Best by value" if better.basis == "value" else "To flag as many as have churned"
-    customers = f"{better.n_at_risk:,} customer{'' if better.n_at_risk == 1 else 's'}"
+    customers = digits.count(better.n_at_risk, "customer")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         if risk.n_at_risk(chosen):
             st.caption(

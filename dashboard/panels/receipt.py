@@ -15,7 +15,6 @@ from dashboard.state import access
 HEADING = "How your files were read"
 ANSWER = "answer_"
 """Beginning of the session keys of the doubts' controls."""
-KINDS = {"interactions": "interactions", "customers": "customers", "actions": "actions"}
 MANY_NOTES = 4
 """More notes than this are folded."""
 
@@ -34,7 +33,7 @@ def draw(receipt: Receipt) -> None:
         layout = ", ".join(filter(None, [file["encoding"], _separator(file["delimiter"])]))
         st.markdown(
             f":material/description: **{widgets.plain(file['name'])}**: {counted(file['rows'], 'row')} of "
-            f"{KINDS[file['kind']]}{f' ({layout})' if layout else ''}"
+            f"{file['kind']}{f' ({layout})' if layout else ''}"
         )
     left_out = rows["rejected"] + rows["explained"]
     if left_out:
@@ -112,5 +111,6 @@ def rejected(receipt: Receipt) -> None:
             "rejected.csv",
             mime="text/csv",
             icon=":material/download:",
+            on_click="ignore",
             key="own_rejected",
         )

@@ -13,15 +13,8 @@ from dashboard.panels import time_split, train_form, widgets
 from dashboard.state import predictions, session, store
 
 LOOKED_AT = "compare_runs"
-STATES = {
-    "running": "training",
-    "scoring": "scoring",
-    "waiting": "waiting",
-    "finished": "finished",
-    "stopped": "stopped",
-    "failed": "failed",
-    "interrupted": "interrupted",
-}
+STATES = {"running": "training"}
+"""States of a run that have another name on screen."""
 
 
 def history(cohort: store.CohortCard) -> None:
@@ -70,7 +63,7 @@ def _runs_table(runs: list[store.RunCard]) -> pd.DataFrame:
         rows.append(
             {
                 "run": run.run_id,
-                "state": STATES[run.state],
+                "state": STATES.get(run.state, run.state),
                 "preset": run.preset,
                 "began": widgets.ago(run.created),
                 "took": widgets.duration(run.status.seconds),
@@ -85,7 +78,8 @@ def _runs_table(runs: list[store.RunCard]) -> pd.DataFrame:
 def _one_run(run: store.RunCard) -> None:
     with st.container(border=True):
         st.markdown(
-            f"**{widgets.plain(run.run_id)}**: {STATES[run.state]}, {run.preset} preset, {widgets.ago(run.created)}"
+            f"**{widgets.plain(run.run_id)}**: {STATES.get(run.state, run.state)}, {run.preset} preset, "
+            f"{widgets.ago(run.created)}"
         )
         if run.state == "failed":
             widgets.error_box(run.status.reason, "The training failed:")

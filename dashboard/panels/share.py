@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,9 @@ from dashboard.state.view import View
 
 def popover(view: View) -> None:
     """Draw the buttons that make the files; the page itself is drawn after them, and read when one is clicked."""
-    run, chosen = session.current_run(), Chosen.now()
+    state, run = st.session_state, session.current_run()
+    # Read while there is a session: a download has none.
+    chosen = {"cohort": state.get(session.COHORT), "run": state.get(session.RUN)}
     view.threshold = session.threshold()  # a slider that is moved within a part of the page says so in the view
     with st.popover("Share", icon=":material/share:", width="stretch"):
         st.markdown("One file each, which opens in any browser without this app.")
@@ -40,27 +43,12 @@ def popover(view: View) -> None:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
-class Chosen:
-    """What the viewer has chosen, read while there is a session: a download has none."""
+def page_file(view: View, run: store.RunCard | None, chosen: Mapping[str, str | None]) -> bytes:
+    """The page as HTML: what it says, its charts with their numbers, and the model card of the run.
 
-    cohort: str
-    run: str
-
-    @classmethod
-    def now(cls) -> Chosen:
-        """The present choices."""
-        state = st.session_state
-        return cls(cohort=state.get(session.COHORT) or "", run=state.get(session.RUN) or "")
-
-
-def page_file(view: View, run: store.RunCard | None, chosen: Chosen) -> bytes:
-    """The page as HTML: what it says, its charts with their numbers, and the model card of the run."""
-    rows = {
-        "cohort": chosen.cohort,
-        "run": chosen.run,
-        "churn threshold": f"{view.threshold:.2f}",
-    }
+    chosen: names of the cohort and the run.
+    """
+    rows = {**chosen, "churn threshold": f"{view.threshold:.2f}"}
     shown = {name: value for name, value in rows.items() if value}
     parts = [html_page.table(pd.DataFrame({"": list(shown), "value": list(shown.values())}))]
     parts += [html_page.paragraph(_plain(said)) for said in view.said.values()]

@@ -89,14 +89,12 @@ def metric(run: store.RunCard) -> None:
     """Draw how many of the plans shown are not confident, if the seeds have been compared."""
     found = of_plans(run)
     if found is not None:
-        st.metric(
+        widgets.metric(
             "Not confident",
             f"{(~found.agree(session.policy())).sum():,}",
-            border=True,
-            delta=f"{len(found.seeds)} seeds disagree",
-            delta_color="off",
-            delta_arrow="off",
-            help="Plans that change when only the seed of the training changes: the customer is on the other side of "
+            f"{len(found.seeds)} seeds disagree",
+            height="content",
+            about="Plans that change when only the seed of the training changes: the customer is on the other side of "
             "the threshold, or another action comes first.",
         )
 
@@ -127,7 +125,7 @@ def under_way(job: JobAtWork) -> None:
                 key="stop_seeds",
                 icon=":material/stop_circle:",
                 disabled=stopping,
-                on_click=workspace.jobs().stop,
+                on_click=store.stop_run,
                 args=(name,),
                 help="Ends after the current epoch. Seeds that are trained are kept; the button continues from there.",
             )

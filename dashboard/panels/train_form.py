@@ -40,20 +40,26 @@ class Setting:
     choices: tuple[str, ...] = ()
 
 
+def _shape(model: str, inputs: str) -> tuple[Setting, ...]:
+    """The settings that both models have. inputs: what the model reads, in words."""
+    vector, heads = f"Size of the vector for each {inputs}.", "Parallel attention heads. Must divide the width."
+    return (
+        Setting(path=f"{model}.d_model", label="Width", help=vector, low=8, high=512, step=8),
+        Setting(path=f"{model}.n_blocks", label="Blocks", help="Number of stacked attention layers.", low=1, high=8),
+        Setting(path=f"{model}.n_heads", label="Heads", help=heads, low=1, high=16),
+        Setting(
+            path=f"{model}.d_feedforward",
+            label="Feed-forward width",
+            help="Width of the feed-forward layer in each block.",
+            low=8,
+            high=2048,
+            step=8,
+        ),
+    )
+
+
 SEQUENCE = (
-    Setting(path="sequence.d_model", label="Width", help="Size of the vector for each event.", low=8, high=512, step=8),
-    Setting(path="sequence.n_blocks", label="Blocks", help="Number of stacked attention layers.", low=1, high=8),
-    Setting(
-        path="sequence.n_heads", label="Heads", help="Parallel attention heads. Must divide the width.", low=1, high=16
-    ),
-    Setting(
-        path="sequence.d_feedforward",
-        label="Feed-forward width",
-        help="Width of the feed-forward layer in each block.",
-        low=8,
-        high=2048,
-        step=8,
-    ),
+    *_shape("sequence", "event"),
     Setting(
         path="sequence.max_events",
         label="Events seen",
@@ -80,26 +86,7 @@ SEQUENCE = (
     ),
 )
 CHURN = (
-    Setting(
-        path="churn.d_model",
-        label="Width",
-        help="Size of the vector for each feature or event.",
-        low=8,
-        high=512,
-        step=8,
-    ),
-    Setting(path="churn.n_blocks", label="Blocks", help="Number of stacked attention layers.", low=1, high=8),
-    Setting(
-        path="churn.n_heads", label="Heads", help="Parallel attention heads. Must divide the width.", low=1, high=16
-    ),
-    Setting(
-        path="churn.d_feedforward",
-        label="Feed-forward width",
-        help="Width of the feed-forward layer in each block.",
-        low=8,
-        high=2048,
-        step=8,
-    ),
+    *_shape("churn", "feature or event"),
     Setting(
         path="churn.n_members",
         label="Ensemble members",

@@ -360,11 +360,8 @@ def _size(cohort: str) -> str:
     return f"{facts.customers:,} customers, {facts.interactions:,} interactions"
 
 
-LEVELS = {
-    "problem": (":red-badge[problem]", "invalidates results"),
-    "warning": (":orange-badge[warning]", "may weaken results"),
-    "note": (":gray-badge[note]", "for information"),
-}
+COLORS = {"problem": "red", "warning": "orange", "note": "gray"}
+"""Of the badge of each level of a finding, worst first."""
 
 
 def findings(found: list[Finding]) -> list[str]:
@@ -373,11 +370,11 @@ def findings(found: list[Finding]) -> list[str]:
         st.markdown(":material/check: The data check found no problems.")
         return []
     with st.container(border=True):
-        counts = {level: sum(f.level == level for f in found) for level in LEVELS}
+        counts = {level: sum(f.level == level for f in found) for level in COLORS}
         summary = ", ".join(f"{n} {level}{'s' if n > 1 else ''}" for level, n in counts.items() if n)
         st.markdown(f"**Data check**: {summary}")
         for finding in found:
-            badge, _ = LEVELS[finding.level]
+            badge = f":{COLORS[finding.level]}-badge[{finding.level}]"
             advice = in_app_words(finding.advice)
             advice = f" :material/arrow_forward: {widgets.plain(advice)}" if advice else ""
             st.markdown(f"{badge} **{widgets.plain(finding.title)}**: {widgets.plain(finding.detail)}{advice}")

@@ -129,10 +129,7 @@ def _comparison(before: Plans, after: Plans) -> None:
     with st.container(horizontal=True):
         verdicts = ["no churn model" if np.isnan(r) else "at risk" if m.at_risk[0] else "not at risk"
                     for r, m in ((p, before), (q, after))]  # fmt: skip
-        st.metric(
-            "Current churn probability", digits.share(p), verdicts[0], border=True, delta_color="off",
-            delta_arrow="off",
-        )  # fmt: skip
+        widgets.metric("Current churn probability", digits.share(p), verdicts[0], height="content")
         is_changed = not (np.isnan(p) or np.isnan(q)) and p != q
         st.metric(
             "New churn probability",

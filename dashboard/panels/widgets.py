@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -79,6 +79,13 @@ def ago(moment: datetime) -> str:
 # ---- figures ---------------------------------------------------------------------------------------------------------
 
 
+def metric(
+    label: str, value: str, note: str, *, about: str | None = None, height: Literal["stretch", "content"] = "stretch"
+) -> None:
+    """Draw a number in a box with a note in grey below it. about: its help text."""
+    st.metric(label, value, note, border=True, height=height, delta_color="off", delta_arrow="off", help=about)
+
+
 def chart(
     fig: go.Figure,
     *,
@@ -143,21 +150,30 @@ def numeric(column: pd.Series) -> bool:
 def number_columns(table: pd.DataFrame) -> dict[str, Any]:
     """Column configuration that writes the numbers of a table by one rule: three digits, counts with commas."""
     config: dict[str, Any] = {}
-    for name in table.columns:
-        column = table[name]
-        if not numeric(column):
-            continue
-        whole = pd.api.types.is_integer_dtype(column) or bool((column.dropna() % 1 == 0).all() and len(column.dropna()))
-        large = bool((column.abs() >= 2).any())
-        config[str(name)] = st.column_config.NumberColumn(format="localized" if whole and large else "%.3f")
-        if pd.api.types.is_integer_dtype(column):
-            config[str(name)] = st.column_config.NumberColumn(format="localized")
+    for name, column in table.items():
+        if numeric(column):
+            filled = column.dropna()
+            is_count = pd.api.types.is_integer_dtype(column) or (
+                bool((filled % 1 == 0).all()) and bool((filled.abs() >= 2).any())
+            )
+            config[str(name)] = st.column_config.NumberColumn(format="localized" if is_count else "%.3f")
     return config
 
 
 def rulers(scores: list[theme.Score], *, key: str) -> None:
     """Draw headline scores between chance and ceiling, with their table and a note on how to read them."""
-    table = pd.DataFrame(
+    chart(
+        theme.rulers(scores),
+        key=key,
+        table=score_table(scores),
+        alt="; ".join(f"{s.label} {s.ours:.{s.digits}f}" for s in scores),
+        note=RULER_NOTE,
+    )
+
+
+def score_table(scores: list[theme.Score]) -> pd.DataFrame:
+    """The numbers of rulers, one score a row."""
+    return pd.DataFrame(
         {
             "score": [s.label for s in scores],
             "chance": [s.chance for s in scores],
@@ -167,13 +183,6 @@ def rulers(scores: list[theme.Score], *, key: str) -> None:
             "95% to": [s.high for s in scores],
             "ceiling": [s.ceiling for s in scores],
         }
-    )
-    chart(
-        theme.rulers(scores),
-        key=key,
-        table=table,
-        alt="; ".join(f"{s.label} {s.ours:.{s.digits}f}" for s in scores),
-        note=RULER_NOTE,
     )
 
 

@@ -172,24 +172,27 @@ def _models(folder: str, mark: int) -> Models:
     return load_models(RunFolder(Path(folder)), device="cpu", threads=1)
 
 
+def version(card: store.RunCard) -> str:
+    """A text that changes when the weights of a run or the tables of its cohort do: part of cache keys."""
+    folder = workspace.cohorts_folder() / card.cohort
+    return f"{workspace.stamp(folder)}|{card.folder.need_weights().stat().st_mtime_ns}"
+
+
 def tested(card: store.RunCard) -> Tested:
     """Predictions for the test customers of a run, computed once and saved."""
     folder = workspace.cohorts_folder() / card.cohort
-    return _tested(
-        str(card.folder.folder), str(folder), workspace.stamp(folder), card.folder.need_weights().stat().st_mtime_ns
-    )
+    return _tested(str(card.folder.folder), str(folder), version(card))
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _tested(run: str, cohort: str, stamp: str, mark: int) -> Tested:
+def _tested(run: str, cohort: str, version: str) -> Tested:
     """Read from the run folder, where the worker keeps it, or computed and kept there."""
     return keep_tested(RunFolder(Path(run)), Path(cohort))
 
 
 def ways_to_group(card: store.RunCard) -> list[str]:
     """How the customers of a run's cohort can be grouped: by behaviour, and by each profile column."""
-    folder = workspace.cohorts_folder() / card.cohort
-    return [way for way in _ways(str(folder), workspace.stamp(folder)) if way not in access.personal()]
+    return [way for way in _ways(*workspace.cohort_key(card.cohort)) if way not in access.personal()]
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -200,8 +203,7 @@ def _ways(folder: str, stamp: str) -> list[str]:
 
 def groups(card: store.RunCard, by: str) -> tuple[np.ndarray, list[str]]:
     """(N,) group of each customer of the run's cohort, and the names of the groups."""
-    folder = workspace.cohorts_folder() / card.cohort
-    return _groups(str(folder), workspace.stamp(folder), by)
+    return _groups(*workspace.cohort_key(card.cohort), by)
 
 
 @st.cache_resource(max_entries=12, show_spinner="Grouping the customers")
@@ -274,22 +276,25 @@ def part_of(cohort_name: str, row: int) -> tuple[Cohort, int] | None:
 
     None if the cohort has no such row any more.
     """
-    folder = workspace.cohorts_folder() / cohort_name
-    stamp = workspace.stamp(folder)
-    starts = _starts(str(folder), stamp)
+    key = workspace.cohort_key(cohort_name)
+    starts = _starts(*key)
     if row >= starts[-1]:
         return None
     k = int(np.searchsorted(starts, row, side="right")) - 1
-    return _part(str(folder), stamp, k), int(starts[k])
+    return _part(*key, k), int(starts[k])
+
+
+def one_of(cohort_name: str, row: int) -> Cohort | None:
+    """The customer at `row` as a cohort of one; None if there is no such row any more. Reads one part of the cohort."""
+    found = part_of(cohort_name, row)
+    return None if found is None else select(found[0], np.array([row - found[1]]))
 
 
 def customer(cohort_name: str, row: int) -> Customer | None:
-    """A customer with profile and history, or None if there is no such row; reads only one part of the cohort."""
-    found = part_of(cohort_name, row)
-    if found is None:
+    """A customer with profile and history, or None if there is no such row."""
+    single = one_of(cohort_name, row)
+    if single is None:
         return None
-    cohort_part, first = found
-    single = select(cohort_part, np.array([row - first]))
     moment = planning_moment(single)
     now = last_moment_days(store.cohort_card(cohort_name).about) if moment is None else moment_days(moment)
     return Customer(cohort=single, moment=moment, now_days=now)
@@ -297,12 +302,11 @@ def customer(cohort_name: str, row: int) -> Customer | None:
 
 def parts_of(cohort_name: str, rows: np.ndarray) -> Iterator[Cohort]:
     """The customers at these rows (in ascending order) of a cohort, part by part."""
-    folder = workspace.cohorts_folder() / cohort_name
-    stamp = workspace.stamp(folder)
-    starts = _starts(str(folder), stamp)
+    key = workspace.cohort_key(cohort_name)
+    starts = _starts(*key)
     for k in np.unique(np.searchsorted(starts, rows, side="right") - 1):
         of_part = rows[(rows >= starts[k]) & (rows < starts[k + 1])] - starts[k]
-        yield select(_part(str(folder), stamp, int(k)), of_part)
+        yield select(_part(*key, int(k)), of_part)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)

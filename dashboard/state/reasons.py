@@ -16,7 +16,6 @@ import streamlit as st
 
 from crm_models.core.permissions import MASK
 from crm_models.core.schema import PlanFor
-from crm_models.data.cohort import select
 from dashboard.state import access, predictions, store, workspace
 from dashboard.state.predictions import scores_mark
 
@@ -47,11 +46,7 @@ def _explainer(run: str, cohort: str, mark: str, _card: store.RunCard) -> Cohort
 def explainer_of(card: store.RunCard) -> CohortExplainer:
     """The explainer of a run's churn probabilities; it needs no session, so a download may use it."""
     folder = workspace.cohorts_folder() / card.cohort
-    return _explainer(str(card.folder.folder), str(folder), _version(card, folder), card)
-
-
-def _version(card: store.RunCard, folder: Path) -> str:
-    return f"{workspace.stamp(folder)}|{card.folder.need_weights().stat().st_mtime_ns}"
+    return _explainer(str(card.folder.folder), str(folder), predictions.version(card), card)
 
 
 def drivers(card: store.RunCard, row: int) -> Explained | None:
@@ -73,11 +68,10 @@ def _masked(found: Reasons) -> Reasons:
 
 @st.cache_resource(max_entries=2_000, show_spinner=False)
 def _drivers(mark: str, row: int, _card: store.RunCard) -> Explained | None:
-    found = predictions.part_of(_card.cohort, row)
-    if found is None:
+    single = predictions.one_of(_card.cohort, row)
+    if single is None:
         return None
     explainer = explainer_of(_card)
-    single = select(found[0], np.array([row - found[1]]))
     return next(explainer.explainer.explain(single, explainer.background))
 
 
@@ -139,11 +133,10 @@ def step_drivers(card: store.RunCard, row: int) -> tuple[StepReasons, ...]:
 
 @st.cache_resource(max_entries=2_000, show_spinner=False)
 def _step_drivers(mark: str, row: int, _card: store.RunCard) -> tuple[StepReasons, ...]:
-    everybody, found = store.scores(_card), predictions.part_of(_card.cohort, row)
-    if everybody is None or everybody.plans is None or found is None or not everybody.n_events[row]:
+    everybody, single = store.scores(_card), predictions.one_of(_card.cohort, row)
+    if everybody is None or everybody.plans is None or single is None or not everybody.n_events[row]:
         return ()
     explainer = _step_explainer_of(_card)
-    single = select(found[0], np.array([row - found[1]]))
     return next(explainer.explainer.explain(single, everybody.plans.actions[[row]], explainer.background))
 
 
@@ -152,7 +145,7 @@ def _step_explainer_of(
 ) -> CohortStepExplainer:
     folder = workspace.cohorts_folder() / card.cohort
     plan_for = plan_for or store.plan_for()
-    return _step_explainer(str(card.folder.folder), str(folder), _version(card, folder), plan_for, in_bulk, card)
+    return _step_explainer(str(card.folder.folder), str(folder), predictions.version(card), plan_for, in_bulk, card)
 
 
 def with_step_drivers(
@@ -197,10 +190,9 @@ def _counterfactual(
 ) -> Counterfactual | None:
     from crm_models.inference.counterfactual import counterfactual as find
 
-    found = predictions.part_of(_card.cohort, row)
-    if found is None:
+    single = predictions.one_of(_card.cohort, row)
+    if single is None:
         return None
-    single = select(found[0], np.array([row - found[1]]))
     return find(explainer_of(_card).explainer, single, _levers(mark, columns, events, _card), threshold)
 
 

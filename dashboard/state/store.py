@@ -33,15 +33,7 @@ from crm_models.runs.pipeline import MIN_CUSTOMERS, trainable
 from dashboard.jobs import scoring
 from dashboard.jobs.queue import SINGLE_STEPS, FailedJob, Job, JobAtWork, remove_file
 from dashboard.state import access
-from dashboard.state.workspace import (
-    cohorts_folder,
-    jobs,
-    mark,
-    new_name,
-    newest_first,
-    runs_folder,
-    stamp,
-)
+from dashboard.state.workspace import cohort_key, cohorts_folder, jobs, mark, new_name, newest_first, runs_folder
 
 PULSE = "pulse"
 """Session key of the last value of `pulse`."""
@@ -73,23 +65,20 @@ def cohort_names() -> list[str]:
 def cohort_card(name: str) -> CohortCard:
     """The card of a saved cohort. Raises `DataError` if it is missing or damaged."""
     access.need_visible("cohorts", name)
-    folder = cohorts_folder() / name
-    about, facts = _cohort_facts(str(folder), stamp(folder))
-    return CohortCard(name=name, folder=folder, about=about, facts=facts)
+    about, facts = _cohort_facts(*cohort_key(name))
+    return CohortCard(name=name, folder=cohorts_folder() / name, about=about, facts=facts)
 
 
 def cohort_profile(name: str) -> CohortProfile:
     """The profile of a cohort: action mix, history lengths, recency, features by churn, segments."""
-    folder, hidden = cohorts_folder() / name, access.personal()
-    found = _described(str(folder), stamp(folder))[0]
+    found, hidden = _described(*cohort_key(name))[0], access.personal()
     shown = {table: getattr(found, table) for table in ("features", "spread")}
     return replace(found, **{table: rows[~rows["feature"].isin(hidden)] for table, rows in shown.items()})
 
 
 def findings(name: str) -> list[Finding]:
     """Data check of a saved cohort."""
-    folder = cohorts_folder() / name
-    return _described(str(folder), stamp(folder))[1]
+    return _described(*cohort_key(name))[1]
 
 
 def cannot_train(name: str, seed: int = 0, split: SplitKind = "random", split_date: str = "") -> dict[ModelName, str]:
@@ -97,8 +86,7 @@ def cannot_train(name: str, seed: int = 0, split: SplitKind = "random", split_da
 
     seed, split, split_date: decide which classes there are to learn from. Raises `ConfigError` for a date that is none.
     """
-    folder = cohorts_folder() / name
-    return _cannot_train(str(folder), stamp(folder), seed, split, split_date)
+    return _cannot_train(*cohort_key(name), seed, split, split_date)
 
 
 def can_train(name: str, seed: int = 0) -> tuple[ModelName, ...]:
@@ -411,8 +399,7 @@ def ask_for_scores_of(card: RunCard, cohort_name: str, *, allow_drift: bool) -> 
 
 def differences(card: RunCard, cohort_name: str) -> list[Difference]:
     """How the customers of a cohort differ from those the run was trained on, worst first."""
-    folder = cohorts_folder() / cohort_name
-    return _differences(str(card.folder.folder), str(folder), stamp(folder))
+    return _differences(str(card.folder.folder), *cohort_key(cohort_name))
 
 
 @st.cache_data(max_entries=32, show_spinner="Comparing with the training customers")

@@ -29,6 +29,12 @@ def cohorts_folder() -> Path:
     return workspace_folder() / "cohorts"
 
 
+def cohort_key(name: str) -> tuple[str, str]:
+    """The folder of a cohort and its stamp: what caches of its content go by."""
+    folder = cohorts_folder() / name
+    return str(folder), stamp(folder)
+
+
 def runs_folder() -> Path:
     """Folder of all run folders."""
     return workspace_folder() / "runs"

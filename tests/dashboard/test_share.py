@@ -76,7 +76,7 @@ def test_without_a_run_there_is_still_the_page(parts, open_page, files):
 
 def test_names_from_data_are_text_in_the_file(workspace):
     view = View(title="<b>x</b>", said={"a": r"**bold** and \*star\* :red[<i>y</i>]"})
-    text = share.page_file(view, store.run_card("second"), share.Chosen(cohort="<u>", run="")).decode()
+    text = share.page_file(view, store.run_card("second"), {"cohort": "<u>", "run": ""}).decode()
     assert not re.search(r"<(b|i|u)>", text)
     assert "bold and *star* &lt;i&gt;y&lt;/i&gt;" in text
 

@@ -5,7 +5,6 @@ Conversion works on the distinct cells, which are few even in long tables.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
@@ -135,6 +134,8 @@ class Column:
         n_odd, first_odd = 0, None
         if odd is not None and odd.any():
             n_odd, first_odd = self.n_rows(odd), self.first(odd)
+        empty = int(self.values.isna().sum())
+        blanks = ({"": empty} if empty else {}) | ({} if blank is None else self.count_of(blank))
         self.receipt.columns.append(
             ColumnRead(
                 file=self.file,
@@ -142,15 +143,9 @@ class Column:
                 role=self.column if self.column in ROLES else "feature",
                 type=kind,
                 unit=unit,
-                blanks=dict(self._blanks(blank)),
+                blanks=blanks,
                 odd=n_odd,
                 first_odd=first_odd,
                 samples=samples_of(self.values.iloc[:50].tolist(), found.iloc[:50].tolist()),
             )
         )
-
-    def _blanks(self, blank: pd.Series | None) -> Iterator[tuple[str, int]]:
-        if empty := int(self.values.isna().sum()):
-            yield "", empty
-        if blank is not None:
-            yield from self.count_of(blank).items()

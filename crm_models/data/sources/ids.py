@@ -57,7 +57,6 @@ def names_of(
         n, others = int(odd.sum()), f"{len(text):,} ids in {cells.name!r}"
         cells.note(f"{n:,} of {others} are no numbers like the others ({first}).")
     text = text.mask(blank, "")
-    merged, names = pd.factorize(text)
     n_unseen = cells.distinct[~blank].nunique() - visible[~blank].nunique()
     if n_unseen:
         cells.note(
@@ -67,11 +66,7 @@ def names_of(
         cells.receipt.twins.append(
             {"file": name, "column": cells.name, "kind": "invisible", "count": n_unseen, "joined": True}
         )
-    found = pd.Series(
-        pd.Categorical.from_codes(np.append(merged, -1)[cells.codes], categories=pd.Index(names, dtype="str")),
-        index=table.index,
-        name=column,
-    )
+    found = _categorical(text, cells.codes, table.index).rename(column)
     cells.record("text", found)
     return found
 
@@ -128,9 +123,14 @@ def renamed(ids: pd.Series, new_names: dict[str, str]) -> pd.Series:
     if not new_names:
         return ids
     text = pd.Series(ids.cat.categories).replace(new_names)
+    return _categorical(text, ids.cat.codes.to_numpy(), ids.index)
+
+
+def _categorical(text: pd.Series, codes: np.ndarray, index: pd.Index) -> pd.Series:
+    """(R,) a categorical of the texts (D,) that the codes (R,) stand for, -1 for none; equal texts become one."""
     merged, names = pd.factorize(text)
-    codes = np.append(merged, -1)[ids.cat.codes.to_numpy()]
-    return pd.Series(pd.Categorical.from_codes(codes, categories=pd.Index(names, dtype="str")), index=ids.index)
+    values = pd.Categorical.from_codes(np.append(merged, -1)[codes], categories=pd.Index(names, dtype="str"))
+    return pd.Series(values, index=index)
 
 
 def note_twins_within(ids: pd.Series, name: str, receipt: Receipt) -> None:

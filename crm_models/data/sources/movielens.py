@@ -87,16 +87,13 @@ def _read(file: Path, columns: Sequence[str]) -> pd.DataFrame:
     """The table in a file of any release. Older files have no header, and quotation marks in titles are literal."""
     raw, kind = read_bytes(file), unpacked_name(file)
     if kind.endswith(".dat"):
-        # The parser needs a one-character delimiter; titles contain no tabs.
-        table = read_table(raw.replace(b"::", b"\t"), file.name, header=columns, delimiter="\t", quoted=False)
-    elif kind == "u.data":
-        table = read_table(raw, file.name, header=columns, delimiter="\t", quoted=False)
-    elif kind in ("u.item", "u.user"):
-        table = read_table(raw, file.name, header=columns, delimiter="|", quoted=False)
-    else:
-        table = read_table(raw, file.name)
-        if table.shape[1] == len(columns) and str(table.columns[0]).isdecimal():  # a copy without its header
-            table = read_table(raw, file.name, header=columns)
+        raw = raw.replace(b"::", b"\t")  # the parser needs a one-character delimiter; titles contain no tabs
+    if kind.endswith(".dat") or kind in ("u.data", "u.item", "u.user"):
+        delimiter = "|" if kind in ("u.item", "u.user") else "\t"
+        return read_table(raw, file.name, header=columns, delimiter=delimiter, quoted=False)
+    table = read_table(raw, file.name)
+    if table.shape[1] == len(columns) and str(table.columns[0]).isdecimal():  # a copy without its header
+        return read_table(raw, file.name, header=columns)
     return table
 
 

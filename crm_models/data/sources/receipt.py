@@ -160,8 +160,7 @@ class Receipt:
         known = next((doubt for doubt in self.doubts if doubt.id == key), None)
         if known is not None:
             return known.chosen
-        proposed = next(iter(readings))
-        chosen, by = self._answered(key, readings, proposed, stops)
+        chosen, by = self._answered(key, readings, stops)
         doubt = Doubt(
             id=key, column=column, evidence=evidence, readings=readings, chosen=chosen, settled_by=by, stops=stops
         )
@@ -172,16 +171,15 @@ class Receipt:
             self.note(f"{evidence} Read as: {readings[chosen]}.")
         return chosen
 
-    def _answered(self, key: str, readings: Mapping[str, str], proposed: str, stops: bool) -> tuple[str, SettledBy]:
-        sources: tuple[tuple[Mapping[str, str], SettledBy], ...] = (
-            (self.answers, "answer"),
-            (self.recipe.get("answers", {}), "recipe"),
-        )
-        for answers, by in sources:
-            if answers.get(key) in readings:
-                return answers[key], by
-            if key in answers and by == "answer" and not self.ask_again:
-                raise ConfigError(f"--answer {key}: expected {' or '.join(readings)}, found {answers[key]!r}")
+    def _answered(self, key: str, readings: Mapping[str, str], stops: bool) -> tuple[str, SettledBy]:
+        given, remembered = self.answers.get(key), self.recipe.get("answers", {}).get(key)
+        if given is not None and given in readings:
+            return given, "answer"
+        if given is not None and not self.ask_again:
+            raise ConfigError(f"--answer {key}: expected {' or '.join(readings)}, found {given!r}")
+        if remembered in readings:
+            return remembered, "recipe"
+        proposed = next(iter(readings))
         if not stops:
             return proposed, "none needed"
         return proposed, "accepted" if self.accept_doubts else "open"
@@ -242,7 +240,7 @@ class Receipt:
             counts[file] = counts.get(file, 0) + n
         self.rows["rejected"] = sum(counts.values())
         for file, n in counts.items():
-            listed = (reject for reject in self._rejects if reject["file"] in file)
+            listed = (reject for reject in self._rejects if reject["file"] in file.split(" + "))
             first = min(listed, key=lambda reject: reject["row"], default=None)
             where = f" (first: row {first['row']}, {first['column'] or 'cells'})" if first else ""
             self.note(f"{file}: {counted(n, 'row')} that cannot be read left out{where}; see rejected.csv.")

@@ -65,7 +65,7 @@ def decode(raw: bytes | mmap, name: str, encoding: str | None = None) -> Decoded
     n_control = sum(1 for byte in sample if byte < 32 and byte not in b"\t\r\n\f\v")
     if n_control > 0.02 * len(sample) or raw.find(b"\0") >= 0:
         raise DataError(f"{name}: expected a table as text, found binary data; save it as CSV or Parquet")
-    start = len(codecs.BOM_UTF8) if raw[:3] == codecs.BOM_UTF8 else 0
+    start = 0
     while raw[start : start + 3] == codecs.BOM_UTF8:
         start += 3
     if _is_utf8(raw):
@@ -131,7 +131,7 @@ def _given(raw: bytes, name: str, encoding: str) -> Decoded:
         ) from None
     try:
         text = raw.decode(encoding).lstrip("\ufeff")
-    except (UnicodeDecodeError, UnicodeError) as error:
+    except UnicodeError as error:
         line = raw.count(b"\n", 0, getattr(error, "start", 0)) + 1
         raise DataError(f"{name} line {line}: expected text in {encoding}, found bytes that are none") from None
     return Decoded(text=text.encode("utf-8"), encoding=encoding)

@@ -16,7 +16,7 @@ from crm_models.data.cohort import Cohort
 from crm_models.data.sources.synthetic.drawing import cohort_of, customer_ids, events_table, profile_columns, times
 from crm_models.data.sources.synthetic.paper import N_RATINGS, NO_EFFECT
 from crm_models.data.sources.synthetic.settings import ScenarioSettings
-from crm_models.data.truth import ChurnTruth, ProfileTruth, Truth, churn_p
+from crm_models.data.truth import ChurnTruth, ProfileTruth, Truth, as_rows, churn_p
 
 N_ITEMS = 50
 """Paper, Datasets: 50 products, and 50 films in its sequences."""
@@ -102,14 +102,14 @@ def _truth(world: World, items: pd.DataFrame, signal: float) -> Truth:
     drift[np.arange(n_tastes), (np.arange(n_tastes) + 1) % n_tastes] = 0.1
     choices = Choices(
         signal=signal,
-        appeal=_rows(appeal),
-        drift=_rows(drift),
+        appeal=as_rows(appeal),
+        drift=as_rows(drift),
         sequel=_sequels(category),
         sequel_p=0.75,
-        rating=tuple(_rows(_mixed(table, signal)) for table in bell),
+        rating=tuple(as_rows(_mixed(table, signal)) for table in bell),
     )
     profile = tuple(
-        ProfileTruth(column=name, levels=levels, p=_rows(_mixed(weights, signal)))
+        ProfileTruth(column=name, levels=levels, p=as_rows(_mixed(weights, signal)))
         for name, (levels, weights) in world.profile.items()
     )
     churn = replace(NO_EFFECT, segment=(0.0,) * n_tastes)
@@ -172,7 +172,3 @@ def _mixed(weights: np.ndarray, signal: float) -> np.ndarray:
     """Rows of probabilities between uniform ones (signal 0) and the given weights (signal 1)."""
     p = weights / weights.sum(axis=1, keepdims=True)
     return signal * p + (1 - signal) / weights.shape[1]
-
-
-def _rows(table: np.ndarray) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(float(v) for v in row) for row in table)

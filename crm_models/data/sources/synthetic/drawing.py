@@ -48,11 +48,10 @@ def profile_columns(truth: Truth, segment: np.ndarray, rng: np.random.Generator)
         for s in range(len(truth.prior)):
             in_segment = segment == s
             level[in_segment] = np.searchsorted(cumulative[s], draw[in_segment], side="right")
-        are_numbers = all(level.isdigit() for level in column.levels)
-        names = np.array([int(v) for v in column.levels]) if are_numbers else None
-        columns[column.column] = (
-            names[level] if names is not None else pd.Series(pd.Index(column.levels, dtype="str").take(level))
-        )
+        if all(name.isdigit() for name in column.levels):
+            columns[column.column] = np.array([int(name) for name in column.levels])[level]
+        else:
+            columns[column.column] = pd.Series(pd.Index(column.levels, dtype="str").take(level))
     return columns
 
 

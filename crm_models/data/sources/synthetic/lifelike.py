@@ -21,7 +21,7 @@ from crm_models.core.schema import (
 from crm_models.data.cohort import Cohort
 from crm_models.data.sources.synthetic.drawing import cohort_of, customer_ids, events_table, profile_columns, times
 from crm_models.data.sources.synthetic.settings import ScenarioSettings
-from crm_models.data.truth import ChurnTruth, ProfileTruth, RetentionTruth, Truth, churn_p
+from crm_models.data.truth import ChurnTruth, ProfileTruth, RetentionTruth, Truth, as_rows, churn_p
 
 ENGAGEMENT = (
     "Send a newsletter",
@@ -149,7 +149,7 @@ def lifelike_truth(signal: float) -> Truth:
         actions=ENGAGEMENT,
         prior=SEGMENT_SHARE,
         start=(1 / n,) * n,
-        transition=_nested(transition),
+        transition=tuple(map(as_rows, transition)),
         profile=tuple(_profile_truth(name, levels, table, signal) for name, (levels, table) in columns.items()),
         churn=ChurnTruth(
             signal=signal,
@@ -176,7 +176,7 @@ def _profile_truth(name: str, levels: tuple[str, ...], table: np.ndarray, signal
     p = table / table.sum(axis=1, keepdims=True)
     pooled = np.array(SEGMENT_SHARE) @ p
     mixed = signal * p + (1 - signal) * pooled
-    return ProfileTruth(column=name, levels=levels, p=tuple(tuple(float(v) for v in row) for row in mixed))
+    return ProfileTruth(column=name, levels=levels, p=as_rows(mixed))
 
 
 def _walks(truth: Truth, segment: np.ndarray, total: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -234,7 +234,3 @@ def _lifelike_actions() -> pd.DataFrame:
     rows = [(a, a, "engagement", True, *PRODUCTS.get(a, blank)) for a in ENGAGEMENT]
     rows += [(a, a, "retention", True, *blank) for a in DEFAULT_RETENTION_ACTIONS]
     return pd.DataFrame(rows, columns=[ACTION, LABEL, KIND, REPEATABLE, "rating", "category", "sentiment"])
-
-
-def _nested(table: np.ndarray) -> tuple[tuple[tuple[float, ...], ...], ...]:
-    return tuple(tuple(tuple(float(v) for v in row) for row in matrix) for matrix in table)
