@@ -125,7 +125,7 @@ def under_way(job: JobAtWork) -> None:
                 key="stop_seeds",
                 icon=":material/stop_circle:",
                 disabled=stopping,
-                on_click=store.stop_run,
+                on_click=session.stop_run,
                 args=(name,),
                 help="Ends after the current epoch. Seeds that are trained are kept; the button continues from there.",
             )
