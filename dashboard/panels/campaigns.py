@@ -162,12 +162,12 @@ def _state(chosen: Campaign) -> tuple[str, str]:
     if campaign_store.reading(chosen) is not None:
         return "Read", "What it did"
     try:
-        sent = any(line["action"] == "export" for line in ledger.lines(chosen.folder))
+        done = {line["action"] for line in ledger.lines(chosen.folder)}
         approved = ledger.state(chosen).approved_by
     except CrmError:
         return "Damaged", "see Approve"
-    if sent:
-        return "Sent", "to be read"
+    if "export" in done:
+        return ("Sent", "to be read") if approved or "confirm" in done else ("Written", "not approved")
     return ("Approved", f"by {approved}") if approved else ("Draft", "not approved")
 
 

@@ -49,6 +49,7 @@ def of_customer(card: store.RunCard, row: int) -> None:
     if found is None:
         return
     _answer(found)
+    st.caption("This is what the model would say. Whether a contact keeps a customer, only a control group tells.")
     if found.alone:
         _alone(found)
     with st.popover("How to read this", icon=":material/help:", type="tertiary"):

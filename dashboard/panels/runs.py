@@ -25,10 +25,11 @@ def history(cohort: store.CohortCard) -> None:
         text = "Each training creates a run with its settings, curves, scores and plans."
         widgets.empty_state("history", "No runs yet", text)
         return
+    runs = sorted(runs, key=lambda run: run.search is not None)  # a search makes many
     st.dataframe(
         _runs_table(runs),
         hide_index=True,
-        alt="Runs on this cohort, newest first",
+        alt="Runs on this cohort, newest first, the trials of searches last",
         placeholder="–",
         column_config={
             "run": st.column_config.TextColumn(width="medium"),
@@ -41,7 +42,7 @@ def history(cohort: store.CohortCard) -> None:
     looked_at = st.session_state.get(LOOKED_AT)
     selected = [name for name in looked_at or [] if name in names]
     if looked_at is None or (looked_at and not selected):
-        selected = [run.run_id for run in sorted(runs, key=lambda r: r.search is not None) if run.status.is_over][:1]
+        selected = [run.run_id for run in runs if run.status.is_over][:1]
     st.session_state[LOOKED_AT] = selected
     picked = st.multiselect(
         "Show runs",
