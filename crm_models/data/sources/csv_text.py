@@ -88,6 +88,8 @@ def parse_text(
     layout.width = len(names)
     if re.search(rb'\\"[^"\r\n' + mark + rb"]", body[: max(0, len(body) - behind + 1)]):
         layout.escape, body = "\\", _without_backslash_n(body, mark)
+        if re.search(rb'(?:^|[^\\])(?:\\\\)*\\[^\\"\r\n' + mark + rb"]", body):
+            body = re.sub(rb'\\(?!")', rb"\\\\", body)  # they escape nothing else, as in c:\new
         layout.remarks.append("Quotation marks are escaped by a backslash, as MySQL writes them.")
     cells = _parse(body, layout)
     if layout.has_quotes:
@@ -175,7 +177,7 @@ def _as_tab_separated(text: Text) -> bytes:
 
 def _without_backslash_n(body: Text, mark: bytes) -> Text:
     """The text with MySQL's \\N, which means no value, as empty cells: it is not an escaped N."""
-    return re.sub(rb"(^|[\r\n" + mark + rb"])\\N(?=[\r\n" + mark + rb"]|$)", rb"\1", body)
+    return re.sub(rb"(^|[\r\n" + mark + rb"])\\N(?=[\r\n" + mark + rb"]|$)", rb"\1", bytes(body))
 
 
 def _header(text: Text, layout: Layout) -> tuple[list[str], Text]:

@@ -23,6 +23,7 @@ from crm_models.data.cohort import Cohort
 from crm_models.data.sources.column import need_columns
 from crm_models.data.sources.features import feature_of, without_row_numbers
 from crm_models.data.sources.files import TABLES, Table, find_tables, renamed_columns
+from crm_models.data.sources.frames import LEFT_OUT
 from crm_models.data.sources.ids import join_twins, names_of, note_twins_within, renamed, unique_names_of
 from crm_models.data.sources.importer import Importer
 from crm_models.data.sources.inactivity import label_by_inactivity
@@ -206,11 +207,12 @@ def _mapped(tables: Mapping[str, Table], columns: Mapping[str, str], drop: Seque
     """The tables with standard names and without dropped columns. `ConfigError` for unknown columns in either."""
     existing = {str(c) for table, _ in tables.values() for c in table.columns}
     listed = ", ".join(sorted(existing)[:12])
+    existing_bytes = {column for table, _ in tables.values() for column in table.attrs.get(LEFT_OUT, [])}
     for name, column in columns.items():
         if " ".join(column.split()) not in existing:
             raise ConfigError(f"--column {name}={column}: no table has a column {column!r}; found {listed}")
     dropped = {" ".join(column.split()) for column in drop}
-    for column in sorted(dropped - existing):
+    for column in sorted(dropped - existing - existing_bytes):
         raise ConfigError(f"--drop {column}: no table has such a column; found {listed}")
     mapped = {}
     for kind, (table, file) in tables.items():

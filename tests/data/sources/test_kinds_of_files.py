@@ -1,0 +1,174 @@
+"""Kinds of files that were misread, each in its smallest form: what is in them beside what must come of it."""
+
+import io
+import json
+import zipfile
+from decimal import Decimal
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from crm_models.core.errors import DataError
+from crm_models.data.sources import import_cohort
+from tests.data.sources.test_kinds import HEADER, facts, read  # noqa: F401  # read is a fixture
+from tests.data.sources.test_workbook import rows_of, workbook, workbook_parts
+
+PEOPLE = (("customer_id", "churned", "x"), ("a", "no", 1), ("b", "yes", 2))
+MORE = (("customer_id", "churned", "x"), ("c", "no", 3), ("d", "yes", 4), ("e", "no", 5))
+
+
+def said(cohort) -> str:
+    return " ".join(cohort.notes)
+
+
+# ---- sheets ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["hidden", "veryHidden"])
+def test_hidden_sheets_are_not_read_and_that_is_said(read, state):  # noqa: F811
+    parts = workbook_parts({"Now": rows_of(*PEOPLE), "Old": rows_of(*MORE)})
+    parts["xl/workbook.xml"] = parts["xl/workbook.xml"].replace('name="Old"', f'name="Old" state="{state}"')
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        for name, text in parts.items():
+            archive.writestr(name, text)
+    cohort = read({"customers.xlsx": target.getvalue()})
+    assert cohort.customers["customer_id"].tolist() == ["a", "b"]
+    assert "customers.xlsx: Hidden sheets ('Old') are not read." in cohort.notes
+
+
+def test_sheets_that_are_read_together_are_named(read):  # noqa: F811
+    cohort = read({"customers.xlsx": workbook({"Jan": rows_of(*PEOPLE), "Feb": rows_of(*MORE)})})
+    assert sorted(cohort.customers["customer_id"]) == ["a", "b", "c", "d", "e"]
+    assert "customers.xlsx: The sheets Feb and Jan have the same columns and are read together." in cohort.notes
+
+
+# ---- text ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_backslash_before_a_quotation_mark_leaves_other_backslashes_alone(read):  # noqa: F811
+    rows = 'a,\\\\srv\\dir,"he said \\"no\\" x"\nb,c:\\new,plain\n'
+    found = read({"customers.csv": f"customer_id,path,note\n{rows}"}).customers
+    assert found["path"].tolist() == [r"\\srv\dir", r"c:\new"]
+    assert found["note"].tolist() == ['he said "no" x', "plain"]
+    rows = 'a,"c:\\\\new","he said \\"no\\" x"\nb,\\N,plain\n'  # each backslash is escaped: MySQL
+    found = read({"customers.csv": f"customer_id,path,note\n{rows}"}).customers
+    assert [None if pd.isna(path) else path for path in found["path"]] == [r"c:\new", None]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "names"),
+    [
+        ("cp1256", ["محمد", "فاطمة"]),
+        ("cp1255", ["ירושלים", "שלום"]),
+        ("mac_roman", ["François", "Hélène"]),
+    ],
+)
+def test_arabic_hebrew_and_old_macs_are_guessed_and_said(read, encoding, names):  # noqa: F811
+    rows = "".join(f"{name},call,2026-01-0{k}\n" for k, name in enumerate(names, start=1))
+    cohort = read({"interactions.csv": (HEADER + rows).encode(encoding)})
+    assert sorted(cohort.customers["customer_id"]) == sorted(names)
+    assert f"its encoding was taken for {encoding}: {', '.join(names)}" in said(cohort)
+
+
+def test_an_encoding_that_is_as_plausible_is_offered_with_its_words(read):  # noqa: F811
+    cohort = read({"customers.csv": "customer_id;city\na;Köln\nb;München\n".encode("mac_roman")})
+    assert "mac_roman: Köln, München" in said(cohort)
+
+
+def test_flat_json_is_a_table(read):  # noqa: F811
+    people = [
+        {"customer_id": "a", "churned": False, "age": 30, "spend": 1.500, "city": "Bonn"},
+        {"customer_id": "b", "churned": True, "age": 31, "code": 12345678901234567, "spend": None, "plz": "01069"},
+    ]
+    lines = "\n".join(map(json.dumps, people))
+    for name, text in (("customers.jsonl", lines), ("customers.csv", json.dumps(people, indent=1))):
+        found = read({name: text}).customers
+        assert found["customer_id"].tolist() == ["a", "b"]
+        assert found["churned"].tolist() == [False, True]
+        assert found["age"].tolist() == [30, 31]
+        assert found["spend"].iloc[0] == 1.5
+        assert [found[c].iloc[1] for c in ("code", "plz")] == [12345678901234567, "01069"]
+        assert found["city"].iloc[0] == "Bonn"
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ('{"customer_id":"a","plan":{"name":"x"}}\n', "JSON with a nested field 'plan' in object 1"),
+        ('{"users":[{"id":"a"},\n{"id":"b"}]}\n', "JSON with a nested field 'users' in object 1"),
+        ("<html><body><table><tr><td>a</td></tr></table>\n", "a web page"),
+        ("\n<!DOCTYPE html>\n<p>404</p>\n", "a web page"),
+        ('<?xml version="1.0"?>\n<users><user id="a"/></users>\n', "XML"),
+        ("<users>\n<user>a</user>\n</users>\n", "XML"),
+        ("INSERT INTO `customers` (`id`,`age`) VALUES\n('a',30),\n('b',31);\n", "an SQL dump"),
+        ("-- MySQL dump\n\nSET NAMES utf8;\nDROP TABLE x;\nCREATE TABLE x (\n id INT\n);\n", "an SQL dump"),
+        ("-- dump\r\n" * 60 + "CREATE TABLE x (\r\n", "an SQL dump"),
+        ("+----+-----+\n| id | age |\n+----+-----+\n| a  |  30 |\n+----+-----+\n", "a table printed with lines"),
+        (" id | age\n----+-----\n a  |  30\n(1 row)\n", "a table printed with lines"),
+        ("Kunden\n\n-----\n|id|x|\n-----\n|a |1|\n", "a table printed with lines"),
+    ],
+)
+def test_what_is_no_table_is_refused_with_what_it_is(read, text, what):  # noqa: F811
+    with pytest.raises(DataError, match=f"customers.csv: expected a table, found {what}.*save it as CSV"):
+        read({"customers.csv": text})
+
+
+def test_signs_at_the_beginning_of_a_table_make_it_nothing_else(read):  # noqa: F811
+    assert read({"customers.csv": "customer_id\t<X>\na\t1\nb\t2\n"}).customers["<X>"].tolist() == [1, 2]
+    marked = "<CUSTOMER_ID>\t<ACTION>\t<TIMESTAMP>\na\tbuy\t2026-01-05\nb\tbuy\t2026-01-06\n"
+    assert len(read({"interactions.csv": marked}).interactions) == 2
+
+
+# ---- Parquet ---------------------------------------------------------------------------------------------------------
+
+
+def parquet(**columns: object) -> dict[str, bytes]:
+    target = io.BytesIO()
+    pq.write_table(pa.table(columns), target)
+    return {"customers.parquet": target.getvalue()}
+
+
+def test_decimals_that_are_whole_keep_the_digits_that_a_float_loses(read):  # noqa: F811
+    ids = pa.array([Decimal("100.00"), Decimal("123456789012345678.00")], pa.decimal128(30, 2))
+    found = read(parquet(customer_id=ids, x=[1, 2])).customers
+    assert sorted(found["customer_id"]) == ["100", "123456789012345678"]
+    prices = pa.array([Decimal("1.50"), Decimal("2.25")], pa.decimal128(10, 2))
+    assert read(parquet(customer_id=["a", "b"], x=prices)).customers["x"].tolist() == [1.5, 2.25]
+
+
+def test_bytes_are_uuids_or_left_out_and_can_be_dropped(read):  # noqa: F811
+    ids = [bytes(range(16)), bytes([200] * 16)]
+    for kind in (pa.binary(), pa.binary(16)):
+        found = read(parquet(customer_id=pa.array(ids, kind), x=[1, 2])).customers
+        assert sorted(found["customer_id"]) == [
+            "00010203-0405-0607-0809-0a0b0c0d0e0f",
+            "c8c8c8c8-c8c8-c8c8-c8c8-c8c8c8c8c8c8",
+        ]
+    picture = parquet(customer_id=["a", "b"], x=[1, 2], avatar=[b"\xff\xd8\xff", b"\0"])
+    for options in ({}, {"drop": ["avatar"]}):
+        cohort = read(picture, **options)
+        assert list(cohort.customers) == ["customer_id", "churned", "x"]
+        assert "customers.parquet: 'avatar' left out: bytes that are no text." in cohort.notes
+
+
+# ---- archives --------------------------------------------------------------------------------------------------------
+
+
+def test_folders_of_a_zip_are_read_together_under_their_names(tmp_path):
+    with zipfile.ZipFile(tmp_path / "export.zip", "w") as archive:
+        archive.writestr("jan/events.csv", f"{HEADER}a,buy,2026-01-05\n")
+        archive.writestr("feb/events.csv", f"{HEADER}b,call,2026-02-05\n")
+    cohort = import_cohort("tables", [tmp_path / "export.zip"])
+    assert sorted(cohort.customers["customer_id"]) == ["a", "b"]
+    assert {file["name"] for file in facts(cohort)["files"]} == {"jan events.csv", "feb events.csv"}
+
+
+def test_no_message_about_a_zip_has_a_temporary_path(tmp_path):
+    with zipfile.ZipFile(tmp_path / "export.zip", "w") as archive:
+        for name in ("a.doc", "b.doc"):
+            archive.writestr(name, "x")
+    with pytest.raises(DataError, match=r"^export\.zip: expected interactions\.csv"):
+        import_cohort("tables", [tmp_path / "export.zip"])
