@@ -30,6 +30,7 @@ from crm_models.data.sources.inactivity import label_by_inactivity
 from crm_models.data.sources.labels import labels_of
 from crm_models.data.sources.moments import moments_of
 from crm_models.data.sources.numbers import numbers_of
+from crm_models.data.sources.parts import read_by_file
 from crm_models.data.sources.reading import ReadOptions
 from crm_models.data.sources.receipt import Receipt, read_recipe, row_of
 from crm_models.data.sources.roles import (
@@ -256,8 +257,8 @@ def _interactions(mapped: dict[str, Table], made_on: pd.Timestamp | None, receip
     for column in (CUSTOMER_ID, ACTION):
         columns[column] = names_of(table, file, column, receipt)
         table = table.drop(columns=column)  # ids take most of the memory
-    columns[TIMESTAMP] = moments_of(table, file, TIMESTAMP, receipt)
-    columns[VALUE] = numbers_of(table, file, VALUE, receipt) if VALUE in table else float("nan")
+    columns[TIMESTAMP] = read_by_file(moments_of, table, file, TIMESTAMP, receipt)
+    columns[VALUE] = read_by_file(numbers_of, table, file, VALUE, receipt) if VALUE in table else float("nan")
     events = pd.DataFrame(columns, copy=False)
     if pd.api.types.is_datetime64_any_dtype(events[TIMESTAMP]):
         _leave_out_late(table, events, file, made_on, receipt)
@@ -371,7 +372,7 @@ def _customers(
         columns[CHURNED] = labels_of(table, file, CHURNED, positive, receipt)
         table = table.drop(columns=labels_again(table, file, receipt))
     others = [c for c in table.columns if c not in (CUSTOMER_ID, CHURNED)]
-    features = {str(c): feature_of(table, file, c, receipt) for c in others}
+    features = {str(c): read_by_file(feature_of, table, file, c, receipt) for c in others}
     customers = pd.DataFrame(columns | without_row_numbers(features, file, receipt))
     good = _good_rows(table, file, receipt)
     customers = customers if good.all() else customers[good].reset_index(drop=True)
@@ -418,7 +419,9 @@ def _actions(table: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFrame:
         columns[REPEATABLE] = labels_of(table, file, REPEATABLE, receipt=receipt).fillna(True).astype(bool)
     texts = {c: table[c] for c in (LABEL, KIND) if c in table}
     others = [c for c in table.columns if c not in (ACTION, LABEL, KIND, REPEATABLE)]
-    actions = pd.DataFrame(columns | texts | {str(c): feature_of(table, file, c, receipt) for c in others})
+    actions = pd.DataFrame(
+        columns | texts | {str(c): read_by_file(feature_of, table, file, c, receipt) for c in others}
+    )
     return actions[receipt.good_rows(table, file)].reset_index(drop=True)
 
 

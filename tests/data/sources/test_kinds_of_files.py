@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from crm_models.core.errors import DataError
+from crm_models.core.errors import ConfigError, DataError
 from crm_models.data.sources import import_cohort
+from crm_models.data.sources.receipt import DoubtError
 from tests.data.sources.test_kinds import HEADER, facts, read  # noqa: F401  # read is a fixture
 from tests.data.sources.test_workbook import rows_of, workbook, workbook_parts
 
@@ -172,3 +173,122 @@ def test_no_message_about_a_zip_has_a_temporary_path(tmp_path):
             archive.writestr(name, "x")
     with pytest.raises(DataError, match=r"^export\.zip: expected interactions\.csv"):
         import_cohort("tables", [tmp_path / "export.zip"])
+
+
+# ---- files of one kind that are written differently ------------------------------------------------------------------
+
+
+def values(cohort, column: str = "value") -> list:
+    return cohort.interactions.sort_values("timestamp")[column].tolist()
+
+
+def days(cohort) -> list[str]:
+    return [f"{day:%m-%d}" for day in cohort.interactions["timestamp"]]
+
+
+DE = "customer_id;action;timestamp;value\na;buy;2026-01-05;1.500\nb;buy;2026-01-06;2.250\n"
+US = "customer_id,action,timestamp,value\na,buy,2026-01-07,1.500\nb,buy,2026-01-08,2.25\n"
+
+
+def test_numbers_are_judged_by_their_own_file(read):  # noqa: F811
+    plain = US.replace("1.500", "1.5")
+    cohort = read({"de.csv": DE, "us.csv": plain})
+    assert values(cohort) == [1500, 2250, 1.5, 2.25]
+    assert "'value' is read by file, because the files write it differently: de.csv (semicolon); us.csv (point)." in (
+        cohort.notes
+    )
+    assert values(read({"a.csv": plain, "de.csv": DE.replace("1.500", "1,50")})) == [1.5, 2250, 1.5, 2.25]
+    with pytest.raises(DoubtError) as refusal:
+        read({"de.csv": DE, "us.csv": US})
+    [doubt] = refusal.value.doubts
+    assert doubt.evidence.startswith("us.csv: some cells in 'value'")
+    assert values(read({"de.csv": DE, "us.csv": US}, answers={doubt.id: "decimal"})) == [1500, 2250, 1.5, 2.25]
+
+
+def test_features_are_judged_by_their_own_file_in_one_unit(read):  # noqa: F811
+    us, de = "customer_id,x,y\na,1.5,p\nb,2.25,q\n", "customer_id;x;y\nc;1.500;p\nd;2,25;q\n"
+    found = read({"us.csv": us, "de.csv": de}).customers.set_index("customer_id")["x"]
+    assert found.to_dict() == {"a": 1.5, "b": 2.25, "c": 1500, "d": 2.25}
+    in_dollars = "customer_id,x,y\na,$1.50,p\nb,$2.25,q\n"
+    with pytest.raises(DataError, match=r"us\.csv \(point\).*expected 'x' alike in these files"):
+        read({"us.csv": in_dollars, "de.csv": de.replace("1.500", "1.500 \u20ac").replace("2,25", "2,25 \u20ac")})
+
+
+def dated(*cells: str) -> str:
+    return HEADER + "".join(f"{'ab'[k % 2]},{['buy', 'call'][k % 2]},{cell}\n" for k, cell in enumerate(cells))
+
+
+def test_dates_are_judged_by_their_own_file(read):  # noqa: F811
+    both = read({"uk.csv": dated("13/01/2026", "02/02/2026"), "us.csv": dated("01/14/2026", "02/03/2026")})
+    assert sorted(days(both)) == ["01-13", "01-14", "02-02", "02-03"]
+    for proved, order in (("01/25/2026", "month_first"), ("25/01/2026", "day_first")):
+        files = {"one.csv": dated("01/02/2026", proved), "two.csv": dated("03/04/2026", "05/06/2026")}
+        with pytest.raises(DoubtError) as refusal:
+            read(files)
+        [doubt] = refusal.value.doubts
+        assert doubt.id == "interactions.timestamp.order"
+        assert doubt.evidence.startswith("two.csv: ")
+        first = "01-02" if order == "month_first" else "02-01"
+        settled = read(files, answers={doubt.id: "day_first"})
+        assert sorted(days(settled)) == sorted([first, "01-25", "04-03", "06-05"])
+
+
+def test_bad_rows_of_files_that_are_read_apart_are_left_out(read):  # noqa: F811
+    cohort = read({"de.csv": DE + "c;buy;2026-01-05;abc\n", "us.csv": US.replace("1.500", "1.5")}, skip_bad_rows=True)
+    assert values(cohort) == [1500, 2250, 1.5, 2.25]
+    [reject] = cohort.documents["rejected.csv"].splitlines()[1:]
+    assert reject.startswith("de.csv,4,value,abc,")
+
+
+# ---- recipes ---------------------------------------------------------------------------------------------------------
+
+
+def recipe_of(cohort, tmp_path):
+    (tmp_path / "r.json").write_text(json.dumps(cohort.documents["recipe.json"]))
+    return tmp_path / "r.json"
+
+
+@pytest.mark.parametrize(
+    ("april", "answer", "may"),
+    [
+        (["03/04/2026", "05/06/2026"], ("order", "month_first"), ["13/04/2026", "05/06/2026"]),
+        (["1.234", "2.500"], ("thousands", "thousands"), ["1.2345", "2.5"]),
+        (["1.234", "2.500"], ("thousands", "decimal"), ['"1.234,50"', "2.500"]),
+    ],
+)
+def test_a_file_that_contradicts_the_recipe_is_asked_about(read, tmp_path, april, answer, may):  # noqa: F811
+    def people(cells: list[str]) -> dict[str, str]:
+        return {"customers.csv": f"customer_id,churned,x\na,no,{cells[0]}\nb,yes,{cells[1]}\n"}
+
+    subject, chosen = answer
+    recipe = recipe_of(read(people(april), answers={f"customers.x.{subject}": chosen}), tmp_path)
+    with pytest.raises(DoubtError) as refusal:
+        read(people(may), recipe=recipe)
+    [doubt] = refusal.value.doubts
+    assert doubt.id == "customers.x.recipe"
+    assert f"the recipe says customers.x.{subject}={chosen}, and 'x' proves the opposite" in doubt.evidence
+    read(people(may), recipe=recipe, answers={doubt.id: "file"})
+    with pytest.raises(ConfigError, match=rf"--answer customers\.x\.{subject}={chosen}: customers\.csv proves"):
+        read(people(may), answers={f"customers.x.{subject}": chosen})
+
+
+def test_answers_of_a_recipe_that_are_not_needed_are_said_and_kept(read, tmp_path):  # noqa: F811
+    april = {"customers.csv": "customer_id,churned,x\na,no,03/04/2026\nb,yes,05/06/2026\n"}
+    recipe = recipe_of(read(april, answers={"customers.x.order": "month_first"}), tmp_path)
+    may = read({"customers.csv": "customer_id,churned,x\na,no,04/13/2026\nb,yes,05/06/2026\n"}, recipe=recipe)
+    assert "Answers of the recipe to doubts that have not come up: customers.x.order=month_first." in may.notes
+    assert may.documents["recipe.json"]["answers"] == {"customers.x.order": "month_first"}
+
+
+# ---- labels ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_date_of_leaving_means_churned_and_a_blank_stayed(read):  # noqa: F811
+    rows = "a,,30\nb,2025-01-05,40\nc,,50\nd,2025-02-01,61\n"
+    options = {"columns": {"churned": "cancelled_at"}}
+    cohort = read({"customers.csv": f"customer_id,cancelled_at,age\n{rows}"}, **options)
+    assert cohort.customers["churned"].tolist() == [False, True, False, True]
+    assert "'churned' means churned (first: '2025-01-05'), a blank means stayed." in said(cohort)
+    for never in ("9999-12-31", "1900-01-01"):
+        with pytest.raises(DataError, match="expected yes or no"):
+            read({"customers.csv": f"customer_id,cancelled_at,age\n{rows}e,{never},5\n"}, **options)
