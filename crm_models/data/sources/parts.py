@@ -22,12 +22,14 @@ from crm_models.data.sources.receipt import Receipt
 
 _UNIT = "[^0-9.,]{0,4}"
 _FORMS = {
-    rf"^{_UNIT}[0-9]{{1,3}}(?:[.,][0-9]{{3}})*[.,][0-9]+{_UNIT}$": {
+    rf"^{_UNIT}[0-9]*(?:\W[0-9]{{3}})*[.,][0-9]+{_UNIT}$": {
         mark: f"^{_UNIT}{form}{_UNIT}$" for mark, form in PROOF.items()
     },
     r"^[0-9]{1,2}[/.-][0-9]{1,2}[/.-][0-9]{2,4}\b": {"day_first": DAY_FIRST, "month_first": MONTH_FIRST},
 }
 """What a cell looks like that could be read in two ways, and what those look like that prove one of them."""
+HEAD = 1000
+"""Rows that are looked at first: most columns are clear there."""
 SEMICOLON = "semicolon"
 """The proof of decimal commas where no cell is one: the cells of the file are separated by it."""
 
@@ -47,16 +49,15 @@ def read_by_file(
     name = written_name(table, column)
     settled = [subject for subject in ("order", "thousands") if receipt.given(receipt.key(file, name, subject))[0]]
     parts = table.attrs.get(PARTS, [])
-    if not is_text(table[column]) or (len(parts) < 2 and not settled):
+    if (len(parts) < 2 and not settled) or not (is_text(table[column]) and any(_has(table[column], f) for f in _FORMS)):
         return read(table, file, column, receipt)
     parts = parts or [{"file": file, "start": 0, "delimiter": table.attrs.get(DELIMITER)}]
-    part_of = np.searchsorted([part["start"] for part in parts], table.index.to_numpy(), "right") - 1
+    ends = [*np.searchsorted(table.index.to_numpy(), [part["start"] for part in parts[1:]]).tolist(), len(table)]
     groups: dict[str, list[int]] = {}
-    neutral = []
+    neutral: list[int] = []
     for k, part in enumerate(parts):
-        writing = _writing(table[part_of == k] if len(parts) > 1 else table, column, part["delimiter"])
-        neutral += [k] if writing is None else []
-        groups.setdefault(writing, []).append(k) if writing is not None else None
+        writing = _writing(table, slice(ends[k - 1] if k else 0, ends[k]), column, part["delimiter"])
+        (neutral if writing is None else groups.setdefault(writing, [])).append(k)
     if "comma" in groups and SEMICOLON in groups:
         groups["comma"] += groups.pop(SEMICOLON)
     next(iter(groups.values()), []).extend(neutral)
@@ -64,8 +65,9 @@ def read_by_file(
     if len(groups) < 2:
         found = read(table, file, column, receipt)
     else:
-        listed = "; ".join(f"{name} ({writing or 'unclear'})" for writing, name in names.items())
+        listed = "; ".join(f"{where} ({writing or 'unclear'})" for writing, where in names.items())
         receipt.note(f"{name!r} is read by file, because the files write it differently: {listed}.")
+        part_of = np.searchsorted(ends, np.arange(len(table)), "right")
         found = pd.concat(
             [
                 read(_apart(table, np.isin(part_of, numbers), (names[w], w), parts, numbers), file, column, receipt)
@@ -91,17 +93,18 @@ def _apart(
     return apart
 
 
-def _writing(table: pd.DataFrame, column: str, delimiter: str | None) -> str | None:
+def _writing(table: pd.DataFrame, rows: slice, column: str, delimiter: str | None) -> str | None:
     """What a file proves about the column: a decimal mark, an order of day and month, or "".
 
     None if no cell of it could be read in two ways.
     """
     others = [c for c in table.columns if c != column and is_text(table[c])]
     for form, proofs in _FORMS.items():
-        if not _has(table[column], form):
+        if not _has(table[column].iloc[rows], form):
             continue
-        for columns in ([column], others):
-            proved = [proof for proof, pattern in proofs.items() if any(_has(table[c], pattern) for c in columns)]
+        head = slice(rows.start, min(rows.start + HEAD, rows.stop))
+        for columns, where in (([column], head), ([column], rows), (others, rows)):
+            proved = [p for p, pattern in proofs.items() if any(_has(table[c].iloc[where], pattern) for c in columns)]
             if proved:
                 return proved[0] if len(proved) == 1 else ""
         return SEMICOLON if delimiter == ";" and "comma" in proofs else ""
@@ -109,7 +112,8 @@ def _writing(table: pd.DataFrame, column: str, delimiter: str | None) -> str | N
 
 
 def _has(cells: pd.Series, pattern: str) -> bool:
-    return bool(pc.any(pc.match_substring_regex(pa.array(cells), pattern)).as_py())
+    blocks = (cells.iloc[:HEAD], cells.iloc[HEAD:])
+    return any(pc.any(pc.match_substring_regex(pa.array(block), pattern)).as_py() for block in blocks)
 
 
 def _refuse_contradiction(subject: str, writing: str, where: str, name: str, receipt: Receipt, key: str) -> None:

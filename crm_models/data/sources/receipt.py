@@ -372,7 +372,7 @@ def read_recipe(file: Path | None) -> dict[str, Any]:
 
 def row_of(table: pd.DataFrame, bad: pd.Series | np.ndarray) -> int:
     """Number of the first bad row in the file: the row below a header is row 2. The index counts rows from there."""
-    return int(table.index[int(np.argmax(np.asarray(bad)))]) + first_row_of(table)
+    return _located(table, "", int(table.index[int(np.argmax(np.asarray(bad)))]))[1]
 
 
 def place_of(table: pd.DataFrame, file: str, bad: pd.Series | np.ndarray) -> str:

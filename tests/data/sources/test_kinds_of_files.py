@@ -123,6 +123,15 @@ def test_signs_at_the_beginning_of_a_table_make_it_nothing_else(read):  # noqa: 
     assert len(read({"interactions.csv": marked}).interactions) == 2
 
 
+def test_quotation_marks_around_whole_lines_are_left_out(read):  # noqa: F811
+    cohort = read({"customers.csv": '"customer_id,name,age"\r\n"a,""Smith, J"",3"\r\n"b,""Lee"",4"\r\n'})
+    assert cohort.customers["name"].tolist() == ["Smith, J", "Lee"]
+    assert cohort.customers["age"].tolist() == [3, 4]
+    assert "customers.csv: Quotation marks around whole lines are left out." in cohort.notes
+    one_column = read({"customers.csv": '"customer_id"\n"a, b"\n"c, d"\n'})
+    assert one_column.customers["customer_id"].tolist() == ["a, b", "c, d"]
+
+
 # ---- Parquet ---------------------------------------------------------------------------------------------------------
 
 
@@ -203,6 +212,11 @@ def test_numbers_are_judged_by_their_own_file(read):  # noqa: F811
     [doubt] = refusal.value.doubts
     assert doubt.evidence.startswith("us.csv: some cells in 'value'")
     assert values(read({"de.csv": DE, "us.csv": US}, answers={doubt.id: "decimal"})) == [1500, 2250, 1.5, 2.25]
+
+
+def test_a_file_of_long_numbers_proves_its_decimal_mark(read):  # noqa: F811
+    de = DE.replace("1.500", "1 234,5").replace("2.250", "1234,5")
+    assert values(read({"de.csv": de, "us.csv": US.replace("1.500", "1500.5")})) == [1234.5, 1234.5, 1500.5, 2.25]
 
 
 def test_features_are_judged_by_their_own_file_in_one_unit(read):  # noqa: F811
