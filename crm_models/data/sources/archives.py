@@ -167,7 +167,7 @@ class _Budget:
 
 
 def _members(archive: zipfile.ZipFile) -> list[str]:
-    return [n for n in archive.namelist() if not n.endswith("/") and not n.startswith("__MACOSX/")]
+    return [n for n in archive.namelist() if not n.endswith(("/", ".DS_Store")) and not n.startswith("__MACOSX/")]
 
 
 def _damaged(name: str, error: Exception) -> DataError:

@@ -68,8 +68,9 @@ def parse_text(
     text, above = _without_leading_blanks(text)
     if _is_blank(text):
         raise DataError(f"{name}: expected a table, found an empty file")
-    whole_lines = quoted and re.match(_WHOLE_LINE + rb'\r?\n"', text)
-    if whole_lines and re.fullmatch(rb"(?:" + _WHOLE_LINE + rb"(?:\r?\n|\Z))+", text):
+    begins_whole = quoted and re.match(_WHOLE_LINE + rb'\r?\n"', text) is not None
+    whole_lines = begins_whole and not re.search(rb"(?m)^(?!" + _WHOLE_LINE + rb"\r?$)[^\r\n]", text)
+    if whole_lines:
         text = re.sub(rb"(?m)" + _WHOLE_LINE + rb"(?=\r?$)", lambda line: line[1].replace(b'""', b'"'), bytes(text))
     separator = re.match(rb"sep=([,;|\t])\r?\n", text)  # a line that Excel writes and reads
     if separator:

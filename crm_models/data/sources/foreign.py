@@ -9,7 +9,7 @@ from crm_models.data.sources.text_encoding import Text
 
 _FORMS = (
     (rb"(?i)<(?:!doctype\s+html|html|head|body|table|meta|style|div)\b", "a web page (HTML)", "a spreadsheet"),
-    (rb"<(?:\?xml|[!?])|<\w[^<>\r\n]*>(?:\s*\n\s*)?<", "XML", "the program it comes from"),
+    (rb"<(?:\?xml|[!?])|<\w[^<>\r\n]*>(?:[ \t\r]*\n\s*)?<", "XML", "the program it comes from"),
     (rb"%PDF-", "a PDF", "the program it comes from"),
     (rb"\{\\rtf", "a text document (RTF)", "a word processor"),
     (
@@ -20,7 +20,7 @@ _FORMS = (
         "the database",
     ),
     (
-        rb"(?:\+-[-+]*\+|(?:.*\n){0,3}(?:-{3,}\s*\n\s*\|.*\|\s*\n\s*-{3,}|-+(?:\+-+)+))[ \t]*\r?\n",
+        rb"(?:\+-[-+]*\+|(?:.*\n){0,3}(?:-{3,}[ \t\r]*\n[ \t]*\|.*\|[ \t\r]*\n[ \t]*-{3,}|-+(?:\+-+)+))[ \t]*\r?\n",
         "a table printed with lines between its cells",
         "the program it comes from (mysql --batch, psql --csv)",
     ),

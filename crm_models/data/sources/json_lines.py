@@ -8,7 +8,6 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from decimal import Decimal
 from typing import Any, BinaryIO
 
 import pandas as pd
@@ -47,6 +46,10 @@ def read_json(source: bytes | BinaryIO, name: str, fields: Mapping[str, Sequence
     return table
 
 
+class _Written(str):
+    """A number as it is written."""
+
+
 def read_flat(text: bytes, name: str) -> tuple[list[pa.ChunkedArray], list[str], bool]:
     """Cells as text and column names of JSON objects, and whether a string looks like 1.234: it can be either number.
 
@@ -54,24 +57,27 @@ def read_flat(text: bytes, name: str) -> tuple[list[pa.ChunkedArray], list[str],
     """
     columns: dict[str, list[str | None]] = {}
     pointed, n = False, 0
-    for n, row in enumerate(_objects(text, name, parse_float=Decimal), start=1):
+    for n, row in enumerate(_objects(text, name, parse_float=_Written, parse_int=_Written), start=1):
         for field, value in row.items():
             if isinstance(value, dict | list):
                 where = f"a nested field {field!r} in object {n}"
                 raise DataError(
                     f"{name}: expected a table, found JSON with {where}; save it as CSV, a column per field"
                 )
-            pointed |= isinstance(value, str) and re.fullmatch(r"[+-]?[1-9][0-9]{0,2}[.,][0-9]{3}", value) is not None
+            pointed |= type(value) is str and re.fullmatch(r"[+-]?[1-9][0-9]{0,2}[.,][0-9]{3}", value) is not None
             cell = value if value is None or isinstance(value, str) else str(value)
-            column = columns.setdefault(" ".join(field.split()), [])
+            column = columns.setdefault(field, [])
             column += [None] * (n - 1 - len(column))
             column.append(cell)
     if not columns:
         raise DataError(f"{name}: expected JSON objects, found none")
-    arrays = [
-        pa.chunked_array([pa.array(cells + [None] * (n - len(cells)), pa.string())]) for cells in columns.values()
-    ]
-    return arrays, list(columns), pointed
+    try:
+        arrays = [
+            pa.chunked_array([pa.array(cells + [None] * (n - len(cells)), pa.string())]) for cells in columns.values()
+        ]
+    except UnicodeEncodeError:
+        raise DataError(f"{name}: expected text, found half of a character (such as \\ud83d) alone") from None
+    return arrays, [" ".join(field.split()) for field in columns], pointed
 
 
 def _objects(text: bytes, name: str, **options: Any) -> Iterator[dict[str, Any]]:

@@ -95,6 +95,22 @@ def test_flat_json_is_a_table(read):  # noqa: F811
         assert found["city"].iloc[0] == "Bonn"
 
 
+def test_json_that_cannot_be_text_is_refused_and_long_numbers_are_kept(read):  # noqa: F811
+    with pytest.raises(DataError, match="half of a character"):
+        read({"customers.jsonl": '{"customer_id":"\\ud83d"}\n{"customer_id":2}\n'})
+    long = "9" * 5000
+    assert read({"customers.jsonl": f'{{"customer_id":{long}}}\n'}).customers["customer_id"].tolist() == [long]
+    found = read({"customers.jsonl": '{"customer_id":1,"x":1.234}\n{"customer_id":2,"x":1e99999999999999999999}\n'})
+    assert found.customers["x"].iloc[0] == 1.234
+    with pytest.raises(DoubtError, match=r"customers\.x\.thousands"):
+        read({"customers.jsonl": '{"customer_id":1,"x":"1.234"}\n{"customer_id":2,"x":"2.500"}\n'})
+
+
+def test_fields_of_json_that_differ_in_blanks_are_refused(read):  # noqa: F811
+    with pytest.raises(DataError, match="duplicate column 'a b'"):
+        read({"customers.jsonl": '{"customer_id":1,"a b":1,"a  b":2}\n{"customer_id":2}\n'})
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
     [
@@ -174,6 +190,16 @@ def test_folders_of_a_zip_are_read_together_under_their_names(tmp_path):
     cohort = import_cohort("tables", [tmp_path / "export.zip"])
     assert sorted(cohort.customers["customer_id"]) == ["a", "b"]
     assert {file["name"] for file in facts(cohort)["files"]} == {"jan events.csv", "feb events.csv"}
+
+
+def test_folders_of_a_zip_with_one_table_each_lend_no_names(tmp_path):
+    with zipfile.ZipFile(tmp_path / "export.zip", "w") as archive:
+        archive.writestr("x/people/customers.csv", "customer_id,x\na,1\nb,2\n")
+        archive.writestr("x/log/interactions.csv", f"{HEADER}a,buy,2025-01-05\n")
+        archive.writestr("x/.DS_Store", b"\0\1")
+    cohort = import_cohort("tables", [tmp_path / "export.zip"])
+    assert {file["name"] for file in facts(cohort)["files"]} == {"customers.csv", "interactions.csv"}
+    assert len(cohort.interactions) == 1
 
 
 def test_no_message_about_a_zip_has_a_temporary_path(tmp_path):
