@@ -9,6 +9,7 @@ import gzip
 import io
 import os
 import re
+import shutil
 import tempfile
 import zipfile
 import zlib
@@ -18,7 +19,7 @@ from mmap import ACCESS_READ, MADV_DONTNEED, mmap
 from pathlib import Path
 from typing import IO
 
-from crm_models.core.errors import DataError
+from crm_models.core.errors import CrmError, DataError
 from crm_models.data.sources.frames import tidy
 from crm_models.data.sources.workbook import CONTENT_TYPES, is_workbook
 
@@ -166,7 +167,7 @@ class _Budget:
 
 
 def _members(archive: zipfile.ZipFile) -> list[str]:
-    return [n for n in archive.namelist() if not n.endswith("/") and not n.startswith("__MACOSX/")]
+    return [n for n in archive.namelist() if not n.endswith(("/", ".DS_Store")) and not n.startswith("__MACOSX/")]
 
 
 def _damaged(name: str, error: Exception) -> DataError:
@@ -181,7 +182,15 @@ def unpacked(sources: Sequence[Path], limit: int = MAX_UNPACKED) -> Iterator[lis
     """
     with tempfile.TemporaryDirectory(prefix="crm-import-") as temporary:
         here = [_fetched(Path(source), Path(temporary) / f"remote{k}") for k, source in enumerate(sources)]
-        yield [_folder_of(source, Path(temporary) / str(k), limit) for k, source in enumerate(here)]
+        folders = [_folder_of(source, Path(temporary) / str(k) / source.stem, limit) for k, source in enumerate(here)]
+        try:
+            yield folders
+        except CrmError as error:  # a message names what the user has given
+            shown = str(error)
+            for folder, source in zip(folders, sources, strict=True):
+                shown = shown.replace(str(folder), source.name) if temporary in str(folder) else shown
+            error.args = (shown,)
+            raise
 
 
 def _fetched(source: Path, folder: Path) -> Path:
@@ -218,9 +227,22 @@ def _folder_of(source: Path, folder: Path, limit: int) -> Path:
                 return written[0]
             while len(inside := list(folder.iterdir())) == 1 and inside[0].is_dir():
                 folder = inside[0]
+            if all(entry.is_dir() for entry in folder.iterdir()) and not any(folder.rglob("*.parquet")):
+                _flatten(folder)
             return folder
     except (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, NotImplementedError) as error:
         raise _damaged(source.name, error) from None
+
+
+def _flatten(folder: Path) -> None:
+    """Move the files in folders of a folder into it, their folders before their names where two are called alike."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    names = [file.name for file in files]
+    for file in files:
+        parts = file.relative_to(folder).parts
+        file.rename(folder / (file.name if names.count(file.name) == 1 else " ".join(parts)))
+    for left in [entry for entry in folder.iterdir() if entry.is_dir()]:
+        shutil.rmtree(left)
 
 
 def _extracted(archive: zipfile.ZipFile, name: str, folder: Path, budget: _Budget) -> Path:

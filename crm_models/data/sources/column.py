@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crm_models.core.errors import DataError
-from crm_models.data.sources.frames import is_text, written_name
+from crm_models.data.sources.frames import WRITING, is_text, written_name
 from crm_models.data.sources.receipt import ColumnRead, Receipt, row_of, samples_of
 
 ROLES = ("customer_id", "action", "timestamp", "value", "churned", "label", "kind", "repeatable")
@@ -33,12 +33,17 @@ def need_columns(table: pd.DataFrame, name: str, *columns: str) -> None:
 class Column:
     """A column with its R cells, of which D are distinct. name: as the file has it.
 
+    whole: the name of the table, where `file` names those of its files that are read apart; see `parts`.
+
     values: the cells as read, without categories. Masks of distinct cells are (D,), those of rows (R,).
     """
 
     def __init__(self, table: pd.DataFrame, file: str, name: str, receipt: Receipt | None = None) -> None:
-        self.table, self.file, self.column, self.name = table, file, name, written_name(table, name)
-        self.receipt = receipt or Receipt()
+        self.table, self.column, self.name = table, name, written_name(table, name)
+        self.receipt, self.whole = receipt or Receipt(), file
+        self.file, self.writing = table.attrs.get(WRITING, (file, ""))
+        if self.file != file:
+            self.receipt.kinds[self.file] = self.receipt.kinds.get(file, file.split(".")[0])
         values = table[name]
         is_category = isinstance(values.dtype, pd.CategoricalDtype)
         self.values = values.astype(values.cat.categories.dtype) if is_category else values
@@ -102,7 +107,7 @@ class Column:
     def ask(self, subject: str, evidence: str, readings: dict[str, str], *, stops: bool = True) -> str:
         """The reading to take for a doubt; see `Receipt.ask`."""
         return self.receipt.ask(
-            subject,
+            f"{subject}.{self.writing}" if self.writing else subject,
             file=self.file,
             column=self.name,
             evidence=f"{self.file}: {evidence}",
@@ -112,7 +117,7 @@ class Column:
 
     def refuse(self, rows: np.ndarray | pd.Series, expected: str, advice: str = "correct or remove the row") -> None:
         """`DataError` for the first of the masked rows, or reject all of them; see `Receipt.refuse`."""
-        self.receipt.refuse(self.table, self.file, self.column, rows, expected, advice)
+        self.receipt.refuse(self.table, self.whole, self.column, rows, expected, advice)
 
     def proves(self, form: str) -> bool:
         """Whether a cell of another text column of the table has this form."""

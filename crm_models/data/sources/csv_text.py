@@ -29,6 +29,8 @@ from crm_models.data.sources.text_encoding import Text
 DELIMITERS = (",", ";", "\t", "|", "~", "^", "\x01")
 _END = re.compile(r"\W+|EOF|END|FIN", re.IGNORECASE)
 """What else than a sentence or a total may stand below a table."""
+_WHOLE_LINE = rb'"((?:[^"\r\n]|"")*[,;\t|](?:[^"\r\n]|"")*)"[,;\t]*'
+"""A line that a spreadsheet has taken for one cell."""
 WHITESPACE = " "
 """The delimiter of tables whose columns are separated by any number of blanks."""
 SNIFF_BYTES = 1 << 20
@@ -66,6 +68,10 @@ def parse_text(
     text, above = _without_leading_blanks(text)
     if _is_blank(text):
         raise DataError(f"{name}: expected a table, found an empty file")
+    begins_whole = quoted and re.match(_WHOLE_LINE + rb'\r?\n"', text) is not None
+    whole_lines = begins_whole and not re.search(rb"(?m)^(?!" + _WHOLE_LINE + rb"\r?$)[^\r\n]", text)
+    if whole_lines:
+        text = re.sub(rb"(?m)" + _WHOLE_LINE + rb"(?=\r?$)", lambda line: line[1].replace(b'""', b'"'), bytes(text))
     separator = re.match(rb"sep=([,;|\t])\r?\n", text)  # a line that Excel writes and reads
     if separator:
         delimiter = separator.group(1).decode()
@@ -88,7 +94,11 @@ def parse_text(
     layout.width = len(names)
     if re.search(rb'\\"[^"\r\n' + mark + rb"]", body[: max(0, len(body) - behind + 1)]):
         layout.escape, body = "\\", _without_backslash_n(body, mark)
+        if re.search(rb'(?:^|[^\\])(?:\\\\)*\\[^\\"\r\n' + mark + rb"]", body):
+            body = re.sub(rb'\\(?!")', rb"\\\\", body)  # they escape nothing else, as in c:\new
         layout.remarks.append("Quotation marks are escaped by a backslash, as MySQL writes them.")
+    if whole_lines:
+        layout.remarks.append("Quotation marks around whole lines are left out.")
     cells = _parse(body, layout)
     if layout.has_quotes:
         _refuse_swallowed_rows(cells, layout)
@@ -175,7 +185,7 @@ def _as_tab_separated(text: Text) -> bytes:
 
 def _without_backslash_n(body: Text, mark: bytes) -> Text:
     """The text with MySQL's \\N, which means no value, as empty cells: it is not an escaped N."""
-    return re.sub(rb"(^|[\r\n" + mark + rb"])\\N(?=[\r\n" + mark + rb"]|$)", rb"\1", body)
+    return re.sub(rb"(^|[\r\n" + mark + rb"])\\N(?=[\r\n" + mark + rb"]|$)", rb"\1", bytes(body))
 
 
 def _header(text: Text, layout: Layout) -> tuple[list[str], Text]:

@@ -18,7 +18,9 @@ from crm_models.data.sources.roles import DOUBTFUL, FEW_ROWS, customer_of, dated
 from crm_models.data.sources.rows import data_rows
 
 TABLES = ("interactions", "customers", "actions")
-ENDINGS = tuple(f".{kind}{pack}" for kind in ("csv", "parquet", "tsv", "txt", "xlsx") for pack in ("", ".gz", ".zip"))
+ENDINGS = tuple(
+    f".{kind}{pack}" for kind in ("csv", "jsonl", "parquet", "tsv", "txt", "xlsx") for pack in ("", ".gz", ".zip")
+)
 IGNORED = ("receipt.json", "recipe.json", "rejected.csv")
 """What an import writes itself."""
 

@@ -15,7 +15,8 @@ from crm_models.core.errors import DataError
 FIRST_ROW = "first_row"
 """Key in `DataFrame.attrs`: the number of the first data row in messages; 2 below a header, else 1."""
 PARTS = "parts"
-"""Key in `DataFrame.attrs` of a table joined from several files: file, first index and first row number of each."""
+"""Key in `DataFrame.attrs` of a table joined from several files: file, first index, first row number and delimiter of
+each."""
 DELIMITER = "delimiter"
 """Key in `DataFrame.attrs`: the delimiter of the file, which decides how `1,234` is read; "" where numbers are stored
 as text without one, None where they are not."""
@@ -23,10 +24,14 @@ SHEETS_LEFT_OUT = "sheets_left_out"
 """Key in `DataFrame.attrs`: the names of a workbook's sheets with other columns."""
 ENCODING = "encoding"
 """Key in `DataFrame.attrs`: the name of the encoding of a text file."""
+LEFT_OUT = "left_out"
+"""Key in `DataFrame.attrs`: the names of columns that are left out, because they hold no text, numbers or dates."""
 REMARKS = "remarks"
 """Key in `DataFrame.attrs`: sentences on what was unusual about the file."""
 FOOTERS = "footers"
 """Key in `DataFrame.attrs`: lines below the table that are no rows of it."""
+WRITING = "writing"
+"""Key in `DataFrame.attrs` of the part of a joined table that is read apart: its files, and what they prove."""
 WRITTEN = "written"
 """Key in `DataFrame.attrs`: our name of a column to the one in the file, for messages."""
 RAGGED = "ragged"
@@ -93,14 +98,16 @@ def together(tables: Sequence[tuple[pd.DataFrame, str]]) -> tuple[pd.DataFrame, 
         return tables[0]
     start, shifted, parts = 0, [], []
     for cells, name in tables:
-        alone = {"file": name, "start": 0, "first_row": first_row_of(cells)}
+        alone = {"file": name, "start": 0, "first_row": first_row_of(cells), DELIMITER: cells.attrs.get(DELIMITER)}
         inner: list[dict[str, Any]] = cells.attrs.get(PARTS, [alone])
         parts += [part | {"start": part["start"] + start} for part in inner]
         shifted.append(cells.set_axis(cells.index + start))
         start = int(shifted[-1].index.max()) + 1 if len(cells) else start
     both = pd.concat(shifted)
     remarks = [remark for cells, _ in tables for remark in cells.attrs.get(REMARKS, [])]
-    both.attrs = tables[0][0].attrs | {PARTS: parts, REMARKS: remarks}
+    delimiters = {part[DELIMITER] for part in parts}
+    alike = {DELIMITER: delimiters.pop() if len(delimiters) == 1 else ""}
+    both.attrs = tables[0][0].attrs | {PARTS: parts, REMARKS: remarks} | alike
     return both, " + ".join(name for _, name in tables)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from crm_models.core.errors import DataError
+from crm_models.core.schema import CHURNED
 from crm_models.data.sources.blanks import BLANKS, ERRORS
 from crm_models.data.sources.column import Column
+from crm_models.data.sources.dates import dates_of, look_dated
 from crm_models.data.sources.receipt import Receipt
 
 YES = (
@@ -30,6 +32,8 @@ STAYED = (
     *("aktiv", "bestand", "bestandskunde", "actif", "activo", "alta", "actief", "attivo"),
 )
 """Words for churned and not churned in tables of customers, besides yes and no."""
+FIRST_LEFT = 1970
+"""Dates of leaving up to this year, such as 1970-01-01 and 1900-01-01, stand for none."""
 
 
 def labels_of(
@@ -45,7 +49,7 @@ def labels_of(
     if pd.api.types.is_bool_dtype(cells.values):
         cells.record("yes or no", cells.values)
         return cells.values.astype("boolean")
-    words = cells.distinct.str.lower().str.removeprefix("'")
+    words, dated = cells.distinct.str.lower().str.removeprefix("'"), False
     blank = words.isin((*BLANKS, *ERRORS))
     if positive is None:
         # "1.00" and "1,0" mean the same as "1"; databases of Microsoft write -1 for yes.
@@ -53,6 +57,12 @@ def labels_of(
         yes = words.isin(YES + LEFT) | (numbers == 1) | (numbers == -1)
         unknown = ~(yes | blank | words.isin(NO + STAYED) | (numbers == 0))
         expected = "yes or no (also 1/0, true/false)"
+        dated = column == CHURNED and _are_past_dates(cells, blank)
+        if dated:
+            yes, unknown = ~blank, unknown & False
+            cells.note(
+                f"a date in {cells.name!r} means churned (first: {cells.first(yes)[1]!r}), a blank means stayed."
+            )
         cells.refuse(cells.rows(unknown), expected, "if another word means churned, give it with --positive")
         blank |= unknown
     else:
@@ -66,12 +76,21 @@ def labels_of(
             cells.note(f"in {cells.name!r}, {positive!r} means churned; {others} all mean stayed.")
     if blank.all():
         cells.note(f"{cells.name!r} is blank in every row.")
-    blank_is_no = _blank_is_no(cells, yes, blank)
+    blank_is_no = dated or _blank_is_no(cells, yes, blank)
     known = yes.astype("boolean").mask(blank)
     found = pd.Series(known.array.take(cells.codes, allow_fill=True), index=table.index)
     found = found.fillna(False) if blank_is_no else found
     cells.record("yes or no", found, blank=blank)
     return found
+
+
+def _are_past_dates(cells: Column, blank: pd.Series) -> bool:
+    """Whether the cells are dates of leaving beside blanks: none is ahead, or stands for no date."""
+    filled = cells.distinct[~blank]
+    if not len(filled) or not ((cells.codes < 0).any() or blank.any()) or not look_dated(filled):
+        return False
+    dates = dates_of(filled).values
+    return bool(dates.notna().all() and dates.min().year > FIRST_LEFT and dates.max() <= pd.Timestamp.now())
 
 
 def _blank_is_no(cells: Column, yes: pd.Series, blank: pd.Series) -> bool:

@@ -1,4 +1,4 @@
-"""Read tables: CSV in any usual packing, encoding and delimiter, Parquet, or .xlsx.
+"""Read tables: CSV in any usual packing, encoding and delimiter, Parquet, .xlsx, or flat JSON.
 
 CSV cells are read as text, because guessed types can be wrong ("007" is an id); `features`, `moments`, `numbers`, `ids`
 and `labels` convert them.
@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from crm_models.data.sources.archives import MAX_UNPACKED, Raw, forget, open_bytes, unpack
 from crm_models.data.sources.csv_text import parse_text
+from crm_models.data.sources.foreign import is_json, refuse_foreign
 from crm_models.data.sources.frames import (
     DELIMITER,
     ENCODING,
@@ -29,8 +30,9 @@ from crm_models.data.sources.frames import (
     to_pandas,
     together,
 )
+from crm_models.data.sources.json_lines import read_flat
 from crm_models.data.sources.parquet import read_parquet, read_parquet_folder
-from crm_models.data.sources.text_encoding import decode
+from crm_models.data.sources.text_encoding import Decoded, decode
 from crm_models.data.sources.workbook import Sheet, is_workbook, read_workbook
 
 
@@ -69,6 +71,10 @@ def read_tables(source: Raw, name: str, options: ReadOptions) -> list[tuple[pd.D
         called = f"{name}, sheet {sheet.name}"
         table = _from_sheet(sheet, called)
         sheets.setdefault(tuple(table.columns), []).append((table, called))
+    for (table, _), *more in sheets.values():
+        if more:
+            names = " and ".join(called.rpartition(", sheet ")[2] for _, called in sheets[tuple(table.columns)])
+            table.attrs[REMARKS].append(f"The sheets {names} have the same columns and are read together.")
     (first, called), *others = (together(same) for same in sheets.values())
     first.attrs[SHEETS_LEFT_OUT] = [called.rpartition(", sheet ")[2] for _, called in others]
     return [(first, called if others else name), *others]
@@ -97,6 +103,10 @@ def read_table(
         return read_tables(raw, name, options)[0][0]
     decoded = decode(raw, name, options.encoding)
     forget(raw)
+    if header is None:
+        if is_json(decoded.text):
+            return _from_json(decoded, name)
+        refuse_foreign(decoded.text, name)
     cells, names, layout = parse_text(
         decoded.text,
         name,
@@ -117,6 +127,13 @@ def read_table(
         FOOTERS: layout.footers,
         RAGGED: layout.left_out,
     }
+    return table
+
+
+def _from_json(decoded: Decoded, name: str) -> pd.DataFrame:
+    cells, names, has_pointed_text = read_flat(bytes(decoded.text), name)
+    table = to_pandas(cells, names, name)
+    table.attrs = {FIRST_ROW: 1, DELIMITER: "" if has_pointed_text else None, REMARKS: list(decoded.remarks)}
     return table
 
 

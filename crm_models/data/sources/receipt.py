@@ -155,8 +155,7 @@ class Receipt:
 
         subject: with the kind of file and the column it makes the id, which stays the same next month.
         """
-        parts = [self.kinds.get(file, file.split(".")[0]), column, subject]
-        key = ".".join(part.replace(" ", "_").replace("=", "_") for part in parts if part)
+        key = self.key(file, column, subject)
         known = next((doubt for doubt in self.doubts if doubt.id == key), None)
         if known is not None:
             return known.chosen
@@ -170,6 +169,17 @@ class Receipt:
         if not doubt.is_open:
             self.note(f"{evidence} Read as: {readings[chosen]}.")
         return chosen
+
+    def key(self, file: str, column: str, subject: str) -> str:
+        """The id of a doubt."""
+        parts = [self.kinds.get(file, file.split(".")[0]), column, subject]
+        return ".".join(part.replace(" ", "_").replace("=", "_") for part in parts if part)
+
+    def given(self, key: str) -> tuple[str | None, SettledBy]:
+        """The reading that an answer or the recipe has for a doubt, and which of them."""
+        if key in self.answers:
+            return self.answers[key], "answer"
+        return self.recipe.get("answers", {}).get(key), "recipe"
 
     def _answered(self, key: str, readings: Mapping[str, str], stops: bool) -> tuple[str, SettledBy]:
         given, remembered = self.answers.get(key), self.recipe.get("answers", {}).get(key)
@@ -307,11 +317,17 @@ class Receipt:
         recipe = {
             "format": 1,
             "options": {name: value for name, value in options.items() if value},
-            "answers": {d.id: d.chosen for d in self.doubts if d.settled_by in ("answer", "recipe", "accepted")},
+            "answers": self._unneeded()
+            | {d.id: d.chosen for d in self.doubts if d.settled_by in ("answer", "recipe", "accepted")},
             "columns": self.schema(),
         }
         documents: dict[str, Any] = {"receipt.json": self.facts(), "recipe.json": recipe}
         return documents | ({"rejected.csv": self.rejected_csv()} if self._rejects else {})
+
+    def _unneeded(self) -> dict[str, str]:
+        """The answers of the recipe to doubts that have not come up: they may again next month."""
+        ids = {doubt.id for doubt in self.doubts}
+        return {key: answer for key, answer in self.recipe.get("answers", {}).items() if key not in ids}
 
     def schema(self) -> dict[str, dict[str, str]]:
         """Kind of table to column to what it was read as, for the comparison with next month's files."""
@@ -322,7 +338,12 @@ class Receipt:
         return schema
 
     def note_changes(self) -> None:
-        """Say how the files differ from those that the recipe was made with: columns gone, new, or of another type."""
+        """Say how the files differ from those that the recipe was made with: columns gone, new, or of another type.
+
+        So are its answers to doubts that have not come up.
+        """
+        if unneeded := [f"{key}={answer}" for key, answer in self._unneeded().items()]:
+            self.note(f"Answers of the recipe to doubts that have not come up: {', '.join(unneeded)}.")
         before, now = self.recipe.get("columns", {}), self.schema()
         for kind in before:
             old, new = before[kind], now.get(kind, {})
@@ -349,7 +370,7 @@ def read_recipe(file: Path | None) -> dict[str, Any]:
 
 def row_of(table: pd.DataFrame, bad: pd.Series | np.ndarray) -> int:
     """Number of the first bad row in the file: the row below a header is row 2. The index counts rows from there."""
-    return int(table.index[int(np.argmax(np.asarray(bad)))]) + first_row_of(table)
+    return _located(table, "", int(table.index[int(np.argmax(np.asarray(bad)))]))[1]
 
 
 def place_of(table: pd.DataFrame, file: str, bad: pd.Series | np.ndarray) -> str:

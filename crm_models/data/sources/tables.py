@@ -23,12 +23,14 @@ from crm_models.data.cohort import Cohort
 from crm_models.data.sources.column import need_columns
 from crm_models.data.sources.features import feature_of, without_row_numbers
 from crm_models.data.sources.files import TABLES, Table, find_tables, renamed_columns
+from crm_models.data.sources.frames import LEFT_OUT
 from crm_models.data.sources.ids import join_twins, names_of, note_twins_within, renamed, unique_names_of
 from crm_models.data.sources.importer import Importer
 from crm_models.data.sources.inactivity import label_by_inactivity
 from crm_models.data.sources.labels import labels_of
 from crm_models.data.sources.moments import moments_of
 from crm_models.data.sources.numbers import numbers_of
+from crm_models.data.sources.parts import read_by_file
 from crm_models.data.sources.reading import ReadOptions
 from crm_models.data.sources.receipt import Receipt, read_recipe, row_of
 from crm_models.data.sources.roles import (
@@ -206,11 +208,12 @@ def _mapped(tables: Mapping[str, Table], columns: Mapping[str, str], drop: Seque
     """The tables with standard names and without dropped columns. `ConfigError` for unknown columns in either."""
     existing = {str(c) for table, _ in tables.values() for c in table.columns}
     listed = ", ".join(sorted(existing)[:12])
+    existing_bytes = {column for table, _ in tables.values() for column in table.attrs.get(LEFT_OUT, [])}
     for name, column in columns.items():
         if " ".join(column.split()) not in existing:
             raise ConfigError(f"--column {name}={column}: no table has a column {column!r}; found {listed}")
     dropped = {" ".join(column.split()) for column in drop}
-    for column in sorted(dropped - existing):
+    for column in sorted(dropped - existing - existing_bytes):
         raise ConfigError(f"--drop {column}: no table has such a column; found {listed}")
     mapped = {}
     for kind, (table, file) in tables.items():
@@ -254,8 +257,8 @@ def _interactions(mapped: dict[str, Table], made_on: pd.Timestamp | None, receip
     for column in (CUSTOMER_ID, ACTION):
         columns[column] = names_of(table, file, column, receipt)
         table = table.drop(columns=column)  # ids take most of the memory
-    columns[TIMESTAMP] = moments_of(table, file, TIMESTAMP, receipt)
-    columns[VALUE] = numbers_of(table, file, VALUE, receipt) if VALUE in table else float("nan")
+    columns[TIMESTAMP] = read_by_file(moments_of, table, file, TIMESTAMP, receipt)
+    columns[VALUE] = read_by_file(numbers_of, table, file, VALUE, receipt) if VALUE in table else float("nan")
     events = pd.DataFrame(columns, copy=False)
     if pd.api.types.is_datetime64_any_dtype(events[TIMESTAMP]):
         _leave_out_late(table, events, file, made_on, receipt)
@@ -369,7 +372,7 @@ def _customers(
         columns[CHURNED] = labels_of(table, file, CHURNED, positive, receipt)
         table = table.drop(columns=labels_again(table, file, receipt))
     others = [c for c in table.columns if c not in (CUSTOMER_ID, CHURNED)]
-    features = {str(c): feature_of(table, file, c, receipt) for c in others}
+    features = {str(c): read_by_file(feature_of, table, file, c, receipt) for c in others}
     customers = pd.DataFrame(columns | without_row_numbers(features, file, receipt))
     good = _good_rows(table, file, receipt)
     customers = customers if good.all() else customers[good].reset_index(drop=True)
@@ -416,7 +419,9 @@ def _actions(table: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataFrame:
         columns[REPEATABLE] = labels_of(table, file, REPEATABLE, receipt=receipt).fillna(True).astype(bool)
     texts = {c: table[c] for c in (LABEL, KIND) if c in table}
     others = [c for c in table.columns if c not in (ACTION, LABEL, KIND, REPEATABLE)]
-    actions = pd.DataFrame(columns | texts | {str(c): feature_of(table, file, c, receipt) for c in others})
+    actions = pd.DataFrame(
+        columns | texts | {str(c): read_by_file(feature_of, table, file, c, receipt) for c in others}
+    )
     return actions[receipt.good_rows(table, file)].reset_index(drop=True)
 
 

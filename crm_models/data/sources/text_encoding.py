@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from mmap import mmap
 
@@ -16,7 +17,7 @@ from crm_models.data.sources.receipt import counted
 
 OTHER_ENCODINGS = (
     *("cp1252", "cp1250", "cp1251", "koi8_r", "cp932", "gb18030", "big5", "cp949", "cp1253", "cp1254", "cp850"),
-    *("cp852", "cp866", "mac_roman", "iso8859_2", "iso8859_5", "mac_cyrillic", "euc_jp"),
+    *("cp1256", "cp1255", "cp852", "cp866", "mac_roman", "iso8859_2", "iso8859_5", "mac_cyrillic", "euc_jp"),
 )
 """Encodings compared where a file is not UTF-8, most frequent first."""
 
@@ -183,10 +184,18 @@ def _guessed(raw: bytes) -> Decoded:
             continue
         remark = (
             f"The file is not UTF-8; its encoding was taken for {encoding}: {_words(text)}. If these words are wrong, "
-            "choose another encoding (--encoding)."
+            f"choose another encoding (--encoding{_as_plausible(raw, text, scores)})."
         )
         return Decoded(text=text.encode("utf-8"), encoding=encoding, remarks=(remark,))
     raise AssertionError("latin-1 decodes anything")
+
+
+def _as_plausible(raw: bytes, text: str, scores: Mapping[str, float]) -> str:
+    """The encodings that give other words of letters which are as plausible, with these words."""
+    found = {_words(text): ""}
+    for encoding in (e for e, score in scores.items() if score >= max(*scores.values(), 0.5)):
+        found.setdefault(_words(raw.decode(encoding, "replace")), encoding)
+    return "; ".join(f" {encoding}: {words}" for words, encoding in list(found.items())[1:4])
 
 
 def _plausibility(sample: bytes, encoding: str) -> float:
@@ -221,6 +230,8 @@ def _letter_score(here: str, before: str, after: str, encoding: str) -> float:
         return -0.5
     if here.isupper() and before.islower():
         return -0.5
+    if here in "ךםןףץ" and before.isalpha():  # Hebrew letters that only end a word
+        return -0.5 if after.isalpha() else 1.2
     if _script(here) == "CJK":
         return 1.0 if _is_common(here, encoding) else 0.3
     if not (before.isalpha() or after.isalpha()):

@@ -12,7 +12,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
 from mmap import mmap
@@ -81,27 +81,38 @@ def is_workbook(raw: bytes | mmap) -> bool:
 
 
 def read_workbook(raw: bytes | mmap, name: str) -> list[Sheet]:
-    """The sheets that are not empty, the one with most rows first. `DataError` if there is none, or it is damaged."""
+    """The visible sheets that are not empty, the one with most rows first. `DataError` if there is none, or damage.
+
+    Hidden sheets are working copies and old figures as a rule; the remarks of the first sheet name them.
+    """
+    hidden: list[str] = []
     try:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-            sheets = [sheet for sheet in _sheets(archive) if sheet is not None]
+            sheets = [sheet for sheet in _sheets(archive, hidden) if sheet is not None]
     except DataError as error:
         raise DataError(f"{name}, {error}") from None
     except _DAMAGED as error:
         raise DataError(f"{name}: expected a workbook (.xlsx), found one that cannot be read ({tidy(error)})") from None
+    unread = f"hidden sheets ({', '.join(map(repr, hidden[:8]))})"
     if not sheets:
-        raise DataError(f"{name}: expected a table in the first sheets, found empty ones")
-    return sorted(sheets, key=lambda sheet: -len(sheet.rows))
+        found = f"{unread}; unhide the one to read" if hidden else "empty ones"
+        raise DataError(f"{name}: expected a table in the first sheets, found {found}")
+    first, *others = sorted(sheets, key=lambda sheet: -len(sheet.rows))
+    said = (f"{unread[0].upper()}{unread[1:]} are not read.",) if hidden else ()
+    return [replace(first, remarks=first.remarks + said), *others]
 
 
-def _sheets(archive: zipfile.ZipFile) -> Iterator[Sheet | None]:
-    """The sheets in the order of the workbook; None for an empty sheet."""
+def _sheets(archive: zipfile.ZipFile, hidden: list[str]) -> Iterator[Sheet | None]:
+    """The sheets in the order of the workbook, None for an empty one; the names of hidden ones go into the list."""
     book = ElementTree.fromstring(archive.read("xl/workbook.xml"))
     links = ElementTree.fromstring(archive.read("xl/_rels/workbook.xml.rels"))
     target = {link.get("Id"): str(link.get("Target")) for link in links}
     shared = _shared_texts(archive) if "xl/sharedStrings.xml" in archive.namelist() else []
     cells = _Cells(shared, _number_formats(archive), _counts_from_1904(book))
     for entry in book.iterfind("{*}sheets/{*}sheet"):
+        if entry.get("state") in ("hidden", "veryHidden"):
+            hidden.append(str(entry.get("name")))
+            continue
         link = next(value for key, value in entry.items() if key.endswith("}id"))
         path = target[link]
         with archive.open(path.lstrip("/") if path.startswith("/") else f"xl/{path}") as file:
