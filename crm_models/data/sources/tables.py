@@ -269,6 +269,7 @@ def _interactions(mapped: dict[str, Table], made_on: pd.Timestamp | None, receip
 
 def _good_rows(table: pd.DataFrame, file: str, receipt: Receipt) -> np.ndarray:
     """(R,) whether each row is kept. `DataError` if none is."""
+    note_twins_within(events[ACTION], file, receipt, ACTION)
     good = receipt.good_rows(table, file)
     if not good.any():
         raise DataError(f"{file}: expected rows that can be read, found none; correct the file")

@@ -1,0 +1,136 @@
+"""Kinds of cells that mean something else than they seem to: rows that are no customers, codes, labels, and roles."""
+
+import pytest
+
+from crm_models.data.sources.receipt import DoubtError
+from tests.data.sources import test_kinds
+from tests.data.sources.test_kinds import facts, rows
+from tests.data.sources.test_workbook import rows_of, workbook
+
+read = test_kinds.read
+
+
+def cells_of(*cells: str) -> dict[str, str]:
+    """A file of customers with a column `x` of these cells."""
+    return {"customers.csv": "customer_id,x\n" + "".join(f"c{k},{cell}\n" for k, cell in enumerate(cells))}
+
+
+def ids_of(cohort) -> list[str]:
+    return cohort.customers["customer_id"].tolist()
+
+
+def said(cohort) -> str:
+    return " ".join(cohort.notes)
+
+
+# ---- rows ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["EU subtotal", "Deutschland Ergebnis", "EU sub-total", "Grand total", "Sum of all"])
+def test_totals_of_groups_are_no_customers_and_said(read, name):
+    cohort = read({"customers.csv": f"customer_id,region,sales\na,EU,10\nb,EU,20\n{name},,30\nc,US,5\nd,US,5\n"})
+    assert (ids_of(cohort), rows(cohort)) == (["a", "b", "c", "d"], (5, 4, 0, 1))
+    assert f"1 row left out (row 4): a total, '{name}'." in said(cohort)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        *(["Celkem"], ["Razem"], ["Summe"], ["Totale"], ["Totaal"], ["Összesen"], ["Total général"], ["Ø"]),
+        *(["Sum of all customers"], ["Total", "Average", "Min", "Max"]),
+    ],
+)
+def test_totals_at_the_end_are_known_in_other_languages(read, names):
+    text = "customer_id,sales,cost\nK1,10,1.5\nK2,20,2.5\n" + "".join(f"{name},30,4\n" for name in names)
+    cohort = read({"customers.csv": text})
+    assert (ids_of(cohort), rows(cohort)[3]) == (["K1", "K2"], len(names))
+
+
+def test_companies_and_persons_that_are_called_like_totals_are_kept(read):
+    for last in ("Bob,Rom,8", "Max,Rom,8", "Energie Total,,8"):
+        people = "Total Wine,Ulm,3\nMaxi,Bonn,4\nAcme Total,Ulm,5\nMin,Rom,6\nMini,Rom,7\n" + last
+        assert len(ids_of(read({"customers.csv": f"customer_id,city,x\n{people}\n"}))) == 6
+    cohort = read({"customers.csv": "customer_id,city,income,x\nA,Ulm,1,2\nAcme Total,,3,4\nB,,,5\n"})
+    assert ids_of(cohort) == ["A", "Acme Total", "B"]
+    text = "customer_id,city,x\nA,Ulm,3\nUlm Total,,3\nB,Bonn,4\nBonn Total,,4\nGrand Total,,7\n"
+    assert ids_of(read({"customers.csv": text})) == ["A", "B"]
+
+
+def test_control_records_around_the_data_are_no_customers(read):
+    cohort = read({"customers.csv": "RowType,customer_id,age\nH,20260105,2\nD,a,30\nD,b,31\nT,2,61\n"})
+    assert (ids_of(cohort), rows(cohort)) == (["a", "b"], (4, 2, 0, 2))
+    assert "2 rows left out (first: row 2): a control record around the data." in said(cohort)
+    assert len(ids_of(read({"customers.csv": "sex,customer_id\nf,a\nm,b\nm,c\nf,d\n"}))) == 4
+
+
+def test_rows_of_nothing_but_a_name_are_asked_about_where_it_is_unlike_all_ids(read):
+    unlike = {"customers.csv": "customer_id,age,city\nNorth,,\nk1,30,Bonn\nk2,31,Ulm\nSouth,,\nk3,33,Paris\n"}
+    with pytest.raises(DoubtError, match=r"customers\.customer_id\.headings=headings"):
+        read(unlike)
+    assert ids_of(read(unlike, accept_doubts=True)) == ["k1", "k2", "k3"]
+    alike = {"customers.csv": "customer_id,age,city\nGermany,,\na,30,Bonn\nb,31,Ulm\nFrance,,\nc,33,Paris\n"}
+    cohort = read(alike)
+    assert len(ids_of(cohort)) == 5
+    assert "2 rows with nothing but 'customer_id' (the first, 'Germany', is row 2), where all others" in said(cohort)
+    settled = read(alike, answers={"customers.customer_id.headings": "headings"})
+    assert (ids_of(settled), rows(settled)) == (["a", "b", "c"], (5, 3, 0, 2))
+
+
+def test_a_customer_with_words_in_the_first_row_is_no_row_of_units(read):
+    cohort = read({"customers.csv": "customer_id,mrr,seats\na,free,unlimited\nb,29,3\nc,99,10\nd,29,2\ne,19,1\n"})
+    assert ids_of(cohort) == ["a", "b", "c", "d", "e"]
+    assert "1 of 5 cells in 'mrr' are no numbers, the first 'free' in row 2" in said(cohort)
+    types = read({"customers.csv": "customer_id,mrr,seats\nstring,float,int\na,1,3\nb,29,3\nc,99,10\nd,29,2\n"})
+    assert ids_of(types) == ["a", "b", "c", "d"]
+
+
+def test_a_last_row_with_only_an_id_like_the_others_is_a_customer(read):
+    uuids = ["6f9619ff-8b86-d011-b42d-00cf4fc964ff", "550e8400-e29b-41d4-a716-446655440000"]
+    last = "abcdef12-e29b-41d4-a716-4466554400ab"
+    text = "customer_id,x\n" + "".join(f"{uuid},1\n" for uuid in uuids)
+    assert ids_of(read({"customers.csv": f"{text}{last},\n"})) == [*uuids, last]
+    mails = {"customers.csv": "customer_id,x\nann@x.com,1\nbob@x.com,2\neve.lee1@x.org,\n"}
+    assert ids_of(read(mails))[-1] == "eve.lee1@x.org"
+
+
+def test_two_rows_of_names_are_joined_where_the_second_repeats(read):
+    lines = ["customer_id,2025,,2026,", ",visits,spend,visits,spend", "a,3,12.5,4,1", "b,4,99,5,2", "c,0,1.25,6,3"]
+    sheet = workbook({"S": rows_of(*(tuple(cell or None for cell in line.split(",")) for line in lines))})
+    for files in ({"customers.csv": "\n".join(lines) + "\n"}, {"customers.xlsx": sheet}):
+        cohort = read(files)
+        assert cohort.feature_columns == ["2025 visits", "2025 spend", "2026 visits", "2026 spend"]
+        assert (ids_of(cohort), cohort.customers["2026 spend"].tolist()) == (["a", "b", "c"], [1, 2, 3])
+        assert "above the header joined to it" in said(cohort)
+
+
+# ---- ids and actions -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nobody", ["(Leer)", "(blank)", "00000000-0000-0000-0000-000000000000"])
+def test_the_blank_of_a_pivot_table_and_the_empty_uuid_are_asked_about(read, nobody):
+    files = {"customers.csv": f"customer_id,x,y\na,1,2\nb,2,2\n{nobody},3,2\nc,1,2\n"}
+    with pytest.raises(DoubtError, match=r"expected a name or number.*customers\.customer_id\.word=no_value"):
+        read(files)
+    assert ids_of(read(files, accept_doubts=True, skip_bad_rows=True)) == ["a", "b", "c"]
+    assert len(ids_of(read(files, answers={"customers.customer_id.word": "name"}))) == 4
+
+
+def test_the_number_0_that_all_guests_have_is_asked_about(read):
+    events = "customer_id,action,timestamp\n0,a,2026-01-01\n5,a,2026-01-02\n0,b,2026-01-03\n12,b,2026-01-04\n"
+    with pytest.raises(DoubtError, match=r"interactions\.customer_id\.word=no_value"):
+        read({"interactions.csv": events})
+    settled = read({"interactions.csv": events}, accept_doubts=True, skip_bad_rows=True)
+    assert ids_of(settled) == ["12", "5"]
+    assert rows(settled) == (4, 2, 2, 0)
+    even = events + "5,a,2026-01-05\n"  # counted from 0
+    assert len(ids_of(read({"interactions.csv": even}))) == 3
+
+
+def test_actions_that_differ_in_capitals_are_said(read):
+    events = "customer_id,action,timestamp\na,Purchase,2026-01-05\na,purchase,2026-01-06\nb,purchase ,2026-01-07\n"
+    cohort = read({"interactions.csv": events})
+    assert len(cohort.actions) == 2
+    assert "1 actions differ from another only in capitals ('Purchase' and 'purchase')" in said(cohort)
+    assert facts(cohort)["twins"] == [
+        {"file": "interactions.csv", "column": "action", "kind": "capitals", "count": 1, "joined": False}
+    ]
