@@ -2,6 +2,7 @@
 
 import pytest
 
+from crm_models.core.errors import DataError
 from crm_models.data.sources.receipt import DoubtError
 from tests.data.sources import test_kinds
 from tests.data.sources.test_kinds import facts, rows
@@ -134,3 +135,79 @@ def test_actions_that_differ_in_capitals_are_said(read):
     assert facts(cohort)["twins"] == [
         {"file": "interactions.csv", "column": "action", "kind": "capitals", "count": 1, "joined": False}
     ]
+
+
+# ---- numbers and codes -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["01067", "8001", "80331"],
+        ["02139", "94105"],
+        ["0301234567", "01761234567", "08912345"],
+        ["+4930123", "+493012345", "+33140"],
+        ["030 123 456", "0171 123 456"],
+        ["12E3", "45E1", "10E7"],
+        ["1E5", "0012", "77D", "13"],
+        ['5" pipe', '7" pipe', "tube"],
+    ],
+)
+def test_codes_that_would_lose_something_as_numbers_are_text(read, cells):
+    quoted = [f'"{cell.replace(chr(34), chr(34) * 2)}"' for cell in cells]
+    assert read(cells_of(*quoted)).customers["x"].tolist() == cells
+
+
+@pytest.mark.parametrize(
+    ("cells", "meant"),
+    [
+        (["05", "12", "7"], [5, 12, 7]),
+        (["0.50", "012.5"], [0.5, 12.5]),
+        (["-007", "012"], [-7, 12]),
+        (["1.2E+04", "3E+02"], [12000, 300]),
+        (["1e5", "2"], [100_000, 2]),
+        (["+12", "-7"], [12, -7]),
+        (["80 m²", "120 m²", "65 m2"], [80, 120, 65]),
+        (["35 s", "120 s"], [35, 120]),
+        (["1h", "2h", "3.5h"], [1, 2, 3.5]),
+        (["1 month", "12 months"], [1, 12]),
+        (["1 Tag", "12 Tage"], [1, 12]),
+        (['5"', '7"'], [5, 7]),
+        (["1.5M", "3M"], [1_500_000, 3_000_000]),
+        (["3M", "20k"], [3_000_000, 20_000]),
+    ],
+)
+def test_numbers_that_look_a_little_like_codes_are_numbers(read, cells, meant):
+    assert read(cells_of(*cells)).customers["x"].tolist() == pytest.approx(meant)
+
+
+def test_what_bookkeepers_write_behind_a_number_is_no_unit(read):
+    assert read(cells_of("100 S", "50 H", "3 S")).customers["x"].tolist() == ["100 S", "50 H", "3 S"]
+
+
+def test_choices_with_commas_are_asked_about_and_decimal_commas_in_a_file_of_commas_said(read):
+    choices = cells_of('"1,2"', "3", '"2,3"', '"1,3"')
+    with pytest.raises(DoubtError, match=r"customers\.x\.commas=list"):
+        read(choices)
+    assert read(choices, accept_doubts=True).customers["x"].tolist() == ["1,2", "3", "2,3", "1,3"]
+    decimals = read(choices, answers={"customers.x.commas": "decimal"})
+    assert decimals.customers["x"].tolist() == [1.2, 3, 2.3, 1.3]
+    grades = read(cells_of('"1,5"', '"2,0"', "3"))
+    assert grades.customers["x"].tolist() == [1.5, 2, 3]
+    assert "commas in 'x' read as decimal marks (first: '1,5')" in said(grades)
+
+
+@pytest.mark.parametrize("cells", [["12M", "24M", "1M"], ["45 mn", "12 mn"]])
+def test_an_m_without_a_currency_is_asked_about(read, cells):
+    files = cells_of(*cells)
+    with pytest.raises(DoubtError, match=r"customers\.x\.millions=millions"):
+        read(files)
+    plain = [float(cell.rstrip("Mmn ")) for cell in cells]
+    assert read(files, accept_doubts=True).customers["x"].tolist() == [1e6 * number for number in plain]
+    assert read(files, answers={"customers.x.millions": "unit"}).customers["x"].tolist() == plain
+
+
+def test_several_currencies_are_named_as_the_reason(read):
+    events = "customer_id,action,timestamp,value\na,x,2026-01-05,€10.00\nb,x,2026-01-06,$12.00\na,x,2026-01-07,£5\n"
+    with pytest.raises(DataError, match=r"found '€10.00'.*several units \('€', '\$', '£'\): convert them to one"):
+        read({"interactions.csv": events})
