@@ -12,16 +12,18 @@ BLANKS = ("", "na", "n/a", "nan", "none", "null", "nil", "?", "-", "#n/a", "nat"
 """Texts that mean a missing value in columns of any kind; case is ignored."""
 
 PIVOT = (
-    "(blank)",
-    "(leer)",
-    "(vide)",
-    "(en blanco)",
-    "(vuoto)",
-    "(leeg)",
-    "(em branco)",
-    "(puste)",
-    "(prázdné)",
-    "(tom)",
+    *(
+        "(blank)",
+        "(leer)",
+        "(vide)",
+        "(en blanco)",
+        "(vuoto)",
+        "(leeg)",
+        "(em branco)",
+        "(puste)",
+        "(prázdné)",
+        "(tom)",
+    ),
 )
 ERRORS = ("\\n", "#ref!", "#div/0!", "#value!", "#name?", "#num!", "#null!", "(null)", "[null]", "<null>", *PIVOT)
 """What MySQL writes for NULL, and what spreadsheets write for a failed formula and for a blank in a pivot table."""
