@@ -159,7 +159,8 @@ def _words_for_nobody(cells: Column, text: pd.Series, unique: bool) -> pd.Series
     others = ~number & ~word & filled
     if number.any() and others.any():
         often = cells.n_rows(number) > max(1, cells.counts[others].max()) and text[others].str.isdecimal().all()
-        if often or text[others].str.len().min() > 2:  # shorter ones count from 0
+        counted = often and text[others].astype("float64").max() <= others.sum()  # 0, 1, 2, 3 and no gap
+        if (often and not counted) or text[others].str.len().min() > 2:  # shorter ones count from 0
             word |= number
     if not word.any():
         return word

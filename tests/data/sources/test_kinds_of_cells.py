@@ -1,8 +1,9 @@
 """Kinds of cells that mean something else than they seem to: rows that are no customers, codes, labels, and roles."""
 
+import pandas as pd
 import pytest
 
-from crm_models.core.errors import DataError
+from crm_models.core.errors import ConfigError, DataError
 from crm_models.data.sources.receipt import DoubtError
 from tests.data.sources import test_kinds
 from tests.data.sources.test_kinds import facts, rows
@@ -123,8 +124,10 @@ def test_the_number_0_that_all_guests_have_is_asked_about(read):
     settled = read({"interactions.csv": events}, accept_doubts=True, skip_bad_rows=True)
     assert ids_of(settled) == ["12", "5"]
     assert rows(settled) == (4, 2, 2, 0)
-    even = events + "5,a,2026-01-05\n"  # counted from 0
+    even = events + "5,a,2026-01-05\n"
     assert len(ids_of(read({"interactions.csv": even}))) == 3
+    counted = events.replace("\n5,", "\n1,").replace("\n12,", "\n2,")
+    assert ids_of(read({"interactions.csv": counted})) == ["0", "1", "2"]
 
 
 def test_actions_that_differ_in_capitals_are_said(read):
@@ -211,3 +214,86 @@ def test_several_currencies_are_named_as_the_reason(read):
     events = "customer_id,action,timestamp,value\na,x,2026-01-05,€10.00\nb,x,2026-01-06,$12.00\na,x,2026-01-07,£5\n"
     with pytest.raises(DataError, match=r"found '€10.00'.*several units \('€', '\$', '£'\): convert them to one"):
         read({"interactions.csv": events})
+
+
+# ---- labels ----------------------------------------------------------------------------------------------------------
+
+
+def labels(*cells: str, name: str = "churned") -> dict[str, str]:
+    return {
+        "customers.csv": f"customer_id,{name},x\n" + "".join(f"c{k},{cell},{k}.5\n" for k, cell in enumerate(cells))
+    }
+
+
+def churned(cohort) -> list[bool | None]:
+    return [None if value is pd.NA else bool(value) for value in cohort.customers["churned"]]
+
+
+@pytest.mark.parametrize(
+    ("cells", "meant"),
+    [
+        (["1", "-1", "-1"], [True, False, False]),
+        (["+1", "-1", "1.0"], [True, False, True]),
+        (["-1", "0", "0"], [True, False, False]),
+        (["-1", "no"], [True, False]),
+    ],
+)
+def test_minus_one_means_no_beside_one_and_yes_elsewhere(read, cells, meant):
+    cohort = read(labels(*cells))
+    assert churned(cohort) == meant
+    assert ("-1 in 'churned' means no, because 1 stands beside it" in said(cohort)) == (cells[0] != "-1")
+
+
+def test_minus_one_beside_one_and_zero_is_neither_yes_nor_no(read):
+    with pytest.raises(DataError, match=r"expected yes or no .*found '-1'"):
+        read(labels("1", "0", "-1"))
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [
+        ("retained", ["yes", "no", "yes"]),
+        ("is_active", ["true", "false", "true"]),
+        ("IsActiveMember", ["1", "0", "1"]),
+        ("Subscribed?", ["1", "-1", "1"]),
+        ("active", ["y", "n", "y"]),
+        ("stayed", ["ja", "nein", "ja"]),
+        ("renewed", ["x", "off", "x"]),
+        ("customer status", ["yes", "no", "yes"]),
+        ("active_status", ["active", "cancelled", "active"]),
+    ],
+)
+def test_a_label_that_says_who_stayed_is_turned_round_and_said(read, name, cells):
+    cohort = read(labels(*cells, name=name), columns={"churned": name})
+    stayed = name != "customer status"
+    assert churned(cohort) == [not stayed, stayed, not stayed]
+    assert (f"'{name}' says who stayed: yes means not churned" in said(cohort)) == stayed
+    assert churned(read(labels(*cells, name=name), columns={"churned": name}, positive=cells[0])) == [True, False, True]
+
+
+def test_an_offered_label_that_says_who_stayed_is_turned_round(read):
+    cohort = read(labels("yes", "no", "yes", name="retained"), answers={"customers.retained.label": "label"})
+    assert churned(cohort) == [False, True, False]
+
+
+def test_a_flag_of_parquet_that_says_who_stayed_is_turned_round_unless_the_churned_are_named(read, tmp_path):
+    flags = pd.DataFrame({"customer_id": ["a", "b", "c"], "is_active": [True, False, True]})
+    flags.to_parquet(tmp_path / "t.parquet")
+    files, columns = {"customers.parquet": (tmp_path / "t.parquet").read_bytes()}, {"churned": "is_active"}
+    assert churned(read(files, columns=columns)) == [False, True, False]
+    assert churned(read(files, columns=columns, positive="true")) == [True, False, True]
+
+
+@pytest.mark.parametrize(("blanks", "meant"), [("no", [False, True, False]), ("unknown", [False, None, False])])
+def test_a_blank_beside_those_who_stayed_is_asked_about(read, blanks, meant):
+    files = {"customers.csv": "customer_id,active\na,x\nb,\nc,x\n"}
+    with pytest.raises(DoubtError, match=r"customers\.churned\.blank_label=no"):
+        read(files, columns={"churned": "active"})
+    answers = {"customers.churned.blank_label": blanks}
+    assert churned(read(files, columns={"churned": "active"}, answers=answers)) == meant
+
+
+def test_a_column_can_only_be_mapped_to_a_standard_name(read):
+    for name in ("churn", "foo"):
+        with pytest.raises(ConfigError, match=rf"--column {name}=x: no standard name '{name}'; known are customer_id,"):
+            read(labels("1", "0"), columns={name: "x"})
