@@ -297,3 +297,66 @@ def test_a_column_can_only_be_mapped_to_a_standard_name(read):
     for name in ("churn", "foo"):
         with pytest.raises(ConfigError, match=rf"--column {name}=x: no standard name '{name}'; known are customer_id,"):
             read(labels("1", "0"), columns={name: "x"})
+
+
+# ---- roles -----------------------------------------------------------------------------------------------------------
+
+
+def events_of(*lines: str) -> dict[str, str]:
+    return {"export.csv": "\n".join(lines) + "\n"}
+
+
+def test_tasks_are_events_of_the_person_and_not_of_their_own_number(read):
+    tasks = [f"00T{k},003{k // 2},0061,{('Call', 'Email')[k % 2]},2026-01-0{k + 1},Completed" for k in range(6)]
+    cohort = read(events_of("Id,WhoId,WhatId,Subject,ActivityDate,Status", *tasks), accept_doubts=True)
+    assert (ids_of(cohort), cohort.interactions["action"].tolist()[:2]) == (["0030", "0031", "0032"], ["Call", "Email"])
+
+
+@pytest.mark.parametrize("n", [4, 6])
+def test_orders_however_few_are_events_of_the_address(read, n):
+    orders = [f"#{k},{('ann', 'bob')[k % 2]}@x.com,paid,2026-01-0{k + 1},{k}.5,Mug,{5000 + k}" for k in range(n)]
+    files = events_of("Name,Email,Financial Status,Created at,Total,Lineitem name,Id", *orders)
+    cohort = read(files, accept_doubts=True)
+    assert (ids_of(cohort), len(cohort.interactions)) == (["ann@x.com", "bob@x.com"], n)
+
+
+def test_few_rows_with_addresses_that_do_not_repeat_are_customers(read):
+    people = [f"{k},p{k}@x.com,2026-01-0{k + 1}" for k in range(4)]
+    assert ids_of(read(events_of("id,email,created_at", *people))) == ["0", "1", "2", "3"]
+
+
+def test_a_label_beside_a_product_and_a_date_makes_one_row_per_customer_customers(read):
+    rows_below = [f"{k};{('DSL', 'LTE')[k % 2]};0{k + 1}.13.2020;12,5;{('nein', 'ja')[k % 2]}" for k in range(5)]
+    rows_below = [line.replace(".13.", ".03.") for line in rows_below]
+    cohort = read(events_of("Kundennummer;Produkt;Datum;Umsatz;Kündigung", *rows_below), accept_doubts=True)
+    assert (churned(cohort), len(cohort.interactions)) == ([False, True, False, True, False], 0)
+    assert cohort.customers["Produkt"].tolist() == ["DSL", "LTE", "DSL", "LTE", "DSL"]
+
+
+def test_the_type_of_an_event_is_its_action_before_its_product_unless_it_is_always_the_same(read):
+    lines = [f"{k % 2},p{k},{{}},2026-01-0{k + 1}" for k in range(5)]
+    many = [line.format(("view", "cart")[k % 2]) for k, line in enumerate(lines)]
+    header = "user_id,product_id,event_type,event_time"
+    assert read(events_of(header, *many)).interactions["action"].unique().tolist() == ["view", "cart"]
+    same = [line.format("purchase") for line in lines]
+    assert set(read(events_of(header, *same)).interactions["action"]) == {"p0", "p1", "p2", "p3", "p4"}
+
+
+def test_the_number_of_a_customer_goes_before_the_name(read):
+    lines = [f"John Smith,{1001 + k % 2},2026-01-0{k + 1},Mug,5" for k in range(5)]
+    cohort = read(events_of("Customer,Customer Number,Invoice Date,Item,Amount", *lines))
+    assert ids_of(cohort) == ["1001", "1002"]
+
+
+def test_another_name_of_the_customer_is_no_action(read):
+    lines = [f"01{k % 2},p{k % 2}@x.com,{('open', 'click', 'order')[k % 3]},2026-01-0{k + 1}" for k in range(6)]
+    with pytest.raises(DoubtError) as refusal:
+        read(events_of("Profile ID,Email,Metric,Timestamp", *lines))
+    assert list(refusal.value.doubts[0].readings) == ["Metric", "purchase"]
+
+
+def test_events_of_contacts_are_no_list_of_actions(read):
+    lines = [f"{k % 2},{('open', 'click')[k % 2]},2026-01-0{k + 1}T10:00:00,{k}.5" for k in range(5)]
+    cohort = read(events_of("contact_id,event_type,occurred_at,amount", *lines))
+    assert (ids_of(cohort), len(cohort.interactions)) == (["0", "1"], 5)
+    assert cohort.interactions["value"].sum() == 12.5
