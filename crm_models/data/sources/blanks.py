@@ -11,8 +11,22 @@ import pandas as pd
 BLANKS = ("", "na", "n/a", "nan", "none", "null", "nil", "?", "-", "#n/a", "nat", "<na>")
 """Texts that mean a missing value in columns of any kind; case is ignored."""
 
-ERRORS = ("\\n", "#ref!", "#div/0!", "#value!", "#name?", "#num!", "#null!", "(null)", "[null]", "<null>", "(blank)")
-"""What MySQL writes for NULL, and what spreadsheets write for a failed formula."""
+PIVOT = (
+    *(
+        "(blank)",
+        "(leer)",
+        "(vide)",
+        "(en blanco)",
+        "(vuoto)",
+        "(leeg)",
+        "(em branco)",
+        "(puste)",
+        "(prázdné)",
+        "(tom)",
+    ),
+)
+ERRORS = ("\\n", "#ref!", "#div/0!", "#value!", "#name?", "#num!", "#null!", "(null)", "[null]", "<null>", *PIVOT)
+"""What MySQL writes for NULL, and what spreadsheets write for a failed formula and for a blank in a pivot table."""
 
 NO_NUMBER = (
     *("unknown", "not available", "not applicable", "not set", "not specified", "unspecified", "undefined", "missing"),

@@ -21,7 +21,7 @@ import pyarrow.csv as pa_csv
 from crm_models.core.errors import DataError
 from crm_models.data.sources.archives import MAPPED, Blocks
 from crm_models.data.sources.frames import tidy
-from crm_models.data.sources.header import header_row
+from crm_models.data.sources.header import header_row, joined_names
 from crm_models.data.sources.receipt import counted
 from crm_models.data.sources.rows import FOOTER_LINES, TOTAL
 from crm_models.data.sources.text_encoding import Text
@@ -192,13 +192,14 @@ def _header(text: Text, layout: Layout) -> tuple[list[str], Text]:
     """The column names, and the text below them; titles above them are left out with a remark."""
     rows, ends = _first_rows(text, layout)
     start = header_row(rows)
-    names, end = rows[start], ends[start]
+    names, end = joined_names(rows, start) or rows[start], ends[start]
     if not names:
         raise DataError(f"{layout.name} row 1: expected column names, found a blank row")
     if start:
         above = next(" ".join(filter(None, map(str.strip, row))) for row in rows if any(map(str.strip, row)))
         lines = counted(_n_lines(ends[start - 1].encode()), "line")
-        layout.remarks.append(f"{lines} above the header left out, the first {above[:60]!r}.")
+        what = "left out" if names is rows[start] else "joined to it"
+        layout.remarks.append(f"{lines} above the header {what}, the first {above[:60]!r}.")
     layout.first_row += _n_lines(end.encode())
     return [" ".join(cell.split()) for cell in names], text[len(end.encode()) :]
 

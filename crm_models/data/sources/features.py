@@ -13,7 +13,7 @@ from crm_models.data.sources.blanks import ERRORS, PLACEHOLDERS, is_blank
 from crm_models.data.sources.column import Column
 from crm_models.data.sources.dates import AM_PM, DAY_FIRST, MONTH_FIRST, Dates, dates_of, in_utc, look_dated
 from crm_models.data.sources.epochs import moments_of_numbers
-from crm_models.data.sources.frames import is_text
+from crm_models.data.sources.frames import DELIMITER, is_text
 from crm_models.data.sources.numbers import (
     could_be_numbers,
     note_words,
@@ -36,6 +36,10 @@ SENTINELS = (99, 999, 9999, 99999, -1, -9, -99, -999)
 _DATE_NAME = re.compile(
     r"date|datum|since|sign.?up|creat|renew|join|expir|_at$|_on$|beitritt|seit|fecha|birth|geburt", re.IGNORECASE
 )
+_WHOLE = r"^\+?[0-9A-Za-z]*[0-9][0-9A-Za-z ]*$"
+_CODE = r"^0[0-9]{2,}$|^\+[0-9]{6,}$|^(?:0[0-9]{1,2}|\+[0-9]{1,3})(?: [0-9]{3})+$|^[0-9]+E[0-9]+$"
+"""Whole numbers that lose something as numbers: zeros in front, the plus sign of a phone number, or their E."""
+_NO_CODE = r"^-|[0-9][.,][0-9]"
 FIRST_YEAR, LAST_YEAR = 1700, 2200
 """Dates from the last year on stand for an open end, such as 9999-12-31; those before the first one for none."""
 FAR_YEARS = 10
@@ -54,14 +58,16 @@ def feature_of(table: pd.DataFrame, name: str, column: str, receipt: Receipt | N
     if pd.api.types.is_datetime64_any_dtype(cells.values):
         return _dates_of_parquet(cells)
     plain = plain_numbers(cells.values)
-    if plain is not None and not _are_codes(cells):
+    if plain is not None and not _are_codes(cells, cells.values):
         return _numbers(cells, plain, unit=unit_of(cells.name))
     blank = is_blank(cells.distinct, number=True)
     filled = cells.distinct[~blank]
     if plain is not None or not len(filled):
         return _text(cells)
     if could_be_numbers(filled):
-        values, unit = parsed(cells, blank)
+        if _are_codes(cells, filled) or _are_lists(cells, filled):
+            return _text(cells)
+        values, unit, _ = parsed(cells, blank)
         odd = ~blank & values.isna()
         if _in_spite_of(odd, blank, cells, "number"):
             note_words(cells, blank)
@@ -110,18 +116,45 @@ def _in_spite_of(odd: pd.Series, blank: pd.Series, cells: Column, kind: str) -> 
 # ---- numbers ---------------------------------------------------------------------------------------------------------
 
 
-def _are_codes(cells: Column) -> bool:
-    """Whether cells of digits are codes such as postcodes: all as long, some with a zero in front."""
-    if not is_text(cells.values):
+def _are_codes(cells: Column, filled: pd.Series) -> bool:
+    """Whether whole numbers are codes: postcodes with zeros in front, phone numbers with a plus sign, and 12E3.
+
+    filled: all cells or the distinct ones. Programs write powers of ten with a point or a sign, as 1.2E+04.
+    """
+    if not is_text(filled):
         return False
-    text = pa.chunked_array(pa.array(cells.values)).drop_null()
-    lengths = pc.min_max(pc.utf8_length(text)).as_py()
-    if lengths["min"] != lengths["max"] or lengths["min"] < 4 or not pc.any(pc.starts_with(text, "0")).as_py():
+    text = pa.chunked_array(pa.array(filled)).drop_null()
+    seldom = pc.or_(pc.or_(pc.starts_with(text, "0"), pc.starts_with(text, "+")), pc.match_substring(text, "E"))
+    few = text.filter(seldom)  # of millions of cells
+    codes = few.filter(pc.match_substring_regex(few, _CODE))
+    if not len(codes) or pc.any(pc.match_substring_regex(text, _NO_CODE)).as_py():
         return False
-    if not pc.all(pc.utf8_is_digit(text)).as_py():
+    if pc.mean(pc.match_substring_regex(text, _WHOLE)).as_py() < 1 - FEW_ODD:
         return False
-    cells.note(f"the numbers in {cells.name!r} have zeros in front, as in codes; they are read as text.")
+    first = codes[0].as_py()
+    cells.note(
+        f"the numbers in {cells.name!r} have zeros in front, as in codes; they are read as text."
+        if first.startswith("0")
+        else f"the numbers in {cells.name!r} are codes or phone numbers, as {first!r}; they are read as text."
+    )
     return True
+
+
+def _are_lists(cells: Column, filled: pd.Series) -> bool:
+    """Whether cells such as `1,3` beside `2` list answers in a file of commas: asked, as they could be decimals."""
+    pairs = filled.str.extract("^([0-9]),([0-9])$").dropna()
+    if cells.table.attrs.get(DELIMITER) != "," or len(pairs) < 2 or not filled.str.fullmatch("[0-9](,[0-9])?").all():
+        return False
+    if pairs[1].nunique() == 1 or not (pairs[0] < pairs[1]).all():  # a list is in order and has no choice twice
+        return False
+    first = filled[pairs.index[0]]
+    chosen = cells.ask(
+        "commas",
+        f"cells in {cells.name!r} such as {first!r} could be a list of choices or decimals, and commas separate the "
+        "cells of this file.",
+        {"list": f"text, {first} is the choices {' and '.join(first.split(','))}", "decimal": "decimal commas"},
+    )
+    return chosen == "list"
 
 
 def _numbers(

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from crm_models.core.errors import DataError
-from crm_models.core.schema import CUSTOMER_ID
-from crm_models.data.sources.blanks import BLANKS, NO_NUMBER
+from crm_models.core.schema import ACTION, CUSTOMER_ID
+from crm_models.data.sources.blanks import BLANKS, NO_NUMBER, PIVOT
 from crm_models.data.sources.column import Column
 from crm_models.data.sources.frames import written_name
 from crm_models.data.sources.receipt import Receipt, place_of
@@ -25,7 +25,8 @@ INVISIBLE = dict.fromkeys([0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0x00AD, 0x200
 FEW_ODD = 0.05
 """Up to this share of ids that are no numbers among others that are, they are pointed out."""
 NOBODY = ("0", "-1")
-"""Ids that mean no customer where all others are longer."""
+"""Ids that mean no customer where all others are longer, or where none is as frequent: all guests have one."""
+NIL = "00000000-0000-0000-0000-000000000000"
 
 _EXPONENT = r"[0-9](?:[.,][0-9]+)?[eE]\+[0-9]{2,}"
 _CUT = r"[1-9][0-9]{14}0+"
@@ -133,8 +134,9 @@ def _categorical(text: pd.Series, codes: np.ndarray, index: pd.Index) -> pd.Seri
     return pd.Series(values, index=index)
 
 
-def note_twins_within(ids: pd.Series, name: str, receipt: Receipt) -> None:
-    """Say which ids of one file differ only in leading zeros or capitals; they are kept apart."""
+def note_twins_within(ids: pd.Series, name: str, receipt: Receipt, column: str = CUSTOMER_ID) -> None:
+    """Say which ids or actions of one file differ only in leading zeros or capitals; they are kept apart."""
+    kept, things = ("actions", "actions") if column == ACTION else ("ids", "customers")
     categories = pd.Series(ids.cat.categories)
     for kind, (difference, key) in TWIN_KINDS.items():
         keys = categories.map(key)
@@ -143,23 +145,28 @@ def note_twins_within(ids: pd.Series, name: str, receipt: Receipt) -> None:
         if n:
             pair = categories[keys == keys[twin].iloc[0]].tolist()[:2]
             receipt.note(
-                f"{name}: {n:,} ids differ from another only in {difference} ({pair[0]!r} and {pair[1]!r}); "
-                "they count as different customers."
+                f"{name}: {n:,} {kept} differ from another only in {difference} ({pair[0]!r} and {pair[1]!r}); "
+                f"they count as different {things}."
             )
-            receipt.twins.append({"file": name, "column": CUSTOMER_ID, "kind": kind, "count": n, "joined": False})
+            receipt.twins.append({"file": name, "column": column, "kind": kind, "count": n, "joined": False})
 
 
 def _words_for_nobody(cells: Column, text: pd.Series, unique: bool) -> pd.Series:
     """Which distinct ids are words such as NULL that stand for no customer; kept if each stands in one row."""
-    word = text.str.lower().isin((*BLANKS, *NO_NUMBER)) & (text.str.len() > 0) & (text.str.lower() != "x")
+    pivot = text.str.lower().isin(PIVOT) | (text == NIL)
+    word = pivot | (text.str.lower().isin((*BLANKS, *NO_NUMBER)) & (text.str.len() > 0) & (text.str.lower() != "x"))
     number, filled = text.isin(NOBODY), text != ""
-    if number.any() and text[~number & ~word & filled].str.len().min() > 2:  # shorter ones count from 0
-        word |= number
+    others = ~number & ~word & filled
+    if number.any() and others.any():
+        often = cells.n_rows(number) > max(1, cells.counts[others].max()) and text[others].str.isdecimal().all()
+        counted = often and text[others].astype("float64").max() <= others.sum()  # 0, 1, 2, 3 and no gap
+        if (often and not counted) or text[others].str.len().min() > 2:  # shorter ones count from 0
+            word |= number
     if not word.any():
         return word
     first = str(text[word].iloc[0])
     n, row = cells.n_rows(word), cells.first(word)[0]
-    if unique and n == int(word.sum()):
+    if unique and n == int(word.sum()) and not pivot.any():
         cells.note(f"the id {first!r} (row {row}) could mean no value; it is kept as written.")
         return word & False
     chosen = cells.ask(
@@ -182,11 +189,13 @@ def _ask_about_cut_numbers(cells: Column, text: pd.Series) -> None:
         if not long.any() or cut.sum() < 2 or cut.sum() < 0.9 * long.sum():
             return
         how = "have zeros from the 16th digit on"
+    cause = "a spreadsheet has probably cut them", "Export the file again without opening it in a spreadsheet."
+    if pd.api.types.is_float_dtype(cells.values):
+        cause = "of decimals, 15 digits are kept", "Store ids as whole numbers or as text."
     cells.ask(
         "cut",
         f"{int(cut.sum()):,} ids in {cells.name!r} {how} ({text[cut].iloc[0]!r} in row "
-        f"{cells.first(cut)[0]}): a spreadsheet has probably cut them, and each may stand for "
-        "several customers. Export the file again without opening it in a spreadsheet.",
+        f"{cells.first(cut)[0]}): {cause[0]}, and each may stand for several customers. {cause[1]}",
         {"keep": "as written, each a customer of its own", "stop": "not to be used"},
     )
 

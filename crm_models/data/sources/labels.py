@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 
 from crm_models.core.errors import DataError
@@ -35,27 +37,57 @@ STAYED = (
 FIRST_LEFT = 1970
 """Dates of leaving up to this year, such as 1970-01-01 and 1900-01-01, stand for none."""
 
+_STAY = (
+    "active|retained|retention|stayed|renewed|subscribed|current|loyal|aktiv|actif|activo|ativo|attivo|actief|geblieben"
+)
+_WHO = "customer|user|client|member|account|kunde"
+_STAYED_NAME = re.compile(
+    rf"(?:(?:is|still|ist|est|has|was)_?)?(?:(?:{_WHO})_?)?(?:{_STAY})(?:_?(?:{_WHO}|flag|status))?"
+)
+"""Names of columns whose yes means that a customer stayed."""
+
+
+def says_stayed(name: str) -> bool:
+    """Whether the name of a label, such as "IsActiveMember" or "retained", says that yes means stayed."""
+    words = re.sub(r"[\W_]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)).strip("_").lower()
+    return _STAYED_NAME.fullmatch(words) is not None
+
 
 def labels_of(
-    table: pd.DataFrame, name: str, column: str, positive: str | None = None, receipt: Receipt | None = None
+    table: pd.DataFrame,
+    name: str,
+    column: str,
+    positive: str | None = None,
+    receipt: Receipt | None = None,
+    *,
+    written: str = "",
 ) -> pd.Series:
     """A yes/no column as nullable boolean. positive: the value that means yes, if it is not a usual word.
+
+    written: the name of the label in the file; where it says that customers stayed (`says_stayed`), yes means no.
 
     `DataError` for a value that is neither yes nor no, or if `positive` never occurs. With `positive`, every other
     filled value means no; the receipt gets a sentence if there are several. Where only yes is written, it is asked what
     a blank means.
     """
     cells = Column(table, name, column, receipt)
-    if pd.api.types.is_bool_dtype(cells.values):
-        cells.record("yes or no", cells.values)
-        return cells.values.astype("boolean")
+    turned = positive is None and says_stayed(written)
+    if turned:
+        cells.note(f"{written!r} says who stayed: yes means not churned (unless --positive names the churned).")
+    if pd.api.types.is_bool_dtype(cells.values) and positive is None:
+        found = cells.values.astype("boolean") ^ turned
+        cells.record("yes or no", found)
+        return found
     words, dated = cells.distinct.str.lower().str.removeprefix("'"), False
     blank = words.isin((*BLANKS, *ERRORS))
     if positive is None:
-        # "1.00" and "1,0" mean the same as "1"; databases of Microsoft write -1 for yes.
+        # "1.00" and "1,0" mean the same as "1"; databases of Microsoft write -1 for yes, data for machines for no.
         numbers = pd.to_numeric(words.str.replace(",", ".", regex=False), errors="coerce")
-        yes = words.isin(YES + LEFT) | (numbers == 1) | (numbers == -1)
-        unknown = ~(yes | blank | words.isin(NO + STAYED) | (numbers == 0))
+        one, zero, minus = (numbers == number for number in (1, 0, -1))
+        yes = words.isin(YES + LEFT) | one | (minus & (not one.any()))
+        unknown = ~(yes | blank | words.isin(NO + STAYED) | zero | (minus & (not zero.any())))
+        if minus.any() and one.any():
+            cells.note(f"-1 in {cells.name!r} means no, because 1 stands beside it.")
         expected = "yes or no (also 1/0, true/false)"
         dated = column == CHURNED and _are_past_dates(cells, blank)
         if dated:
@@ -77,9 +109,9 @@ def labels_of(
     if blank.all():
         cells.note(f"{cells.name!r} is blank in every row.")
     blank_is_no = dated or _blank_is_no(cells, yes, blank)
-    known = yes.astype("boolean").mask(blank)
+    known = (yes ^ (turned & ~words.isin(LEFT + STAYED))).astype("boolean").mask(blank)
     found = pd.Series(known.array.take(cells.codes, allow_fill=True), index=table.index)
-    found = found.fillna(False) if blank_is_no else found
+    found = found.fillna(turned) if blank_is_no else found
     cells.record("yes or no", found, blank=blank)
     return found
 

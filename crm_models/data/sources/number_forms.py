@@ -6,6 +6,7 @@ is clear, else the other columns of the file, else the delimiter; where all are 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -21,15 +22,20 @@ Settled = Literal["decimal", "thousands"]
 _CODES = "EUR|USD|GBP|CHF|JPY|CAD|AUD|PLN|CZK|SEK|NOK|DKK|HUF|INR|BRL|Fr|kr|Rs"
 _BEFORE = rf"(?:US\$|R\$|A\$|C\$|[$€£¥₹₽₺₩₪₫₱₴฿]|(?:{_CODES})\b\.?)"
 _CORE = r"[0-9.,' ]*[0-9][.,]?(?:[eE][+-]?[0-9]+)?"
-_PARTS = rf"^([+-]?)\s*({_BEFORE}?)\s*([+-]?)\s*({_CORE}|[.,][0-9]+)\s*([^\d\s.,()+'-][^\d,()+-]{{0,15}})?$"
+_UNIT = r"(?:[cdkm]?m|ft|in|yd)[23]|(?![\x22\u2033']\s*\w)[^\d\s.,()+'-][^\d,()+-]{0,15}"  # 5" pipe is a text
+_PARTS = rf"^([+-]?)\s*({_BEFORE}?)\s*([+-]?)\s*({_CORE}|[.,][0-9]+)\s*({_UNIT})?$"
 """Sign, currency, sign, number and unit of a cell."""
 MAGNITUDES = {"k": 1e3, "tsd": 1e3, "mio": 1e6, "mn": 1e6, "million": 1e6, "mrd": 1e9, "bn": 1e9, "billion": 1e9}
 """Words behind a number that multiply it, and M; m is a metre."""
+_DOUBTFUL = ("M", "mn", "MN", "Mn")
+"""Those that may also mean months or minutes."""
 _BEHIND = rf"^(?:(M|(?i:{'|'.join(MAGNITUDES)}))\b\.?)?\s*(.*)$"
 MOST_UNITS = 4
 """From so many units in one column on, what stands behind its numbers are words, as in an address."""
 BOOKED = ("cr", "dr", "soll", "haben", "s", "h")
-"""Marks of bookkeepers, whose sign depends on whose account it is: no units."""
+"""Marks of bookkeepers, whose sign depends on whose account it is: no units; but 35 s are seconds and 2 h hours."""
+_PLURALS = ("s", "e", "n", "en")
+"""What the name of a unit may have behind it where it stands beside more than one."""
 
 _SPACED = r"[0-9]{1,3}(?:[ '][0-9]{3})+(?:[.,][0-9]+)?"
 _OPEN_COMMA, _OPEN_POINT = r"-?[1-9][0-9]{0,2},[0-9]{3}", r"-?[1-9][0-9]{0,2}\.[0-9]{3}"
@@ -52,7 +58,8 @@ class Numbers:
 
     notation: what was unusual about the writing, or "". doubt: marks before three digits can be either. mark: the
     decimal mark. unclear: the first cell that this changes. unit: what stands beside the numbers, such as "€" or "kg".
-    units: what stands beside them where it is not the same, so that they are no numbers.
+    units: what stands beside them where it is not the same, so that they are no numbers. magnitude: a cell with an M
+    that may mean millions, months or minutes.
     """
 
     values: np.ndarray
@@ -62,6 +69,7 @@ class Numbers:
     unclear: str = ""
     unit: str = ""
     units: tuple[str, ...] = ()
+    magnitude: str = ""
 
 
 def parse(
@@ -69,15 +77,17 @@ def parse(
     delimiter: str | None,
     proof: Callable[[], Mark | None] = lambda: None,
     settled: Settled | None = None,
+    *,
+    millions: bool = True,
 ) -> Numbers:
     """Distinct trimmed cells as numbers.
 
     delimiter: of the file; `;` suggests decimal commas, and None means numbers that are stored as such, without doubt.
     proof: the decimal mark that other columns of the file prove, asked only where this column is unclear. settled: what
-    a mark before three digits is, if it is known.
+    a mark before three digits is, if it is known. millions: whether M and mn multiply; else they are a unit.
     """
     written = cells
-    cells, beside = _without_units(_plain_signs(cells))
+    cells, beside = _without_units(_plain_signs(cells), millions)
     notations = beside.notations
     values = _floats(cells)
     punctuated = cells.str.contains("[.,]", regex=True).to_numpy(dtype=bool)
@@ -107,6 +117,7 @@ def parse(
         unclear=unclear,
         unit="" if percent.any() and not percent.all() else beside.unit,
         units=beside.units,
+        magnitude=beside.magnitude,
     )
 
 
@@ -114,7 +125,8 @@ def parse(
 class _Beside:
     """What stands beside D numbers: (D,) which have the unit, (D,) factors such as 1,000, and what was unusual.
 
-    unit: the one of the column, or "", as two currencies cannot be compared. units: several instead.
+    unit: the one of the column, or "", as two currencies cannot be compared. units: several instead. magnitude: a cell
+    with a doubtful M.
     """
 
     unit: str
@@ -122,6 +134,7 @@ class _Beside:
     factors: np.ndarray
     units: tuple[str, ...]
     notations: list[str]
+    magnitude: str
 
 
 def _plain_signs(cells: pd.Series) -> pd.Series:
@@ -133,9 +146,9 @@ def _plain_signs(cells: pd.Series) -> pd.Series:
     return cells.str.replace(r"^'(?=[0-9.,+-])", "", regex=True)
 
 
-def _without_units(plain: pd.Series) -> tuple[pd.Series, _Beside]:
+def _without_units(plain: pd.Series, millions: bool) -> tuple[pd.Series, _Beside]:
     """Cells as digits, marks and a minus in front, and what stood beside them."""
-    notations = []
+    written, notations = plain, []
     parenthesised = plain.str.fullmatch(r"\([^()]*[0-9][^()]*\)").to_numpy(dtype=bool)
     if parenthesised.any():
         plain = plain.where(~parenthesised, "-" + plain.str.slice(1, -1).str.strip())
@@ -148,9 +161,17 @@ def _without_units(plain: pd.Series) -> tuple[pd.Series, _Beside]:
         notations.append("minus behind the number")
     parts = plain.str.extract(_PARTS)
     before, behind = parts[1].fillna(""), parts[4].fillna("").str.extract(_BEHIND)
+    if not millions:
+        doubtful = behind[0].isin(_DOUBTFUL)
+        behind = pd.DataFrame({0: behind[0].mask(doubtful), 1: behind[1].mask(doubtful, behind[0])})
     units = (before + " " + behind[1].str.strip()).str.strip()
+    short = set(units)
+    plurals = {u: one for u in short for end in _PLURALS if u.endswith(end) and len(one := u.removesuffix(end)) > 2}
+    units = units.replace({unit: one for unit, one in plurals.items() if one in short})
     factors = behind[0].str.lower().map(MAGNITUDES | {"m": 1e6}).fillna(1.0)
-    common = units[(units != "") & ~units.str.lower().isin(BOOKED)]
+    common = units[units != ""]
+    if set(common) not in ({"s"}, {"h"}):
+        common = common[~common.str.lower().isin(BOOKED)]
     known = (common == "%") | (before[common.index] != "") | behind[1][common.index].str.fullmatch(_BEFORE)
     is_unit = common.nunique() == 1 and (bool(known.all()) or 2 * len(common) > len(plain))
     unit = str(common.iloc[0]) if is_unit else ""
@@ -163,13 +184,20 @@ def _without_units(plain: pd.Series) -> tuple[pd.Series, _Beside]:
     multiplied = usable & behind[0].notna()
     if multiplied.any():
         notations.append(f"{behind[0][multiplied].iloc[0]!r} as {factors[multiplied].iloc[0]:,.0f}")
-    several = common.unique()[:MOST_UNITS] if len(common) > 0.9 * len(plain) else ()
+    magnitude = usable & behind[0].isin(_DOUBTFUL) if behind[0].dropna().isin(_DOUBTFUL).all() else usable & False
+    if (units[magnitude] != "").any() or core[magnitude].str.contains("[.,]", regex=True).any():
+        magnitude &= False  # amounts of money, and parts of a million
+    several = common.unique() if len(common) > 0.9 * len(plain) else ()
+    currencies = len(several) > 1 and all(re.fullmatch(_BEFORE, unit) for unit in several)
     return plain.where(~usable, clean), _Beside(
         unit=unit,
         marked=(usable & (units != "")).to_numpy(dtype=bool),
         factors=factors.where(usable, 1.0).to_numpy(dtype=float),
-        units=tuple(map(str, several)) if 1 < len(several) < MOST_UNITS and len(several) < len(common) else (),
+        units=tuple(map(str, several[:MOST_UNITS]))
+        if currencies or (1 < len(several) < MOST_UNITS and len(several) < len(common))
+        else (),
         notations=notations,
+        magnitude=str(written[magnitude].iloc[0]) if magnitude.any() else "",
     )
 
 

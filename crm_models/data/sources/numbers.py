@@ -29,8 +29,9 @@ def numbers_of(table: pd.DataFrame, name: str, column: str, receipt: Receipt | N
         cells.record("number", plain, unit=unit_of(cells.name))
         return without_infinities(plain, cells)
     blank = is_blank(cells.distinct, number=True)
-    values, unit = parsed(cells, blank)
-    cells.refuse(cells.rows(~blank & values.isna()), "a number")
+    values, unit, units = parsed(cells, blank)
+    advice = [f"the cells have several units ({units}): convert them to one"] if units else []
+    cells.refuse(cells.rows(~blank & values.isna()), "a number", *advice)
     found = cells.spread(values.to_numpy())
     note_words(cells, blank)
     cells.record("number", found, blank=blank, unit=unit)
@@ -65,14 +66,20 @@ def could_be_numbers(filled: pd.Series) -> bool:
     return bool(filled.str.contains(r"\d", regex=True).mean() >= 0.5)
 
 
-def parsed(cells: Column, blank: pd.Series) -> tuple[pd.Series, str]:
-    """(D,) the distinct cells as numbers, and their unit; asks where commas or points can be either mark."""
+def parsed(cells: Column, blank: pd.Series) -> tuple[pd.Series, str, str]:
+    """(D,) the distinct cells as numbers, their unit, and several units instead, listed.
+
+    Asks where commas or points can be either mark, and where M can mean a million.
+    """
     filled = cells.distinct[~blank]
     delimiter = cells.table.attrs.get(DELIMITER)
     found = number_forms.parse(filled, delimiter, lambda: _mark_elsewhere(cells))
     first = str(filled.iloc[0])[:40] if len(filled) else ""
-    if found.units:
-        listed = ", ".join(map(repr, found.units))
+    millions = not found.magnitude or bool(unit_of(cells.name)) or _mean_millions(cells, found.magnitude)
+    if not millions:
+        found = number_forms.parse(filled, delimiter, lambda: _mark_elsewhere(cells), millions=False)
+    listed = ", ".join(map(repr, found.units))
+    if listed:
         cells.note(
             f"numbers in {cells.name!r} have different units ({listed}; first: {first!r}): these are no numbers."
         )
@@ -92,11 +99,24 @@ def parsed(cells: Column, blank: pd.Series) -> tuple[pd.Series, str]:
             },
         )
         if chosen == "thousands":
-            found = number_forms.parse(filled, delimiter, settled="thousands")
+            found = number_forms.parse(filled, delimiter, settled="thousands", millions=millions)
     elif found.notation and np.isfinite(found.values).any():
         cells.note(f"numbers in {cells.name!r} read with {found.notation} (first: {first!r}).")
+    elif delimiter == "," and found.mark == "comma" and (with_comma := filled[filled.str.contains(",")]).any():
+        cells.note(f"commas in {cells.name!r} read as decimal marks (first: {with_comma.iloc[0][:40]!r}).")
     values = pd.Series(found.values, index=filled.index).reindex(cells.distinct.index)
-    return values, found.unit or unit_of(cells.name)
+    return values, found.unit or unit_of(cells.name), listed
+
+
+def _mean_millions(cells: Column, example: str) -> bool:
+    """Whether 12M is twelve millions: asked, because it is also how months and minutes are written."""
+    chosen = cells.ask(
+        "millions",
+        f"numbers in {cells.name!r} have an M and no currency, as {example!r}: it could mean millions, months or "
+        "minutes.",
+        {"millions": f"{example} is millions", "unit": f"{example} is a number with a unit"},
+    )
+    return chosen == "millions"
 
 
 def unit_of(name: str) -> str:

@@ -19,11 +19,11 @@ from crm_models.data.sources.labels import LEFT, NO, STAYED, YES
 from crm_models.data.sources.receipt import Receipt
 
 USUAL_NAMES = {
-    CUSTOMER_ID: "customer_id customer user_id users_id user client_id client client_num member_id cust_id "
-    "customer_number customer_no client_no client_number user_pseudo_id kundennummer kunden_nummer kundennr kdnr "
-    "kunden_id kunde numero_client no_client n_client id_client id_cliente cliente klant klantnummer id",
-    ACTION: "action item item_id product product_id event event_type event_name sku stock_code movie_id asin offer_id "
-    "offer aktion ereignis vorgang aktivitaet artikel produkt evenement produit evento producto",
+    CUSTOMER_ID: "customer_id customer_number customer_no customer user_id users_id user client_id client_number "
+    "client_no client_num client member_id cust_id user_pseudo_id kundennummer kunden_nummer kundennr kdnr kunden_id "
+    "kunde numero_client no_client n_client id_client id_cliente numer_klienta cliente klantnummer klant id",
+    ACTION: "action event event_type event_name item item_id product product_id sku stock_code movie_id asin offer_id "
+    "offer aktion ereignis vorgang aktivitaet artikel produkt evenement evento produit producto",
     TIMESTAMP: "timestamp time date datetime event_time event_timestamp event_date created_at created_date order_date "
     "order_purchase_timestamp purchase_date transaction_date invoice_date when datum zeitpunkt zeit wann bestelldatum "
     "kaufdatum fecha data date_heure",
@@ -36,7 +36,7 @@ USUAL_NAMES = {
 
 PERSONS = (
     *("contact_id", "contact", "lead_id", "prospect_id", "requester_id", "subscriber_id", "person_id", "visitor_id"),
-    *("patient_id", "profile_id", "recipient_id"),
+    *("patient_id", "profile_id", "recipient_id", "who_id"),
 )
 MAILS = ("email", "email_address", "e_mail", "mail")
 OTHER_CUSTOMERS = (*PERSONS, "account_id", "account_number", "account", "household_id", *MAILS)
@@ -59,6 +59,8 @@ POSSIBLE_LABELS = {
 FEW_ROWS = 5
 """In a table of fewer rows, that no value repeats says nothing."""
 SAMPLE = 1_000
+_KNOWN = {*YES, *NO, *LEFT, *STAYED, "0", "1", "0.0", "1.0", "-1", "+1"}
+"""Words of a label."""
 
 _ID_NAME = re.compile(r".*(id|nr|no|num|number|nummer|code|key|numero)")
 _DECIMAL = r"[+-]?[0-9]*[.,][0-9]+"
@@ -81,9 +83,12 @@ def guess_columns(table: pd.DataFrame) -> dict[str, str]:
     for name, usual in USUAL_NAMES.items():
         for candidate in usual.split():
             found = names.get(plain(candidate))
-            if found is not None and found not in guesses.values():
+            if found is None or found in guesses.values():
+                continue
+            if name != ACTION or table[found].iloc[:SAMPLE].nunique() != 1:
                 guesses[name] = found
                 break
+            guesses.setdefault(name, found)  # unless another column tells actions apart
     return guesses
 
 
@@ -96,30 +101,52 @@ def kind_of(table: pd.DataFrame) -> str:
     if CHURNED in exact:
         return "customers"
     if ACTION in exact or (ACTION in likely and CUSTOMER_ID not in likely and TIMESTAMP not in likely):
-        return "interactions" if {CUSTOMER_ID, TIMESTAMP} & (exact | likely) else "actions"
+        named = {CUSTOMER_ID, TIMESTAMP} & (exact | likely)
+        return "interactions" if named or _has_dated_persons(table) else "actions"
     if {CUSTOMER_ID, TIMESTAMP} <= likely and likely & {ACTION, VALUE}:
-        one_row_each = ACTION not in likely and _never_repeats(table, guessed[CUSTOMER_ID])
+        may_be_customers = ACTION not in likely or _is_labelled(table, guessed)
+        one_row_each = may_be_customers and _never_repeats(table, guessed[CUSTOMER_ID])
         return "customers" if one_row_each and repeating_customer(table) is None else "interactions"
     return "interactions" if _repeats_beside_dates(table, guessed) else "customers"
 
 
 def _repeats_beside_dates(table: pd.DataFrame, guessed: dict[str, str]) -> bool:
     """Whether ids repeat and a column of dates stands beside them, whatever the columns are called."""
-    if len(table) < FEW_ROWS or CHURNED in guessed:
+    if CHURNED in guessed:
         return False
-    customer = guessed.get(CUSTOMER_ID) or repeating_customer(table)
-    if customer is not None and plain(customer) == "id" and _never_repeats(table, customer):
-        customer = repeating_customer(table, (*PERSONS, *MAILS))
-    if customer is None or table[customer].nunique() > 0.8 * len(table):
+    customer, most = guessed.get(CUSTOMER_ID) or repeating_customer(table), 0.8 if len(table) >= FEW_ROWS else 0.0
+    if customer is not None and _numbers_rows(table, customer):
+        customer, most = repeating_customer(table, (*PERSONS, *MAILS)), most or 0.5
+    if customer is None or table[customer].nunique() > most * len(table):
         return False
     return bool(dated_columns(table, customer))
+
+
+def _has_dated_persons(table: pd.DataFrame) -> bool:
+    """Whether a column of persons or accounts stands beside dates."""
+    usual = {plain(name) for name in OTHER_CUSTOMERS}
+    return any(plain(column) in usual for column in table.columns) and bool(dated_columns(table))
+
+
+def _numbers_rows(table: pd.DataFrame, customer: str) -> bool:
+    """Whether a column `Id` is different in each row: it may be the number of an event."""
+    return plain(customer) == "id" and len(table) > 1 and table[customer].nunique() == table[customer].notna().sum()
+
+
+def _is_labelled(table: pd.DataFrame, guessed: dict[str, str]) -> bool:
+    """Whether a column is named as the churn label and has two words for yes and no."""
+    label = guessed.get(CHURNED)
+    if label is None or plain(label) in DOUBTFUL:
+        return False
+    words = set(_words(table[label].dropna()).unique())
+    return len(words) == 2 and words <= _KNOWN
 
 
 def customer_of(table: pd.DataFrame, kind: str) -> str | None:
     """The column of the customer, by name and by whether its values repeat as they must; None if there is none."""
     guessed = guess_columns(table).get(CUSTOMER_ID)
     if kind == "interactions":
-        if guessed is None or (plain(guessed) == "id" and _never_repeats(table, guessed)):
+        if guessed is None or _numbers_rows(table, guessed):
             return repeating_customer(table) or guessed
         return guessed
     return guessed or _unique_id(table)
@@ -153,8 +180,17 @@ def action_candidates(table: pd.DataFrame, *used: str) -> list[str]:
         if words and n_filled > 0.5 * len(table) and 1 <= n <= max(50, 0.05 * len(table)) and n < n_filled:
             found.append(column)
     likely = [plain(name) for name in OTHER_ACTIONS]
-    rank = {c: likely.index(plain(c)) if plain(c) in likely else len(likely) + (table[c].nunique() == 1) for c in found}
-    return sorted(found, key=rank.__getitem__)
+    rank = {c: (table[c].nunique() == 1, likely.index(plain(c)) if plain(c) in likely else len(likely)) for c in found}
+    return [c for c in sorted(found, key=rank.__getitem__) if not _follows_customer(table, c)]
+
+
+def _follows_customer(table: pd.DataFrame, column: str) -> bool:
+    """Whether a column is another name of the customer, such as the e-mail beside the number: they go one to one."""
+    if CUSTOMER_ID not in table:
+        return False
+    pairs = table[[CUSTOMER_ID, column]].drop_duplicates().dropna()
+    n = table[CUSTOMER_ID].nunique()
+    return n > 1 and len(pairs) == n == table[column].nunique()
 
 
 def id_candidates(table: pd.DataFrame) -> list[str]:
@@ -165,11 +201,10 @@ def id_candidates(table: pd.DataFrame) -> list[str]:
 
 def offer_label(table: pd.DataFrame, file: str, receipt: Receipt) -> str | None:
     """The column chosen as the label of a table without one: two words for yes and no under a possible name."""
-    known = {*YES, *NO, *LEFT, *STAYED, "0", "1", "0.0", "1.0"}
     named = [c for c in map(str, table.columns) if {plain(c), *re.split(r"[\W_]+", c.lower())} & POSSIBLE_LABELS]
     for column in reversed(named):
         words = {str(word).strip().lower() for word in table[column].dropna().unique()[:3]}
-        if len(words) != 2 or not words <= known:
+        if len(words) != 2 or not words <= _KNOWN:
             continue
         chosen = receipt.ask(
             "label",

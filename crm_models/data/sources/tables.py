@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from crm_models.core.errors import ConfigError, DataError
 from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, KIND, LABEL, REPEATABLE, TIMESTAMP, VALUE
 from crm_models.data.cohort import Cohort
-from crm_models.data.sources.column import need_columns
+from crm_models.data.sources.column import ROLES, need_columns
 from crm_models.data.sources.features import feature_of, without_row_numbers
 from crm_models.data.sources.files import TABLES, Table, find_tables, renamed_columns
 from crm_models.data.sources.frames import LEFT_OUT
@@ -157,7 +157,10 @@ def cohort_from_tables(
     tables.clear()
     made_on = _made_on(as_of)
     events = _interactions(mapped, made_on, receipt) if "interactions" in mapped else None
-    customers = _customers(*mapped.pop("customers"), positive, number_rows, receipt) if "customers" in mapped else None
+    label = columns.get(CHURNED, CHURNED)
+    customers = (
+        _customers(*mapped.pop("customers"), positive, label, number_rows, receipt) if "customers" in mapped else None
+    )
     actions = _actions(*mapped.pop("actions"), receipt) if "actions" in mapped else None
     if positive is not None and (customers is None or CHURNED not in customers):
         raise ConfigError(
@@ -210,6 +213,8 @@ def _mapped(tables: Mapping[str, Table], columns: Mapping[str, str], drop: Seque
     listed = ", ".join(sorted(existing)[:12])
     existing_bytes = {column for table, _ in tables.values() for column in table.attrs.get(LEFT_OUT, [])}
     for name, column in columns.items():
+        if name not in ROLES:
+            raise ConfigError(f"--column {name}={column}: no standard name {name!r}; known are {', '.join(ROLES)}")
         if " ".join(column.split()) not in existing:
             raise ConfigError(f"--column {name}={column}: no table has a column {column!r}; found {listed}")
     dropped = {" ".join(column.split()) for column in drop}
@@ -267,6 +272,7 @@ def _interactions(mapped: dict[str, Table], made_on: pd.Timestamp | None, receip
     events = events if good.all() else events[good]
     pa.default_memory_pool().release_unused()
     note_twins_within(events[CUSTOMER_ID], file, receipt)
+    note_twins_within(events[ACTION], file, receipt, ACTION)
     return _oldest_first(events, file, receipt)
 
 
@@ -357,19 +363,20 @@ def _oldest_first(events: pd.DataFrame, file: str, receipt: Receipt) -> pd.DataF
 
 
 def _customers(
-    table: pd.DataFrame, file: str, positive: str | None, number_rows: bool, receipt: Receipt
+    table: pd.DataFrame, file: str, positive: str | None, label: str, number_rows: bool, receipt: Receipt
 ) -> pd.DataFrame:
+    """The customers. label: the name of the churn label in the file."""
     if number_rows:
         table = numbered(table, file, receipt)
     elif CUSTOMER_ID not in table and not is_headless(table) and CUSTOMER_ID not in guess_columns(table):
         # One column is rather a table with an unknown delimiter.
         table = _with_customer(table, file, receipt) if table.shape[1] > 1 else table
-    if CHURNED not in table and (label := offer_label(table, file, receipt)):
-        table = table.rename(columns={label: CHURNED})
+    if CHURNED not in table and (offered := offer_label(table, file, receipt)):
+        table, label = table.rename(columns={offered: CHURNED}), offered
     _need(table, file, CUSTOMER_ID)
     columns = {CUSTOMER_ID: unique_names_of(table, file, CUSTOMER_ID, receipt)}
     if CHURNED in table:
-        columns[CHURNED] = labels_of(table, file, CHURNED, positive, receipt)
+        columns[CHURNED] = labels_of(table, file, CHURNED, positive, receipt, written=label)
         table = table.drop(columns=labels_again(table, file, receipt))
     others = [c for c in table.columns if c not in (CUSTOMER_ID, CHURNED)]
     features = {str(c): read_by_file(feature_of, table, file, c, receipt) for c in others}

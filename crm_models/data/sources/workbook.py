@@ -22,7 +22,7 @@ from xml.etree import ElementTree
 
 from crm_models.core.errors import DataError
 from crm_models.data.sources.frames import tidy
-from crm_models.data.sources.header import header_row
+from crm_models.data.sources.header import header_row, joined_names
 from crm_models.data.sources.receipt import counted
 from crm_models.data.sources.text_encoding import once
 
@@ -227,11 +227,16 @@ def _sheet(file: IO[bytes], name: str, cells: _Cells) -> Sheet | None:
             numbers.append(number)
     if not rows:
         return None
-    start = header_row([[cell or "" for cell in row] + [""] * (width - len(row)) for row in rows[:60]])
+    first = [[cell or "" for cell in row] + [""] * (width - len(row)) for row in rows[:60]]
+    start = header_row(first)
+    joined = joined_names(first, start)
     remarks = [cells.twice] if cells.twice else []
     if start:
         above = next(cell for row in rows for cell in row if cell and cell.strip())
-        remarks.append(f"{counted(start, 'row')} above the header left out, the first {above[:60]!r}.")
+        remarks.append(
+            f"{counted(start, 'row')} above the header {'joined to it' if joined else 'left out'}, "
+            f"the first {above[:60]!r}."
+        )
     if cells.without_result:
         remarks.append(
             f"{cells.without_result:,} cells hold a formula whose result the file does not store (first: "
@@ -239,7 +244,7 @@ def _sheet(file: IO[bytes], name: str, cells: _Cells) -> Sheet | None:
         )
     return Sheet(
         name=name,
-        header=[" ".join((cell or "").split()) for cell in rows[start]],
+        header=[" ".join((cell or "").split()) for cell in joined or rows[start]],
         header_row=numbers[start],
         rows=rows[start + 1 :],
         numbers=numbers[start + 1 :],
