@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, TIMESTAMP, VALUE
-from crm_models.data.sources.dates import dates_of, look_dated
+from crm_models.data.sources.dates import clocks_of, dates_of, look_dated
 from crm_models.data.sources.frames import is_text
 from crm_models.data.sources.labels import LEFT, NO, STAYED, YES
 from crm_models.data.sources.receipt import Receipt
@@ -79,12 +79,19 @@ def guess_columns(table: pd.DataFrame) -> dict[str, str]:
         names[plain(column)] = str(column)
     guesses: dict[str, str] = {}
     for name, usual in USUAL_NAMES.items():
-        for candidate in usual.split():
-            found = names.get(plain(candidate))
-            if found is not None and found not in guesses.values():
-                guesses[name] = found
-                break
+        found = [c for word in usual.split() if (c := names.get(plain(word))) and c not in guesses.values()]
+        if name == TIMESTAMP and found and is_clock(table[found[0]]):  # times of day beside a date
+            found = found[1:] or dated_columns(table, *found) or found
+        if found:
+            guesses[name] = found[0]
     return guesses
+
+
+def is_clock(values: pd.Series) -> bool:
+    """Whether the first cells of a column are times of day without a day, such as 10:30 or 1030."""
+    cells = values.iloc[:SAMPLE].dropna().astype("str").str.strip()
+    hours = clocks_of(cells, digits=True)
+    return hours is not None and bool((hours < 24).all())
 
 
 def kind_of(table: pd.DataFrame) -> str:
