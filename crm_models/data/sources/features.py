@@ -49,7 +49,7 @@ _DATE_NAME = re.compile(
     r"|(?!(?:up|vali|invali|man|candi|consoli|accommo|liqui)date)[^\W_]+date)(?:_|(?<=_)$)"
 )
 _COUNT_NAME = re.compile(
-    r"_(?:totals?|counts?|number|num|no|n|nr|sum|amount|days|weeks|months|years|qty|by|id|anzahl)_"
+    r"_(?:totals?|counts?|number|num|no|n|nr|sum|amount|days|weeks|months|years|qty|by|id|code|anzahl)_"
 )
 _BIRTH_NAME = re.compile(r"_(?:\w*birth|dob|born|geb|geburt|naissance|nacimiento|nascimento|nascita|urodz|geboorte)")
 """What headings of dates, of counts and of birthdays contain; see `_heading`."""
@@ -142,8 +142,8 @@ def _are_codes(cells: Column) -> bool:
         return False
     if not pc.all(pc.utf8_is_digit(text)).as_py():
         return False
-    if _is_named_as_date(cells) and not pc.any(pc.match_substring_regex(text, "^0+[1-9]")).as_py():
-        return False  # 00000000 among dates is none
+    if _is_named_as_date(cells) and lengths["min"] in (6, 8, 10, 12, 14):
+        return False  # 05012026 or 00000000
     cells.note(f"the numbers in {cells.name!r} have zeros in front, as in codes; they are read as text.")
     return True
 

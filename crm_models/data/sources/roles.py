@@ -82,6 +82,8 @@ def guess_columns(table: pd.DataFrame) -> dict[str, str]:
         found = [c for word in usual.split() if (c := names.get(plain(word))) and c not in guesses.values()]
         if name == TIMESTAMP and found and is_clock(table[found[0]]):  # times of day beside a date
             found = found[1:] or dated_columns(table, *found) or found
+        elif name == TIMESTAMP and len(found) > 1 and _are_small(table[found[0]]):
+            found = [c for c in found[1:] if _is_dated(table[c])] or found
         if found:
             guesses[name] = found[0]
     return guesses
@@ -92,6 +94,12 @@ def is_clock(values: pd.Series) -> bool:
     cells = values.iloc[:SAMPLE].dropna().astype("str").str.strip()
     hours = clocks_of(cells, digits=True)
     return hours is not None and bool((hours < 24).all())
+
+
+def _are_small(values: pd.Series) -> bool:
+    """Whether the first cells are numbers such as hours, which say less than a date beside them."""
+    cells = values.iloc[:SAMPLE].dropna().astype("str").str.strip()
+    return len(cells) > 0 and bool(cells.str.fullmatch(r"[0-9]{1,4}(?:\.[0-9]+)?").all())
 
 
 def kind_of(table: pd.DataFrame) -> str:

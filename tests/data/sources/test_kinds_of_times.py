@@ -74,6 +74,7 @@ def test_digits_that_are_dates_in_several_orders_are_asked_about(read):
         (["150126", "170126"], {"day_first": "2026-01-15 00:00:00", "short_year_first": "2015-01-26 00:00:00"}),
         (["200101", "200203"], {"year_first": "2001-01-01 00:00:00", "short_year_first": "2020-01-01 00:00:00"}),
     ):
+        assert doubt_of(read, named("signup_date", *times)).id == "customers.signup_date.order"
         doubt = doubt_of(read, events(*times))
         assert doubt.id == "interactions.timestamp.order"
         for reading, moment in readings.items():
@@ -184,8 +185,14 @@ def test_a_time_of_day_beside_a_date_makes_one_moment(read, clocks):
     cohort = read({"interactions.csv": text})
     assert cohort.interactions["timestamp"].astype("str").tolist() == ["2026-01-05 10:30:00", "2026-01-06 09:15:00"]
     assert any("are the dates in 'timestamp' with the times of day in 'Time'" in note for note in cohort.notes)
-    alone = read({"interactions.csv": text.replace("Date", "When bought")})
-    assert len(alone.interactions["timestamp"].dropna()) == 2
+    unnamed = read({"interactions.csv": text.replace("Date", "Bought")})
+    assert unnamed.interactions["timestamp"].dt.day.tolist() == [5, 6]
+
+
+def test_a_date_wins_over_a_time_of_small_numbers(read):
+    cohort = read({"interactions.csv": "customer_id,action,Date,Time\na,buy,2026-01-05,5\na,call,2026-01-06,12\n"})
+    assert cohort.interactions["timestamp"].astype("str").tolist() == ["2026-01-05", "2026-01-06"]
+    assert "interactions.csv: unused columns of interactions: Time." in cohort.notes
 
 
 def sheet(formats: list[str], *cells: tuple[float, ...]) -> dict[str, bytes]:
