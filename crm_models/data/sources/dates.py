@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -12,18 +12,26 @@ import pandas as pd
 CLOCKS = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", " %I:%M:%S.%f %p")
 DAYS = (
     *("%Y-%m-%d", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d, %Y", "%m %d, %Y", "%d/%b/%Y", "%b-%d-%Y"),
-    *("%d%b%Y", "%b %d %Y", "%b %Y", "%b-%Y", "%m/%Y"),
+    *("%d%b%Y", "%b %d %Y", "%b %Y", "%b-%Y", "%m/%Y", "%Y-%b-%d"),
     *("%d/%m/%Y", "%d-%m-%Y", "%d/%m/%y", "%d.%m.%Y", "%d.%m.%y"),
     *("%m/%d/%Y", "%m-%d-%Y", "%m/%d/%y"),
+    *("%y/%m/%d", "%y-%m-%d", "%y.%m.%d"),
 )
-"""Date layouts: unambiguous ones, then day-first, then month-first; a year in front is rewritten as ISO."""
+"""Date layouts: unambiguous ones, then day-first, month-first, and year-first with two digits; a year of four digits in
+front is rewritten as ISO."""
+MANY_DATES, FEW_YEARS, MANY_YEARS = 20, 3, 10
+"""From so many distinct dates on, those within a few years are likelier than the same digits spread over many."""
 
 SAMPLE = 500
 """Number of distinct cells used to choose the layouts that are tried on all cells."""
 
-DAY_FIRST = r"^(?:1[3-9]|2[0-9]|3[01])[/.-](?:0?[1-9]|1[0-2])[/.-](?:[0-9]{2}|[0-9]{4})(?: .*)?$"
+DAY_FIRST = (
+    r"^(?:(?:1[3-9]|2[0-9]|3[01])[/.-](?:0?[1-9]|1[0-2])[/.-][0-9]{4}"
+    r"|(?:29|3[01])[/.-](?:0?[1-9]|1[0-2])[/.-][0-9]{2})(?: .*)?$"
+)
 MONTH_FIRST = r"^(?:0?[1-9]|1[0-2])[/.-](?:1[3-9]|2[0-9]|3[01])[/.-](?:[0-9]{2}|[0-9]{4})(?: .*)?$"
-"""What a cell of another column looks like that proves the order of day and month in the file."""
+"""What a cell of another column looks like that proves the order of day and month in the file: 26/01/05
+may be of 2026."""
 AM_PM = r"[0-9] ?[AaPp]\.?[Mm]\.?(?: ?[A-Z]{2,5}| ?[+-][0-9:]+)?$"
 
 MONTHS = {
@@ -76,15 +84,14 @@ _PLACE = r"\s?\[?([A-Z][A-Za-z]+/[A-Za-z_/+-]+)\]?$"
 
 @dataclass(frozen=True, kw_only=True)
 class Dates:
-    """Distinct cells as dates, NaT where a cell is none. other: the dates month-first, where both orders fit the same
-    cells.
+    """Distinct cells as dates, NaT where a cell is none. zoned: whether each cell says its time zone.
 
-    zoned: whether each cell says its time zone.
+    others: the dates in other orders that fit the same cells, `month_first` or `year_first`.
     """
 
     values: pd.Series
     zoned: pd.Series
-    other: pd.Series | None = None
+    others: dict[str, pd.Series] = field(default_factory=dict)
 
 
 def look_dated(cells: pd.Series) -> bool:
@@ -102,49 +109,72 @@ def in_utc(dates: pd.Series) -> pd.Series:
 
 
 def dates_of(cells: pd.Series) -> Dates:
-    """Distinct cells as dates in the layout that fits most; of two that fit alike, day-first. Zones become UTC."""
+    """Distinct cells as dates in the layout that fits most; of several that fit alike, day-first. Zones become UTC."""
     sample = cells.iloc[:: max(1, len(cells) // SAMPLE)]
     if _normalised(sample).equals(sample) and _without_zones(sample)[1].isna().all():
-        best, other = _in_best_layout(cells)
+        best, others = _in_best_layout(cells)
         if best.notna().all():  # most columns: nothing has to be rewritten, which takes ten times as long
             zoned = cells.str.contains(r":.*(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)$", regex=True)
-            return Dates(values=best, other=other, zoned=zoned)
+            return Dates(values=best, others=others, zoned=zoned)
     ticks = cells.str.extract(r"^/Date\((-?[0-9]+)[+0-9]*\)/$")[0]
     if ticks.notna().mean() > 0.5:  # milliseconds of .NET
         values = pd.to_datetime(pd.to_numeric(ticks), unit="ms").astype("datetime64[us]")
         return Dates(values=values, zoned=ticks.notna())
     clean, offset = _without_zones(_normalised(cells))
-    best, other = _in_best_layout(clean)
+    best, others = _in_best_layout(clean)
     zoned = offset.notna()
     shift = pd.to_timedelta(offset.fillna(0.0), unit="s")
     places = cells.str.extract(_PLACE)[0].where(~zoned)
     for place in places.dropna().unique():
         here = places == place
         best[here] = _local(best[here], place)
-        if other is not None:
+        for other in others.values():
             other[here] = _local(other[here], place)
     zoned |= places.notna()
     return Dates(
         values=(best - shift).astype("datetime64[us]"),
-        other=None if other is None else (other - shift).astype("datetime64[us]"),
+        others={order: (other - shift).astype("datetime64[us]") for order, other in others.items()},
         zoned=zoned & best.notna(),
     )
 
 
-def _in_best_layout(cells: pd.Series) -> tuple[pd.Series, pd.Series | None]:
-    """The cells in the layout that fits most, and month-first where that fits the same cells and differs."""
-    best, other = read_as(cells, "ISO8601"), None
+def _in_best_layout(cells: pd.Series) -> tuple[pd.Series, dict[str, pd.Series]]:
+    """The cells in the layout that fits most, and in other orders that fit the same cells and differ."""
+    best, others = read_as(cells, "ISO8601"), dict[str, pd.Series]()
     if best.notna().all():
-        return best, None
+        return best, others
     sample = cells.iloc[:SAMPLE]
     n_fitting = {layout: int(read_as(sample, layout).notna().sum()) for layout in _likely_layouts(sample)}
-    for layout in (layout for layout, n in n_fitting.items() if n and n == max(n_fitting.values())):
+    most = max((n for layout, n in n_fitting.items() if not layout.startswith("%y")), default=0)
+    likely = [k for k, n in n_fitting.items() if n and (n == most or (n > most and k.startswith("%y")))]
+    for layout in likely:
         dates = read_as(cells, layout)
-        if dates.notna().sum() > best.notna().sum():
-            best, other = dates, None
-        elif other is None and dates.notna().equals(best.notna()) and not dates.equals(best):
-            other = dates
-    return best, other
+        # One mistyped day among others must not make it a year.
+        more = dates.notna().sum() - best.notna().sum()
+        if more > (0.2 * len(cells) if layout.startswith("%y") else 0):
+            best, others = dates, {}
+        elif dates.notna().equals(best.notna()) and not dates.equals(best):
+            others.setdefault("year_first" if layout.startswith("%y") else "month_first", dates)
+    if "year_first" in others:
+        others = _by_years(best, others)
+        best = others.pop("best")
+    return best, others
+
+
+def _by_years(best: pd.Series, others: dict[str, pd.Series]) -> dict[str, pd.Series]:
+    """The orders that are left, as `best` and others, where dates that are to come or years far apart speak against."""
+    year_first = others["year_first"]
+    orders = {"best": best, **others}
+    soon = pd.Timestamp.now() + pd.Timedelta(days=366)
+    if year_first.max() > soon >= best.max():
+        del orders["year_first"]
+    elif len(best) >= MANY_DATES:
+        first, last = year_first.dt.year, best.dt.year
+        if np.ptp(first.dropna()) > MANY_YEARS and np.ptp(last.dropna()) <= FEW_YEARS:
+            del orders["year_first"]
+        elif np.ptp(last.dropna()) > MANY_YEARS and np.ptp(first.dropna()) <= FEW_YEARS:
+            orders = {"best": year_first}
+    return orders
 
 
 def _normalised(cells: pd.Series) -> pd.Series:
@@ -158,6 +188,8 @@ def _normalised(cells: pd.Series) -> pd.Series:
     if not cells.str.isascii().all():
         cells = cells.str.normalize("NFKC")
         replaced(r"([0-9]+)[年년]\s?([0-9]+)[月월]\s?([0-9]+)[日일]", r"\1-\2-\3")
+        replaced(r"([0-9]+)[時时시]\s?([0-9]+)[分분](?:\s?([0-9]+)[秒초])?", r"\1:\2:\3")
+        replaced(r":$", "")
     replaced(r"\s+", " ")
     replaced(r"([0-9]) ?([AaPp])\.?[Mm]\.?$", r"\1 \2M")
     replaced(r"(:[0-9]{2}),([0-9]{1,6})", r"\1.\2")
@@ -167,6 +199,13 @@ def _normalised(cells: pd.Series) -> pd.Series:
     replaced(r"([0-9]{2})\.([0-9]{2})\.([0-9]{2})(\.[0-9]+)?(?= [AP]M$)", r"\1:\2:\3\4")
     replaced(r"(:[0-9]{2}\.[0-9]{6})[0-9]{1,3}\b", r"\1")
     replaced(r", ?(?=[0-9]{1,2}:)", " ")
+    # And of DB2 (2026-01-05-10.30.00.000000) and of people (05.01.2026 10.30, 10h30).
+    if cells.str.contains(r"-[0-9]{2}\.[0-9]{2}\.|[0-9]t[0-9]| [0-9]{1,2}(?:\.| ?[hH] ?)[0-9]{2}$", regex=True).any():
+        replaced(r"^([0-9]{4}-[0-9]{2}-[0-9]{2})-([0-9]{2})\.([0-9]{2})\.([0-9]{2})\b", r"\1 \2:\3:\4")
+        replaced(r"([0-9]{4}) ([0-9]{1,2})\.([0-9]{2})$", r"\1 \2:\3")
+        replaced(r" ([0-9]{1,2}) ?[hH] ?([0-9]{2})$", r" \1:\2")
+        replaced(r"(?<=[0-9])t([0-9:.]+)", r"T\1")
+        replaced(r"(T[0-9:.]+)z$", r"\1Z")
     if cells.str.contains(r"[^\W\d_]{2}", regex=True).any():
         replaced(_WEEKDAY, "", re.IGNORECASE)
         replaced(r"([0-9])(?:st|nd|rd|th|er|\.)(?=,? [^\W\d_]|, [0-9])", r"\1", re.IGNORECASE)
@@ -174,8 +213,9 @@ def _normalised(cells: pd.Series) -> pd.Series:
         replaced(r" (?:de|of|del) ", " ")
         cells = cells.str.replace(r"[^\W\d_]{3,}\.?", _in_english, regex=True)
         replaced(r"^([A-Za-z]{3,9} [0-9]{1,2}) ([0-9:]+) ([0-9]{4})$", r"\1 \3 \2")
-    if cells.str.contains(r"^[0-9]{4}[-/. ][0-9]{1,2}[-/. ]", regex=True).any():
-        cells = cells.str.replace(r"^([0-9]{4})[-/. ]([0-9]{1,2})[-/. ]([0-9]{1,2})(?![0-9])", _iso_day, regex=True)
+    if cells.str.contains(r"^[0-9]{4}[-/. ] ?[0-9]{1,2}[-/. ]", regex=True).any():
+        day = r"^([0-9]{4})(?:[-/ ]|\. ?)([0-9]{1,2})(?:[-/ ]|\. ?)([0-9]{1,2})(?![0-9])\.?"
+        cells = cells.str.replace(day, _iso_day, regex=True)
         replaced(r"^([0-9-]{10}) ([0-9]:)", r"\1 0\2")
     return cells
 
@@ -234,6 +274,25 @@ def _likely_layouts(cells: pd.Series) -> list[str]:
         for clock in clocks
         if all((mark in layout) == (mark in day) for mark in "/.-,") and ("b" in layout.lower()) == ("a" in day)
     ]
+
+
+_CLOCK = r"^([0-9]+):([0-5][0-9])(?::([0-5][0-9](?:[.,][0-9]+)?))?(?: ?([AaPp])\.?[Mm]\.?)?$"
+
+
+def clocks_of(cells: pd.Series, *, digits: bool = False) -> pd.Series | None:
+    """(D,) hours of times of day or durations such as 10:30, 2:05:00 PM and 30:00:00; None unless all cells are such.
+
+    digits: 1030 and 915 are times of day, too.
+    """
+    if digits and cells.str.fullmatch("[0-9]{1,4}").all() and (cells.str.len() > 2).mean() > 0.5:
+        cells = cells.str.zfill(4).str.replace(r"^(..)(..)$", r"\1:\2", regex=True)
+    parts = cells.str.extract(_CLOCK)
+    if not len(cells) or parts[0].isna().any():
+        return None
+    hours, minutes, seconds = (pd.to_numeric(parts[k].str.replace(",", ".")).fillna(0.0) for k in range(3))
+    half = parts[3].str.lower()
+    hours = hours.where(half.isna(), hours % 12 + 12.0 * (half == "p"))
+    return hours + minutes / 60 + seconds / 3600
 
 
 def read_as(cells: pd.Series, layout: str) -> pd.Series:

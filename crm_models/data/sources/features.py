@@ -11,8 +11,18 @@ import pyarrow.compute as pc
 
 from crm_models.data.sources.blanks import ERRORS, PLACEHOLDERS, is_blank
 from crm_models.data.sources.column import Column
-from crm_models.data.sources.dates import AM_PM, DAY_FIRST, MONTH_FIRST, Dates, dates_of, in_utc, look_dated
-from crm_models.data.sources.epochs import moments_of_numbers
+from crm_models.data.sources.dates import (
+    AM_PM,
+    DAY_FIRST,
+    MONTH_FIRST,
+    SAMPLE,
+    Dates,
+    clocks_of,
+    dates_of,
+    in_utc,
+    look_dated,
+)
+from crm_models.data.sources.epochs import SERIALS, moments_of_numbers
 from crm_models.data.sources.frames import DELIMITER, is_text
 from crm_models.data.sources.numbers import (
     could_be_numbers,
@@ -34,14 +44,23 @@ SENTINELS = (99, 999, 9999, 99999, -1, -9, -99, -999)
 """Numbers that often stand for "no value"."""
 
 _DATE_NAME = re.compile(
-    r"date|datum|since|sign.?up|creat|renew|join|expir|_at$|_on$|beitritt|seit|fecha|birth|geburt", re.IGNORECASE
+    r"_(?:date[^\W_]*|timestamp|(?:[^\W_]+)?(?:since|seit|datum)|sign_?up|creat(?:ed|ion)(?:at|on)?|updated|modified"
+    r"|last_update|renew(?:ed|al)?|join(?:ed|ing)?|expir\w*|beitritt\w*|fecha|birth\w*|geburt\w*|dob|born|geb|at_$|on_$"
+    r"|(?!(?:up|vali|invali|man|candi|consoli|accommo|liqui)date)[^\W_]+date)(?:_|(?<=_)$)"
 )
 _WHOLE = r"^\+?[0-9A-Za-z]*[0-9][0-9A-Za-z ]*$"
 _CODE = r"^0[0-9]{2,}$|^\+[0-9]{6,}$|^(?:0[0-9]{1,2}|\+[0-9]{1,3})(?: [0-9]{3})+$|^[0-9]+E[0-9]+$"
 """Whole numbers that lose something as numbers: zeros in front, the plus sign of a phone number, or their E."""
 _NO_CODE = r"^-|[0-9][.,][0-9]"
+_COUNT_NAME = re.compile(
+    r"_(?:totals?|counts?|number|num|no|n|nr|sum|amount|days|weeks|months|years|qty|by|id|code|anzahl)_"
+)
+_BIRTH_NAME = re.compile(r"_(?:\w*birth|dob|born|geb|geburt|naissance|nacimiento|nascimento|nascita|urodz|geboorte)")
+"""What headings of dates, of counts and of birthdays contain; see `_heading`."""
 FIRST_YEAR, LAST_YEAR = 1700, 2200
 """Dates from the last year on stand for an open end, such as 9999-12-31; those before the first one for none."""
+SHORT_YEARS = 999_999
+"""Up to here, dates written as one number have two digits of the year."""
 FAR_YEARS = 10
 """A few dates that are so many years from all others are pointed out."""
 
@@ -72,7 +91,10 @@ def feature_of(table: pd.DataFrame, name: str, column: str, receipt: Receipt | N
         if _in_spite_of(odd, blank, cells, "number"):
             note_words(cells, blank)
             return _numbers(cells, cells.spread(values.to_numpy()), blank=blank, odd=odd, unit=unit)
-    if look_dated(filled):
+    if clocks_of(filled.iloc[:SAMPLE]) is not None and (hours := clocks_of(filled)) is not None:
+        cells.note(f"the times in {cells.name!r} are read as hours ({filled.iloc[0]} is {hours.iloc[0]:.4g}).")
+        return _numbers(cells, cells.spread(hours.reindex(cells.distinct.index).to_numpy()), blank=blank, unit="h")
+    if look_dated(filled) and not _are_no_months(cells, filled):
         dates = dates_of(filled)
         odd = (dates.values.isna() & ~_open_end(filled)).reindex(cells.distinct.index, fill_value=False)
         if _in_spite_of(odd, blank, cells, "date"):
@@ -132,6 +154,8 @@ def _are_codes(cells: Column, filled: pd.Series) -> bool:
     if pc.mean(pc.match_substring_regex(text, _WHOLE)).as_py() < 1 - FEW_ODD:
         return False
     first = codes[0].as_py()
+    if _is_named_as_date(cells) and len(first) in (6, 8, 10, 12, 14):
+        return False  # 05012026 or 00000000
     cells.note(
         f"the numbers in {cells.name!r} have zeros in front, as in codes; they are read as text."
         if first.startswith("0")
@@ -163,8 +187,10 @@ def _numbers(
     """Numbers without infinities; those that are dates as dates, and 999 for "no value" proposed as a blank."""
     found = without_infinities(found, cells)
     all_numbers = odd is None or not odd.any()
-    named = bool(_DATE_NAME.search(cells.name))
+    named = _is_named_as_date(cells)
     if all_numbers and (dates := moments_of_numbers(cells, found, named=named)) is not None:
+        short = found.le(SHORT_YEARS) & (found // 100 != dates.dt.year) & (found.max() > SERIALS[1])
+        dates = _in_the_past(cells, dates, short)
         cells.record("date", dates, blank=blank)
         return dates
     cells.record("number", found, blank=blank, odd=odd, unit=unit)
@@ -202,7 +228,8 @@ def _without_sentinel(numbers: pd.Series, cells: Column) -> pd.Series:
 def _dates(cells: Column, dates: Dates, filled: pd.Series, blank: pd.Series, odd: pd.Series) -> pd.Series:
     """The column as dates; those far ahead mean an open end and are missing."""
     ends = _open_end(filled)
-    moments = in_order(dates, filled, cells).mask(ends | (dates.values.dt.year < FIRST_YEAR))
+    moments = _in_the_past(cells, in_order(dates, filled, cells), ~filled.str.contains("[0-9]{4}", regex=True))
+    moments = moments.mask(ends | (dates.values.dt.year < FIRST_YEAR))
     lost = moments.isna().reindex(cells.distinct.index, fill_value=False) & ~odd
     if lost.any():
         cells.note(
@@ -213,6 +240,54 @@ def _dates(cells: Column, dates: Dates, filled: pd.Series, blank: pd.Series, odd
     found = cells.spread_dates(moments)
     cells.record("date", found, blank=blank, odd=odd)
     return found
+
+
+def _heading(cells: Column) -> str:
+    """The words of a heading between underscores: signUpDate, Sign-up date and SIGN_UP_DATE are _sign_up_date_."""
+    words = re.sub(r"(?<=[^\W\d_A-Z])(?=[A-Z])|(?<=[^\W\d_])(?=[0-9])", "_", cells.name)
+    return re.sub(r"[\W_]+", "_", f"_{words}_").lower()
+
+
+def _is_named_as_date(cells: Column) -> bool:
+    heading = _heading(cells)
+    return _DATE_NAME.search(heading) is not None and _COUNT_NAME.search(heading) is None
+
+
+def _are_no_months(cells: Column, filled: pd.Series) -> bool:
+    """Whether cells such as 2010-11 are no months: all are a year and the next one, or many of no year people live in.
+
+    A year like 1201 is one of codes such as 1201-05.
+    """
+    parts = filled.str.extract(r"^([0-9]{4})[-/]([0-9]{2})$")
+    if parts[0].isna().mean() > SOME_ODD:
+        return False
+    year, month = (pd.to_numeric(parts[k]) for k in range(2))
+    code = year.between(100, FIRST_YEAR - 1) | year.between(LAST_YEAR, 9998)
+    if ((year + 1) % 100 == month).all() and not code.any():
+        said = "holds a year and the next one"
+        first = filled.iloc[0]
+    elif code.mean() > FEW_ODD:
+        said, first = "looks like codes", filled[code].iloc[0]
+    else:
+        return False
+    cells.note(f"{cells.name!r} {said}, as in {first!r}, and is read as text.")
+    return True
+
+
+def _in_the_past(cells: Column, moments: pd.Series, short: pd.Series) -> pd.Series:
+    """The dates; of those with two digits of the year, birthdays that are to come are a century earlier."""
+    late = short & (moments > pd.Timestamp.now() + pd.Timedelta(days=366))
+    if not late.any():
+        return moments
+    past = moments.mask(late, moments - pd.DateOffset(years=100))
+    both = moments[late].max(), past[late].max()
+    said = f"years of two digits in {cells.name!r} may be to come or past ({both[0]:%Y} or {both[1]:%Y})"
+    if _BIRTH_NAME.search(_heading(cells)):
+        cells.note(f"{said}: birthdays, hence past.")
+        return past
+    readings = {"to_come": f"as in {both[0]:%Y}", "past": f"as in {both[1]:%Y}"}
+    far = both[0] > pd.Timestamp.now() + pd.Timedelta(days=round(FAR_YEARS * 365.25))
+    return past if cells.ask("century", f"{said}.", readings, stops=bool(far)) == "past" else moments
 
 
 def _open_end(written: pd.Series) -> pd.Series:
@@ -238,30 +313,38 @@ def _point_out_far(cells: Column, moments: pd.Series) -> None:
 
 
 def in_order(dates: Dates, written: pd.Series, cells: Column) -> pd.Series:
-    """The dates in the order of day and month that AM/PM or another column of the file proves; else it is asked."""
-    if dates.other is None:
+    """The dates in the order of day, month and year that AM/PM or another column of the file proves; else it is asked.
+
+    Where two digits in front may be the year, no other column proves more: it may be written alike. The order whose
+    dates lie within the fewest years is proposed then.
+    """
+    if not dates.others:
         return dates.values
-    day, month = cells.proves(DAY_FIRST), cells.proves(MONTH_FIRST)
-    if day != month:
-        cells.note(
-            f"dates in {cells.name!r} read as {'day' if day else 'month'}-first, as in another column of the file."
-        )
-        return dates.values if day else dates.other
-    if written.str.contains(AM_PM, regex=True).all():
-        cells.note(f"dates in {cells.name!r} read as month-first, because the times have AM and PM.")
-        return dates.other
-    differ = ((dates.values != dates.other) & dates.values.notna()).to_numpy()
-    first = str(written.iloc[int(differ.argmax())])
-    both = [values[differ].iloc[0] for values in (dates.values, dates.other)]
+    has_year_first = "year_first" in dates.others
+    if not has_year_first:
+        day, month = cells.proves(DAY_FIRST), cells.proves(MONTH_FIRST)
+        if day != month:
+            cells.note(
+                f"dates in {cells.name!r} read as {'day' if day else 'month'}-first, as in another column of the file."
+            )
+            return dates.values if day else dates.others["month_first"]
+        if written.str.contains(AM_PM, regex=True).all():
+            cells.note(f"dates in {cells.name!r} read as month-first, because the times have AM and PM.")
+            return dates.others["month_first"]
+    orders = {"day_first": dates.values, **dates.others}
+    orders = dict(sorted(orders.items(), key=lambda order: np.ptp(order[1].dropna().dt.year) if has_year_first else 0))
+    differ = [(other != dates.values).to_numpy() for other in dates.others.values()]
+    place = int(np.logical_and.reduce([*differ, dates.values.notna().to_numpy()]).argmax())
+    first, names = str(written.iloc[place]), [order.replace("_", "-") for order in orders]
     chosen = cells.ask(
         "order",
-        f"the dates in {cells.name!r} could be day-first or month-first, as in {first!r}.",
+        f"the dates in {cells.name!r} could be {' or '.join(names)}, as in {first!r}.",
         {
-            "day_first": f"day-first, {first} is {both[0]:%d %B %Y}",
-            "month_first": f"month-first, {first} is {both[1]:%d %B %Y}",
+            order: f"{name}, {first} is {values.iloc[place]:%d %B %Y}"
+            for name, (order, values) in zip(names, orders.items(), strict=True)
         },
     )
-    return dates.values if chosen == "day_first" else dates.other
+    return orders[chosen]
 
 
 def _dates_of_parquet(cells: Column) -> pd.Series:

@@ -7,16 +7,27 @@ import pandas as pd
 import pyarrow as pa
 
 from crm_models.core.errors import DataError
+from crm_models.core.schema import TIMESTAMP
 from crm_models.data.sources.blanks import is_blank
 from crm_models.data.sources.column import Column
-from crm_models.data.sources.dates import Dates, dates_of, in_utc
+from crm_models.data.sources.dates import Dates, clocks_of, dates_of, in_utc, read_as
 from crm_models.data.sources.epochs import moments_of_numbers
 from crm_models.data.sources.features import FIRST_YEAR, LAST_YEAR, in_order
-from crm_models.data.sources.frames import is_text
+from crm_models.data.sources.frames import is_text, written_name
 from crm_models.data.sources.number_forms import parse
 from crm_models.data.sources.receipt import Receipt
+from crm_models.data.sources.roles import is_clock, plain
 
+MOST_DAYS = 100_000
+"""Whole numbers above are hardly days: 100,000 of them are 274 years."""
+_CUT = r"[0-9](?:[.,][0-9]{1,5})?[eE]\+?[0-9]{2,}"
+_POINTED_MONTH = r"(?:19|20)[0-9]{2}\.(?:0[1-9]|1[0-2])"
 EXPECTED = "a date such as 2026-01-31 or a number"
+CLOCK_NAMES = (
+    *("time", "timeofday", "eventtime", "ordertime", "purchasetime", "transactiontime", "zeit", "uhrzeit", "hora"),
+    *("heure", "ora", "tijd", "tid", "godzina", "saat"),
+)
+"""Names of a column of times of day, as `plain` writes them."""
 
 
 def moments_of(table: pd.DataFrame, name: str, column: str, receipt: Receipt | None = None) -> pd.Series:
@@ -35,6 +46,27 @@ def moments_of(table: pd.DataFrame, name: str, column: str, receipt: Receipt | N
         found = found.mask(far) if far.any() else found
     cells.record(kind, found)
     return found
+
+
+def clock_beside(table: pd.DataFrame) -> str | None:
+    """The column of times of day that stands beside a column of dates, such as `Time` beside `Date`."""
+    found = [str(c) for c in table.columns if plain(c) in CLOCK_NAMES and c != TIMESTAMP and is_clock(table[c])]
+    return found[0] if len(found) == 1 else None
+
+
+def with_clock(dates: pd.Series, table: pd.DataFrame, name: str, clock: str, receipt: Receipt) -> pd.Series:
+    """Dates with the times of day in the column `clock` of the table; as they are if they have times."""
+    if not pd.api.types.is_datetime64_any_dtype(dates) or not dates.dropna().equals(dates.dropna().dt.normalize()):
+        return dates
+    cells = Column(table, name, clock, receipt)
+    filled = cells.distinct[~is_blank(cells.distinct, number=True)]
+    hours = clocks_of(filled, digits=True)
+    if hours is None or (hours >= 24).any():
+        return dates
+    day = written_name(table, TIMESTAMP)
+    cells.note(f"the moments are the dates in {day!r} with the times of day in {cells.name!r}.")
+    spread = cells.spread(hours.reindex(cells.distinct.index).to_numpy()).fillna(0.0)
+    return dates + pd.to_timedelta((spread * 3600).round(3), unit="s").astype("timedelta64[us]")
 
 
 def _moments(cells: Column) -> pd.Series:
@@ -58,6 +90,9 @@ def _moments(cells: Column) -> pd.Series:
     cells.refuse(cells.rows(infinite), EXPECTED)
     numbers, blank = numbers.mask(infinite), blank | infinite
     if not (numbers.isna() & ~blank).any() and (~blank).any():
+        _ask_about_cut_times(cells, blank)
+        if (months := _pointed_months(cells, filled)) is not None:
+            return months
         return _from_numbers(cells, cells.spread(numbers.to_numpy()))
     filled = cells.distinct[~blank]
     dates = dates_of(filled)
@@ -84,9 +119,42 @@ def _iso(values: pd.Series) -> pd.Series | None:
     return None
 
 
+def _ask_about_cut_times(cells: Column, blank: pd.Series) -> None:
+    """Asks about times such as 1.76761E+12, of which a spreadsheet has kept six digits: the others are hours."""
+    cut = cells.distinct.str.fullmatch(_CUT) & ~blank
+    if cut.any():
+        cells.ask(
+            "cut",
+            f"{cells.n_rows(cut):,} times in {cells.name!r} are written with an exponent, {cells.first_named(cut)}: a "
+            "spreadsheet has probably cut them, and the order of events is lost. Export the file again without "
+            "opening it in a spreadsheet.",
+            {"keep": "as written, the digits that are gone as zeros", "stop": "not to be used"},
+        )
+
+
+def _pointed_months(cells: Column, filled: pd.Series) -> pd.Series | None:
+    """Cells such as 2025.10 as months, if that is chosen; None if they are numbers."""
+    if not filled.str.fullmatch(_POINTED_MONTH).all():
+        return None
+    readings = {"months": f"months, {filled.iloc[0]} is {filled.iloc[0].replace('.', '-')}", "days": "numbers of days"}
+    chosen = cells.ask("months", f"the times in {cells.name!r} are like {filled.iloc[0]}.", readings)
+    return cells.spread_dates(read_as(filled, "%Y.%m")) if chosen == "months" else None
+
+
 def _from_numbers(cells: Column, numbers: pd.Series) -> pd.Series:
     dates = moments_of_numbers(cells, numbers, is_time=True)
-    return numbers if dates is None else dates
+    if dates is not None:
+        return dates
+    known = numbers.dropna()
+    if not len(known):
+        return numbers
+    first, last = known.min(), known.max()
+    said = f"the times in {cells.name!r} are plain numbers, from {first:.15g} to {last:.15g}"
+    if last > MOST_DAYS and (known % 1 == 0).all():
+        cells.ask("days", f"{said}.", {"days": "numbers of days", "stop": "not to be used"})
+    else:
+        cells.note(f"{said}; they count as days.")
+    return numbers
 
 
 def _refuse_other_layouts(cells: Column, filled: pd.Series, unfit: pd.Series) -> None:

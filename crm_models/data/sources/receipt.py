@@ -252,8 +252,8 @@ class Receipt:
         for file, n in counts.items():
             listed = (reject for reject in self._rejects if reject["file"] in file.split(" + "))
             first = min(listed, key=lambda reject: reject["row"], default=None)
-            where = f" (first: row {first['row']}, {first['column'] or 'cells'})" if first else ""
-            self.note(f"{file}: {counted(n, 'row')} that cannot be read left out{where}; see rejected.csv.")
+            where = f" (first: row {first['row']}, {first['column'] or 'cells'}: {first['reason']})" if first else ""
+            self.note(f"{file}: {counted(n, 'row')} left out{where}; see rejected.csv.")
 
     def explain(self, table: pd.DataFrame, file: str, left_out: np.ndarray, why: str, said: str = "") -> pd.DataFrame:
         """The table without the rows that are no data, which are counted and noted: as said, or with the first."""

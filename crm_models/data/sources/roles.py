@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from crm_models.core.schema import ACTION, CHURNED, CUSTOMER_ID, TIMESTAMP, VALUE
-from crm_models.data.sources.dates import dates_of, look_dated
+from crm_models.data.sources.dates import clocks_of, dates_of, look_dated
 from crm_models.data.sources.frames import is_text
 from crm_models.data.sources.labels import LEFT, NO, STAYED, YES
 from crm_models.data.sources.receipt import Receipt
@@ -81,15 +81,29 @@ def guess_columns(table: pd.DataFrame) -> dict[str, str]:
         names[plain(column)] = str(column)
     guesses: dict[str, str] = {}
     for name, usual in USUAL_NAMES.items():
-        for candidate in usual.split():
-            found = names.get(plain(candidate))
-            if found is None or found in guesses.values():
-                continue
-            if name != ACTION or table[found].iloc[:SAMPLE].nunique() != 1:
-                guesses[name] = found
-                break
-            guesses.setdefault(name, found)  # unless another column tells actions apart
+        found = [c for word in usual.split() if (c := names.get(plain(word))) and c not in guesses.values()]
+        if name == ACTION:  # one that tells actions apart, if there is one
+            found = [c for c in found if table[c].iloc[:SAMPLE].nunique() != 1] or found
+        elif name == TIMESTAMP and found and is_clock(table[found[0]]):  # times of day beside a date
+            found = found[1:] or dated_columns(table, *found) or found
+        elif name == TIMESTAMP and len(found) > 1 and _are_small(table[found[0]]):
+            found = [c for c in found[1:] if _is_dated(table[c])] or found
+        if found:
+            guesses[name] = found[0]
     return guesses
+
+
+def is_clock(values: pd.Series) -> bool:
+    """Whether the first cells of a column are times of day without a day, such as 10:30 or 1030."""
+    cells = values.iloc[:SAMPLE].dropna().astype("str").str.strip()
+    hours = clocks_of(cells, digits=True)
+    return hours is not None and bool((hours < 24).all())
+
+
+def _are_small(values: pd.Series) -> bool:
+    """Whether the first cells are numbers such as hours, which say less than a date beside them."""
+    cells = values.iloc[:SAMPLE].dropna().astype("str").str.strip()
+    return len(cells) > 0 and bool(cells.str.fullmatch(r"[0-9]{1,4}(?:\.[0-9]+)?").all())
 
 
 def kind_of(table: pd.DataFrame) -> str:

@@ -28,7 +28,7 @@ from crm_models.data.sources.ids import join_twins, names_of, note_twins_within,
 from crm_models.data.sources.importer import Importer
 from crm_models.data.sources.inactivity import label_by_inactivity
 from crm_models.data.sources.labels import labels_of
-from crm_models.data.sources.moments import moments_of
+from crm_models.data.sources.moments import clock_beside, moments_of, with_clock
 from crm_models.data.sources.numbers import numbers_of
 from crm_models.data.sources.parts import read_by_file
 from crm_models.data.sources.reading import ReadOptions
@@ -44,6 +44,7 @@ from crm_models.data.sources.roles import (
 
 __all__ = ["ROW", "TABLES", "cohort_from_tables", "guess_columns", "import_tables", "kind_of"]
 
+_ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2})?)?")
 _FIGURES = re.compile(r"[0-9 .,:/+-]+")
 
 ROW = "ROW"
@@ -201,9 +202,14 @@ def _made_on(as_of: str | None) -> pd.Timestamp | None:
     if as_of is None:
         return None
     try:
+        if not _ISO.fullmatch(as_of):
+            raise ValueError
         day = pd.Timestamp(as_of)
     except ValueError:
-        raise ConfigError(f"--as-of expects a date such as 2026-01-31, found {as_of!r}") from None
+        raise ConfigError(
+            f"--as-of expects a date such as 2026-01-31 (year-month-day, also with a time: 2026-01-31T18:00), found "
+            f"{as_of!r}"
+        ) from None
     return day + pd.Timedelta(days=1) - pd.Timedelta(seconds=1) if day == day.normalize() else day
 
 
@@ -255,7 +261,8 @@ def _interactions(mapped: dict[str, Table], made_on: pd.Timestamp | None, receip
     if ACTION not in table and {CUSTOMER_ID, TIMESTAMP} <= set(table.columns):
         table = _with_action(table, file, receipt)
     _need(table, file, CUSTOMER_ID, ACTION, TIMESTAMP)
-    unused = [str(c) for c in table.columns if c not in (CUSTOMER_ID, ACTION, TIMESTAMP, VALUE)]
+    clock = clock_beside(table)
+    unused = [str(c) for c in table.columns if c not in (CUSTOMER_ID, ACTION, TIMESTAMP, VALUE, clock)]
     if unused:
         receipt.note(f"{file}: unused columns of interactions: {', '.join(unused[:12])}.")
     columns: dict[str, Any] = {}
@@ -263,6 +270,8 @@ def _interactions(mapped: dict[str, Table], made_on: pd.Timestamp | None, receip
         columns[column] = names_of(table, file, column, receipt)
         table = table.drop(columns=column)  # ids take most of the memory
     columns[TIMESTAMP] = read_by_file(moments_of, table, file, TIMESTAMP, receipt)
+    if clock is not None:
+        columns[TIMESTAMP] = with_clock(columns[TIMESTAMP], table, file, clock, receipt)
     columns[VALUE] = read_by_file(numbers_of, table, file, VALUE, receipt) if VALUE in table else float("nan")
     events = pd.DataFrame(columns, copy=False)
     if pd.api.types.is_datetime64_any_dtype(events[TIMESTAMP]):
@@ -315,8 +324,14 @@ def _leave_out_late(
     """
     when = events[TIMESTAMP]
     if made_on is not None:
-        expected = f"not later than the export of {made_on:%d %B %Y}"
-        receipt.reject(table, file, TIMESTAMP, (when > made_on).to_numpy(), expected)
+        late = (when > made_on).to_numpy()
+        if late.any() and late[when.notna()].all():
+            raise ConfigError(
+                f"--as-of: {file}: all {len(late):,} events are later than {made_on:%d %B %Y %H:%M}, from "
+                f"{when.min():%d %B %Y %H:%M} on; give the day on which the export was made"
+            )
+        expected = f"not later than the export of {made_on:%d %B %Y %H:%M} (UTC where time zones are written)"
+        receipt.reject(table, file, TIMESTAMP, late, expected)
         return
     late, why = _mistyped(when)
     if not late.any() or late.mean() >= 0.5:

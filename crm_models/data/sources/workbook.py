@@ -37,12 +37,18 @@ FREE_CELLS = 1_000_000
 
 DATE_FORMATS = frozenset({*range(14, 23), *range(27, 37), 45, 46, 47, *range(50, 59)})
 """Ids of the built-in number formats for dates and times (ECMA-376 part 1, 18.8.30)."""
+CLOCK_FORMATS = frozenset({18, 19, 20, 21, 32, 33, 45, 46, 47, 55, 56})
+"""Those of them that show no day."""
 
-DATE = "date"
+DATE, CLOCK = "date", "clock"
 _POINTED = re.compile(r"-?[1-9][0-9]{0,2}\.[0-9]{3}")
 
 EPOCHS = {False: datetime(1899, 12, 30), True: datetime(1904, 1, 1)}
 """Day 0, keyed by whether the workbook uses the 1904 date system."""
+LEAP_DAY = 60
+"""In the system of 1900, this is 29 February 1900, which never was: earlier days count from one day later."""
+LONGEST_DAYS = 10_000
+"""Up to so many days, a number shown as a time is a time of day or a duration; above, a moment whose day is hidden."""
 
 _DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError),
@@ -135,7 +141,7 @@ def _text_in(item: ElementTree.Element) -> str:
 
 
 def _number_formats(archive: zipfile.ZipFile) -> dict[str, str]:
-    """Index of a cell style to `DATE`, if it shows dates or times, or to the zeros of a format such as 00000."""
+    """Index of a cell style to `DATE`, `CLOCK` for times without a day, or the zeros of a format such as 00000."""
     if "xl/styles.xml" not in archive.namelist():
         return {}
     styles = ElementTree.fromstring(archive.read("xl/styles.xml"))
@@ -147,16 +153,27 @@ def _number_formats(archive: zipfile.ZipFile) -> dict[str, str]:
         form = int(style.get("numFmtId", "0"))
         code = custom.get(form)
         if form in DATE_FORMATS if code is None else _shows_a_date(code):
-            formats[str(k)] = DATE
+            clock = form in CLOCK_FORMATS if code is None else _shows_no_day(code)
+            formats[str(k)] = CLOCK if clock else DATE
         elif code is not None and re.fullmatch("00+", code):
             formats[str(k)] = code
     return formats
 
 
 def _shows_a_date(code: str) -> bool:
-    """Whether a format such as `d/m/yy h:mm` shows a date; quoted text, colours and escaped characters are ignored."""
-    plain = re.sub(r'"[^"]*"|\[[^\]]*\]|\\.|_.', "", code.split(";")[0])
+    """Whether a format such as `d/m/yy h:mm` shows a date or a time."""
+    plain = _signs_of(code)
     return bool(re.search(r"[dmyhs]", plain, re.IGNORECASE)) and not re.search(r"[#0?]", re.sub(r"s\.0+", "s", plain))
+
+
+def _shows_no_day(code: str) -> bool:
+    """Whether a format such as `h:mm` or `[h]:mm:ss` shows times alone: an m is then one of minutes."""
+    return bool(re.search(r"[hs]", _signs_of(code), re.IGNORECASE)) and not re.search("[dy]", _signs_of(code), re.I)
+
+
+def _signs_of(code: str) -> str:
+    """A format without quoted text, colours and escaped characters; `[h]` stays."""
+    return re.sub(r'"[^"]*"|\[(?!(?:h+|m+|s+)\])[^\]]*\]|\\.|_.', "", code.split(";")[0], flags=re.IGNORECASE)
 
 
 class _Cells:
@@ -165,7 +182,9 @@ class _Cells:
     def __init__(self, shared: list[str], formats: dict[str, str], from_1904: bool) -> None:
         text, self.twice = once("\0".join(shared))
         self.shared, self.formats, self.epoch = text.split("\0") if shared else [], formats, EPOCHS[from_1904]
+        self.first_day = 0 if from_1904 else LEAP_DAY
         self.dates: dict[str, str] = {}
+        self.clocks: dict[str, str] = {}
         self.without_result, self.first_without, self.has_pointed_text = 0, "", False
 
     def text(self, cell: ElementTree.Element) -> str | None:
@@ -189,8 +208,8 @@ class _Cells:
         if kind == "b":
             return "TRUE" if value == "1" else "FALSE"
         form = self.formats.get(cell.get("s", "0")) if kind == "n" else None
-        if form == DATE:
-            return self.date(value)
+        if form in (DATE, CLOCK):
+            return self.date(value) if form == DATE else self.clock(value)
         if form is not None and value.isdecimal():
             return value.zfill(len(form))  # the sheet shows 00123 for a stored 123, and other files have 00123
         return value
@@ -202,11 +221,29 @@ class _Cells:
     def date(self, serial: str) -> str:
         if serial not in self.dates:
             try:
-                seconds = round(float(serial) * 86_400)  # binary fractions of a day are not exact to the second
-                self.dates[serial] = str(self.epoch + timedelta(seconds=seconds))
+                days = float(serial)
+                if 0 <= days < 1 and self.first_day:
+                    return self.clock(serial)
+                days += 1 <= days < self.first_day
+                # Binary fractions of a day are not exact to the microsecond.
+                self.dates[serial] = str(self.epoch + timedelta(milliseconds=round(days * 86_400_000)))
             except (ValueError, OverflowError):
                 self.dates[serial] = serial
         return self.dates[serial]
+
+    def clock(self, serial: str) -> str:
+        """A time of day or a duration as hours, minutes and seconds: 30:00:00 for a day and a quarter."""
+        if serial not in self.clocks:
+            try:
+                days = float(serial)
+                if not 0 <= days < LONGEST_DAYS:
+                    return self.date(serial)
+                minutes, milliseconds = divmod(round(days * 86_400_000), 60_000)
+                seconds = f"{milliseconds / 1000:06.3f}".removesuffix(".000")
+                self.clocks[serial] = f"{minutes // 60:02}:{minutes % 60:02}:{seconds}"
+            except (ValueError, OverflowError):
+                self.clocks[serial] = serial
+        return self.clocks[serial]
 
 
 def _sheet(file: IO[bytes], name: str, cells: _Cells) -> Sheet | None:
