@@ -27,8 +27,9 @@ def header_row(rows: Sequence[Sequence[str]]) -> int:
     if not any(_NUMBER.fullmatch(cell.strip()) for cell in rows[below]):
         start = below
     # Two cells on a line above, such as "Date:,2026-01-31,,,,", are a title where the table is much wider.
-    if any(_n_filled(row) > max(1, usual // 2) for row in rows[:start]):
-        return 0
+    full = [k for k, row in enumerate(rows[:start]) if _n_filled(row) > max(1, usual // 2)]
+    if full:
+        return full[0]
     return start + 1 if _is_above_the_names(rows[start:]) else start
 
 
@@ -70,7 +71,8 @@ def _joined(above: Sequence[str], names: Sequence[str]) -> list[str] | None:
         joined.append(f"{group} {name}".strip())
     named = [name.strip() for name in names if name.strip()]
     repeat = len(set(named)) < len(named) and all(any(map(str.isalpha, name)) for name in named)
-    return joined if repeat and all(joined) and len(set(joined)) == len(joined) else None
+    is_header = all(cell.strip() for cell in above) and len(set(above)) == len(above)  # with types below it
+    return joined if repeat and not is_header and all(joined) and len(set(joined)) == len(joined) else None
 
 
 def _n_filled(row: Sequence[str]) -> int:

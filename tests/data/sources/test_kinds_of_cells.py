@@ -95,6 +95,20 @@ def test_a_last_row_with_only_an_id_like_the_others_is_a_customer(read):
     assert ids_of(read(mails))[-1] == "eve.lee1@x.org"
 
 
+def test_types_below_a_full_header_are_no_second_row_of_names(read):
+    table = "customer_id,city,age\nvarchar,varchar,numeric\n" + "".join(f"c{k},Bonn,{30 + k}\n" for k in range(12))
+    cohort = read({"customers.csv": table})
+    assert cohort.feature_columns == ["city", "age"]
+    assert ids_of(cohort) == [f"c{k}" for k in range(12)]
+
+
+def test_groups_above_the_names_are_left_out_also_where_rows_end_with_an_empty_cell(read):
+    lines = "".join(f"c{k},{30 + k},2025-01-{k + 1:02d},\n" for k in range(12))
+    cohort = read({"customers.csv": "Customer,,Dates\ncustomer_id,age,signup\n" + lines})
+    assert cohort.feature_columns == ["age", "signup"]
+    assert len(ids_of(cohort)) == 12
+
+
 def test_two_rows_of_names_are_joined_where_the_second_repeats(read):
     lines = ["customer_id,2025,,2026,", ",visits,spend,visits,spend", "a,3,12.5,4,1", "b,4,99,5,2", "c,0,1.25,6,3"]
     sheet = workbook({"S": rows_of(*(tuple(cell or None for cell in line.split(",")) for line in lines))})
