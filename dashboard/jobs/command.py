@@ -21,12 +21,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import IO
 
 from crm_models.core.schema import PlanFor
 from dashboard.jobs.queue import ROOT, SINGLE_STEPS
 
-BEGUN = "null\n"
+BEGUN = b"null\n"
 """What the process answers when it begins a command, with its libraries loaded; the exit status follows."""
 
 
@@ -36,19 +35,20 @@ class CommandProcess:
     def __init__(self, niceness: int) -> None:
         command = [sys.executable, "-m", "dashboard.jobs.command", str(niceness)]
         self.has_begun = False
-        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # Unbuffered: an answer that was read ahead into a buffer would not be seen by `select`.
+        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
 
     def begin(self, arguments: list[str], log: Path, niceness: int) -> None:
         """Have it run a command, with its output in this log."""
         assert self.process.stdin is not None
         self.has_begun = False
         with suppress(BrokenPipeError):  # it has ended, as `status` says
-            _write(self.process.stdin, [arguments, str(log), niceness])
+            self.process.stdin.write(_line([arguments, str(log), niceness]))
 
     def status(self) -> int | None:
         """Exit status of the command, minus the signal number if it was killed; None while it runs."""
         assert self.process.stdout is not None
-        told = self.process.stdout.readline() if select.select([self.process.stdout], [], [], 0)[0] else ""
+        told = self.process.stdout.readline() if select.select([self.process.stdout], [], [], 0)[0] else b""
         if told == BEGUN:
             self.has_begun = True
             return None
@@ -61,7 +61,7 @@ class CommandProcess:
 
 def main(niceness: int) -> None:
     """Load the libraries; run a command for each line of stdin (arguments, log, niceness), and say its exit status."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    answers = os.dup(1)
     os.dup2(2, 1)
     # In a thread, because a process cannot raise its priority again.
     loading = threading.Thread(target=lambda: _at_priority(niceness, load_libraries), daemon=True)
@@ -71,10 +71,10 @@ def main(niceness: int) -> None:
         loading.join()
         _at_priority(niceness, lambda: None)
         with suppress(BrokenPipeError):  # the worker has been killed; what was begun is finished
-            _write(answers, None)
+            os.write(answers, _line(None))
         status = run(arguments, Path(log))
         with suppress(BrokenPipeError):
-            _write(answers, status)
+            os.write(answers, _line(status))
     os._exit(0)
 
 
@@ -111,8 +111,8 @@ def _at_priority(niceness: int, work: Callable[[], None]) -> None:
     work()
 
 
-def _write(pipe: IO[str], content: object) -> None:
-    print(json.dumps(content), file=pipe, flush=True)
+def _line(content: object) -> bytes:
+    return json.dumps(content).encode() + b"\n"
 
 
 def _command_line(arguments: list[str]) -> int:

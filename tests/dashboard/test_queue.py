@@ -16,6 +16,7 @@ import pytest
 from crm_models import workflow
 from crm_models.runs.folder import RunFolder
 from dashboard.jobs import queue, worker
+from dashboard.jobs.command import CommandProcess
 from dashboard.jobs.queue import Job, JobFolder, last_error
 from dashboard.jobs.worker import yield_to_the_page
 
@@ -331,3 +332,14 @@ def test_a_command_whose_libraries_cannot_be_loaded_says_why(tmp_path, monkeypat
     assert jobs.jobs() == []
     (failure,) = jobs.failures()
     assert "no torch here" in failure.reason
+
+
+def test_a_command_that_ends_as_soon_as_it_begins_is_seen_to_end(tmp_path):
+    """Both of its answers are then there at once."""
+    process = CommandProcess(0)
+    process.begin(["check", str(tmp_path / "nowhere")], tmp_path / "log", 0)
+    wait_until(lambda: "error" in (tmp_path / "log").read_text() if (tmp_path / "log").exists() else False)
+    time.sleep(0.5)
+    seen = [process.status(), process.has_begun, process.status()]
+    process.dismiss()
+    assert seen == [None, True, 2]
