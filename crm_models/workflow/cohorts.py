@@ -91,7 +91,7 @@ def check(folder: Path | str) -> list[Finding]:
 
     >>> from crm_models import workflow
     >>> [finding.title for finding in workflow.check("workspace/demo")]
-    ['Few customers', 'Few of one class', 'Short histories']
+    ['Few customers', 'Few of one class', 'Short histories', 'Customers without a history']
     """
     from crm_models.data.checks import check_cohort
 
