@@ -306,6 +306,7 @@ def _no_models(cohort: str) -> None:
         )
     else:
         why = plain("; ".join(dict.fromkeys(store.cannot_train(cohort).values())))
+        why = f"{why[:1].upper()}{why[1:]}."
         empty_state(
             "groups", "No model can be trained on these customers", why, page="cohort", label="Get other customers"
         )
