@@ -115,7 +115,8 @@ def test_processes_on_a_cluster_train_as_one_and_a_lost_one_or_a_full_cluster_is
     assert next(resumed).epoch <= last + 1
     resumed.close()
     monkeypatch.setattr(ray_engine, "CHECK_SECONDS", 1)
-    with pytest.raises(RunError, match=r"expected a free processor .* found none for one of them .* has 1 in all"):
+    # The cluster counts the processor of the lost node until it notices, which takes it some seconds.
+    with pytest.raises(RunError, match=r"expected a free processor .* found none for one of them .* has [12] in all"):
         list(workflow.train(made / "cohort", tmp_path / "more", config, **where))
 
 
