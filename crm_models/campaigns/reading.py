@@ -205,31 +205,35 @@ def _attrition(assigned: dict[str, int], seen: dict[str, int], unknown: int) -> 
 
 def _early(campaign: Campaign, outcomes: pd.DataFrame) -> list[str]:
     """A note if outcomes are from before the end that was agreed for a single look."""
-    begin = pd.to_datetime(campaign.about["moment"], errors="coerce") if campaign.split.reading == "at_end" else pd.NaT
+    begin = pd.to_datetime(campaign.about["moment"], errors="coerce")
     if "observed_at" not in outcomes or pd.isna(begin):
         return []
-    last = pd.to_datetime(outcomes["observed_at"], errors="coerce", utc=True).max()
-    end = begin.tz_localize("UTC") + pd.Timedelta(days=campaign.split.horizon_days)
-    if pd.isna(last) or last >= end.normalize():
+    observed = pd.to_datetime(outcomes["observed_at"], errors="coerce", utc=True)
+    if not observed.notna().any():
         return []
-    return [
-        f"Outcomes reach up to {last:%Y-%m-%d}, but one look after {campaign.split.horizon_days:g} days was agreed, on "
-        f"{end:%Y-%m-%d}: this early look is no proof yet."
-    ]
+    last = observed.max()
+    said = f"Outcomes reach up to {last:%Y-%m-%d}, but one look"
+    return _before_the_end(campaign, begin.tz_localize("UTC"), last, said)
 
 
 def _soon_after_export(campaign: Campaign) -> list[str]:
-    """A note if outcomes without dates are read before the end that was agreed for a single look."""
+    """The same for outcomes without dates, which are those of today."""
     exports = [line["at"] for line in lines(campaign.folder) if line["action"] == "export"]
-    if campaign.split.reading != "at_end" or not exports:
+    if not exports:
         return []
     begin = pd.Timestamp(exports[0])
+    said = f"The outcomes have no dates (observed_at); the campaign was handed over on {begin:%Y-%m-%d}, and one look"
+    return _before_the_end(campaign, begin, pd.Timestamp(now()), said)
+
+
+def _before_the_end(campaign: Campaign, begin: pd.Timestamp, last: pd.Timestamp, said: str) -> list[str]:
+    """The note where a single look was agreed and `last` is before its day. said: how the sentence begins."""
     end = begin + pd.Timedelta(days=campaign.split.horizon_days)
-    if pd.Timestamp(now()) >= end.normalize():
+    if campaign.split.reading != "at_end" or last >= end.normalize():
         return []
     return [
-        f"The outcomes have no dates (observed_at); the campaign was handed over on {begin:%Y-%m-%d}, and one look "
-        f"after {campaign.split.horizon_days:g} days was agreed, on {end:%Y-%m-%d}: this early look is no proof yet."
+        f"{said} after {campaign.split.horizon_days:g} days was agreed, on {end:%Y-%m-%d}: this early look is no proof "
+        "yet."
     ]
 
 

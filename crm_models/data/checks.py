@@ -69,8 +69,8 @@ class Facts:
     def of(cls, cohort: Cohort) -> Facts:
         """Of a cohort in memory."""
         churn_date = next((c for c in cohort.feature_columns if str(c).lower() in CHURN_DATE_WORDS), None)
-        # Events are sorted by customer and time, so those that repeat another are in one tie.
         is_history = cohort.is_history(cohort.as_of)
+        # Events are sorted by customer and time, so those that repeat another are in one tie.
         tied = (np.diff(cohort.event_customers) == 0) & (np.diff(cohort.event_days) == 0)
         counts = Counter(
             tied=int(tied.sum()),

@@ -64,12 +64,12 @@ def main(niceness: int) -> None:
     answers = os.dup(1)
     os.dup2(2, 1)
     # In a thread, because a process cannot raise its priority again.
-    loading = threading.Thread(target=lambda: _at_priority(niceness, load_libraries), daemon=True)
+    loading = threading.Thread(target=_load_at, args=(niceness,), daemon=True)
     loading.start()
     for line in iter(sys.stdin.readline, ""):
         arguments, log, niceness = json.loads(line)
         loading.join()
-        _at_priority(niceness, lambda: None)
+        lower_priority(threading.get_native_id(), niceness)
         with suppress(BrokenPipeError):  # the worker has been killed; what was begun is finished
             os.write(answers, _line(None))
         status = run(arguments, Path(log))
@@ -103,12 +103,16 @@ def load_libraries() -> None:
     import_module("torch._dynamo")
 
 
-def _at_priority(niceness: int, work: Callable[[], None]) -> None:
-    """Call a function in a thread that has at most this priority; threads that it starts have the same."""
+def _load_at(niceness: int) -> None:
+    lower_priority(threading.get_native_id(), niceness)
+    load_libraries()
+
+
+def lower_priority(thread: int, niceness: int) -> None:
+    """Lower a thread to this niceness, unless it is lower already; threads that it starts have the same."""
     with suppress(OSError):
-        if os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) < niceness:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
-    work()
+        if os.getpriority(os.PRIO_PROCESS, thread) < niceness:
+            os.setpriority(os.PRIO_PROCESS, thread, niceness)
 
 
 def _line(content: object) -> bytes:

@@ -11,12 +11,11 @@ import os
 import signal
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 from crm_models.core.locks import is_locked, locked
 from crm_models.core.recovery import recover_workspace
-from dashboard.jobs.command import OWN, CommandProcess
+from dashboard.jobs.command import OWN, CommandProcess, lower_priority
 from dashboard.jobs.queue import Job, JobFolder, last_error, remove_file
 
 NICENESS = 10
@@ -35,7 +34,6 @@ class Runner:
     def __init__(self, queue: JobFolder) -> None:
         self.queue, self.folder, self.runs, self.workspace = queue, queue.folder, queue.runs, queue.workspace
         self._process: CommandProcess | None = None
-        self._started = -math.inf
 
     def work(self) -> None:
         """Run the queued jobs until the queue has been empty for a while. Exit at once if another worker is running."""
@@ -164,8 +162,7 @@ class Runner:
         A stop request is passed on to the training; the command is killed if it has no run folder yet.
         """
         request, run_lock = self.folder / "stop" / job.run, self.runs / job.run / "lock"
-        killed, priority_until, asked = False, math.inf, math.inf
-        is_eager = True
+        killed, is_eager, begun, asked = False, True, math.inf, math.inf
         while (status := command.status()) is None:
             if request.exists():
                 if is_locked(run_lock):
@@ -177,12 +174,12 @@ class Runner:
                 elif not run_lock.exists():
                     command.process.terminate()
                     killed = True
-            if is_eager and command.has_begun:
-                priority_until = min(priority_until, time.monotonic() + EAGER_SECONDS)
-            if time.monotonic() > priority_until:
+            if command.has_begun:
+                begun = min(begun, time.monotonic())
+            if is_eager and time.monotonic() > begun + EAGER_SECONDS:
                 yield_to_the_page(command.process.pid)
                 _set_group_priority(NICENESS)
-                priority_until, is_eager = math.inf, False
+                is_eager = False
             time.sleep(WATCH_SECONDS)
         request.unlink(missing_ok=True)
         return status, killed
@@ -208,9 +205,7 @@ def yield_to_the_page(pid: int) -> None:
     """Lower a process to the priority of a training, thread by thread: on Linux each thread has its own."""
     threads = [int(folder.name) for folder in Path(f"/proc/{pid}/task").glob("*")] or [pid]
     for thread in threads:
-        with suppress(OSError):
-            if os.getpriority(os.PRIO_PROCESS, thread) < NICENESS:
-                os.setpriority(os.PRIO_PROCESS, thread, NICENESS)
+        lower_priority(thread, NICENESS)
 
 
 def _set_group_priority(niceness: int) -> None:

@@ -9,10 +9,8 @@ from crm_models.core.schema import DEFAULT_RETENTION_ACTIONS, DEFAULT_THRESHOLD,
 from crm_models.planning.policy import Policy
 from crm_models.planning.thresholds import RiskIndex
 from dashboard.charts import digits
+from dashboard.panels import widgets
 from dashboard.state import session, store, view
-
-CHANCE = 0.5
-"""AUC of risks drawn at random."""
 
 ABOUT = (
     "**Override** replaces the whole plan of a customer at risk with the three retention actions. **Graded** starts "
@@ -78,13 +76,12 @@ def _suggestion(risk: RiskIndex, card: store.RunCard, chosen: float) -> None:
 
 def _no_better_than_chance(card: store.RunCard) -> str:
     """A sentence if the run ranks its held-out customers no better than chance does; "" if it does or is not known."""
-    churn = (store.report(card) or {}).get("churn") or {}
-    low = (churn.get("intervals") or {}).get("auc", [None])[0]
-    if low is None or low > CHANCE:
+    score = widgets.score_of((store.report(card) or {}).get("churn") or {}, "auc", "AUC")
+    if score is None or score.low is None or score.chance is None or score.low > score.chance:
         return ""
     return (
-        f"**On held-out customers this churn model is no better than chance** (AUC {churn['auc']:.2f}, 95% from "
-        f"{low:.2f}; chance {CHANCE:.2f}): whom a threshold flags says little. See Evaluate."
+        f"**On held-out customers this churn model is no better than chance** (AUC {score.ours:.2f}, 95% from "
+        f"{score.low:.2f}; chance {score.chance:.2f}): whom a threshold flags says little. See Evaluate."
     )
 
 

@@ -296,12 +296,13 @@ def next_step(cohort: str) -> None:
 
 
 def _ready(cohort: str) -> None:
-    if store.can_train(cohort):
+    reasons = store.untrainable(cohort)
+    if not reasons:
         st.markdown(f"**{widgets.plain(cohort)}** is ready: {_size(cohort)}.")
         st.page_link(widgets.PAGES["train"], label="Train", icon=":material/model_training:")
         return
     st.markdown(f"**{widgets.plain(cohort)}** is kept: {_size(cohort)}. No model can be trained on these customers:")
-    for why in dict.fromkeys(store.cannot_train(cohort).values()):
+    for why in reasons:
         st.markdown(f"- {widgets.plain(why)}")
 
 

@@ -296,7 +296,7 @@ def need_run() -> store.RunCard:
 
 
 def _no_models(cohort: str) -> None:
-    if store.can_train(cohort):
+    if not (reasons := store.untrainable(cohort)):
         empty_state(
             "model_training",
             "No trained models for this cohort yet",
@@ -305,7 +305,7 @@ def _no_models(cohort: str) -> None:
             label="Go to training",
         )
     else:
-        why = plain("; ".join(dict.fromkeys(store.cannot_train(cohort).values())))
+        why = plain("; ".join(reasons))
         why = f"{why[:1].upper()}{why[1:]}."
         empty_state(
             "groups", "No model can be trained on these customers", why, page="cohort", label="Get other customers"

@@ -89,6 +89,12 @@ def cannot_train(name: str, seed: int = 0, split: SplitKind = "random", split_da
     return _cannot_train(*cohort_key(name), seed, split, split_date)
 
 
+def untrainable(name: str) -> list[str]:
+    """Why a cohort can train no model at all; empty if it can train one."""
+    reasons = cannot_train(name)
+    return list(dict.fromkeys(reasons.values())) if len(reasons) == len(MODEL_NAMES) else []
+
+
 def can_train(name: str, seed: int = 0) -> tuple[ModelName, ...]:
     """The models that a cohort can train."""
     reasons = cannot_train(name, seed)

@@ -11,20 +11,11 @@ import pandas as pd
 BLANKS = ("", "na", "n/a", "nan", "none", "null", "nil", "?", "-", "#n/a", "nat", "<na>")
 """Texts that mean a missing value in columns of any kind; case is ignored."""
 
-PIVOT = (
-    *(
-        "(blank)",
-        "(leer)",
-        "(vide)",
-        "(en blanco)",
-        "(vuoto)",
-        "(leeg)",
-        "(em branco)",
-        "(puste)",
-        "(prázdné)",
-        "(tom)",
-    ),
+PIVOT = tuple(
+    f"({word})"
+    for word in ("blank", "leer", "vide", "en blanco", "vuoto", "leeg", "em branco", "puste", "prázdné", "tom")
 )
+"""What a pivot table writes for a blank."""
 ERRORS = ("\\n", "#ref!", "#div/0!", "#value!", "#name?", "#num!", "#null!", "(null)", "[null]", "<null>", *PIVOT)
 """What MySQL writes for NULL, and what spreadsheets write for a failed formula and for a blank in a pivot table."""
 

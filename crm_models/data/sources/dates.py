@@ -156,25 +156,24 @@ def _in_best_layout(cells: pd.Series) -> tuple[pd.Series, dict[str, pd.Series]]:
         elif dates.notna().equals(best.notna()) and not dates.equals(best):
             others.setdefault("year_first" if layout.startswith("%y") else "month_first", dates)
     if "year_first" in others:
-        others = _by_years(best, others)
-        best = others.pop("best")
+        return _by_years(best, others)
     return best, others
 
 
-def _by_years(best: pd.Series, others: dict[str, pd.Series]) -> dict[str, pd.Series]:
-    """The orders that are left, as `best` and others, where dates that are to come or years far apart speak against."""
+def _by_years(best: pd.Series, others: dict[str, pd.Series]) -> tuple[pd.Series, dict[str, pd.Series]]:
+    """The orders that are left, where dates that are to come or years far apart speak against one."""
     year_first = others["year_first"]
-    orders = {"best": best, **others}
+    without = {order: dates for order, dates in others.items() if order != "year_first"}
     soon = pd.Timestamp.now() + pd.Timedelta(days=366)
     if year_first.max() > soon >= best.max():
-        del orders["year_first"]
-    elif len(best) >= MANY_DATES:
-        first, last = year_first.dt.year, best.dt.year
-        if np.ptp(first.dropna()) > MANY_YEARS and np.ptp(last.dropna()) <= FEW_YEARS:
-            del orders["year_first"]
-        elif np.ptp(last.dropna()) > MANY_YEARS and np.ptp(first.dropna()) <= FEW_YEARS:
-            orders = {"best": year_first}
-    return orders
+        return best, without
+    if len(best) >= MANY_DATES:
+        first, last = (np.ptp(dates.dt.year.dropna()) for dates in (year_first, best))
+        if first > MANY_YEARS and last <= FEW_YEARS:
+            return best, without
+        if last > MANY_YEARS and first <= FEW_YEARS:
+            return year_first, {}
+    return best, others
 
 
 def _normalised(cells: pd.Series) -> pd.Series:

@@ -115,33 +115,32 @@ def _compact(values: np.ndarray, layouts: Iterable[tuple[str, int, int]]) -> np.
 def _in_other_orders(values: np.ndarray, is_time: bool) -> dict[str, np.ndarray]:
     """Order to the dates, of each less usual order that all numbers fit; events have happened."""
     found: dict[str, np.ndarray] = {}
+    if values.max() <= 99_999:  # 12,500 alone is rather a number than 25 January 2000
+        return found
     latest = pd.Timestamp.now() + pd.Timedelta(days=366) if is_time else pd.Timestamp.max
     for layout, low, high, order in OTHER_ORDERS:
-        # 12,500 alone is rather a number than 25 January 2000.
-        if values.max() > 99_999:
-            dates = _compact(values, [(layout, low, high)])
-            if (
-                dates is not None
-                and dates.max() < latest
-                and not any((dates == other).all() for other in found.values())
-            ):
-                found[order] = dates
+        dates = _compact(values, [(layout, low, high)])
+        if dates is None or dates.max() >= latest:
+            continue
+        if not any((dates == other).all() for other in found.values()):
+            found[order] = dates
     return found
 
 
 def _asked(cells: Column, values: np.ndarray, orders: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
     """The order of digits to take and the dates in it: it is asked if there are several."""
-    chosen = next(iter(orders)).replace("-", "_")
+    of_answer = {order.replace("-", "_"): order for order in orders}
+    chosen = next(iter(of_answer))
     if len(orders) > 1:
         chosen = cells.ask(
             "order",
             f"the numbers in {cells.name!r} could be dates {' or '.join(orders)}, as in {values[0]:.15g}.",
             {
-                order.replace("-", "_"): f"{order}, {values[0]:.15g} is {pd.Timestamp(dates[0]):%d %B %Y}"
-                for order, dates in orders.items()
+                answer: f"{order}, {values[0]:.15g} is {pd.Timestamp(orders[order][0]):%d %B %Y}"
+                for answer, order in of_answer.items()
             },
         )
-    order = chosen.replace("_", "-")
+    order = of_answer[chosen]
     return f"dates without marks, {order}", orders[order]
 
 

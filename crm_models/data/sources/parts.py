@@ -51,12 +51,12 @@ def read_by_file(
     parts = table.attrs.get(PARTS, [])
     if (len(parts) < 2 and not settled) or not (is_text(table[column]) and any(_has(table[column], f) for f in _FORMS)):
         return read(table, file, column, receipt)
-    parts = parts or [{"file": file, "start": 0, "delimiter": table.attrs.get(DELIMITER)}]
+    parts = parts or [{"file": file, "start": 0, DELIMITER: table.attrs.get(DELIMITER)}]
     ends = [*np.searchsorted(table.index.to_numpy(), [part["start"] for part in parts[1:]]).tolist(), len(table)]
     groups: dict[str, list[int]] = {}
     neutral: list[int] = []
     for k, part in enumerate(parts):
-        writing = _writing(table, slice(ends[k - 1] if k else 0, ends[k]), column, part["delimiter"])
+        writing = _writing(table, slice(ends[k - 1] if k else 0, ends[k]), column, part[DELIMITER])
         (neutral if writing is None else groups.setdefault(writing, [])).append(k)
     if "comma" in groups and SEMICOLON in groups:
         groups["comma"] += groups.pop(SEMICOLON)
@@ -88,7 +88,7 @@ def _apart(
     table: pd.DataFrame, rows: np.ndarray, writing: tuple[str, str], parts: list[dict[str, Any]], numbers: list[int]
 ) -> pd.DataFrame:
     """The rows of some files, as a table with their delimiter if they have only one."""
-    apart, delimiters = table[rows], {parts[k]["delimiter"] for k in numbers}
+    apart, delimiters = table[rows], {parts[k][DELIMITER] for k in numbers}
     apart.attrs = table.attrs | {WRITING: writing, DELIMITER: delimiters.pop() if len(delimiters) == 1 else ""}
     return apart
 

@@ -170,6 +170,12 @@ class Receipt:
             self.note(f"{evidence} Read as: {readings[chosen]}.")
         return chosen
 
+    @property
+    def _remembered(self) -> dict[str, str]:
+        """The answers of the recipe, by doubt."""
+        answers: dict[str, str] = self.recipe.get("answers", {})
+        return answers
+
     def key(self, file: str, column: str, subject: str) -> str:
         """The id of a doubt."""
         parts = [self.kinds.get(file, file.split(".")[0]), column, subject]
@@ -179,15 +185,15 @@ class Receipt:
         """The reading that an answer or the recipe has for a doubt, and which of them."""
         if key in self.answers:
             return self.answers[key], "answer"
-        return self.recipe.get("answers", {}).get(key), "recipe"
+        return self._remembered.get(key), "recipe"
 
     def _answered(self, key: str, readings: Mapping[str, str], stops: bool) -> tuple[str, SettledBy]:
-        given, remembered = self.answers.get(key), self.recipe.get("answers", {}).get(key)
+        given, remembered = self.answers.get(key), self._remembered.get(key)
         if given is not None and given in readings:
             return given, "answer"
         if given is not None and not self.ask_again:
             raise ConfigError(f"--answer {key}: expected {' or '.join(readings)}, found {given!r}")
-        if remembered in readings:
+        if remembered is not None and remembered in readings:
             return remembered, "recipe"
         proposed = next(iter(readings))
         if not stops:
@@ -327,7 +333,7 @@ class Receipt:
     def _unneeded(self) -> dict[str, str]:
         """The answers of the recipe to doubts that have not come up: they may again next month."""
         ids = {doubt.id for doubt in self.doubts}
-        return {key: answer for key, answer in self.recipe.get("answers", {}).items() if key not in ids}
+        return {key: answer for key, answer in self._remembered.items() if key not in ids}
 
     def schema(self) -> dict[str, dict[str, str]]:
         """Kind of table to column to what it was read as, for the comparison with next month's files."""
