@@ -80,8 +80,9 @@ def _no_better_than_chance(card: store.RunCard) -> str:
     if score is None or score.low is None or score.chance is None or score.low > score.chance:
         return ""
     return (
-        f"**On held-out customers this churn model is no better than chance** (AUC {score.ours:.2f}, 95% from "
-        f"{score.low:.2f}; chance {score.chance:.2f}): whom a threshold flags says little. See Evaluate."
+        "**On held-out customers this churn model is not shown to be better than chance** "
+        f"(AUC {score.ours:.2f}, 95% from {score.low:.2f}; chance {score.chance:.2f}): whom a threshold flags says "
+        "little. See Evaluate."
     )
 
 
